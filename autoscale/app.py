@@ -1,0 +1,153 @@
+"""The controller's composition root: `python -m autoscale.app --config FILE`.
+
+One loop of observe, step, actuate, journal; an ops listener on loopback. Its death freezes the
+number of replicas and stops no request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from autoscale.actuators.dry_run import Actuator, DryRun
+from autoscale.journal import Journal
+from autoscale.observe import observe
+from autoscale.records import Plan, Samples, Scale, Tick
+from autoscale.step import step
+from serving import logs
+from serving.settings import EXIT_CODE, Settings, SettingsError, load
+
+_log = logging.getLogger("autoscale.app")
+LOOPBACK = "127.0.0.1"
+DEFAULT_SLOTS = 16
+"""Calls per replica where the model's engine is not ours to configure."""
+
+
+class Controller:
+    """Holds the tick before and what was decided."""
+
+    def __init__(self, settings: Settings, journal: Journal, actuator: Actuator) -> None:
+        gateway = settings.gateway
+        self._gateways = tuple(
+            f"http://{gateway.ops_host}:{gateway.ops_port + i}" for i in range(gateway.pods)
+        )
+        self._plans = tuple(
+            Plan(m.name, m.engine.max_num_seqs if m.engine else DEFAULT_SLOTS)
+            for m in settings.models
+        )
+        self._tick_s = settings.controller.tick_s
+        self._actuator = actuator
+        self._before: Samples | None = None
+        self.journal = journal
+        self.registry = CollectorRegistry()
+        self._ticks = Counter("ballast_controller_ticks", "Ticks by how they ended", ["outcome"],
+                              registry=self.registry)  # fmt: skip
+        self._wanted = Gauge("ballast_controller_wanted_replicas", "Replicas decided on last",
+                             ["model"], registry=self.registry)  # fmt: skip
+
+    async def run(self, session: aiohttp.ClientSession) -> None:
+        """Tick until cancelled, at a steady pace."""
+        loop = asyncio.get_running_loop()
+        next_s = loop.time()
+        while True:
+            try:
+                await self._tick(session)
+                self._ticks.labels("ok").inc()
+            except Exception:  # noqa: BLE001 - the controller's one edge: log, count, go on
+                self._ticks.labels("failed").inc()
+                _log.exception("tick_failed")
+            next_s = max(next_s + self._tick_s, loop.time())
+            await asyncio.sleep(next_s - loop.time())
+
+    async def _tick(self, session: aiohttp.ClientSession) -> None:
+        samples = await observe(session, self._gateways, logs.utc_ms())
+        decisions = step(samples, self._before, self._plans)
+        for decision in decisions:
+            await self._actuator.apply(decision)
+            if isinstance(decision, Scale):
+                self._wanted.labels(decision.model).set(decision.replicas)
+        self.journal.write(Tick(samples, self._before, self._plans, decisions))
+        self._before = samples
+
+
+def ops(controller: Controller) -> web.Application:
+    """`/livez`, `/decisions`, `/metrics`."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text='{"status":"ok"}', content_type="application/json")
+
+    async def decisions(_: web.Request) -> web.Response:
+        body = msgspec.json.encode({"decisions": list(controller.journal.recent)[::-1]})
+        return web.Response(body=body, content_type="application/json")
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = generate_latest(controller.registry)
+        return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4"})
+
+    app = web.Application()
+    for path, handler in (("/livez", livez), ("/decisions", decisions), ("/metrics", metrics)):
+        app.router.add_get(path, handler)
+    return app
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop`. Raises SettingsError when the port is taken."""
+    if not settings.controller.is_dry_run:
+        raise SettingsError("controller.is_dry_run: only `true` is built yet")
+    state = settings.state_dir.expanduser()
+    controller = Controller(settings, Journal(state / "controller"), DryRun())
+    runner = web.AppRunner(ops(controller), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, LOOPBACK, settings.controller.ops_port)
+        try:
+            await site.start()
+        except OSError as error:
+            port = settings.controller.ops_port
+            raise SettingsError(f"controller.ops_port {port}: {error.strerror}") from None
+        line = {"event": "listening", "url": f"http://{LOOPBACK}:{runner.addresses[0][1]}"}
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        sys.stdout.flush()
+        async with aiohttp.ClientSession() as session:
+            loop = asyncio.create_task(controller.run(session))
+            await stop.wait()
+            loop.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loop
+    finally:
+        await runner.cleanup()
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGTERM; exits with 3 when the settings are refused."""
+    parser = argparse.ArgumentParser(prog="python -m autoscale.app")
+    parser.add_argument("--config", type=Path, help="settings file")
+    logs.configure()
+    try:
+        asyncio.run(_main(load(parser.parse_args(argv).config)))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

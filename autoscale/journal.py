@@ -1,0 +1,59 @@
+"""The controller's record: one JSON line per tick, inputs and outputs, in two bounded files."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from autoscale.records import Decision, Hold, Tick
+
+FILE_BYTES_MAX = 8 << 20
+RECENT = 256
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One decision as `/decisions` shows it."""
+
+    at_ms: int
+    model: str
+    decision: str
+    reason: str
+
+
+class Journal:
+    """Appends ticks to `ticks.jsonl`; a full file becomes `ticks.old.jsonl`. Not durable."""
+
+    def __init__(self, folder: Path, bytes_max: int = FILE_BYTES_MAX) -> None:
+        self._path = folder / "ticks.jsonl"
+        self._bytes_max = bytes_max
+        self.recent: deque[Entry] = deque(maxlen=RECENT)
+
+    def write(self, tick: Tick) -> None:
+        """Append one tick. Raises OSError when the disk refuses."""
+        self._remember(tick)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._path.exists() and self._path.stat().st_size >= self._bytes_max:
+            self._path.replace(self._path.with_suffix(".old.jsonl"))
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(tick) + b"\n")
+
+    def _remember(self, tick: Tick) -> None:
+        """Keep decisions for `/decisions`; a repeated one only moves its time on."""
+        for decision in tick.decisions:
+            entry = Entry(tick.samples.at_ms, decision.model, words(decision), decision.reason)
+            last = next((e for e in reversed(self.recent) if e.model == entry.model), None)
+            if last is not None and (last.decision, last.reason) == (entry.decision, entry.reason):
+                self.recent.remove(last)
+            self.recent.append(entry)
+
+
+def words(decision: Decision) -> str:
+    """`hold` or `scale to n`."""
+    return "hold" if isinstance(decision, Hold) else f"scale to {decision.replicas}"
+
+
+def read(path: Path) -> list[Tick]:
+    """All ticks of one file, for replay. Raises msgspec.DecodeError or OSError."""
+    return [msgspec.json.decode(line, type=Tick) for line in path.read_bytes().splitlines()]

@@ -1,0 +1,202 @@
+"""The command line: each command reads settings, calls one module, turns a problem into words."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ballast import chat as chatting
+from ballast import doctor as doctoring
+from ballast import identity, plan
+from ballast import status as stating
+from ballast import up as stacking
+from ballast.probe import probe
+from ballast.problem import ProblemError
+from serving.settings import EXIT_CODE, Settings, SettingsError, load
+
+app = typer.Typer(
+    help="Ballast: self-hosted LLM serving, with APIs for the peaks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+Given = ParamSpec("Given")
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings file (YAML).", dir_okay=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def command(act: Callable[Given, None]) -> Callable[Given, None]:
+    """Print a problem to stderr and end with its exit code."""
+
+    @functools.wraps(act)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        try:
+            act(*args, **kwargs)
+        except SettingsError as error:
+            _complain(str(error), "mend the settings it names", EXIT_CODE)
+        except ProblemError as problem:
+            _complain(problem.what, problem.remedy, problem.exit_code)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # `ballast status | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return run
+
+
+def _complain(what: str, remedy: str, code: int) -> None:
+    console = Console(stderr=True)
+    console.print(f"[bold red]ballast:[/] {escape(what)}", soft_wrap=True, highlight=False)
+    if remedy:
+        console.print(f"[bold]what to do:[/] {escape(remedy)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(code)
+
+
+@app.command()
+@command
+def up(
+    config: Config = None,
+    model: Annotated[
+        str, typer.Option(help="A configured name, a folder or a hub id; else the embedded model.")
+    ] = "",
+    port: Annotated[
+        int | None, typer.Option(help="Public port.", min=0, max=65535, show_default="8080")
+    ] = None,
+    engine: Annotated[bool, typer.Option(help="Start an engine on this machine.")] = True,
+) -> None:
+    """Start gateway, engine and controller on this machine; Ctrl-C stops them."""
+    stacking.up(load(config), plan.Wish(model=model, port=port, has_engine=engine))
+
+
+@app.command()
+@command
+def status(config: Config = None, as_json: AsJson = False) -> None:
+    """Show fleet, queue and the latest decisions."""
+    found = stating.collect(_running(config))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        Console().print(stating.tables(found))
+
+
+@app.command()
+@command
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
+    """Say what on this machine would stop the stack, and how to mend it."""
+    settings = load(config)
+    state = settings.state_dir.expanduser()
+    ports = stacking.ports_of(settings, plan.Wish())
+    facts = probe(state, settings.cache_dir.expanduser(), ports, stacking.owner(state))
+    findings = doctoring.examine(facts)
+    if as_json:
+        rows = [finding._asdict() for finding in findings]
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
+    else:
+        _show_findings(findings)
+    raise typer.Exit(1 if doctoring.stops(findings) else 0)
+
+
+def _show_findings(findings: list[doctoring.Finding]) -> None:
+    console = Console(highlight=False)
+    colours = {"ok": "green", "warn": "yellow", "stop": "red"}
+    for subject, level, text, remedy in findings:
+        mark = f"[{colours[level]}]{level:<4}[/]"
+        console.print(f"{mark}  {subject:<10}  {escape(text)}", soft_wrap=True)
+        if remedy:
+            console.print(f"                  -> {escape(remedy)}", soft_wrap=True)
+    count = len(doctoring.stops(findings))
+    console.print(f"\n{count} would stop it" if count else "\nnothing would stop it")
+
+
+@app.command()
+@command
+def chat(
+    text: Annotated[str, typer.Argument(help="What to ask.")],
+    config: Config = None,
+    model: Annotated[str, typer.Option(help="Model name; else the first.")] = "",
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
+) -> None:
+    """Ask the running stack with the demo key; the answer streams."""
+    settings = _running(config)
+    name = model or (settings.models[0].name if settings.models else plan.DEMO_MODEL)
+    body: dict[str, Any] = {
+        "model": name,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": max_tokens,
+    }
+
+    def show(piece: str) -> None:
+        typer.echo(piece, nl=False)
+        sys.stdout.flush()
+
+    notes = chatting.chat(
+        _base_url(settings), identity.demo_key(settings.state_dir.expanduser()), body, show
+    )
+    typer.echo("")
+    for note in notes:
+        typer.echo(note, err=True)
+
+
+@app.command()
+@command
+def explain(request_id: str, config: Config = None, as_json: AsJson = False) -> None:
+    """Say what was decided about one of the latest requests, and why."""
+    row = stating.explain(_running(config), request_id)
+    if as_json:
+        typer.echo(msgspec.json.encode(row))
+    else:
+        stating.show_explained(Console(), row)
+
+
+@app.command()
+@command
+def models(config: Config = None) -> None:
+    """List the models that clients may call."""
+    settings = _running(config)
+    for model in settings.models:
+        engine = "engine" if model.engine else "no engine"
+        names = ", ".join((model.name, *model.aliases))
+        typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+@command
+def fake(context: typer.Context, kind: Annotated[str, typer.Argument()]) -> None:
+    """Run a simulated engine or a misbehaving provider: `ballast fake engine|provider ...`."""
+    if kind not in ("engine", "provider"):
+        raise ProblemError(f"no fake {kind!r}", "ballast fake engine --help, or provider --help")
+    module = f"serving.fakes.{kind}"
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
+
+
+def _running(config: Path | None) -> Settings:
+    """The settings the running stack was started with, unless a file is named."""
+    settings = load(config)
+    written = settings.state_dir.expanduser() / "up.yaml"
+    return load(written, environ={}) if config is None and written.exists() else settings
+
+
+def _base_url(settings: Settings) -> str:
+    return f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,84 @@
+"""What makes this deployment itself: its secret, its pepper and the demo key, made once.
+
+All lie in the state folder, mode 0600. Nothing here is ever printed but the demo key, by `up`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import yaml
+
+from ballast.problem import ProblemError
+from serving.auth import digest, new_key
+from serving.records import Exposure, LatencyClass, Overflow
+
+DEMO = "demo"
+SECRET_BYTES = 32
+
+
+class Identity:
+    """Paths of a deployment's secrets, and the demo key itself."""
+
+    def __init__(self, state: Path, demo_key: str) -> None:
+        self.state = state
+        self.demo_key = demo_key
+        self.secret_file = state / "secret"
+        self.pepper_file = state / "pepper"
+        self.keys_file = state / "keys.yaml"
+
+
+def ensure(state: Path) -> Identity:
+    """The identity kept in `state`, made at the first call. Raises ProblemError."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _once(state / "secret", secrets.token_hex(SECRET_BYTES))
+        pepper = _once(state / "pepper", secrets.token_hex(SECRET_BYTES))
+        key = _once(state / "demo-key", new_key(secrets.token_bytes(SECRET_BYTES)))
+        _once(state / "keys.yaml", _key_list(pepper, key))
+    except OSError as error:
+        raise ProblemError(
+            f"cannot write the state folder {state}: {error.strerror}",
+            "make it writable, or name another with XDG_STATE_HOME",
+        ) from None
+    return Identity(state, key)
+
+
+def demo_key(state: Path) -> str:
+    """The demo key of a deployment that was up once. Raises ProblemError."""
+    try:
+        return (state / "demo-key").read_text("ascii").strip()
+    except OSError:
+        raise ProblemError(f"no demo key in {state}", "run `ballast up` first") from None
+
+
+def _key_list(pepper: str, key: str) -> str:
+    """`keys.yaml` with the demo key: patient, may overflow, sees every decision."""
+    row = {
+        "id": DEMO,
+        "hmac": digest(pepper.encode(), key.encode()).hex(),
+        "tenant": DEMO,
+        "overflow": Overflow.ALLOWED.value,
+        "latency_class": LatencyClass.PATIENT.value,
+        "exposure": Exposure.FULL.value,
+    }
+    return yaml.safe_dump([row], sort_keys=False)
+
+
+def _once(path: Path, text: str) -> str:
+    """The file's text, or `text` after writing it whole, mode 0600."""
+    if path.exists():
+        return path.read_text("ascii").strip()
+    write_private(path, text)
+    return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner only."""
+    scratch = path.with_name(f".{path.name}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    scratch.replace(path)

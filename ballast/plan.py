@@ -1,0 +1,190 @@
+"""What `ballast up` will run, as values: settings in, effective settings and commands out.
+
+Starts nothing and writes nothing, so that the whole plan can be tested.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ballast.identity import DEMO, Identity
+from ballast.problem import ProblemError
+from models.provider import Provider
+from serving.engine.spec import ClusterSpec, EngineSpec
+from serving.settings import EXIT_CODE, Engine, Model, Settings, TenantSettings
+
+DEMO_MODEL = "smollm2-135m-instruct"
+"""Name under which the embedded model is served."""
+DRAIN_S_MAX = 8.0
+"""On one machine Ctrl-C is a person waiting; open streams get this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One child process of the stack."""
+
+    name: str
+    argv: tuple[str, ...]
+    stop_s: float
+    """From SIGTERM to SIGKILL."""
+    is_essential: bool = False
+    """Without it the stack stops; without the others it goes on and says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked for."""
+
+    model: str = ""
+    port: int | None = None
+    has_engine: bool = True
+    device: str = "cpu"
+    dashboard_port: int = 8265
+
+
+def choose_models(
+    settings: Settings, wish: Wish, rows: Mapping[str, Provider]
+) -> tuple[Model, ...]:
+    """The models to serve: those configured, or the one asked for, or the embedded one."""
+    if wish.model:
+        named = [m for m in settings.models if wish.model in (m.name, *m.aliases)]
+        if named:
+            return tuple(named)
+        if wish.model not in ("embedded", DEMO_MODEL):
+            return (_from_source(wish.model),)
+    elif settings.models:
+        return settings.models
+    return (
+        Model(
+            name=DEMO_MODEL,
+            engine=Engine(),
+            offerings=tuple(cheapest(rows[a.id]) for a in settings.providers),
+        ),
+    )
+
+
+def cheapest(row: Provider) -> str:
+    """`provider/model` that bridges the demo model: the lowest output price known."""
+    priced = [m for m in row.models if m.free or m.output_per_mtok is not None]
+    if not priced:
+        raise ProblemError(
+            f"provider {row.id!r} sells no model with a known price",
+            "name `offerings` for the model in --config",
+            exit_code=EXIT_CODE,
+        )
+    best = min(priced, key=lambda m: (m.output_per_mtok or 0, m.id))
+    return f"{row.id}/{best.id}"
+
+
+def _from_source(source: str) -> Model:
+    is_path = source.startswith(("/", ".", "~"))
+    if not is_path and source.count("/") != 1:
+        raise ProblemError(
+            f"--model {source!r} is no configured model, folder or hub id like owner/name",
+            "name one of these, or leave it out to serve the embedded model",
+            exit_code=EXIT_CODE,
+        )
+    return Model(name=Path(source).name.lower(), engine=Engine(source=source))
+
+
+def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:
+    """Raises ProblemError for a provider that has no row."""
+    for access in settings.providers:
+        if access.id not in rows:
+            raise ProblemError(
+                f"providers: {access.id!r} is not known; known are {', '.join(sorted(rows))}",
+                "mend the id, or add a row in `providers_dir`",
+                exit_code=EXIT_CODE,
+            )
+
+
+def effective(
+    settings: Settings, models: Sequence[Model], identity: Identity, wish: Wish, token_file: Path
+) -> Settings:
+    """The settings all parts of this stack run with."""
+    gateway: dict[str, Any] = {"drain_s": min(settings.gateway.drain_s, DRAIN_S_MAX)}
+    if wish.port is not None:
+        gateway["port"] = wish.port
+    fleet: dict[str, Any] = {"secret_file": settings.fleet.secret_file or identity.secret_file}
+    if wish.has_engine:
+        fleet["serve_url"] = f"http://127.0.0.1:{wish.dashboard_port}"
+        fleet["ray_token_file"] = token_file
+    return settings.model_copy(
+        update={
+            "pepper_file": identity.pepper_file,
+            "keys_file": identity.keys_file,
+            "gateway": settings.gateway.model_copy(update=gateway),
+            "fleet": settings.fleet.model_copy(update=fleet),
+            "models": tuple(models),
+        }
+    )
+
+
+def with_demo_tenant(settings: Settings, rows: Mapping[str, Provider]) -> Settings:
+    """Add the demo tenant, whose data may go where the configured providers are, no further."""
+    if any(tenant.id == DEMO for tenant in settings.tenants):
+        return settings
+    where = tuple(sorted({rows[access.id].jurisdiction for access in settings.providers}))
+    tenant = TenantSettings(
+        id=DEMO, residency="named" if where else "premises", jurisdictions=where
+    )
+    return settings.model_copy(update={"tenants": (*settings.tenants, tenant)})
+
+
+def cluster(settings: Settings, wish: Wish) -> ClusterSpec:
+    """The engines to start, as `serving.engine.cluster` wants them."""
+    secret = settings.fleet.secret_file
+    assert secret is not None
+    return ClusterSpec(
+        engines=tuple(
+            _engine(model.name, model.engine, secret, wish.device)
+            for model in settings.models
+            if model.engine is not None
+        ),
+        cache_dir=str(settings.cache_dir),
+        dashboard_port=wish.dashboard_port,
+    )
+
+
+def _engine(name: str, engine: Engine, secret: Path, device: str) -> EngineSpec:
+    return EngineSpec(
+        model_name=name,
+        model_path=engine.source,
+        secret_path=str(secret),
+        device="gpu" if device == "gpu" else "cpu",
+        max_model_len=engine.max_model_len,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_queued_reqs=engine.max_num_queued_reqs,
+        max_num_queued_tokens=engine.max_num_queued_tokens,
+        kv_cache_gib=math.ceil(engine.kv_cache_gib),
+        watchdog_s=engine.watchdog_s,
+        extra_args=engine.args,
+        num_gpus=1.0 if device == "gpu" else 0.0,
+    )
+
+
+def parts(settings_file: Path, spec_file: Path, settings: Settings, has_engine: bool) -> list[Part]:
+    """The children in the order they start; they stop in the order gateway, controller, engine."""
+    python, config = sys.executable, str(settings_file)
+    drain_s = settings.gateway.drain_s
+    found = [Part("gateway", (python, "-m", "serving.app", "--config", config), drain_s + 2, True)]
+    if has_engine:
+        command = (python, "-m", "serving.engine.cluster", "up")
+        where = ("--state", str(settings.state_dir), "--spec", str(spec_file))
+        found.append(Part("engine", (*command, *where), 13.0))
+    found.append(Part("controller", (python, "-m", "autoscale.app", "--config", config), 3.0))
+    return found
+
+
+def curl(base_url: str, key: str, model: str) -> str:
+    """One line to copy."""
+    body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'  # noqa: E501
+    return (
+        f"curl {base_url}/chat/completions -H 'Authorization: Bearer {key}'"
+        f" -H 'Content-Type: application/json' -d '{body}'"
+    )

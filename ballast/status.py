@@ -1,0 +1,160 @@
+"""`ballast status` and `explain`: what the running stack says of itself, as tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from ballast.problem import ProblemError
+from ballast.web import get_json
+from serving.settings import Settings
+
+LAST = 10
+
+
+def collect(settings: Settings) -> dict[str, Any]:
+    """What gateway and controller say now; a part that does not answer is an `error` text."""
+    gateway = f"http://{settings.gateway.ops_host}:{settings.gateway.ops_port}"
+    controller = f"http://127.0.0.1:{settings.controller.ops_port}"
+    found: dict[str, Any] = {"gateway": gateway}
+    for name, url in (
+        ("signals", f"{gateway}/signals"),
+        ("fleet", f"{gateway}/fleet"),
+        ("decisions", f"{gateway}/decisions"),
+        ("controller", f"{controller}/decisions"),
+    ):
+        try:
+            found[name] = get_json(url)
+        except ProblemError as problem:
+            if name == "signals":
+                raise
+            found[name] = {"error": problem.what}
+    return found
+
+
+def tables(found: Mapping[str, Any]) -> Group:
+    """Everything `collect` found, for a person."""
+    return Group(
+        _fleet(found["fleet"]),
+        "",
+        _queue(found["signals"]),
+        "",
+        _decisions(found["decisions"]),
+        "",
+        _controller(found["controller"]),
+    )
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _fleet(fleet: Any) -> Table:
+    title = "FLEET"
+    if "age_s" in fleet:
+        title += f" (seen {_cell(fleet['age_s'])} s ago)"
+    table = _table(
+        title, ["model", "target", "address", "unfinished", "waiting", "running", "KV", "breaker"]
+    )
+    if "error" in fleet:
+        table.add_row(fleet["error"])
+        return table
+    for name, model in fleet.get("models", {}).items():
+        for replica in model.get("replicas", ()):
+            cells = ("id", "address", "unfinished", "waiting", "running")
+            kv = replica.get("kv")
+            table.add_row(
+                name,
+                *(_cell(replica.get(c)) for c in cells),
+                "" if kv is None else f"{float(kv):.0%}",
+                _cell(replica.get("breaker", "")),
+            )
+        for row in model.get("offerings", ()):
+            table.add_row(
+                name,
+                _cell(row.get("id")),
+                f"API in {row.get('jurisdiction')}",
+                _cell(row.get("unfinished", "")),
+                *("", "", ""),
+                _cell(row.get("breaker", "")),
+            )
+        if (wait_s := model.get("expected_in_s")) is not None:
+            table.add_row(name, "engine loading", f"expected in {_cell(wait_s)} s")
+    return table
+
+
+def _queue(signals: Any) -> Table:
+    columns = ["running", "queued", "queued_tokens", "oldest_wait_s", "shed_total", "burst_total"]
+    table = _table("QUEUE", ["model", *(c.replace("_", " ") for c in columns)])
+    for name, model in signals.get("models", {}).items():
+        table.add_row(name, *(_cell(model.get(column)) for column in columns))
+    return table
+
+
+def _decisions(decisions: Any) -> Table:
+    columns = [
+        "request_id",
+        "model",
+        "target",
+        "reason",
+        "outcome",
+        "status",
+        "queue_ms",
+        "first_token_ms",
+    ]
+    table = _table(f"LAST {LAST} DECISIONS", [c.replace("_", " ") for c in columns])
+    for row in rows_of(decisions)[:LAST]:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _controller(decisions: Any) -> Table:
+    table = _table(
+        "CONTROLLER (dry run: it only says what it would do)", ["at", "model", "decision", "reason"]
+    )
+    if isinstance(decisions, dict) and "error" in decisions:
+        table.add_row("", "", "", str(decisions["error"]))
+    for row in rows_of(decisions)[:LAST]:
+        at = time.strftime("%H:%M:%S", time.localtime(float(row.get("at_ms", 0)) / 1000))
+        table.add_row(at, *(_cell(row.get(c)) for c in ("model", "decision", "reason")))
+    return table
+
+
+def rows_of(decisions: Any) -> list[dict[str, Any]]:
+    """The list inside a `/decisions` answer, latest first."""
+    rows = decisions.get("decisions", []) if isinstance(decisions, dict) else decisions
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def explain(settings: Settings, request_id: str) -> dict[str, Any]:
+    """The decision line of one request. Raises ProblemError when nobody remembers it."""
+    gateway = f"http://{settings.gateway.ops_host}:{settings.gateway.ops_port}"
+    rows = rows_of(get_json(f"{gateway}/decisions?request_id={quote(request_id)}"))
+    if not rows:
+        raise ProblemError(
+            f"request {request_id!r} is not among the latest",
+            "the id stands in the answer's header x-request-id; older rows are in the ledger",
+        )
+    return rows[0]
+
+
+def show_explained(console: Console, row: Mapping[str, Any]) -> None:
+    """One field a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in row.items():
+        table.add_row(name, _cell(value))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

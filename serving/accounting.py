@@ -1,0 +1,85 @@
+"""Money and rows from usage. Pure integer arithmetic; one rounding per attempt, half up."""
+
+from __future__ import annotations
+
+from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Ticket, Usage
+from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
+
+_MTOK = 1_000_000
+FREE = Price("", 0, 0, 0, "own GPU: the hour is paid, not the token", "")
+
+
+def price_of(ticket: Ticket) -> Price:
+    """What the target charges; an owned GPU is paid by the hour, so its tokens are free."""
+    target = ticket.target
+    return target.price if isinstance(target, Offering) else FREE
+
+
+def charge(price: Price, usage: Usage) -> Charge:
+    """Money for `usage` at `price`, in micro-units, rounded half up once."""
+    if not price.currency:
+        return _NOTHING
+    fresh = max(0, usage.prompt_tokens - usage.cached_tokens)
+    total = (
+        fresh * price.input_micro_per_mtok
+        + usage.cached_tokens * price.cached_micro_per_mtok
+        + usage.completion_tokens * price.output_micro_per_mtok
+    )
+    return Charge(price.currency, (total + _MTOK // 2) // _MTOK)
+
+
+_NOTHING = Charge()
+
+
+def estimated(prompt_tokens: int, events: int) -> Usage:
+    """Usage of an attempt whose target never told: the prompt's estimate, a token an event."""
+    return Usage(prompt_tokens, events, is_estimated=True)
+
+
+def intent(
+    call: Call, caller: Caller, ticket: Ticket, at_ms: int, sensitivity: int
+) -> EgressIntent:
+    """The record without which nothing leaves the premises."""
+    target = ticket.target
+    residency = call.residency or caller.policy.residency
+    names = ",".join(sorted(residency.jurisdictions))
+    rule = f"{residency.level.name.lower()}:{names}" if names else residency.level.name.lower()
+    provider, model = target.label.operator, call.model
+    if isinstance(target, Offering):
+        provider, model = target.provider, target.upstream_model
+    return EgressIntent(
+        call.request_id, ticket.attempt, at_ms, caller.tenant, sensitivity, rule,
+        target.label.jurisdiction, provider, model,
+    )  # fmt: skip
+
+
+def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegin:
+    """What replay needs to settle the attempt should this process die."""
+    price = price_of(ticket)
+    return AttemptBegin(
+        call.request_id, ticket.attempt, at_ms, call.received_ms, caller.tenant, caller.project,
+        caller.key_id, call.surface, call.model, call.latency_class, ticket.target.id,
+        ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
+        price.currency,
+        price.input_micro_per_mtok, price.output_micro_per_mtok,
+    )  # fmt: skip
+
+
+def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
+    """The rows of an attempt that was under way when its gateway died."""
+    usage = Usage(row.prompt_tokens, row.completion_tokens, is_estimated=True)
+    price = Price(
+        row.currency, row.input_micro_per_mtok, row.output_micro_per_mtok,
+        row.input_micro_per_mtok, "journal", "",
+    )  # fmt: skip
+    outcome = Outcome.GATEWAY_LOST
+    attempt = AttemptEnd(
+        row.request_id, row.attempt, ended_ms, outcome, "gateway_lost", usage,
+        charge(price, usage), -1,
+    )  # fmt: skip
+    request = RequestEnd(
+        row.request_id, row.received_ms, ended_ms, row.tenant, row.project, row.key_id,
+        row.surface, row.model, row.latency_class, outcome, 0, "gateway_lost", row.reason,
+        row.target, row.attempt, 0, -1, usage,
+    )  # fmt: skip
+    return attempt, request

@@ -1,0 +1,142 @@
+"""Tickets: leave to make one attempt. The one place that counts what is under way.
+
+Issued and released exactly once each; everything the live `TargetState` knows is written here.
+Pure but for those counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.capacity import Load, ewma
+from serving.breaker import Breaker
+from serving.errors import Kind
+from serving.records import Call, Replica, Target, TargetState, Ticket
+
+FULL_S = 0.25
+"""A target that said it is full is asked again after this, unless it named a time itself."""
+
+
+class Admission:
+    """Issues and releases tickets for one process."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, TargetState] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._running: dict[str, int] = {}
+        self.issued = 0
+        self.released = 0
+
+    @property
+    def state(self) -> Mapping[str, TargetState]:
+        """Live state by target id, read-only for everybody else."""
+        return self._state
+
+    def know(self, target_id: str) -> TargetState:
+        """The state of a target, made at first sight."""
+        state = self._state.get(target_id)
+        if state is None:
+            state = self._state[target_id] = TargetState()
+            self._breakers[target_id] = Breaker(state)
+        return state
+
+    def forget(self, keep: set[str]) -> None:
+        """Drop idle targets that left the fleet."""
+        for target_id in [t for t, s in self._state.items() if t not in keep and not s.unfinished]:
+            del self._state[target_id], self._breakers[target_id]
+
+    def running(self, model: str) -> int:
+        """Tickets out for a model."""
+        return self._running.get(model, 0)
+
+    def issue(self, call: Call, target: Target, attempt: int, reason: str, now_s: float) -> Ticket:
+        """A ticket for one attempt; the caller owes a `release`."""
+        state = self.know(target.id)
+        predicted_s, expected = 0.0, call.max_tokens or 256
+        if isinstance(target, Replica):
+            expected = min(expected, target.profile.mean_output_tokens)
+            predicted_s = (state.load.queued_prefill_tokens + state.since_tokens
+                           + call.prompt_tokens) / target.profile.prefill_tokens_per_s  # fmt: skip
+            predicted_s += target.profile.base_s
+        state.unfinished += 1
+        state.since_calls += 1
+        state.since_tokens += call.prompt_tokens
+        if state.open_until_s:
+            self._breakers[target.id].sent()
+        self._running[call.model] = self._running.get(call.model, 0) + 1
+        self.issued += 1
+        return Ticket(
+            call.request_id, attempt, target, reason, now_s, call.prompt_tokens, expected,
+            predicted_s,
+        )  # fmt: skip
+
+    def release(self, ticket: Ticket, call: Call) -> None:
+        """Give a ticket back."""
+        state = self._state[ticket.target.id]
+        state.unfinished -= 1
+        assert state.unfinished >= 0, "ticket released twice"
+        self._running[call.model] -= 1
+        if not self._running[call.model]:
+            del self._running[call.model]
+        self.released += 1
+
+    def revoke(self, ticket: Ticket, call: Call) -> None:
+        """Take back a ticket whose begin could not be written: it was never used."""
+        self.undecided(ticket, ticket.issued_s)
+        self.release(ticket, call)
+        self.released -= 1
+        self.issued -= 1
+
+    def reported(self, target_id: str, load: Load, now_s: float) -> None:
+        """A target told its load: our sends since the last report are in it now."""
+        state = self.know(target_id)
+        state.load, state.load_at_s = load, now_s
+        state.since_calls = state.since_tokens = 0
+
+    def opened(self, ticket: Ticket, now_s: float) -> None:
+        """First content came."""
+        target = ticket.target
+        state = self._state[target.id]
+        if ticket.predicted_first_s > 0.0:
+            observed_s = now_s - ticket.issued_s
+            state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
+        self._breakers[target.id].succeeded(now_s)
+
+    def failed(self, ticket: Ticket, kind: Kind, retry_after_s: float | None, now_s: float) -> None:
+        """The attempt failed by the target's fault or refusal."""
+        state = self._state[ticket.target.id]
+        if kind is Kind.FULL:
+            state.full_until_s = now_s + min(retry_after_s or FULL_S, 5.0)
+            self._breakers[ticket.target.id].neither(now_s)
+        else:
+            self._breakers[ticket.target.id].failed(kind, now_s, retry_after_s)
+
+    def undecided(self, ticket: Ticket, now_s: float) -> None:
+        """The attempt ended without telling anything about the target."""
+        self._breakers[ticket.target.id].neither(now_s)
+
+
+class RetryBudget:
+    """Retries as a share of calls over about a minute; ends retry storms."""
+
+    def __init__(self, ratio: float, minimum: int) -> None:
+        self._ratio = ratio
+        self._minimum = minimum
+        self._calls = 0
+        self._retries = 0
+        self._since_s = 0.0
+
+    def called(self, now_s: float) -> None:
+        """Count a call."""
+        if now_s - self._since_s > 60.0:
+            self._calls //= 2
+            self._retries //= 2
+            self._since_s = now_s
+        self._calls += 1
+
+    def take(self) -> bool:
+        """Spend one retry; False when the budget is used up."""
+        if self._retries >= self._minimum + self._ratio * self._calls:
+            return False
+        self._retries += 1
+        return True

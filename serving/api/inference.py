@@ -1,0 +1,208 @@
+"""The public listener: OpenAI routes in, Calls out. Everything else is 404.
+
+Refuses what can be refused from the bytes alone; a request that was parsed for a known caller goes
+to the pipeline, also to be refused, because it must leave a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import uuid_utils
+
+from models.tokens import TokenRatio
+from serving import errors
+from serving.api.models import Catalogue
+from serving.auth import identify
+from serving.codecs import openai
+from serving.errors import BallastError, CallerError
+from serving.idempotent import Idempotent
+from serving.logs import utc_ms
+from serving.metrics import Counter
+from serving.pipeline import Pipeline
+from serving.records import Call, Caller, LatencyClass, Surface
+from serving.settings import Deadlines, Model
+from serving.wire.server import Connection, Request
+
+_SURFACES = {
+    b"/v1/chat/completions": Surface.CHAT,
+    b"/v1/completions": Surface.COMPLETIONS,
+    b"/tokenize": Surface.TOKENIZE,
+}
+_LATER = (b"/v1/embeddings", b"/v1/rerank", b"/v1/score", b"/v1/responses", b"/v1/messages",
+          b"/v1/capacity", b"/v1/files", b"/v1/batches", b"/v1/audio")  # fmt: skip
+_UNKNOWN_MODEL = "unknown"
+_MS_MAX = 86_400_000
+_log = logging.getLogger(__name__)
+
+
+class Terms(NamedTuple):
+    """What the listener needs; built by the composition root."""
+
+    pipeline: Pipeline
+    idempotent: Idempotent
+    catalogue: Catalogue
+    callers: Callable[[], Mapping[bytes, Caller | None]]
+    pepper: bytes
+    classes: Mapping[LatencyClass, Deadlines]
+    deployment_id: str
+    unparsed: Counter
+    ratios: Mapping[str, TokenRatio]
+    clock: Callable[[], float]
+
+
+class Inference:
+    """Routes requests of the public listener."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def __call__(self, request: Request, connection: Connection) -> None:
+        """Answer, or hand over to the pipeline."""
+        try:
+            self._route(request, connection)
+        except BallastError as error:
+            self._refuse(connection, error)
+        except Exception:  # noqa: BLE001 - the pipeline's edge
+            _log.exception("listener_fault")
+            self._refuse(connection, errors.OwnError("internal_error", "the gateway failed"))
+
+    def _route(self, request: Request, connection: Connection) -> None:
+        path, _, _ = request.path.partition(b"?")
+        surface = _SURFACES.get(path)
+        if surface is None:
+            self._other(path, request, connection)
+            return
+        if request.method != b"POST":
+            raise CallerError("method_not_allowed", "use POST on this path")
+        terms = self._terms
+        headers = request.headers
+        caller = identify(terms.callers(), terms.pepper, headers.get(b"authorization"))
+        _check_type(headers)
+        parsed = openai.parse(surface, request.body)
+        model = terms.catalogue.find(parsed.model)
+        call = self._call(surface, parsed, caller, (request, model))
+        fault = self._fault(call, caller, model, parsed)
+        if fault is not None:
+            terms.pipeline.refuse(call, caller, fault, connection)
+        elif call.idempotency_key:
+            body_hash = hashlib.sha256(request.body).hexdigest()[:32]
+            connection.run(terms.idempotent.serve(call, caller, connection, body_hash))
+        else:
+            connection.run(terms.pipeline.serve(call, caller, connection))
+
+    def _call(
+        self, surface: Surface, parsed: openai.Parsed, caller: Caller,
+        source: tuple[Request, Model | None],
+    ) -> Call:  # fmt: skip
+        request, model = source
+        headers, terms = request.headers, self._terms
+        now_s = terms.clock()
+        latency_class = caller.policy.latency_class
+        deadlines = terms.classes[latency_class]
+        first_s, complete_s = deadlines.first_token_s, deadlines.complete_s
+        if b"x-ballast-ttft-ms" in headers:
+            first_s = min(first_s, _milliseconds(headers, b"x-ballast-ttft-ms"))
+        if b"x-ballast-timeout-ms" in headers:
+            complete_s = min(complete_s, _milliseconds(headers, b"x-ballast-timeout-ms"))
+        prompt = memoryview(parsed.prompt)
+        sample = bytes(prompt[:2048])
+        session = headers.get(b"x-ballast-session", b"").decode("latin-1") or parsed.cache_key
+        seed = zlib.crc32(caller.tenant.encode())
+        name = model.name if model is not None else _UNKNOWN_MODEL
+        ratio = terms.ratios.get(name)
+        return Call(
+            request_id=uuid_utils.uuid7().hex,
+            surface=surface,
+            tenant=caller.tenant,
+            model=name,
+            alias=parsed.model,
+            fields=parsed.fields,
+            received_s=now_s,
+            received_ms=utc_ms(),
+            first_token_by_s=now_s + min(first_s, complete_s),
+            complete_by_s=now_s + complete_s,
+            latency_class=latency_class,
+            prompt=parsed.prompt,
+            size=len(request.body),
+            prompt_tokens=ratio.upper(sample, prompt.nbytes) if ratio is not None else 0,
+            max_tokens=parsed.max_tokens,
+            stream=parsed.stream,
+            wants_usage=parsed.wants_usage,
+            affinity=zlib.crc32(session.encode() if session else sample, seed),
+            session=session,
+            hop=headers.get(b"x-ballast-hop", b"").decode("latin-1"),
+            idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
+        )
+
+    def _fault(
+        self, call: Call, caller: Caller, model: Model | None, parsed: openai.Parsed
+    ) -> CallerError | None:
+        """Why a call cannot be served whatever the fleet looks like; None when it can."""
+        if self._terms.deployment_id in call.hop.split(","):
+            message = "this call has been through this gateway before: break the loop upstream"
+            return CallerError("loop_detected", message)
+        if model is None:
+            near = difflib.get_close_matches(parsed.model[:200], self._terms.catalogue.names, 3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            message = f"model {parsed.model[:200]!r} is not served here{hint}"
+            return CallerError("model_not_found", message, param="model")
+        allowed = caller.policy.models
+        if allowed is not None and model.name not in allowed:
+            message = f"this key may not call {model.name!r}"
+            return CallerError("model_not_allowed", message, param="model")
+        certain = memoryview(parsed.prompt).nbytes // model.token_bytes_max
+        if certain + (parsed.max_tokens or 0) > model.context_tokens:
+            message = (
+                f"the context of {model.name!r} is {model.context_tokens} tokens; this call needs "
+                f"more (max_tokens {parsed.max_tokens or 0}, prompt at least {certain})"
+            )
+            return CallerError("context_length_exceeded", message, param="max_tokens")
+        return None
+
+    def _other(self, path: bytes, request: Request, connection: Connection) -> None:
+        if path == b"/v1/models" or path.startswith(b"/v1/models/"):
+            if request.method != b"GET":
+                raise CallerError("method_not_allowed", "use GET on this path")
+            terms = self._terms
+            authorization = request.headers.get(b"authorization")
+            caller = identify(terms.callers(), terms.pepper, authorization)
+            name = path.removeprefix(b"/v1/models").strip(b"/").decode("latin-1")
+            connection.answer(200, terms.catalogue.render(name, caller))
+        elif path.startswith(_LATER):
+            message = "this surface is not served yet; chat, completions, models and tokenize are"
+            raise CallerError("unsupported_surface", message)
+        else:
+            raise CallerError("not_found", "no such path; the API is under /v1")
+
+    def _refuse(self, connection: Connection, error: BallastError) -> None:
+        self._terms.unparsed.add((error.code,))
+        row = errors.TABLE[error.code]
+        body = errors.body(error.code, error.message, error.param)
+        head = b"www-authenticate: Bearer\r\n" if row.status == 401 else b""
+        connection.answer(row.status, body, head)
+
+
+def _check_type(headers: Mapping[bytes, bytes]) -> None:
+    kind = headers.get(b"content-type")
+    if kind is not None and kind != b"application/json":
+        name, _, rest = kind.lower().partition(b";")
+        charset = rest.strip().removeprefix(b"charset=").strip(b'"')
+        if name.strip() != b"application/json" or charset not in (b"", b"utf-8", b"utf8"):
+            message = "send the body as 'Content-Type: application/json' in UTF-8"
+            raise CallerError("unsupported_media_type", message)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise CallerError("unsupported_media_type", "compressed request bodies are not accepted")
+
+
+def _milliseconds(headers: Mapping[bytes, bytes], name: bytes) -> float:
+    text = headers[name]
+    if not text.isdigit() or not 0 < int(text[:12]) <= _MS_MAX:
+        label = name.decode()
+        raise CallerError("invalid_value", f"header {label} must be milliseconds, 1 to {_MS_MAX}")
+    return int(text) / 1e3

@@ -1,0 +1,71 @@
+"""What `/v1/models` says: from the settings, never from live replicas, so that a model with no GPU
+left can still be asked for and so wake one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from serving.errors import CallerError
+from serving.records import Caller, FleetView
+from serving.settings import Model, SettingsError
+
+
+class Catalogue:
+    """The names this gateway answers to. Raises SettingsError when one is ambiguous."""
+
+    def __init__(
+        self, models: Iterable[Model], view: Callable[[], FleetView], created_s: int
+    ) -> None:
+        self._view = view
+        self._created_s = created_s
+        self._by_name: dict[str, Model] = {}
+        for model in models:
+            for name in (model.name, *model.aliases):
+                if name in self._by_name:
+                    raise SettingsError(f"models: the name {name!r} is given twice")
+                self._by_name[name] = model
+
+    @property
+    def names(self) -> list[str]:
+        """Every name, aliases too."""
+        return list(self._by_name)
+
+    def find(self, name: str) -> Model | None:
+        """The model behind a name."""
+        return self._by_name.get(name)
+
+    def render(self, name: str, caller: Caller) -> bytes:
+        """JSON of all models the caller may use, or of one. Raises CallerError."""
+        allowed = caller.policy.models
+        rows = [
+            self._row(alias, model)
+            for alias, model in self._by_name.items()
+            if allowed is None or model.name in allowed
+        ]
+        if not name:
+            return msgspec.json.encode({"object": "list", "data": rows})
+        for row in rows:
+            if row["id"] == name:
+                return msgspec.json.encode(row)
+        raise CallerError("model_not_found", f"model {name[:200]!r} is not served here")
+
+    def _row(self, alias: str, model: Model) -> dict[str, Any]:
+        view = self._view()
+        status = "unavailable"
+        if view.replicas.get(model.name):
+            status = "ready"
+        elif model.name in view.pending:
+            status = "loading"
+        elif view.offerings.get(model.name):
+            status = "api"
+        return {
+            "id": alias,
+            "object": "model",
+            "created": self._created_s,
+            "owned_by": "ballast",
+            "max_model_len": model.context_tokens,
+            "ballast": {"model": model.name, "status": status},
+        }

@@ -1,0 +1,137 @@
+"""The ops listener: probes, metrics, demand signals, the fleet and the latest decisions.
+
+For loopback and cluster networks only; holds no secret and no prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import FastAPI, Response
+
+from serving.admission import Admission
+from serving.logs import RequestLog, utc_ms
+from serving.metrics import Metrics
+from serving.observer import Observer
+from serving.records import FleetView
+from serving.waiting import Queue
+
+
+class Facts(NamedTuple):
+    """What the ops listener reads; built by the composition root."""
+
+    instance: str
+    started_ms: int
+    models: tuple[str, ...]
+    view: Callable[[], FleetView]
+    admission: Admission
+    queue: Queue
+    observer: Observer
+    metrics: Metrics
+    log: RequestLog
+    clock: Callable[[], float]
+    faults: Callable[[], list[str]]
+    """Reasons why new work would be refused now."""
+
+
+def build(facts: Facts) -> FastAPI:
+    """The ops application."""
+    app = FastAPI(title="Ballast ops", docs_url=None, redoc_url=None)
+
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        faults = facts.faults()
+        response.status_code = 503 if faults else 200
+        return {"status": "refusing" if faults else "ok", "reasons": faults}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(facts.metrics.render(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/signals")
+    async def read_signals() -> Response:
+        return _json(signals(facts))
+
+    @app.get("/fleet")
+    async def read_fleet() -> Response:
+        return _json(fleet(facts))
+
+    @app.get("/decisions")
+    async def decisions(limit: int = 50, request_id: str = "") -> Response:
+        lines = list(facts.log.recent)
+        if request_id:
+            lines = [line for line in lines if getattr(line, "request_id", "") == request_id]
+        return _json({"decisions": lines[-max(1, min(limit, 256)) :][::-1]})
+
+    return app
+
+
+def _json(data: Any) -> Response:
+    return Response(msgspec.json.encode(data), media_type="application/json")
+
+
+def signals(facts: Facts) -> dict[str, Any]:
+    """Demand as the controller reads it, version 1."""
+    held = facts.queue.snapshot(facts.clock())
+    models = {}
+    for name in facts.models:
+        calls, tokens, oldest_s = held.get(name, (0, 0, 0.0))
+        models[name] = {
+            "running": facts.admission.running(name),
+            "queued": calls,
+            "queued_tokens": tokens,
+            "oldest_wait_s": round(oldest_s, 3),
+            "shed_total": facts.observer.shed.get(name, 0),
+            "burst_total": facts.observer.burst.get(name, 0),
+        }
+    return {
+        "version": 1,
+        "instance": facts.instance,
+        "started": facts.started_ms,
+        "at": utc_ms(),
+        "models": models,
+    }
+
+
+def fleet(facts: Facts) -> dict[str, Any]:
+    """The view in words: what could serve a call now, and why not."""
+    view, now_s = facts.view(), facts.clock()
+    models: dict[str, Any] = {}
+    for name in facts.models:
+        pending = view.pending.get(name)
+        models[name] = {
+            "replicas": [
+                {"id": r.id, "address": f"{r.host}:{r.port}{r.prefix}", "limit": r.limit}
+                | _state(facts, r.id, now_s)
+                for r in view.replicas.get(name, ())
+            ],
+            "offerings": [
+                {"id": o.id, "jurisdiction": o.label.jurisdiction} | _state(facts, o.id, now_s)
+                for o in view.offerings.get(name, ())
+            ],
+            "expected_in_s": None if pending is None else round(pending.expected_s - now_s, 1),
+        }
+    return {"seq": view.seq, "age_s": round(now_s - view.observed_s, 3), "models": models}
+
+
+def _state(facts: Facts, target_id: str, now_s: float) -> dict[str, Any]:
+    state = facts.admission.state.get(target_id)
+    if state is None:
+        return {}
+    breaker = "closed"
+    if state.open_until_s:
+        breaker = "open" if now_s < state.open_until_s < float("inf") else "probing"
+    return {
+        "unfinished": state.unfinished,
+        "waiting": state.load.waiting,
+        "running": state.load.running,
+        "kv": round(state.load.kv_use, 4),
+        "breaker": breaker,
+        "scale": round(state.scale, 3),
+    }

@@ -1,0 +1,38 @@
+"""The Backend protocol: one way to run a call on a target, whoever the target is."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+from serving.records import Block, Call, Target, Ticket
+
+
+class BlockStream(Protocol):
+    """The answer of one attempt."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        ...
+
+    async def __anext__(self) -> Block:
+        """The next Block. Raises StopAsyncIteration or UpstreamError."""
+        ...
+
+    def abort(self) -> None:
+        """Stop now; upstream is cancelled within a second. Safe to call twice and after the end."""
+
+
+class Backend(Protocol):
+    """Runs a call on one kind of target."""
+
+    def stream(self, call: Call, target: Target, ticket: Ticket, deadline_s: float) -> BlockStream:
+        """The answer as blocks: several for a stream, exactly one for a plain answer.
+
+        Does nothing until the first `__anext__`. Raises `errors.UpstreamError` from `__anext__`
+        before the first block when the target refused, and after it when the stream broke.
+        `deadline_s` is on the loop's clock and bounds the whole attempt.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections; called once, when the gateway ends."""

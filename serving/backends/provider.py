@@ -1,0 +1,252 @@
+"""Third-party APIs of the OpenAI dialect, over aiohttp, driven by the provider table.
+
+Never follows a redirect (the key would go along), never retries by itself, never passes on the
+caller's headers. Comments and role-only events are not first tokens: a provider that sends nothing
+else within `first_content_s` has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from msgspec import structs
+
+from models.provider import Provider
+from serving.backends.base import BlockStream
+from serving.codecs import failures, openai
+from serving.errors import Kind, UpstreamError
+from serving.records import Block, Call, Offering, Target, Ticket
+from serving.wire import sse
+
+_BODY_BYTES_MAX = 64 << 20
+_ERROR_BYTES_MAX = 64 << 10
+_NO_FINISH = "the provider's stream ended without a finish reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One provider switched on."""
+
+    row: Provider
+    base_url: str
+    api_key: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.row.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Seconds."""
+
+    connect_s: float = 5.0
+    first_content_s: float = 30.0
+    """To the first content; thinking models stream reasoning well before this."""
+    stall_s: float = 60.0
+    """Between two reads after it."""
+
+
+class ProviderBackend:
+    """Runs calls on third-party APIs."""
+
+    def __init__(
+        self, accounts: Mapping[str, Account], deployment_id: str, timers: Timers | None = None
+    ) -> None:
+        self._accounts = accounts
+        self._deployment_id = deployment_id
+        self.timers = timers or Timers()
+        self._session: aiohttp.ClientSession | None = None
+
+    def stream(self, call: Call, target: Target, ticket: Ticket, deadline_s: float) -> BlockStream:  # noqa: ARG002
+        """See `Backend.stream`."""
+        assert isinstance(target, Offering)
+        return _ProviderStream(self, call, target, deadline_s)
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        if self._session is not None:
+            await self._session.close()
+
+    def account(self, provider: str) -> Account:
+        """The account an offering is bought with."""
+        return self._accounts[provider]
+
+    def hop(self, call: Call) -> str:
+        """The hop header: who has seen this call."""
+        return f"{call.hop},{self._deployment_id}" if call.hop else self._deployment_id
+
+    async def post(
+        self, account: Account, path: str, body: bytes, hop: str
+    ) -> aiohttp.ClientResponse:
+        """Send; returns once the head came."""
+        if self._session is None:
+            timers = self.timers
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=timers.connect_s, sock_read=timers.stall_s
+            )
+            connector = aiohttp.TCPConnector(limit=1000, limit_per_host=500)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False, read_bufsize=256 << 10,
+            )  # fmt: skip
+        headers = {
+            "authorization": f"Bearer {account.api_key}",
+            "content-type": "application/json",
+            "x-ballast-hop": hop,
+        }
+        url = account.base_url.rstrip("/") + path
+        return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+
+
+class _ProviderStream:
+    """One answer of a provider."""
+
+    def __init__(
+        self, backend: ProviderBackend, call: Call, target: Offering, deadline_s: float
+    ) -> None:
+        self._backend = backend
+        self._call = call
+        self._target = target
+        self._deadline_s = deadline_s
+        self._account = backend.account(target.provider)
+        self._response: aiohttp.ClientResponse | None = None
+        self._cutter: sse.Cutter | None = None
+        self._fault: UpstreamError | None = None
+        self._has_begun = False
+        self._has_opened = False
+        self._is_over = False
+
+    def __aiter__(self) -> _ProviderStream:
+        return self
+
+    async def __anext__(self) -> Block:
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            self.abort()
+            raise fault
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            async with asyncio.timeout_at(self._until_s()):
+                block = await self._advance()
+        except UpstreamError:
+            self.abort()
+            raise
+        except sse.StreamFault as stream_fault:
+            error = self._classified(200, stream_fault.body)
+            if stream_fault.before is None:
+                self.abort()
+                raise error from stream_fault
+            self._fault = error
+            return stream_fault.before
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.abort()
+            raise self._transport_fault(error) from error
+        self._has_opened = self._has_opened or block.opens
+        return block
+
+    def _until_s(self) -> float:
+        if self._has_opened or self._fault is not None:
+            return self._deadline_s
+        if not self._has_begun:
+            now_s = asyncio.get_running_loop().time()
+            self._first_by_s = now_s + self._backend.timers.first_content_s
+        return min(self._deadline_s, self._first_by_s)
+
+    async def _advance(self) -> Block:
+        if not self._has_begun:
+            self._has_begun = True
+            block = await self._first()
+            if block is not None:
+                return block
+        return await self._next()
+
+    async def _first(self) -> Block | None:
+        call, target = self._call, self._target
+        row = self._account.row
+        body = openai.provider_body(
+            call, target.upstream_model, row.max_tokens_field, frozenset(row.drop_fields)
+        )
+        path = openai.PATHS[call.surface].decode().removeprefix("/v1")
+        hop = self._backend.hop(call)
+        response = self._response = await self._backend.post(self._account, path, body, hop)
+        if response.status != 200:
+            text = await _bounded(response, _ERROR_BYTES_MAX)
+            raise failures.classify(row.error_rules, response.status, text, response.headers)
+        is_stream = response.content_type == "text/event-stream"
+        if call.stream and is_stream:
+            self._cutter = sse.Cutter(call.wants_usage)
+            return None
+        text = await _bounded(response, _BODY_BYTES_MAX)
+        block = sse.plain(text)
+        if call.stream or is_stream:
+            raise UpstreamError(Kind.PROTOCOL, "the provider did not answer with an event stream")
+        self._is_over = True
+        return block
+
+    async def _next(self) -> Block:
+        response, cutter = self._response, self._cutter
+        assert response is not None
+        assert cutter is not None
+        while True:
+            data = await response.content.readany()
+            if not data:
+                return self._ended(cutter)
+            block = cutter.feed(data)
+            if block is None:
+                continue
+            if not cutter.has_done:
+                return block
+            self._is_over = True
+            if cutter.finish is None:
+                # Never pass a [DONE] that hides a cut.
+                self._fault = UpstreamError(Kind.CUT, _NO_FINISH)
+                return structs.replace(block, data=block.data.removesuffix(sse.DONE))
+            response.release()
+            return block
+
+    def _ended(self, cutter: sse.Cutter) -> Block:
+        self._is_over = True
+        if cutter.finish is None:
+            raise UpstreamError(Kind.CUT, _NO_FINISH)
+        return Block(sse.DONE, 1)
+
+    def _classified(self, status: int, body: bytes) -> UpstreamError:
+        if not body:
+            return UpstreamError(Kind.PROTOCOL, "the provider's stream is not what it should be")
+        return failures.classify(self._account.row.error_rules, status, body, {})
+
+    def _transport_fault(self, error: BaseException) -> UpstreamError:
+        connect = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        if isinstance(error, TimeoutError):
+            return UpstreamError(
+                Kind.TIMEOUT, "the provider did not answer in time", sent=not connect
+            )
+        kind = Kind.CONNECT if connect else Kind.CUT
+        message = f"the connection to the provider failed ({type(error).__name__})"
+        return UpstreamError(kind, message, sent=not connect)
+
+    def abort(self) -> None:
+        """See `BlockStream.abort`."""
+        self._is_over = True
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body up to `limit` bytes; a longer one is an error, not a memory leak."""
+    parts: list[bytes] = []
+    size = 0
+    async for data in response.content.iter_any():
+        size += len(data)
+        if size > limit:
+            raise UpstreamError(Kind.PROTOCOL, f"the provider's answer exceeds {limit} bytes")
+        parts.append(data)
+    with contextlib.suppress(aiohttp.ClientError):
+        response.release()
+    return b"".join(parts)

@@ -1,0 +1,83 @@
+"""What a third party's error means. Pure: status, headers and body in, kind out.
+
+The provider's own rules come first (a 429 may mean "no money"), then the table below. Sources for
+the table: the providers' documentation as collected on 2026-11-21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from models.provider import ErrorRule
+from serving.errors import Kind, UpstreamError
+
+GENERIC = {
+    400: Kind.BAD_REQUEST, 401: Kind.KEY_DEAD, 402: Kind.ACCOUNT_DEAD, 403: Kind.KEY_DEAD,
+    404: Kind.TARGET_DEAD, 408: Kind.TIMEOUT, 409: Kind.SERVER_ERROR, 413: Kind.CONTEXT_TOO_LONG,
+    422: Kind.BAD_REQUEST, 429: Kind.RATE_LIMIT, 498: Kind.RATE_LIMIT, 500: Kind.SERVER_ERROR,
+    502: Kind.SERVER_ERROR, 503: Kind.OVERLOADED, 504: Kind.TIMEOUT, 524: Kind.TIMEOUT,
+    529: Kind.OVERLOADED,
+}  # fmt: skip
+_CODES = {
+    "context_length_exceeded": Kind.CONTEXT_TOO_LONG,
+    "insufficient_quota": Kind.ACCOUNT_DEAD,
+    "content_filter": Kind.CONTENT_FILTER,
+    "content_policy_violation": Kind.CONTENT_FILTER,
+    "model_not_found": Kind.TARGET_DEAD,
+    "invalid_api_key": Kind.KEY_DEAD,
+    "rate_limit_exceeded": Kind.RATE_LIMIT,
+    "overloaded_error": Kind.OVERLOADED,
+}
+_decode = msgspec.json.Decoder().decode
+
+
+def classify(
+    rules: tuple[ErrorRule, ...], status: int, body: bytes, headers: Mapping[str, str]
+) -> UpstreamError:
+    """The error to raise for a refusal; `status` is 200 for an error inside a good answer."""
+    code, kind_name, message = _parts(body)
+    kind = None
+    for rule in rules:
+        if rule.matches(status, code, kind_name, message):
+            kind = Kind(rule.kind)
+            break
+    if kind is None:
+        kind = _CODES.get(code) or _CODES.get(kind_name) or GENERIC.get(_status(status, code))
+    if kind is None:
+        kind = Kind.SERVER_ERROR if status >= 500 or status < 400 else Kind.PROTOCOL
+    return UpstreamError(
+        kind, f"the provider answered {status} ({kind})", retry_after_s=_retry(headers), body=body,
+        status=status,
+    )  # fmt: skip
+
+
+def _status(status: int, code: str) -> int:
+    """An error object inside a 200 often carries its real status as its code."""
+    return int(code) if status < 400 and code.isdigit() and len(code) == 3 else status
+
+
+def _parts(body: bytes) -> tuple[str, str, str]:
+    """Code, type and message of an error body, nested, flat or MiniMax-shaped."""
+    try:
+        data: Any = _decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return "", "", body[:500].decode("utf-8", "replace")
+    if not isinstance(data, dict):
+        return "", "", ""
+    error = data.get("error", data)
+    if isinstance(error, str):
+        return "", "", error
+    if not isinstance(error, dict):
+        return "", "", ""
+    code, kind = error.get("code"), error.get("type")
+    return str(code or ""), str(kind or ""), str(error.get("message") or "")
+
+
+def _retry(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,194 @@
+"""The OpenAI dialect: bytes into checked fields, and fields into bytes for a target. Pure.
+
+The body is parsed once, one level deep; members we do not know stay raw and pass untouched. Fields
+that steer the engine or cross tenants are ours: they are stripped here and set by us.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from serving.errors import CallerError
+from serving.records import Call, Surface
+
+RESERVED = frozenset({
+    "priority", "cache_salt", "request_id", "kv_transfer_params", "vllm_xargs", "chat_template",
+    "data_parallel_rank",
+})  # fmt: skip
+N_MAX = 128
+PROMPT_FIELD = {Surface.CHAT: "messages", Surface.COMPLETIONS: "prompt"}
+PATHS = {
+    Surface.CHAT: b"/v1/chat/completions",
+    Surface.COMPLETIONS: b"/v1/completions",
+    Surface.TOKENIZE: b"/tokenize",
+}
+_RAW_TRUE = msgspec.Raw(b"true")
+_RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
+_NULL = b"null"
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Parsed(NamedTuple):
+    """What the gateway needs to know of a body."""
+
+    fields: dict[str, msgspec.Raw]
+    model: str
+    prompt: msgspec.Raw
+    max_tokens: int | None
+    stream: bool
+    wants_usage: bool
+    cache_key: str
+
+
+def parse(surface: Surface, body: bytes) -> Parsed:
+    """Check a body. Raises CallerError naming the field at fault, never its content."""
+    fields = _decode(body)
+    model = _value(fields, "model", str)
+    if not model:
+        raise CallerError(
+            "invalid_value", "'model' is required and must be a string", param="model"
+        )
+    prompt = _prompt(surface, fields)
+    stream = False
+    wants_usage = False
+    limit = cache_key = None
+    if surface is not Surface.TOKENIZE:
+        stream = bool(_value(fields, "stream", bool))
+        wants_usage = _wants_usage(fields)
+        limit = _count(fields, "max_completion_tokens", 1, None)
+        limit = limit or _count(fields, "max_tokens", 1, None)
+        _count(fields, "n", 1, N_MAX)
+        cache_key = _value(fields, "prompt_cache_key", str)
+    return Parsed(fields, model, prompt, limit, stream, wants_usage, cache_key or "")
+
+
+def _decode(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        if not body.isascii():
+            body.decode("utf-8")
+        return _fields(body)
+    except UnicodeDecodeError as error:
+        message = f"the body is not UTF-8 (byte {error.start})"
+        raise CallerError("invalid_encoding", message) from None
+    except msgspec.ValidationError:
+        raise CallerError("invalid_json", "the body must be a JSON object") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CallerError("invalid_json", f"the body is not valid JSON: {error}") from None
+
+
+def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    name = PROMPT_FIELD.get(surface)
+    if name is None:
+        name = "messages" if "messages" in fields else "prompt"
+    raw = fields.get(name)
+    if raw is None or bytes(raw) in (_NULL, b"[]", b'""'):
+        raise CallerError("invalid_value", f"'{name}' is required", param=name)
+    if name == "messages":
+        data = bytes(raw)
+        if not data.startswith(b"["):
+            raise CallerError("invalid_value", "'messages' must be an array", param=name)
+        # An escaped letter (\u00..) could hide the word; only then is the whole prompt read.
+        if b"_url" in data or b"\\u00" in data or b"input_" in data or b'"file"' in data:
+            _check_media(_any(data))
+    return raw
+
+
+def _check_media(messages: Any) -> None:
+    """Refuse anything an engine would have to fetch for the caller."""
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") not in ("text", "input_text"):
+                _check_part(part)
+
+
+def _check_part(part: dict[str, Any]) -> None:
+    for key, value in part.items():
+        found = value
+        if isinstance(value, dict):
+            found = value.get("url")
+        is_address = key.endswith("url") or isinstance(value, dict)
+        if is_address and isinstance(found, str) and not found.startswith("data:"):
+            raise CallerError(
+                "remote_media_refused",
+                "media must be sent as data: URLs; this gateway fetches nothing for callers",
+                param="messages",
+            )
+
+
+def _value(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
+    """A scalar member, None when absent or null."""
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    value = _any(raw)
+    if value is not None and type(value) is not kind:
+        message = f"'{name}' must be {_WORDS[kind]}"
+        raise CallerError("invalid_value", message, param=name)
+    return value
+
+
+_WORDS = {str: "a string", bool: "a boolean", int: "an integer", dict: "an object"}
+
+
+def _count(
+    fields: dict[str, msgspec.Raw], name: str, lowest: int, highest: int | None
+) -> int | None:
+    value = _value(fields, name, int)
+    if value is None:
+        return None
+    if value < lowest or (highest is not None and value > highest):
+        bound = f"at least {lowest}" if highest is None else f"between {lowest} and {highest}"
+        raise CallerError("invalid_value", f"'{name}' must be {bound}", param=name)
+    return int(value)
+
+
+def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    options = _value(fields, "stream_options", dict)
+    return bool(options and options.get("include_usage"))
+
+
+def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
+    """The body for one of our own engines: the caller's, with the reserved fields ours."""
+    fields = {k: v for k, v in call.fields.items() if k not in RESERVED}
+    out: dict[str, Any] = fields
+    out["model"] = call.model
+    if call.surface is Surface.TOKENIZE:
+        return _encode(out)
+    out["request_id"] = ticket_id
+    out["cache_salt"] = cache_salt
+    if call.stream:
+        out["stream_options"] = _stream_options(call)
+    return _encode(out)
+
+
+def _stream_options(call: Call) -> Any:
+    raw = call.fields.get("stream_options")
+    if raw is None or call.wants_usage:
+        return raw or _RAW_USAGE
+    options = _any(raw)
+    if not isinstance(options, dict):
+        return _RAW_USAGE
+    # continuous_usage_stats without include_usage is an error at the engine.
+    return {**options, "include_usage": True}
+
+
+def provider_body(
+    call: Call, upstream_model: str, max_tokens_field: str, drop: frozenset[str]
+) -> bytes:
+    """The body for a third-party API of this dialect: only fields it knows, its own model name."""
+    out: dict[str, Any] = {
+        k: v for k, v in call.fields.items() if k not in RESERVED and k not in drop
+    }
+    out["model"] = upstream_model
+    for name in ("max_tokens", "max_completion_tokens"):
+        raw = out.pop(name, None)
+        if raw is not None and bytes(raw) != _NULL:
+            out[max_tokens_field] = raw
+    if call.stream:
+        out["stream_options"] = _stream_options(call)
+    return _encode(out)

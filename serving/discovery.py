@@ -1,0 +1,117 @@
+"""Where our engines are: one interface, several sources.
+
+A source lists addresses and says what is coming; it keeps nothing between polls and decides
+nothing. `fleet` asks each listed engine itself before anything is sent there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from serving.settings import StaticReplica
+
+ROUTE_PREFIX = "/m/"
+"""Serve route prefix of a model's application: `/m/<model>`."""
+_BUSY = frozenset({"NOT_STARTED", "DEPLOYING"})
+
+
+class Address(NamedTuple):
+    """One engine as a source knows it."""
+
+    model: str
+    host: str
+    port: int
+    prefix: str
+    limit: int
+
+    @property
+    def id(self) -> str:
+        """Stable name of the target."""
+        return f"{self.model}@{self.host}:{self.port}"
+
+
+class Listing(NamedTuple):
+    """What a source sees."""
+
+    addresses: tuple[Address, ...]
+    loading: frozenset[str]
+    """Models whose application is being deployed."""
+    failed: frozenset[str]
+    """Models whose deployment has failed: nothing is coming."""
+
+
+class Source(Protocol):
+    """One way to find engines."""
+
+    async def poll(self, session: aiohttp.ClientSession) -> Listing:
+        """What there is now. Raises aiohttp.ClientError, TimeoutError or ValueError."""
+
+
+class StaticSource:
+    """A list from the settings."""
+
+    def __init__(self, replicas: tuple[StaticReplica, ...]) -> None:
+        self._listing = Listing(tuple(map(_address, replicas)), frozenset(), frozenset())
+
+    async def poll(self, session: aiohttp.ClientSession) -> Listing:  # noqa: ARG002 - protocol
+        """See `Source`."""
+        return self._listing
+
+
+def _address(replica: StaticReplica) -> Address:
+    parts = urlsplit(replica.url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Address(replica.model, host, port, parts.path.rstrip("/"), replica.limit)
+
+
+class ServeSource:
+    """Ray Serve's REST API: `target_groups` of each application, with the cluster's token."""
+
+    def __init__(self, url: str, token_file: Path | None, limit: int = 256) -> None:
+        self._url = url.rstrip("/") + "/api/serve/applications/"
+        self._token_file = token_file
+        self._limit = limit
+
+    async def poll(self, session: aiohttp.ClientSession) -> Listing:
+        """See `Source`."""
+        headers = {}
+        if self._token_file is not None and self._token_file.exists():
+            token = self._token_file.read_text(encoding="utf-8").strip()
+            headers["authorization"] = f"Bearer {token}"
+        async with session.get(self._url, headers=headers) as response:
+            if response.status != 200:
+                raise ValueError(f"Ray answered {response.status} for {self._url}")
+            return listing(await response.json(), self._limit)
+
+
+def listing(data: dict[str, Any], limit: int) -> Listing:
+    """Read Serve's answer. Raises ValueError when it is not of the form known."""
+    addresses: list[Address] = []
+    loading: set[str] = set()
+    failed: set[str] = set()
+    try:
+        for application in (data.get("applications") or {}).values():
+            prefix = application.get("route_prefix") or ""
+            if prefix.startswith(ROUTE_PREFIX):
+                model = prefix.removeprefix(ROUTE_PREFIX)
+                if application["status"] in _BUSY:
+                    loading.add(model)
+                elif application["status"] == "DEPLOY_FAILED":
+                    failed.add(model)
+        for group in data.get("target_groups") or ():
+            prefix = group["route_prefix"]
+            if group.get("protocol", "HTTP") != "HTTP" or not prefix.startswith(ROUTE_PREFIX):
+                continue
+            model = prefix.removeprefix(ROUTE_PREFIX)
+            addresses += [
+                Address(model, target["ip"], int(target["port"]), prefix, limit)
+                for target in group["targets"]
+            ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"Ray's list of applications has changed its form: {error!r}") from error
+    return Listing(tuple(addresses), frozenset(loading), frozenset(failed))

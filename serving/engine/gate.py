@@ -1,0 +1,129 @@
+"""What stands before vLLM's app inside a replica: secret, route list, drain, load report.
+
+Plain ASGI, one function call deep, so that it costs a stream nothing. It refuses every route that
+is not on the list: vLLM's app also has routes that load adapters, resize the engine or inject
+faults. It decides nothing about load; the engine's own limits answer 503.
+"""
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from serving.engine.load import LoadReport
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+SECRET_HEADER = b"x-ballast-secret"
+LOAD_HEADER = b"x-ballast-load"
+INTERNAL_LOAD = ("GET", "/internal/load")
+LIVENESS = ("GET", "/livez")
+WORK = frozenset(
+    {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/rerank"),
+        ("POST", "/v1/score"),
+        ("POST", "/tokenize"),
+    }
+)
+READS = frozenset({("GET", "/v1/models"), ("GET", "/health"), ("GET", "/metrics")})
+ALLOWED = WORK | READS
+
+
+class Status(Protocol):
+    """What the gate asks of the replica behind it."""
+
+    def load(self) -> LoadReport: ...
+
+    def is_draining(self) -> bool: ...
+
+    def facts(self) -> dict[str, Any]:
+        """Constant part of the load JSON: limit, started, model."""
+        ...
+
+
+class Gate:
+    """ASGI app around `app`; `secrets` are those accepted now (current, previous)."""
+
+    def __init__(self, app: App, secrets: tuple[bytes, ...], status: Status) -> None:
+        if not secrets or not all(secrets):
+            raise ValueError("a replica without a deployment secret would serve anyone")
+        self._app = app
+        self._secrets = secrets
+        self._status = status
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, self._reporting(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = (scope["method"], scope["path"].removeprefix(scope.get("root_path", "")))
+        if route == LIVENESS:
+            await send_json(send, 200, {"status": "alive"})
+        elif not self._is_trusted(scope["headers"]):
+            await send_error(send, 401, "invalid_secret", "The deployment secret is wrong.")
+        elif route == INTERNAL_LOAD:
+            await send_json(send, 200, self._load_fields())
+        elif route not in ALLOWED:
+            await send_error(send, 404, "not_found", f"No route {route[0]} {route[1]} here.")
+        elif route in WORK and self._status.is_draining():
+            await send_error(send, 503, "draining", "This replica is shutting down.")
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_trusted(self, headers: list[Header]) -> bool:
+        given = b""
+        for name, value in headers:
+            if name == SECRET_HEADER:
+                given = value
+        # Every comparison is made, so the time says nothing about which secret came near.
+        matches = [hmac.compare_digest(given, secret) for secret in self._secrets]
+        return any(matches)
+
+    def _load_fields(self) -> dict[str, Any]:
+        return {
+            **self._status.load().fields(),
+            **self._status.facts(),
+            "draining": self._status.is_draining(),
+        }
+
+    def _reporting(self, send: Send) -> Send:
+        async def send_with_load(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                header = (LOAD_HEADER, self._status.load().header())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        return send_with_load
+
+
+async def send_error(send: Send, status: int, code: str, message: str) -> None:
+    """Answer with an error in OpenAI's shape."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    await send_json(send, status, {"error": error})
+
+
+async def send_json(send: Send, status: int, content: dict[str, Any]) -> None:
+    """Answer with one JSON document."""
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def read_secrets(text: str) -> tuple[bytes, ...]:
+    """The accepted secrets of a secret file: its first two non-empty lines."""
+    lines = [line.strip().encode() for line in text.splitlines() if line.strip()]
+    return tuple(lines[:2])

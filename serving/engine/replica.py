@@ -1,0 +1,99 @@
+"""EngineReplica: one engine inside one Ray Serve replica.
+
+Serve places, watches, drains and counts replicas; tokens never pass through it. With direct
+ingress the replica's own port serves vLLM's app behind the Gate. Imports ray and vllm only when a
+replica is made, so that building the application stays cheap.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from serving.engine.flags import arguments, environment
+from serving.engine.gate import App, Gate, read_secrets
+from serving.engine.hardware import CpuPlan, cpu_flags, plan_cpu
+from serving.engine.load import LoadReport, Watchdog
+from serving.engine.spec import EngineSpec, engine_spec
+from serving.engine.vllm_adapter import Engine, EngineDeadError, open_engine
+
+
+class EngineReplica:
+    """The class Serve instantiates; `args` are the fields of an EngineSpec."""
+
+    async def __init__(self, args: dict[str, Any]) -> None:
+        spec = engine_spec(args)
+        plan = local_plan() if spec.device == "cpu" else None
+        os.environ.update(environment(spec, plan))
+        self._spec = spec
+        self._secrets = read_secrets(Path(spec.secret_path).read_text(encoding="utf-8"))
+        self._engine: Engine = await open_engine(arguments(spec, plan))
+        self._watchdog = Watchdog(spec.watchdog_s)
+        self._started_ms = _unix_ms()
+
+    async def __serve_build_asgi_app__(self) -> App:  # noqa: N807 (Serve's name)
+        return Gate(self._engine.app, self._secrets, self)
+
+    def load(self) -> LoadReport:
+        """The engine's load now."""
+        engine = self._engine
+        return engine.meter.report(engine.unfinished(), engine.queued_tokens(), _unix_ms())
+
+    def is_draining(self) -> bool:
+        """True once Serve has told this replica to stop."""
+        return is_replica_stopping()
+
+    def facts(self) -> dict[str, Any]:
+        """What does not change while the replica lives."""
+        return {
+            "limit": self._spec.max_num_queued_reqs,
+            "started": self._started_ms,
+            "model": self._spec.model_name,
+        }
+
+    async def check_health(self) -> None:
+        """Raises if the engine core is dead, or silent for `watchdog_s` with work to do."""
+        if self._engine.is_dead():
+            raise EngineDeadError("the engine core has died")
+        now_s = time.monotonic()
+        unfinished = self._engine.unfinished()
+        if self._watchdog.is_dead(now_s, unfinished, self._engine.meter.steps):
+            raise EngineDeadError(
+                f"{unfinished} unfinished requests and no engine output "
+                f"for {self._spec.watchdog_s:.0f} s"
+            )
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Custom metrics, for whoever reads Serve's own view."""
+        load = self.load()
+        return {"running": load.running, "waiting": load.waiting, "queued_tokens": load.queued_tokens}
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            engine.close()
+
+
+def local_plan() -> CpuPlan:
+    """The CPU plan for the machine this process may run on."""
+    flags = cpu_flags(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return plan_cpu(flags, len(os.sched_getaffinity(0)))
+
+
+def is_replica_stopping() -> bool:
+    """Whether Serve began the graceful shutdown of the replica this process hosts.
+
+    Serve 2.60 tells user code nothing before the drain is over, so this reads the flag of its
+    actor; the contract test fails if the flag moves.
+    """
+    from ray._private.worker import global_worker
+
+    for actor in global_worker.actors.values():
+        replica = getattr(actor, "_replica_impl", actor)
+        if getattr(replica, "_shutting_down", False):
+            return True
+    return False
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

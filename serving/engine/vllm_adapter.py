@@ -1,0 +1,98 @@
+"""Every vLLM import of Ballast, in one place, so that an upgrade is one file and one test.
+
+vLLM is imported inside `open_engine`, after its environment is set: it reads some variables at
+import. tests/unit/test_engine_vllm_contract.py asserts the names and parameters used here.
+"""
+
+from argparse import Namespace
+from types import SimpleNamespace
+from typing import Any
+
+from serving.engine.gate import App
+from serving.engine.load import EngineMeter
+
+
+class EngineDeadError(RuntimeError):
+    """The engine core has died; the replica must be replaced."""
+
+
+class Engine:
+    """One running AsyncLLM and vLLM's own OpenAI app around it."""
+
+    def __init__(self, llm: Any, app: App, meter: EngineMeter) -> None:
+        self.app = app
+        self.meter = meter
+        self._llm = llm
+
+    def unfinished(self) -> int:
+        """Requests waiting or running."""
+        return int(self._llm.get_num_unfinished_requests())
+
+    def queued_tokens(self) -> int:
+        """Prompt tokens of requests still in prefill, as vLLM's admission counts them."""
+        return int(self._llm.get_num_queued_tokens())
+
+    def is_dead(self) -> bool:
+        """True once the core process is gone or reported a fatal error."""
+        return bool(self._llm.errored)
+
+    def max_model_len(self) -> int:
+        """Tokens of prompt and answer together."""
+        return int(self._llm.model_config.max_model_len)
+
+    def close(self) -> None:
+        """End the engine core; running requests fail."""
+        self._llm.shutdown(timeout=1.0)
+
+
+async def open_engine(arguments: list[str]) -> Engine:
+    """Start an engine from `vllm serve` flags. Blocks its loop for tens of seconds."""
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    options, engine_args = parse(arguments)
+    meter = EngineMeter()
+    llm = AsyncLLM.from_engine_args(engine_args, stat_loggers=[_stat_logger(meter)])
+    try:
+        tasks = await llm.get_supported_tasks()
+        app = build_app(options, tasks, llm.model_config)
+        # vLLM's error handler stops `server` when the engine is dead; Serve's health check does.
+        app.state.server = SimpleNamespace(should_exit=False)
+        await init_app_state(llm, app.state, options, tasks)
+    except BaseException:
+        llm.shutdown(timeout=1.0)
+        raise
+    return Engine(llm, app, meter)
+
+
+def parse(arguments: list[str]) -> tuple[Namespace, Any]:
+    """vLLM's parsed options and its AsyncEngineArgs; a bad flag raises SystemExit."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    options = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    validate_parsed_serve_args(options)
+    return options, AsyncEngineArgs.from_cli_args(options)
+
+
+def _stat_logger(meter: EngineMeter) -> Any:
+    """A factory for vLLM's stat logger interface that feeds `meter`, per engine core output."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class MeterLogger(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+        def record(
+            self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any
+        ) -> None:
+            if scheduler_stats is None:
+                meter.record(None, None)
+            else:
+                meter.record(scheduler_stats.num_running_reqs, scheduler_stats.kv_cache_usage)
+
+        def log_engine_initialized(self) -> None: ...
+
+    return MeterLogger
+

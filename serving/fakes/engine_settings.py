@@ -1,0 +1,70 @@
+"""What a simulated engine is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from models.capacity import PROFILES, Profile
+from serving.fakes.scheduler import BLOCK_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of one simulated engine. Raises ValueError for an unknown profile or a bad range."""
+
+    model: str = "fake-model"
+    profile: str = "instant"
+    """Key of `models.capacity.PROFILES`."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 = any free port."""
+    prefix: str = ""
+    """Route prefix, as Ray Serve gives each application; without trailing slash."""
+    secrets: tuple[str, ...] = ()
+    """Accepted values of `x-ballast-secret` (two during a rotation); none = not checked."""
+    time_scale: float = 1.0
+    """A simulated second lasts so many real ones: 0.1 is ten times faster."""
+    max_num_seqs: int | None = None
+    """None = the profile's."""
+    max_queued_reqs: int | None = None
+    """Sequences waiting and running; None = twice `max_num_seqs`."""
+    max_queued_tokens: int | None = None
+    """Prompt tokens of sequences that have no token yet; None = no limit."""
+    max_model_len: int = 32_768
+    output_tokens: int | None = None
+    """Where answers end by themselves; None = after 32 to 256 tokens, by the prompt's hash."""
+    start_delay_s: float = 0.0
+    """Seconds before it listens."""
+    die_after_requests: int | None = None
+    """The engine dies at once when one generation request more than this arrives."""
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            known = ", ".join(PROFILES)
+            raise ValueError(f"unknown profile {self.profile!r}; known: {known}")
+        if self.time_scale < 0 or self.start_delay_s < 0:
+            raise ValueError("time_scale and start_delay_s must not be negative")
+        if self.prefix and not self.prefix.startswith("/"):
+            raise ValueError(f"prefix {self.prefix!r} must start with a slash")
+
+    @property
+    def capacity(self) -> Profile:
+        """The profile with this engine's own batch size."""
+        profile = PROFILES[self.profile]
+        if self.max_num_seqs is None:
+            return profile
+        return msgspec.structs.replace(profile, max_num_seqs=self.max_num_seqs)
+
+    @property
+    def limit(self) -> int:
+        """Sequences taken at once."""
+        if self.max_queued_reqs is not None:
+            return self.max_queued_reqs
+        return 2 * self.capacity.max_num_seqs
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest context: one sequence must always fit in KV memory."""
+        return min(self.max_model_len, self.capacity.kv_tokens - BLOCK_TOKENS)

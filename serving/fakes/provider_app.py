@@ -1,0 +1,190 @@
+"""The fake provider's routes: keys, choice of scenario, and the record of what arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections import Counter, deque
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from serving.fakes.exchange import Exchange, Record, Timing
+from serving.fakes.provider_answer import Answer, Json
+from serving.fakes.scenarios import Scenario, parse_name
+from serving.fakes.server import BODY_BYTES_MAX
+
+_RECORDS_MAX: Final = 1000
+_SECRET_HEADERS: Final = frozenset(("authorization", "x-api-key", "api-key", "cookie"))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What a fake provider is told when it starts. Raises ValueError for an unknown scenario."""
+
+    key: str = "fake-provider-key"
+    scenario: str = "ok"
+    """For requests that choose none themselves; `name` or `name:number`."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 = any free port."""
+    ttft_ms: float = 0.0
+    itl_ms: float = 0.0
+    output_tokens: int = 12
+    """Length of an answer that `max_tokens` does not cut."""
+
+    def __post_init__(self) -> None:
+        if parse_name(self.scenario) is None:
+            raise ValueError(f"unknown scenario {self.scenario!r}")
+
+
+class Provider:
+    """State and handlers of one fake provider."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._key = settings.key
+        self._default = settings.scenario
+        self._output_tokens = settings.output_tokens
+        self._timing = Timing(settings.ttft_ms, settings.itl_ms)
+        self._script: deque[str] = deque()
+        self._records: deque[Record] = deque(maxlen=_RECORDS_MAX)
+        self._visits: Counter[str] = Counter()
+
+    def app(self) -> web.Application:
+        """The web application. Any path before the route's name is accepted: `/v1`,
+        `/compatible-mode/v1`, `/api/paas/v4`."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        router = app.router
+        router.add_get("/__requests", self._requests)
+        router.add_delete("/__requests", self._forget)
+        router.add_post("/__control", self._control)
+        router.add_route("*", "/__redirected{rest:.*}", self._redirected)
+        router.add_post("/{base:.*}chat/completions", self._chat)
+        router.add_post("/{base:.*}completions", self._completions)
+        router.add_get("/{base:.*}models", self._models)
+        return app
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, "chat")
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, "completions")
+
+    async def _answer(self, request: web.Request, surface: str) -> web.StreamResponse:
+        record = await self._recorded(request)
+        if record.authorization != "right":
+            record.outcome = "done"
+            return _error(401, "Incorrect API key provided.", "invalid_api_key")
+        body = record.body
+        if not isinstance(body, dict):
+            record.outcome = "done"
+            return _error(400, "We could not parse the JSON body of your request.", None)
+        model, _, suffix = str(body.get("model", "")).partition("@")
+        given = request.headers.get("x-fake-scenario") or suffix or self._scripted()
+        found = parse_name(given)
+        if found is None:
+            record.outcome = "done"
+            return _error(500, f"fake provider: unknown scenario {given!r}", "unknown_scenario")
+        scenario, argument = found
+        record.scenario = given
+        exchange = Exchange(
+            request=request,
+            body=body,
+            answer=Answer(surface, body, model, self._output_tokens),
+            record=record,
+            timing=self._timing,
+            argument=argument,
+            visits=self._visits[scenario.name],
+        )
+        self._visits[scenario.name] += 1
+        return await self._play(scenario, exchange)
+
+    async def _play(self, scenario: Scenario, exchange: Exchange) -> web.StreamResponse:
+        record = exchange.record
+        try:
+            response = await scenario.play(exchange)
+        except asyncio.CancelledError:
+            _mark_lost(record)
+            raise
+        except ConnectionError:
+            _mark_lost(record)
+            return exchange.response
+        record.outcome = "done"
+        return response
+
+    def _scripted(self) -> str:
+        return self._script.popleft() if self._script else self._default
+
+    async def _recorded(self, request: web.Request) -> Record:
+        raw = await request.read()
+        try:
+            body: Any = json.loads(raw) if raw else None
+        except ValueError:
+            body = raw.decode("utf-8", "replace")
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in _SECRET_HEADERS
+        }
+        record = Record(request.method, request.path, headers, self._judged(request), body)
+        self._records.append(record)
+        return record
+
+    def _judged(self, request: web.Request) -> str:
+        given = request.headers.get("Authorization")
+        if given is None:
+            return "absent"
+        is_right = hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode())
+        return "right" if is_right else "wrong"
+
+    async def _redirected(self, request: web.Request) -> web.Response:
+        record = await self._recorded(request)
+        record.outcome = "done"
+        return _error(418, "The redirect was followed.", "redirect_followed")
+
+    async def _models(self, request: web.Request) -> web.Response:
+        record = await self._recorded(request)
+        record.outcome = "done"
+        if record.authorization != "right":
+            return _error(401, "Incorrect API key provided.", "invalid_api_key")
+        model = {"id": "fake-model", "object": "model", "created": 0, "owned_by": "fake"}
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def _requests(self, _request: web.Request) -> web.Response:
+        return web.json_response([asdict(record) for record in self._records])
+
+    async def _forget(self, _request: web.Request) -> web.Response:
+        self._records.clear()
+        return web.json_response({})
+
+    async def _control(self, request: web.Request) -> web.Response:
+        """`script` (list) and `default` choose scenarios, `ttft_ms` and `itl_ms` the pace, `reset`
+        forgets script, visits and records first."""
+        given: Json = await request.json()
+        names = [*given.get("script", ()), given.get("default", self._default)]
+        unknown = [name for name in names if parse_name(str(name)) is None]
+        unknown += given.keys() - {"script", "default", "ttft_ms", "itl_ms", "reset"}
+        if unknown:
+            return _error(400, f"fake provider: unknown: {unknown}", "unknown_scenario")
+        if given.get("reset"):
+            self._script.clear()
+            self._visits.clear()
+            self._records.clear()
+        self._default = names.pop()
+        self._script.extend(names)
+        self._timing.ttft_ms = float(given.get("ttft_ms", self._timing.ttft_ms))
+        self._timing.itl_ms = float(given.get("itl_ms", self._timing.itl_ms))
+        state = {"script": list(self._script), "default": self._default, **asdict(self._timing)}
+        return web.json_response(state)
+
+
+def _mark_lost(record: Record) -> None:
+    if record.outcome == "open":
+        record.outcome = "disconnected"
+
+
+def _error(status: int, message: str, code: str | None) -> web.Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return web.json_response({"error": error}, status=status)

@@ -1,0 +1,99 @@
+"""`Idempotency-Key`: a retry is neither served nor billed twice. Pure; time is an argument.
+
+Per key and body for ten minutes, bounded in bytes: in flight, ended (replayed), another body
+(refused), or ended in an earlier life of this process (known from the ledger, not replayable).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from typing import TypeAlias
+
+import msgspec
+
+from serving.records import Usage
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer as it was sent."""
+
+    status: int
+    head: bytes
+    body: bytes
+    is_stream: bool
+
+
+class Served(msgspec.Struct, frozen=True):
+    """Answered before a restart; only the usage is known."""
+
+    usage: Usage
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """The first try is still running."""
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """The same key came with another body."""
+
+
+Found: TypeAlias = Answer | Served | InFlight | Mismatch
+_RUNNING = InFlight()
+
+
+class Idempotency:
+    """What was asked under which key."""
+
+    def __init__(self, ttl_s: float, bytes_max: int) -> None:
+        self._ttl_s = ttl_s
+        self._bytes_max = bytes_max
+        self._entries: OrderedDict[str, tuple[str, float, Answer | Served | InFlight]] = (
+            OrderedDict()
+        )
+        self.bytes = 0
+
+    def begin(self, key: str, body_hash: str, now_s: float) -> Found | None:
+        """What is known of this key; None means: yours to run, and to `finish` or `abandon`."""
+        self._expire(now_s)
+        entry = self._entries.get(key)
+        if entry is None:
+            self._entries[key] = (body_hash, now_s, _RUNNING)
+            return None
+        return entry[2] if entry[0] == body_hash else Mismatch()
+
+    def finish(self, key: str, answer: Answer, now_s: float) -> None:
+        """Keep the answer for replays; the oldest go when space runs out."""
+        body_hash, _, _ = self._entries.pop(key)
+        size = len(answer.body) + len(answer.head)
+        if size > self._bytes_max // 4:
+            return
+        self._entries[key] = (body_hash, now_s, answer)
+        self.bytes += size
+        if self.bytes > self._bytes_max:
+            self._shrink()
+
+    def abandon(self, key: str) -> None:
+        """The try ended without an answer: the next one runs."""
+        self._entries.pop(key, None)
+
+    def remember(self, key: str, body_hash: str, usage: Usage, now_s: float) -> None:
+        """An answer of an earlier life."""
+        self._entries[key] = (body_hash, now_s, Served(usage))
+
+    def _shrink(self) -> None:
+        for key in [k for k, entry in self._entries.items() if isinstance(entry[2], Answer)]:
+            if self.bytes <= self._bytes_max:
+                break
+            self._drop(key)
+
+    def _expire(self, now_s: float) -> None:
+        oldest = list(itertools.islice(self._entries.items(), 8))
+        for key, (_, at_s, what) in oldest:
+            if at_s + self._ttl_s < now_s and not isinstance(what, InFlight):
+                self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        what = self._entries.pop(key)[2]
+        if isinstance(what, Answer):
+            self.bytes -= len(what.body) + len(what.head)

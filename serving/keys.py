@@ -1,0 +1,73 @@
+"""Reads keys, tenants and the pepper from settings and files; re-reads keys on a change."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from serving.auth import KeyConflict, directory
+from serving.records import Caller
+from serving.settings import KeySettings, Settings, SettingsError
+
+CHECK_S = 1.0
+_log = logging.getLogger(__name__)
+_KEYS = TypeAdapter(tuple[KeySettings, ...])
+
+
+def pepper(settings: Settings) -> bytes:
+    """The secret that key digests are made under. Raises SettingsError."""
+    path = settings.pepper_file or settings.state_dir / "pepper"
+    try:
+        value = path.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"pepper_file: cannot read {path}: {error.strerror}") from None
+    if len(value) < 32:
+        raise SettingsError(f"pepper_file: {path} holds fewer than 32 bytes")
+    return value
+
+
+class Keys:
+    """The callers known now. Raises SettingsError or KeyConflict at the start; later a wrong file
+    keeps the last good keys and says so."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stamp = -1.0
+        self._checked_s = 0.0
+        self._callers: dict[bytes, Caller | None] = {}
+        self._read()
+
+    def callers(self) -> Mapping[bytes, Caller | None]:
+        """By key digest; looks at the file at most once a second."""
+        now_s = time.monotonic()
+        if now_s - self._checked_s > CHECK_S:
+            self._checked_s = now_s
+            try:
+                self._read()
+            except (SettingsError, KeyConflict) as error:
+                _log.error("keys_unreadable", extra={"reason": str(error)})
+        return self._callers
+
+    def _read(self) -> None:
+        path, rows = self._settings.keys_file, self._settings.keys
+        if path is None:
+            if self._stamp < 0:
+                self._callers = directory(rows, self._settings.tenants)
+                self._stamp = 0.0
+            return
+        try:
+            stamp = path.stat().st_mtime
+            if stamp == self._stamp:
+                return
+            found = _KEYS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"keys_file: cannot read {path}: {error}") from None
+        except ValidationError as error:
+            faults = "; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors(include_input=False))
+            raise SettingsError(f"keys_file: {path}: {faults}") from None
+        self._callers = directory((*rows, *found), self._settings.tenants)
+        self._stamp = stamp

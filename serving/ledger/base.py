@@ -1,0 +1,133 @@
+"""The ledger's interface: what a store of rows must do, whatever database is behind it.
+
+Blocking by design: callers off the event loop's thread only (`drain.Drainer.ask`). Money is integer
+micro-units with its currency; sums never mix currencies. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from serving.errors import OwnError
+from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
+
+EVER_MS = (1 << 63) - 1
+"""Later than any row."""
+
+
+class LedgerUnavailable(OwnError):  # noqa: N818 - a state
+    """The store cannot be read or written now; nothing of the failed call was stored."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("internal_error", message)
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a journal has been read, or written: everything before it counts."""
+
+    life: str
+    """One opening of a journal by one process; unique for ever."""
+    sequence: int
+    """Segment of that life."""
+    offset_bytes: int
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt row; a part is None until its record arrived."""
+
+    request_id: str
+    attempt: int
+    begin: AttemptBegin | None
+    end: AttemptEnd | None
+    intent: EgressIntent | None
+
+
+class Total(msgspec.Struct, frozen=True):
+    """Sums over the ended attempts of one UTC day, tenant, target and currency."""
+
+    day: str
+    """ISO date, UTC, of the attempts' ends."""
+    tenant: str
+    target: str
+    currency: str
+    attempts: int
+    estimated: int
+    """Attempts among them whose usage is an estimate."""
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    micro: int
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One breach of the law (docs/ARCHITECTURE.md, section 3)."""
+
+    rule: str
+    """`attempts_differ`, `attempt_open`, `request_missing`, `begin_missing`, `intent_missing`,
+    `tenant_differs` or `money_unowned`."""
+    request_id: str
+    attempt: int
+    """0 where the request as a whole is at fault."""
+
+
+class Ledger(Protocol):
+    """Every method raises LedgerUnavailable when the store is away."""
+
+    def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
+        """Store records and the journal's position in one transaction.
+
+        Upserts by (request_id, attempt) and request_id: applying again, or in another order,
+        leaves the same rows. A row told by the gateway itself beats a `gateway_lost` one.
+        """
+        ...
+
+    def position(self, life: str) -> Position | None:
+        """How far this life's journal has been applied; None before its first record."""
+        ...
+
+    def forget(self, life: str) -> None:
+        """Drop a finished life's position."""
+        ...
+
+    def unsettled(self, life: str) -> list[Attempt]:
+        """Every attempt of those of the life's requests that lack a request row or hold an open
+        attempt, by request and in their order."""
+        ...
+
+    def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
+        """Request rows that ended at or after `since_ms`, newest first."""
+        ...
+
+    def attempts(self, request_id: str) -> list[Attempt]:
+        """A request's attempts, in their order."""
+        ...
+
+    def open_attempts(self, life: str | None = None) -> list[AttemptBegin]:
+        """Attempts begun and not ended, of one life or of all; at most 100,000, oldest first."""
+        ...
+
+    def idempotency(self, since_ms: int) -> list[RequestEnd]:
+        """Request rows that carry an idempotency key and ended at or after `since_ms`; newest
+        first, at most 100,000."""
+        ...
+
+    def totals(self, since_ms: int = 0, until_ms: int = EVER_MS) -> list[Total]:
+        """Sums by day, tenant, target and currency over attempts ended in [since, until)."""
+        ...
+
+    def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
+        """Breaches of the law, at most 1,000 per rule; empty is lawful.
+
+        Attempts that began after `settled_by_ms` may still wait for their request row; by default
+        all are expected to be settled. A request's money *is* the sum of its attempts' (it is
+        stored nowhere else), so the rules check that each attempt's money has one owner.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the store; no call may follow."""
+        ...

@@ -1,0 +1,118 @@
+"""Told of every ended attempt and request: counts, logs and learns. Never decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from models.tokens import SAMPLE_BYTES, TokenRatio
+from serving.logs import RequestLog
+from serving.metrics import Metrics
+from serving.progress import Progress
+from serving.records import Offering, Outcome, Surface
+from serving.rows import AttemptEnd
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The decision and how it ended, as logged. Ids and numbers only."""
+
+    event: str
+    at_ms: int
+    request_id: str
+    tenant: str
+    project: str
+    key_id: str
+    surface: str
+    model: str
+    alias: str
+    latency_class: str
+    outcome: str
+    status: int
+    code: str
+    target: str
+    reason: str
+    attempts: int
+    tried: tuple[str, ...]
+    queue_ms: int
+    predicted_ms: int
+    first_token_ms: int
+    total_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    is_estimated: bool
+
+
+class Observer:
+    """See `pipeline.Settled`."""
+
+    def __init__(self, metrics: Metrics, log: RequestLog, ratios: Mapping[str, TokenRatio]) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._ratios = ratios
+        self.shed: dict[str, int] = {}
+        self.burst: dict[str, int] = {}
+
+    def attempt(self, progress: Progress, row: AttemptEnd) -> None:
+        """One attempt ended."""
+        metrics, attempt = self._metrics, progress.attempt
+        assert attempt is not None
+        call, target = progress.call, attempt.ticket.target
+        tier = "api" if attempt.ticket.is_egress else "own"
+        key = (call.model, tier)
+        metrics.attempts.add((*key, row.outcome))
+        if attempt.first_s >= 0.0:
+            metrics.first_token.observe(key, attempt.first_s)
+            if attempt.predicted_s > 0.0:
+                metrics.predicted.observe(key, attempt.predicted_s)
+        usage = row.usage
+        if usage.prompt_tokens:
+            metrics.tokens.add((*key, "prompt"), usage.prompt_tokens)
+        if usage.cached_tokens:
+            metrics.tokens.add((*key, "cached"), usage.cached_tokens)
+        if usage.completion_tokens:
+            metrics.tokens.add((*key, "completion"), usage.completion_tokens)
+        if row.charge.currency and isinstance(target, Offering):
+            labels = (call.model, target.provider, row.charge.currency)
+            metrics.money.add(labels, row.charge.micro)
+        if tier == "api":
+            metrics.overflow.add((call.model, attempt.ticket.reason))
+            self.burst[call.model] = self.burst.get(call.model, 0) + 1
+        elif not usage.is_estimated and usage.prompt_tokens and call.surface is Surface.CHAT:
+            prompt = memoryview(call.prompt)
+            self._ratios[call.model].learn(
+                bytes(prompt[:SAMPLE_BYTES]), prompt.nbytes, usage.prompt_tokens
+            )
+
+    def request(self, progress: Progress) -> None:
+        """One request ended."""
+        metrics, call = self._metrics, progress.call
+        model, surface = call.model, call.surface
+        metrics.requests.add((model, surface, call.latency_class, progress.outcome))
+        if progress.outcome in (Outcome.REFUSED, Outcome.FULL):
+            metrics.refused.add((model, progress.code))
+            self.shed[model] = self.shed.get(model, 0) + 1
+        if progress.queue_s:
+            metrics.queue_wait.observe((model,), progress.queue_s)
+        attempt = progress.attempt
+        total_s = progress.last_s - call.received_s
+        if attempt is not None:
+            key = (model, "api" if attempt.ticket.is_egress else "own")
+            metrics.whole.observe(key, total_s)
+            tokens = progress.usage.completion_tokens
+            if call.stream and tokens > 1 and progress.first_s >= 0.0:
+                metrics.inter_token.observe(key, (total_s - progress.first_s) / (tokens - 1))
+        self._log.write(self._line(progress, total_s))
+
+    def _line(self, progress: Progress, total_s: float) -> Line:
+        call, caller, attempt = progress.call, progress.caller, progress.attempt
+        first_s, usage = progress.first_s, progress.usage
+        return Line(
+            "request", call.received_ms, call.request_id, caller.tenant, caller.project,
+            caller.key_id, call.surface, call.model, call.alias[:200], call.latency_class,
+            progress.outcome, progress.status, progress.code, progress.target, progress.reason,
+            progress.attempts, tuple(progress.tried), round(progress.queue_s * 1e3),
+            round(attempt.predicted_s * 1e3) if attempt is not None else 0,
+            round(first_s * 1e3) if first_s >= 0.0 else -1, round(total_s * 1e3),
+            usage.prompt_tokens, usage.completion_tokens, usage.is_estimated,
+        )  # fmt: skip

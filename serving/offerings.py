@@ -1,0 +1,86 @@
+"""Which third-party models stand behind our names: settings laid over the provider table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from models.provider import FOLDER, Provider, ProviderFileError, Sold, micro
+from models.provider import load as load_rows
+from serving.backends.provider import Account
+from serving.records import DataLabel, Offering, Price, Surface
+from serving.settings import ProviderAccess, Settings, SettingsError
+
+
+def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, Account]:
+    """The providers switched on, by id. Raises SettingsError."""
+    folders = [FOLDER, *([settings.providers_dir] if settings.providers_dir else [])]
+    try:
+        rows = load_rows(*folders)
+    except ProviderFileError as error:
+        raise SettingsError(f"providers: {error}") from None
+    found: dict[str, Account] = {}
+    for access in settings.providers:
+        row = rows.get(access.id)
+        if row is None:
+            raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(rows)}")
+        key = _key(access, row, os.environ if environ is None else environ)
+        found[access.id] = Account(row, access.base_url or row.base_url, key)
+    return found
+
+
+def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
+    if access.api_key_file is not None:
+        try:
+            return access.api_key_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            reason = f"cannot read {access.api_key_file}: {error.strerror}"
+            raise SettingsError(f"providers.{access.id}.api_key_file: {reason}") from None
+    name = access.api_key_env or row.api_key_env
+    if not environ.get(name):
+        raise SettingsError(f"providers.{access.id}: set {name}, or name an api_key_file")
+    return environ[name]
+
+
+def offerings(settings: Settings, bought: Mapping[str, Account]) -> dict[str, tuple[Offering, ...]]:
+    """Offerings by model, in the order given. Raises SettingsError."""
+    return {
+        model.name: tuple(_offering(model.name, text, bought) for text in model.offerings)
+        for model in settings.models
+    }
+
+
+def _offering(model: str, text: str, bought: Mapping[str, Account]) -> Offering:
+    provider, _, upstream = text.partition("/")
+    where = f"models.{model}.offerings: {text!r}"
+    account = bought.get(provider)
+    if account is None:
+        raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
+    sold = next((m for m in account.row.models if m.id == upstream), None)
+    if sold is None:
+        names = ", ".join(m.id for m in account.row.models)
+        raise SettingsError(f"{where}: {provider} sells no {upstream!r}; it sells {names}")
+    row = account.row
+    return Offering(
+        id=text,
+        provider=provider,
+        model=model,
+        upstream_model=upstream,
+        label=DataLabel(row.jurisdiction, row.operator),
+        price=_price(where, sold),
+        surfaces=frozenset(Surface(s) for s in row.surfaces),
+        context_tokens=sold.context_tokens,
+        first_token_s=row.first_token_s,
+    )
+
+
+def _price(where: str, sold: Sold) -> Price:
+    if sold.free:
+        return Price(sold.currency, 0, 0, 0, sold.source, sold.as_of)
+    fresh, out = micro(sold.input_per_mtok), micro(sold.output_per_mtok)
+    if fresh is None or out is None:
+        raise SettingsError(f"{where}: its price is unknown; write one, or say `free: true`")
+    cached = micro(sold.cached_per_mtok)
+    return Price(
+        sold.currency, fresh, out, fresh if cached is None else cached, sold.source, sold.as_of
+    )

@@ -1,0 +1,390 @@
+"""The order of a request, and the only file that knows it.
+
+    guard -> place -> ticket -> (intent) begin -> backend -> commit -> relay -> settle -> last byte
+
+Up to the commit point another target may be tried; after it the stream can only go on or end with
+an error event. One `finally` settles every call, however it ends: ticket released, rows written,
+metrics and log line. Nothing here decides: placement, retry kinds, prices and codes come from pure
+modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, assert_never
+
+import msgspec
+
+from serving import accounting, errors, guard
+from serving.admission import Admission, RetryBudget
+from serving.backends.base import Backend, BlockStream
+from serving.errors import BallastError, Kind, OwnError, UpstreamError
+from serving.idempotency import Answer
+from serving.journal import Journal, JournalFull
+from serving.logs import utc_ms
+from serving.progress import Progress, Tail, outcome_of
+from serving.records import (
+    Burst,
+    Call,
+    Caller,
+    FleetView,
+    Outcome,
+    Refuse,
+    Run,
+    Ticket,
+    Wait,
+)
+from serving.routing import free, place
+from serving.rows import AttemptEnd
+from serving.settings import Retry
+from serving.waiting import Held, Queue
+
+HELD_BYTES_MAX = 4 << 20
+"""Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
+_log = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """The connection the answer goes to."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads slower than we write."""
+
+    def start(self, head: bytes) -> None:
+        """Send the 200 and the head of an event stream."""
+
+    def write(self, data: bytes) -> None:
+        """Send part of the stream."""
+
+    async def writable(self) -> None:
+        """Wait until the client has read enough."""
+
+    def end(self) -> None:
+        """End the stream."""
+
+    def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
+        """Send a whole answer."""
+
+
+class Fleet(Protocol):
+    """Where the latest view is."""
+
+    view: FleetView
+
+
+class Settled(Protocol):
+    """Is told of every ended request."""
+
+    def attempt(self, progress: Progress, row: AttemptEnd) -> None:
+        """One attempt ended."""
+
+    def request(self, progress: Progress) -> None:
+        """One request ended."""
+
+
+class Stages(NamedTuple):
+    """What the pipeline works with; built by the composition root."""
+
+    fleet: Fleet
+    admission: Admission
+    queue: Queue
+    backends: Mapping[type[Any], Backend]
+    journal: Journal
+    observer: Settled
+    retry: Retry
+    loop: asyncio.AbstractEventLoop
+
+
+class Pipeline:
+    """Carries calls from placement to the last byte."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._fleet, self._admission, self._queue = stages.fleet, stages.admission, stages.queue
+        self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
+        self._budget = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
+
+    async def serve(
+        self, call: Call, caller: Caller, client: Client, idempotency: str = ""
+    ) -> None:
+        """Answer one call; a client that leaves cancels this."""
+        progress = Progress(call, caller, idempotency)
+        try:
+            tail = await self._carry(progress, client)
+        except BallastError as error:
+            tail = self._failed(progress, error, client)
+        except asyncio.CancelledError:
+            progress.ended(Outcome.DISCONNECTED, 499, "disconnected")
+            raise  # nobody is left to answer
+        except Exception:  # noqa: BLE001 - the pipeline's edge
+            _log.exception("pipeline_fault", extra={"request_id": call.request_id})
+            fault = OwnError("internal_error", "the gateway failed; this has been logged")
+            tail = self._failed(progress, fault, client)
+        finally:
+            self._settle(progress)
+        tail.send(client)
+
+    def refuse(self, call: Call, caller: Caller, error: BallastError, client: Client) -> None:
+        """Answer a parsed call that cannot be served; it leaves a row like any other."""
+        progress = Progress(call, caller)
+        tail = self._failed(progress, error, client)
+        self._settle(progress)
+        tail.send(client)
+
+    def replay(self, call: Call, caller: Caller, answer: Answer, client: Client) -> None:
+        """Send an answer again; nothing is run and nothing billed."""
+        progress = Progress(call, caller)
+        progress.reason = "replay"
+        progress.ended(Outcome.OK, answer.status, "")
+        self._settle(progress)
+        if answer.is_stream:
+            client.start(answer.head)
+            client.write(answer.body)
+            client.end()
+        else:
+            client.answer(answer.status, answer.body, answer.head)
+
+    def refreshed(self) -> None:
+        """A new view of the fleet: wake as many held calls as there is room for."""
+        view = self._fleet.view
+        for model in self._queue.models():
+            room = sum(free(replica, view) for replica in view.replicas.get(model, ()))
+            for _ in range(min(room, self._queue.waiting(model))):
+                self.wake(model)
+
+    async def _carry(self, progress: Progress, client: Client) -> Tail:
+        call, caller = progress.call, progress.caller
+        if not self._journal.can_begin:
+            raise JournalFull
+        progress.sensitivity = guard.screen(call, caller).sensitivity
+        self._budget.called(call.received_s)
+        while True:
+            now_s = self._loop.time()
+            placement = place(call, caller, self._fleet.view, now_s, progress.tried)
+            if isinstance(placement, Run) and not progress.had_turn and self._is_behind(call):
+                placement = Wait(call.received_s + self._fleet.view.hold_s_max, "in line")
+            if isinstance(placement, Run | Burst):
+                try:
+                    return await self._attempt(progress, placement, client)
+                except UpstreamError as error:
+                    self._give_up_or_retry(progress, error)
+            elif isinstance(placement, Wait):
+                await self._hold(progress, placement.until_s, now_s)
+            elif isinstance(placement, Refuse):
+                progress.reason = placement.reason
+                if progress.fault is not None:
+                    raise progress.fault
+                raise OwnError(
+                    placement.code, placement.message, retry_after_s=placement.retry_after_s
+                )
+            else:
+                assert_never(placement)
+
+    def _is_behind(self, call: Call) -> bool:
+        """Others have waited longer for this model."""
+        return self._queue.calls > 0 and self._queue.waiting(call.model) > 0
+
+    def _give_up_or_retry(self, progress: Progress, error: UpstreamError) -> None:
+        """Raise `error` unless another target may be tried."""
+        progress.fault = error
+        if (
+            progress.has_committed
+            or error.kind in errors.FINAL
+            or progress.attempts >= self._stages.retry.attempts_max
+            or self._loop.time() >= progress.call.complete_by_s
+        ):
+            raise error
+        if error.kind is not Kind.FULL:
+            if not self._budget.take():
+                raise error
+            progress.tried |= {progress.target}
+        self._write_end(progress)
+
+    async def _hold(self, progress: Progress, until_s: float, now_s: float) -> None:
+        """Wait in the queue until woken or `until_s`."""
+        call = progress.call
+        waiter: asyncio.Future[None] = self._loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
+        if not self._queue.put(held, until_s, now_s):
+            raise OwnError("queue_full", "the queue of this gateway is full", retry_after_s=5.0)
+        timer = self._loop.call_at(until_s, wake)
+        progress.had_turn = True
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._queue.remove(held)
+            progress.queue_s += self._loop.time() - now_s
+
+    async def _attempt(self, progress: Progress, placement: Run | Burst, client: Client) -> Tail:
+        """One try on one target: its ticket, its rows, its stream."""
+        call = progress.call
+        ticket = self._begin(progress, placement)
+        stream: BlockStream | None = None
+        try:
+            if ticket.is_egress:
+                # No record, no egress: the intent is on the disk before the first byte leaves.
+                await self._journal.synced()
+            backend = self._backends[type(placement.target)]
+            stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
+            tail = await self._relay(progress, stream, client)
+        except UpstreamError as error:
+            now_s = self._loop.time()
+            self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
+            progress.failed(error)
+            raise
+        except BaseException:
+            self._admission.undecided(ticket, self._loop.time())
+            raise
+        finally:
+            if stream is not None:
+                stream.abort()
+            self._admission.release(ticket, call)
+            self._stages.observer.attempt(progress, progress.close(utc_ms()))
+            self.wake(call.model)
+        return tail
+
+    def _begin(self, progress: Progress, placement: Run | Burst) -> Ticket:
+        """A ticket, on record before anything is sent. Raises JournalFull."""
+        call, caller, now_s = progress.call, progress.caller, self._loop.time()
+        attempt = progress.attempts + 1
+        ticket = self._admission.issue(call, placement.target, attempt, placement.reason, now_s)
+        begin = accounting.begin(call, caller, ticket, utc_ms())
+        try:
+            if ticket.is_egress:
+                sensitivity = int(progress.sensitivity)
+                intent = accounting.intent(call, caller, ticket, begin.at_ms, sensitivity)
+                self._journal.append(intent, begin)
+            else:
+                self._journal.append(begin)
+        except JournalFull:
+            self._admission.revoke(ticket, call)
+            raise
+        progress.begin(ticket, placement)
+        return ticket
+
+    async def _relay(self, progress: Progress, stream: BlockStream, client: Client) -> Tail:
+        if not progress.call.stream:
+            block = await stream.__anext__()
+            progress.took(block)
+            self._opened(progress)
+            return Tail(200, block.data, progress.head(), is_stream=False)
+        held: list[bytes] = []
+        size = 0
+        async for block in stream:
+            progress.took(block)
+            if progress.has_committed:
+                client.write(block.data)
+                if client.is_paused:
+                    await client.writable()
+                continue
+            held.append(block.data)
+            size += len(block.data)
+            if block.opens:
+                self._opened(progress)
+                progress.has_committed = True
+                client.start(progress.head())
+                client.write(b"".join(held))
+            elif size > HELD_BYTES_MAX:
+                raise UpstreamError(Kind.PROTOCOL, "the stream sends no content")
+        if not progress.has_committed:
+            raise UpstreamError(Kind.CUT, "the stream ended without content")
+        self._ok(progress)
+        return Tail(200, b"", b"", is_stream=True)
+
+    def _opened(self, progress: Progress) -> None:
+        """The commit point."""
+        now_s = self._loop.time()
+        attempt = progress.attempt
+        assert attempt is not None
+        self._admission.opened(attempt.ticket, now_s)
+        progress.opened(now_s)
+        if not progress.call.stream:
+            self._ok(progress)
+
+    def _ok(self, progress: Progress) -> None:
+        assert progress.attempt is not None
+        progress.attempt.outcome = Outcome.OK
+        progress.ended(Outcome.OK, 200, "")
+
+    def wake(self, model: str) -> None:
+        """Capacity may have come free: the next in line tries again."""
+        if self._queue.calls:
+            held = self._queue.pop(model)
+            if held is not None:
+                held.wake()
+
+    def _failed(self, progress: Progress, error: BallastError, client: Client) -> Tail:
+        """The last bytes of a call that did not succeed."""
+        outcome = outcome_of(error)
+        row = errors.TABLE[error.code]
+        status, body = row.status, errors.body(error.code, error.message, error.param)
+        if isinstance(error, UpstreamError):
+            if error.kind is Kind.FULL:
+                status, outcome = 503, Outcome.FULL
+                body = errors.body("no_capacity", "every engine is full, try again later")
+            elif error.kind in errors.FINAL and _is_error(error.body):
+                status, body = error.status or status, error.body
+        if progress.has_committed:
+            client.write(_error_event(body, progress))
+            progress.ended(Outcome.CUT, 200, error.code)
+            return Tail(200, b"", b"", is_stream=True)
+        progress.ended(outcome, status, error.code)
+        head = progress.head()
+        retry_s = error.retry_after_s if status in (429, 503, 409) else None
+        if retry_s is None and status == 503:
+            retry_s = 1.0
+        if retry_s is not None:
+            head += b"retry-after: %d\r\n" % max(1, round(retry_s + 0.49))
+        return Tail(status, body, head, is_stream=False)
+
+    def _write_end(self, progress: Progress) -> None:
+        rows, progress.rows = progress.rows, []
+        if rows:
+            self._journal.append_end(*rows)
+
+    def _settle(self, progress: Progress) -> None:
+        """The one place where a call ends."""
+        now_s = self._loop.time()
+        progress.last_s = now_s
+        progress.rows.append(progress.request_row(utc_ms()))
+        try:
+            if progress.attempts:
+                self._write_end(progress)
+            else:
+                # A refusal is no open work: it must not eat the reserve.
+                self._journal.append(*progress.rows)
+        except JournalFull:
+            _log.exception("journal_full", extra={"request_id": progress.call.request_id})
+        self._stages.observer.request(progress)
+
+
+def _is_error(body: bytes) -> bool:
+    """Whether a target's body is an OpenAI-shaped error that can be passed on."""
+    try:
+        data = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return False
+    return isinstance(data.get("error"), dict)
+
+
+def _error_event(body: bytes, progress: Progress) -> bytes:
+    """The final event of a broken stream: what went wrong, and the usage so far."""
+    error = msgspec.json.decode(body)
+    error["error"]["code"] = "stream_interrupted"
+    usage = progress.usage
+    error["usage"] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "is_estimated": usage.is_estimated,
+    }
+    return b"data: " + msgspec.json.encode(error) + b"\n\n"

@@ -1,0 +1,194 @@
+"""How far one call has come. Mutable, owned by the pipeline, never shared between calls.
+
+Turns what happened into rows and headers; decides nothing and does no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serving import accounting
+from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
+from serving.records import (
+    Block,
+    Burst,
+    Call,
+    Caller,
+    Exposure,
+    Outcome,
+    Run,
+    Sensitivity,
+    Ticket,
+    Usage,
+)
+from serving.rows import AttemptEnd, Record, RequestEnd
+
+if TYPE_CHECKING:
+    from serving.pipeline import Client
+
+_MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
+_NO_USAGE = Usage()
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """What is sent last, once everything is written down."""
+
+    status: int
+    body: bytes
+    head: bytes
+    is_stream: bool
+
+    def send(self, client: Client) -> None:
+        """Send it."""
+        if self.is_stream:
+            client.end()
+        else:
+            client.answer(self.status, self.body, self.head)
+
+
+class Attempt:
+    """The try under way."""
+
+    __slots__ = ("error", "events", "first_s", "outcome", "predicted_s", "sent", "ticket", "usage")
+
+    def __init__(self, ticket: Ticket, predicted_s: float) -> None:
+        self.ticket = ticket
+        self.predicted_s = predicted_s
+        self.events = 0
+        self.usage: Usage | None = None
+        self.first_s = -1.0
+        """Ticket to first content, seconds; -1 when none came."""
+        self.outcome = Outcome.DISCONNECTED
+        self.error = ""
+        self.sent = True
+
+
+class Progress:
+    """One call on its way."""
+
+    __slots__ = (
+        "attempt", "attempts", "call", "caller", "code", "fault", "first_s", "had_turn",
+        "has_committed", "idempotency", "last_s", "outcome", "queue_s", "reason", "rows",
+        "sensitivity", "status", "target", "tried", "usage",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
+        self.call = call
+        self.caller = caller
+        self.idempotency = idempotency
+        self.sensitivity = Sensitivity.INTERNAL
+        self.tried: frozenset[str] = frozenset()
+        self.attempts = 0
+        self.attempt: Attempt | None = None
+        self.fault: UpstreamError | None = None
+        self.has_committed = False
+        self.had_turn = False
+        """Has been in the queue: need not stand in line again."""
+        self.queue_s = 0.0
+        self.first_s = -1.0
+        self.last_s = 0.0
+        self.usage = _NO_USAGE
+        self.reason = ""
+        self.target = ""
+        self.outcome = Outcome.INTERNAL
+        self.status = 0
+        self.code = ""
+        self.rows: list[Record] = []
+        """Written with the next journal frame."""
+
+    def begin(self, ticket: Ticket, placement: Run | Burst) -> None:
+        """An attempt is on record."""
+        predicted = placement.estimate.first_token_s.p50 if isinstance(placement, Run) else 0.0
+        self.attempts += 1
+        self.attempt = Attempt(ticket, predicted)
+        self.reason, self.target = ticket.reason, ticket.target.id
+
+    def took(self, block: Block) -> None:
+        """A block came."""
+        attempt = self.attempt
+        assert attempt is not None
+        attempt.events += block.events
+        if block.usage is not None:
+            attempt.usage = block.usage
+
+    def opened(self, now_s: float) -> None:
+        """The first content came."""
+        assert self.attempt is not None
+        self.attempt.first_s = now_s - self.attempt.ticket.issued_s
+        self.first_s = now_s - self.call.received_s
+
+    def failed(self, error: UpstreamError) -> None:
+        """The attempt failed."""
+        assert self.attempt is not None
+        self.attempt.outcome = outcome_of(error)
+        self.attempt.error = error.kind
+        self.attempt.sent = error.sent and error.kind in _MAY_HAVE_WORKED
+
+    def close(self, ended_ms: int) -> AttemptEnd:
+        """The attempt's row, queued for the next frame."""
+        attempt = self.attempt
+        assert attempt is not None
+        usage = attempt.usage
+        if usage is None:
+            usage = _NO_USAGE
+            if attempt.events or attempt.sent:
+                # The first event is the role's, the last ones carry no text: close enough, flagged.
+                usage = accounting.estimated(attempt.ticket.prompt_tokens, attempt.events)
+        self.usage = usage
+        row = AttemptEnd(
+            self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
+            usage, accounting.charge(accounting.price_of(attempt.ticket), usage),
+            -1 if attempt.first_s < 0 else round(attempt.first_s * 1e3),
+        )  # fmt: skip
+        self.rows.append(row)
+        return row
+
+    def ended(self, outcome: Outcome, status: int, code: str) -> None:
+        """How the call ended."""
+        self.outcome, self.status, self.code = outcome, status, code
+
+    def request_row(self, ended_ms: int) -> RequestEnd:
+        """The request's row."""
+        call, caller = self.call, self.caller
+        return RequestEnd(
+            call.request_id, call.received_ms, ended_ms, caller.tenant, caller.project,
+            caller.key_id, call.surface, call.model, call.latency_class, self.outcome, self.status,
+            self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
+            -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage, self.idempotency,
+        )  # fmt: skip
+
+    def head(self) -> bytes:
+        """Header lines that explain the decision, as much as the key may see."""
+        call = self.call
+        line = f"x-request-id: {call.request_id}\r\n"
+        exposure = self.caller.policy.exposure
+        if exposure is Exposure.NONE:
+            return line.encode()
+        attempt = self.attempt
+        where = "none"
+        if attempt is not None:
+            where = "api" if attempt.ticket.is_egress else "own"
+        if exposure is Exposure.CLASS:
+            reason = self.reason.partition(":")[0]
+            return f"{line}x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n".encode()
+        target = f"{where};{self.target}" if attempt is not None else where
+        queue_ms = round(self.queue_s * 1e3)
+        return (
+            f"{line}x-ballast-target: {target}\r\nx-ballast-reason: {self.reason}\r\n"
+            f"x-ballast-queue-ms: {queue_ms}\r\nx-ballast-model: {call.model}\r\n"
+        ).encode()
+
+
+def outcome_of(error: BallastError) -> Outcome:
+    """The outcome label of a failure."""
+    if isinstance(error, UpstreamError):
+        if error.kind is Kind.FULL:
+            return Outcome.FULL
+        if error.kind is Kind.TIMEOUT:
+            return Outcome.TIMEOUT
+        return Outcome.CALLER_ERROR if TABLE[error.code].status == 400 else Outcome.UPSTREAM_ERROR
+    if isinstance(error, CallerError):
+        return Outcome.CALLER_ERROR
+    return Outcome.INTERNAL if error.code == "internal_error" else Outcome.REFUSED

@@ -1,0 +1,366 @@
+"""The values that flow between the stages of a request, and nothing that acts.
+
+Everything here is immutable. msgspec structs stand in for frozen dataclasses because a request
+builds about ten of them and a frozen dataclass costs five times as much to make
+(docs/decisions/0003).
+
+Units: `_s` seconds on the event loop's monotonic clock, `_ms` UTC milliseconds since 1970,
+`_micro` millionths of a currency unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from models.capacity import Estimate, Load, Profile
+
+
+class Surface(StrEnum):
+    """An inference route of the public API."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    TOKENIZE = "tokenize"
+
+
+class LatencyClass(StrEnum):
+    """How long a caller is ready to wait; the seconds stand in the settings."""
+
+    LIVE = "live"
+    INTERACTIVE = "interactive"
+    PATIENT = "patient"
+    BATCH = "batch"
+
+
+class Overflow(StrEnum):
+    """May this key's calls leave for a third party's API?"""
+
+    NEVER = "never"
+    ALLOWED = "allowed"
+
+
+class Exposure(StrEnum):
+    """How much of a placement decision the answer's headers tell this key."""
+
+    NONE = "none"
+    CLASS = "class"
+    FULL = "full"
+
+
+class Sensitivity(IntEnum):
+    """What the input holds; `SECRET` never leaves the premises."""
+
+    PUBLIC = 0
+    INTERNAL = 1
+    PERSONAL = 2
+    SECRET = 3
+
+
+class ResidencyLevel(IntEnum):
+    """How far data may travel, tightest first."""
+
+    PREMISES = 0
+    MAINLAND = 1
+    NAMED = 2
+    ANYWHERE = 3
+
+
+class DataLabel(msgspec.Struct, frozen=True):
+    """Where a target processes data and who runs it. No label means it admits nobody."""
+
+    jurisdiction: str
+    """ISO 3166 country code in lower case (`cn`, `us`, `sg`) or a union (`eu`)."""
+    operator: str
+    on_premises: bool = False
+
+
+MAINLAND = "cn"
+
+
+class Residency(msgspec.Struct, frozen=True):
+    """A tenant's rule for where its data may be processed."""
+
+    level: ResidencyLevel = ResidencyLevel.PREMISES
+    jurisdictions: frozenset[str] = frozenset()
+    """Only read at `NAMED`."""
+
+    def admits(self, label: DataLabel) -> bool:
+        """Whether a target with this label may see the data."""
+        if label.on_premises or self.level is ResidencyLevel.ANYWHERE:
+            return True
+        if self.level is ResidencyLevel.PREMISES:
+            return False
+        if label.jurisdiction == MAINLAND:
+            return self.level is ResidencyLevel.MAINLAND or MAINLAND in self.jurisdictions
+        return self.level is ResidencyLevel.NAMED and label.jurisdiction in self.jurisdictions
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What one key may do. Built once when keys are loaded, shared by all its calls."""
+
+    residency: Residency = Residency()
+    overflow: Overflow = Overflow.NEVER
+    latency_class: LatencyClass = LatencyClass.INTERACTIVE
+    exposure: Exposure = Exposure.CLASS
+    models: frozenset[str] | None = None
+    """Names this key may call; None is all."""
+    is_load_test: bool = False
+    """Load-test calls never leave for an API."""
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """An owner of keys."""
+
+    id: str
+    policy: Policy
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who sent a call, after authentication."""
+
+    key_id: str
+    tenant: str
+    project: str
+    policy: Policy
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one attempt, as the target counted them unless `is_estimated`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Part of `prompt_tokens`, priced lower by most providers."""
+    reasoning_tokens: int = 0
+    """Part of `completion_tokens`."""
+    is_estimated: bool = False
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a million tokens cost, in micro-units of `currency`."""
+
+    currency: str
+    input_micro_per_mtok: int
+    output_micro_per_mtok: int
+    cached_micro_per_mtok: int
+    source: str
+    as_of: str
+    """ISO date on which the price was read at its source."""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """Money for one attempt."""
+
+    currency: str = ""
+    micro: int = 0
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One parsed request. `fields` holds the body's top-level members as raw JSON, so that what we
+    do not know passes to the engine byte for byte."""
+
+    request_id: str
+    surface: Surface
+    tenant: str
+    model: str
+    """Our name of the model."""
+    alias: str
+    """The name the caller asked for."""
+    fields: dict[str, msgspec.Raw]
+    received_s: float
+    received_ms: int
+    first_token_by_s: float
+    complete_by_s: float
+    latency_class: LatencyClass
+    prompt: msgspec.Raw
+    """The member that holds the prompt, as sent; never logged."""
+    size: int
+    """Bytes of the whole body."""
+    prompt_tokens: int
+    """Estimated from bytes, upper bound."""
+    max_tokens: int | None
+    stream: bool
+    wants_usage: bool
+    affinity: int
+    """Hash that sends calls with the same prefix to the same replica."""
+    session: str = ""
+    hop: str = ""
+    """Deployments this call has passed through, comma separated."""
+    idempotency_key: str = ""
+    residency: Residency | None = None
+    """Tightened by a header; None keeps the key's."""
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """One engine of ours that can be reached now."""
+
+    id: str
+    model: str
+    host: str
+    port: int
+    prefix: str
+    """Route prefix on that port, without trailing slash."""
+    label: DataLabel
+    profile: Profile
+    limit: int
+    """Calls the engine takes at once, running and waiting."""
+    seed: int = 0
+    """Spreads rendezvous hashing; the same in every gateway."""
+
+
+class Offering(msgspec.Struct, frozen=True):
+    """One model at one third-party API."""
+
+    id: str
+    """`provider/upstream-model`; the breaker and the metrics key on it."""
+    provider: str
+    model: str
+    """Our name for it."""
+    upstream_model: str
+    label: DataLabel
+    price: Price
+    surfaces: frozenset[Surface]
+    context_tokens: int
+    first_token_s: float
+    """Expected time to first token, seconds."""
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """Capacity on its way."""
+
+    model: str
+    expected_s: float
+
+
+class TargetState:
+    """What this pod knows of one target from moment to moment. `admission` writes it, routing
+    only reads."""
+
+    __slots__ = ("full_until_s", "load", "load_at_s", "open_until_s", "scale", "since_calls",
+                 "since_tokens", "unfinished")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.unfinished = 0
+        """Our tickets out."""
+        self.load = Load()
+        """The target's own latest report."""
+        self.load_at_s = float("-inf")
+        self.since_calls = 0
+        """Our sends since that report."""
+        self.since_tokens = 0
+        self.scale = 1.0
+        """Observed / predicted first token (EWMA)."""
+        self.full_until_s = 0.0
+        """The target said it is full; asked again after this."""
+        self.open_until_s = 0.0
+        """Its breaker is open until then."""
+
+
+class FleetView(msgspec.Struct, frozen=True):
+    """What could serve a call at one moment. A new view replaces the old one whole.
+
+    `state` is a live read-only mapping: freezing the counters into a view for each call would cost
+    more than the decision itself (docs/decisions/0003).
+    """
+
+    seq: int = 0
+    observed_s: float = 0.0
+    replicas: Mapping[str, tuple[Replica, ...]] = {}
+    """By model."""
+    offerings: Mapping[str, tuple[Offering, ...]] = {}
+    """By model, in the order of preference."""
+    pending: Mapping[str, Pending] = {}
+    """By model."""
+    state: Mapping[str, TargetState] = {}
+    """By target id."""
+    gateway_pods: int = 1
+    stale_s: float = 10.0
+    """A report or view older than this counts for nothing but our own sends."""
+    hold_s_max: float = 20.0
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Send it to this replica now."""
+
+    target: Replica
+    reason: str
+    estimate: Estimate
+
+
+class Burst(msgspec.Struct, frozen=True):
+    """Send it to this third-party API now."""
+
+    target: Offering
+    reason: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Hold it in the queue, at most until `until_s`."""
+
+    until_s: float
+    reason: str
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Tell the caller no. `code` is a key of `errors.TABLE`."""
+
+    code: str
+    reason: str
+    message: str
+    retry_after_s: float | None = None
+
+
+Target: TypeAlias = Replica | Offering
+Placement: TypeAlias = Run | Burst | Wait | Refuse
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Leave to make one attempt. Issued once, released once, one attempt row each."""
+
+    request_id: str
+    attempt: int
+    target: Target
+    reason: str
+    issued_s: float
+    prompt_tokens: int
+    completion_tokens: int
+    """Expected."""
+    predicted_first_s: float
+    """Unscaled prediction of the time to first token when issued, seconds; 0 is none."""
+
+    @property
+    def is_egress(self) -> bool:
+        """Whether bytes leave the premises."""
+        return not self.target.label.on_premises
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Whole SSE events as they arrived, or the one body of a plain answer."""
+
+    data: bytes
+    events: int = 0
+    usage: Usage | None = None
+    finish: str | None = None
+    opens: bool = False
+    """Holds the first content, reasoning, tool call or finish reason: the commit point."""
+
+
+class Outcome(StrEnum):
+    """How a request or attempt ended; a metric label, so the set is closed."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    FULL = "full"
+    CALLER_ERROR = "caller_error"
+    UPSTREAM_ERROR = "upstream_error"
+    TIMEOUT = "timeout"
+    DISCONNECTED = "disconnected"
+    CUT = "cut"
+    """The stream broke after the commit point and the client was told."""
+    INTERNAL = "internal"
+    GATEWAY_LOST = "gateway_lost"
+    """The gateway died while it ran; usage is an estimate."""

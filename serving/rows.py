@@ -1,0 +1,94 @@
+"""The durable rows: what the journal frames, the ledger stores and the books are made from.
+
+Field order is the wire format (`array_like`): append new fields with a default, never reorder.
+Units as in `records`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from serving.records import Charge, Usage
+
+
+class EgressIntent(msgspec.Struct, frozen=True, tag="intent", array_like=True):
+    """Durable before the first byte to a target outside the premises. No record, no egress."""
+
+    request_id: str
+    attempt: int
+    at_ms: int
+    tenant: str
+    sensitivity: int
+    rule: str
+    jurisdiction: str
+    provider: str
+    upstream_model: str
+
+
+class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True):
+    """Written before the first byte to a target; what replay needs to settle a lost attempt."""
+
+    request_id: str
+    attempt: int
+    at_ms: int
+    received_ms: int
+    tenant: str
+    project: str
+    key_id: str
+    surface: str
+    model: str
+    latency_class: str
+    target: str
+    is_egress: bool
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    """Expected, for the estimate should the gateway die."""
+    currency: str
+    input_micro_per_mtok: int
+    output_micro_per_mtok: int
+
+
+class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True):
+    """One attempt row."""
+
+    request_id: str
+    attempt: int
+    ended_ms: int
+    outcome: str
+    error: str
+    usage: Usage
+    charge: Charge
+    first_token_ms: int
+    """Ticket to first content; -1 when none came."""
+
+
+class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True):
+    """One request row."""
+
+    request_id: str
+    received_ms: int
+    ended_ms: int
+    tenant: str
+    project: str
+    key_id: str
+    surface: str
+    model: str
+    latency_class: str
+    outcome: str
+    status: int
+    code: str
+    reason: str
+    target: str
+    attempts: int
+    queue_ms: int
+    first_token_ms: int
+    """Arrival to first content sent; -1 when none was."""
+    usage: Usage
+    idempotency: str = ""
+    """Key id and idempotency key with the body's hash; empty when none was given."""
+
+
+Record: TypeAlias = EgressIntent | AttemptBegin | AttemptEnd | RequestEnd

@@ -1,0 +1,308 @@
+"""Every setting, typed and frozen, with its unit in its name.
+
+Defaults < file (`--config`, YAML) < environment (`BALLAST_GATEWAY__PORT=8080`) < flags. An unknown
+key or a bad value refuses to start: the caller prints `SettingsError` and exits with 3, so that a
+supervisor knows not to try again. Secrets are named by environment variable or file, never held.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.records import Exposure, LatencyClass, Overflow
+
+EXIT_CODE = 3
+
+
+class SettingsError(Exception):
+    """Names each key that is unknown or wrong."""
+
+
+class Group(BaseModel):
+    """A theme of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Group):
+    """Bounds on one request, refused before any work is done."""
+
+    body_bytes_max: int = Field(16 << 20, ge=1024)
+    """16 MiB: a million tokens of text, or some pictures as data URLs."""
+    header_bytes_max: int = Field(32 << 10, ge=1024)
+    header_count_max: int = Field(100, ge=8)
+    header_wait_s: float = Field(10.0, gt=0)
+    """From the first byte of a request to the end of its headers."""
+    body_wait_s: float = Field(60.0, gt=0)
+    """From the end of the headers to the end of the body: ends slow-drip bodies."""
+    idle_s: float = Field(75.0, gt=0)
+    """A kept-alive connection without a request; longer than usual client pools (60 s)."""
+    write_stall_s: float = Field(60.0, gt=0)
+    """A client that reads nothing for so long is cut."""
+    connections_max: int = Field(10_000, ge=1)
+
+
+class Queue(Group):
+    """Calls held while a target is expected."""
+
+    calls_max: int = Field(1000, ge=0)
+    bytes_max: int = Field(64 << 20, ge=0)
+    hold_s_max: float = Field(20.0, ge=0)
+    """No byte is sent before commit, so holding longer than clients' read timeouts is useless."""
+
+
+class Deadlines(Group):
+    """First token / complete, in seconds, of a latency class. Batch has no first-token deadline."""
+
+    first_token_s: float
+    complete_s: float
+
+
+class Retry(Group):
+    """Before the commit point only."""
+
+    attempts_max: int = Field(3, ge=1, le=5)
+    budget_ratio: float = Field(0.1, ge=0, le=1)
+    """Retries as a share of calls, over the last minute: ends retry storms."""
+    budget_min: int = Field(10, ge=0)
+    """Retries a minute always allowed, so that a quiet gateway still fails over."""
+
+
+class Idempotency(Group):
+    """Replays of `Idempotency-Key`."""
+
+    ttl_s: float = Field(600.0, gt=0)
+    bytes_max: int = Field(64 << 20, ge=0)
+
+
+class Gateway(Group):
+    """The request path's process."""
+
+    host: str = "127.0.0.1"
+    """Loopback until somebody decides otherwise."""
+    port: int = Field(8080, ge=0, le=65535)
+    ops_host: str = "127.0.0.1"
+    ops_port: int = Field(8081, ge=0, le=65535)
+    """Process i listens on `ops_port + i`."""
+    index: int = Field(0, ge=0)
+    pods: int = Field(1, ge=1)
+    """Live gateway processes that share the replicas."""
+    drain_s: float = Field(30.0, ge=0)
+    """Open streams may take so long to end after SIGTERM."""
+    limits: Limits = Limits()
+    queue: Queue = Queue()
+    retry: Retry = Retry()
+    idempotency: Idempotency = Idempotency()
+    classes: dict[LatencyClass, Deadlines] = {
+        LatencyClass.LIVE: Deadlines(first_token_s=1.5, complete_s=5.0),
+        LatencyClass.INTERACTIVE: Deadlines(first_token_s=5.0, complete_s=120.0),
+        LatencyClass.PATIENT: Deadlines(first_token_s=60.0, complete_s=600.0),
+        LatencyClass.BATCH: Deadlines(first_token_s=86_400.0, complete_s=86_400.0),
+    }
+
+
+class StaticReplica(Group):
+    """An engine at a fixed address."""
+
+    model: str
+    url: str
+    """`http://host:port/prefix`"""
+    limit: int = Field(256, ge=1)
+
+
+class Pool(Group):
+    """Where our own engines stand."""
+
+    jurisdiction: str = "cn"
+    operator: str = "self"
+    on_premises: bool = True
+
+
+class Fleet(Group):
+    """How replicas are found."""
+
+    static: tuple[StaticReplica, ...] = ()
+    serve_url: str = ""
+    """Ray's dashboard, `http://127.0.0.1:8265`; empty asks no Ray."""
+    ray_token_file: Path | None = None
+    secret_file: Path | None = None
+    """The engines' deployment secret: one or two lines, the first is sent."""
+    pool: Pool = Pool()
+    poll_s: float = Field(1.0, gt=0)
+    poll_timeout_s: float = Field(1.0, gt=0)
+    stale_s: float = Field(10.0, gt=0)
+    """Older views are used with our own counts only."""
+    connect_s: float = Field(2.0, gt=0)
+    connections_per_replica: int = Field(4096, ge=1)
+
+
+class Engine(Group):
+    """How a model's engine starts; read by the launcher, not by the gateway."""
+
+    source: str = "embedded"
+    """`embedded`, a path, or a hub id."""
+    max_model_len: int = Field(8192, ge=128)
+    max_num_seqs: int = Field(16, ge=1)
+    max_num_queued_reqs: int = Field(64, ge=1)
+    max_num_queued_tokens: int = Field(32_768, ge=1)
+    kv_cache_gib: float = Field(1.0, gt=0)
+    watchdog_s: float = Field(30.0, gt=0)
+    args: tuple[str, ...] = ()
+
+
+class Model(Group):
+    """A name clients may call."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    context_tokens: int = Field(8192, ge=1)
+    profile: str = "cpu-embedded"
+    """Key of `models.capacity.PROFILES`."""
+    time_to_ready_s: float = Field(120.0, gt=0)
+    """First guess; the observed time replaces it."""
+    token_bytes_max: int = Field(256, ge=1)
+    """Longest token in bytes: a prompt is refused unread only when even then it cannot fit."""
+    offerings: tuple[str, ...] = ()
+    """`provider/upstream-model`, in the order of preference."""
+    engine: Engine | None = None
+
+
+class TenantSettings(Group):
+    """An owner of keys. Without a residency its data stays on the premises."""
+
+    id: str
+    residency: Literal["premises", "mainland", "named", "anywhere"] = "premises"
+    jurisdictions: tuple[str, ...] = ()
+
+
+class KeySettings(Group):
+    """One API key; `hmac` is HMAC-SHA-256 of the key under the deployment's pepper, hex."""
+
+    id: str
+    hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tenant: str
+    project: str = "default"
+    overflow: Overflow = Overflow.ALLOWED
+    latency_class: LatencyClass = LatencyClass.INTERACTIVE
+    exposure: Exposure = Exposure.CLASS
+    models: tuple[str, ...] | None = None
+    is_load_test: bool = False
+    is_revoked: bool = False
+
+
+class ProviderAccess(Group):
+    """Switches a row of `models/providers/` on."""
+
+    id: str
+    base_url: str | None = None
+    """Replaces the row's."""
+    api_key_env: str | None = None
+    api_key_file: Path | None = None
+
+
+class Ledger(Group):
+    """The durable record."""
+
+    sync: Literal["process", "disk"] = "process"
+    """`process` survives kill -9 of the gateway; `disk` also the machine (<= 20 ms)."""
+    segment_bytes: int = Field(64 << 20, ge=1 << 16)
+    reserve_bytes: int = Field(16 << 20, ge=0)
+    """Kept free so that every open request can still write its end."""
+    drain_s: float = Field(1.0, gt=0)
+
+
+class Controller(Group):
+    """The control loop."""
+
+    tick_s: float = Field(5.0, gt=0)
+    is_dry_run: bool = True
+    ops_port: int = Field(8090, ge=0, le=65535)
+
+
+class Settings(Group):
+    """The root, handed down as an argument."""
+
+    deployment_id: str = Field("ballast-local", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    state_dir: Path = Path("~/.local/state/ballast")
+    cache_dir: Path = Path("~/.cache/ballast")
+    pepper_file: Path | None = None
+    keys_file: Path | None = None
+    """YAML list of keys, beside those in `keys`; re-read when it changes."""
+    providers_dir: Path | None = None
+    """More provider rows, laid over the packaged ones."""
+    gateway: Gateway = Gateway()
+    fleet: Fleet = Fleet()
+    models: tuple[Model, ...] = ()
+    tenants: tuple[TenantSettings, ...] = ()
+    keys: tuple[KeySettings, ...] = ()
+    providers: tuple[ProviderAccess, ...] = ()
+    ledger: Ledger = Ledger()
+    controller: Controller = Controller()
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read, merge and check. Raises SettingsError naming every key at fault."""
+    tree: dict[str, Any] = {}
+    env = os.environ if environ is None else environ
+    tree["state_dir"] = _xdg(env, "XDG_STATE_HOME", "~/.local/state")
+    tree["cache_dir"] = _xdg(env, "XDG_CACHE_HOME", "~/.cache")
+    if path is not None:
+        _merge(tree, _read(path))
+    _merge(tree, _from_environ(env))
+    _merge(tree, dict(flags or {}))
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("settings refused:\n  " + "\n  ".join(lines)) from None
+
+
+def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:
+    return str(Path(env.get(name) or fallback).expanduser() / "ballast")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot read settings file {path}: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SettingsError(f"settings file {path} must hold a mapping of keys")
+    return data
+
+
+def _from_environ(env: Mapping[str, str]) -> dict[str, Any]:
+    """`BALLAST_A__B=x` becomes {a: {b: x}}; the value is read as YAML, so 8080 is a number."""
+    tree: dict[str, Any] = {}
+    for name, text in env.items():
+        if not name.startswith("BALLAST_"):
+            continue
+        *parents, last = name.removeprefix("BALLAST_").lower().split("__")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{name}: not readable as a value: {error}") from None
+    return tree
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

@@ -1,0 +1,130 @@
+"""The queue of held calls: bounded, fair between tenants, ordered by deadline within one.
+
+Deficit round robin over tenants, in predicted tokens, one ring per model. Pure: the caller says
+what time it is and wakes whom `pop` returns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+QUANTUM_TOKENS = 2048
+"""A tenant's credit a round: about one long prompt, so that short calls go several at a time."""
+
+
+class Held:
+    """One call in the queue."""
+
+    __slots__ = ("deadline_s", "is_gone", "model", "since_s", "size", "tenant", "tokens", "wake")
+
+    def __init__(
+        self, model: str, tenant: str, tokens: int, size: int, wake: Callable[[], None]
+    ) -> None:
+        self.model = model
+        self.tenant = tenant
+        self.tokens = tokens
+        self.size = size
+        self.wake = wake
+        self.deadline_s = 0.0
+        self.since_s = 0.0
+        self.is_gone = False
+
+
+class _Lane:
+    """One tenant's held calls for one model."""
+
+    __slots__ = ("credit", "heap")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[float, int, Held]] = []
+        self.credit = 0
+
+    def head(self) -> Held | None:
+        while self.heap and self.heap[0][2].is_gone:
+            heapq.heappop(self.heap)
+        return self.heap[0][2] if self.heap else None
+
+
+class Queue:
+    """All held calls of this process."""
+
+    def __init__(self, calls_max: int, bytes_max: int) -> None:
+        self._calls_max = calls_max
+        self._bytes_max = bytes_max
+        self._lanes: dict[str, dict[str, _Lane]] = {}
+        self._rings: dict[str, deque[str]] = {}
+        self._held: dict[str, int] = {}
+        self._seq = 0
+        self.calls = 0
+        self.bytes = 0
+
+    def put(self, held: Held, deadline_s: float, now_s: float) -> bool:
+        """Take a call in; False when the queue is full. Mutates."""
+        if self.calls >= self._calls_max or self.bytes + held.size > self._bytes_max:
+            return False
+        held.deadline_s, held.since_s, held.is_gone = deadline_s, now_s, False
+        lanes = self._lanes.setdefault(held.model, {})
+        lane = lanes.get(held.tenant)
+        if lane is None:
+            lane = lanes[held.tenant] = _Lane()
+            self._rings.setdefault(held.model, deque()).append(held.tenant)
+        if len(lane.heap) > 2 * self._calls_max:
+            lane.heap = [entry for entry in lane.heap if not entry[2].is_gone]
+            heapq.heapify(lane.heap)
+        self._seq += 1
+        heapq.heappush(lane.heap, (deadline_s, self._seq, held))
+        self.calls += 1
+        self.bytes += held.size
+        self._held[held.model] = self._held.get(held.model, 0) + 1
+        return True
+
+    def remove(self, held: Held) -> None:
+        """Take a call out, wherever it stands; safe to call twice."""
+        if held.is_gone:
+            return
+        held.is_gone = True
+        self.calls -= 1
+        self.bytes -= held.size
+        self._held[held.model] -= 1
+        if not self._held[held.model]:
+            # Nobody waits for this model: forget its lanes, or idle tenants would pile up.
+            del self._held[held.model], self._lanes[held.model], self._rings[held.model]
+
+    def waiting(self, model: str) -> int:
+        """Calls held for a model."""
+        return self._held.get(model, 0)
+
+    def models(self) -> list[str]:
+        """Models somebody waits for."""
+        return list(self._held)
+
+    def pop(self, model: str) -> Held | None:
+        """The next call whose turn it is, removed; None when nobody waits."""
+        ring = self._rings.get(model)
+        while ring:
+            tenant = ring[0]
+            lane = self._lanes[model][tenant]
+            head = lane.head()
+            if head is None:
+                ring.popleft()
+                del self._lanes[model][tenant]
+                continue
+            if lane.credit >= head.tokens or len(ring) == 1:
+                lane.credit = max(0, lane.credit - head.tokens)
+                heapq.heappop(lane.heap)
+                self.remove(head)
+                return head
+            lane.credit += QUANTUM_TOKENS
+            ring.rotate(-1)
+        return None
+
+    def snapshot(self, now_s: float) -> dict[str, tuple[int, int, float]]:
+        """Per model: calls, predicted tokens, age of the oldest in seconds."""
+        found: dict[str, tuple[int, int, float]] = {}
+        for model, lanes in self._lanes.items():
+            held = [h for lane in lanes.values() for _, _, h in lane.heap if not h.is_gone]
+            oldest_s = max((now_s - h.since_s for h in held), default=0.0)
+            found[model] = (len(held), sum(h.tokens for h in held), oldest_s)
+        return found

@@ -1,0 +1,224 @@
+"""The replica side of the hot wire: HTTP/1.1 out over kept-alive connections.
+
+One request at a time per connection, read with back-pressure. Never follows redirects, never
+retries by itself except once when a kept-alive connection turns out to be dead before it answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import httptools
+
+_BUFFER_BYTES_MAX = 256 << 10
+_READ_BYTES = 64 << 10
+_HEAD_COUNT_MAX = 100
+
+
+class WireError(Exception):
+    """The connection failed. `sent`: the request may have reached the peer."""
+
+    def __init__(self, message: str, *, sent: bool, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.is_timeout = is_timeout
+
+
+class Exchange(asyncio.Protocol):
+    """One connection to a replica and the answer under way on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._parts: list[bytes] = []
+        # llhttp calls `on_body` for each chunk; appending without a Python frame is the hot path.
+        self.on_body = self._parts.append
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_reading_paused = False
+        self._is_active = False
+        self.is_closed = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parts.clear()
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self._has_head = False
+        self._is_done = False
+        self._error: WireError | None = None
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_active:
+            # Bytes that answer no request would be taken for the answer to the next one.
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(f"the replica's answer is not HTTP: {error}")
+            return
+        if len(data) > _READ_BYTES or len(self._parts) > 16:
+            self._check_buffer()
+        if self._has_head:
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closed = True
+        if not self._is_done:
+            self._fail(f"the replica closed the connection: {exc or 'end of file'}")
+
+    def _check_buffer(self) -> None:
+        """Stop reading while more than `_BUFFER_BYTES_MAX` waits to be relayed."""
+        if sum(map(len, self._parts)) <= _BUFFER_BYTES_MAX:
+            return
+        if not self._is_reading_paused and not self._is_done:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _fail(self, message: str, *, is_timeout: bool = False) -> None:
+        if self._error is None:
+            self._error = WireError(message, sent=True, is_timeout=is_timeout)
+        self.abort()
+        self._wake()
+
+    # -- httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) < _HEAD_COUNT_MAX:
+            self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._has_head = self.status >= 200
+
+    def on_message_complete(self) -> None:
+        if not self._has_head:
+            self.headers.clear()
+            return
+        self._is_done = True
+
+    # -- for the backend
+
+    async def send(self, data: bytes, deadline_s: float) -> None:
+        """Send a request and wait for the answer's head. Raises WireError."""
+        self._reset()
+        self._is_active = True
+        self._timer = self._loop.call_at(deadline_s, self._expire)
+        self._transport.write(data)
+        while not self._has_head and self._error is None:
+            await self._wait()
+        if not self._has_head:
+            assert self._error is not None
+            raise self._error
+
+    async def read(self) -> bytes:
+        """What arrived since the last call, b"" at the end. Raises WireError on a cut."""
+        while True:
+            parts = self._parts
+            if parts:
+                data = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                if self._is_reading_paused:
+                    self._is_reading_paused = False
+                    self._transport.resume_reading()
+                return data
+            if self._is_done:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    @property
+    def has_ended(self) -> bool:
+        """Everything was read."""
+        return self._is_done and not self._parts
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._fail("the replica did not answer in time", is_timeout=True)
+
+    def settle(self) -> bool:
+        """Stop the clock; whether the connection can serve another request."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._is_active = False
+        return (
+            self._is_done
+            and not self.is_closed
+            and self._error is None
+            and self._parser.should_keep_alive()
+        )
+
+    def abort(self) -> None:
+        """Close now, so that the replica stops working for us."""
+        self.is_closed = True
+        self._transport.abort()
+
+
+class Pool:
+    """Kept-alive connections by address, newest used first."""
+
+    def __init__(self, connect_s: float, per_address_max: int) -> None:
+        self._connect_s = connect_s
+        self._per_address_max = per_address_max
+        self._idle: dict[tuple[str, int], list[Exchange]] = {}
+        self._open: dict[tuple[str, int], int] = {}
+
+    def take(self, address: tuple[str, int]) -> Exchange | None:
+        """A kept-alive connection, or None."""
+        idle = self._idle.get(address)
+        while idle:
+            exchange = idle.pop()
+            if not exchange.is_closed:
+                return exchange
+        return None
+
+    async def connect(self, address: tuple[str, int]) -> Exchange:
+        """A new connection. Raises WireError(sent=False)."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                _, exchange = await loop.create_connection(lambda: Exchange(loop), *address)
+        except TimeoutError:
+            raise WireError("connecting took too long", sent=False, is_timeout=True) from None
+        except OSError as error:
+            raise WireError(f"cannot connect: {error.strerror or error}", sent=False) from error
+        return exchange
+
+    def give(self, address: tuple[str, int], exchange: Exchange) -> None:
+        """Take a connection back after its answer; closes it unless it can be used again."""
+        idle = self._idle.setdefault(address, [])
+        if exchange.settle() and len(idle) < self._per_address_max:
+            idle.append(exchange)
+        else:
+            exchange.abort()
+
+    def forget(self, keep: set[tuple[str, int]]) -> None:
+        """Close idle connections to addresses that left the fleet."""
+        for address in [a for a in self._idle if a not in keep]:
+            for exchange in self._idle.pop(address):
+                exchange.abort()
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self.forget(set())

@@ -1,0 +1,345 @@
+"""The client side of the hot wire: HTTP/1.1 in, one request at a time per connection.
+
+Refuses, before any work: oversized heads and bodies, ambiguous framing, duplicate framing or
+credential headers, slow senders. Pipelined requests are never processed: the first is answered and
+the connection closed. Decides nothing about inference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import httptools
+
+from serving import errors
+from serving.settings import Limits
+
+_PHRASES = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict",
+    413: b"Content Too Large", 415: b"Unsupported Media Type", 422: b"Unprocessable Content",
+    429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 502: b"Bad Gateway", 503: b"Service Unavailable",
+    504: b"Gateway Timeout", 508: b"Loop Detected",
+}  # fmt: skip
+_LINES = {s: b"HTTP/1.1 %d %s\r\n" % (s, p) for s, p in _PHRASES.items()}
+_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
+_VERSIONS = frozenset({"1.0", "1.1"})
+_LINGER_S = 2.0
+_JSON = b"content-type: application/json\r\n"
+_SSE = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"
+)
+
+
+class Request:
+    """One whole request. Header names are lower case."""
+
+    __slots__ = ("body", "headers", "method", "path")
+
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes):
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+
+
+App = Callable[[Request, "Connection"], None]
+
+
+class Server:
+    """Owns the listening socket's connections and ends those that overstay."""
+
+    def __init__(self, app: App, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self.app = app
+        self.limits = limits
+        self.loop = loop
+        self.connections: set[Connection] = set()
+        self.is_draining = False
+        self._emptied: asyncio.Future[None] | None = None
+        self._sweep: asyncio.TimerHandle | None = loop.call_later(1.0, self._sweep_connections)
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+    def _sweep_connections(self) -> None:
+        now_s = self.loop.time()
+        for connection in [c for c in self.connections if c.deadline_s < now_s]:
+            connection.overstay()
+        self._sweep = self.loop.call_later(1.0, self._sweep_connections)
+
+    def gone(self, connection: Connection) -> None:
+        """A connection ended."""
+        self.connections.discard(connection)
+        if self._emptied is not None and not self.connections and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def drain(self, wait_s: float) -> None:
+        """End idle connections, wait for running requests, then cut what is left."""
+        self.is_draining = True
+        for connection in [c for c in self.connections if not c.is_busy]:
+            connection.close()
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied, wait_s)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+
+class Connection(asyncio.Protocol):
+    """One client connection and the answer under way on it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = server.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self._is_lingering = False
+        self._fresh()
+        self.is_busy = False
+        self.is_closed = False
+        self.deadline_s = self._loop.time() + self._limits.idle_s
+
+    def _fresh(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head_bytes = 0
+        self._fault = ""
+        self._in_head = False
+        self._keep_alive = True
+        self._is_chunked = False
+        self._began = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        if server.is_draining or len(server.connections) >= self._limits.connections_max:
+            transport.abort()
+            return
+        server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - protocol
+        self.is_closed = True
+        self._server.gone(self)
+        self._resume()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        self.deadline_s = self._loop.time() + self._limits.write_stall_s
+
+    def resume_writing(self) -> None:
+        if not self._is_lingering:
+            idle_s = self._loop.time() + self._limits.idle_s
+            self.deadline_s = float("inf") if self.is_busy else idle_s
+        self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_lingering:
+            return
+        if self.is_busy:
+            # A second request before the first answer: never parsed, so it cannot be smuggled.
+            self._keep_alive = False
+            return
+        if self._in_head or not self._headers:
+            self._head_bytes += len(data)
+            if not self._in_head:
+                self._in_head = True
+                self.deadline_s = self._loop.time() + self._limits.header_wait_s
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # `Upgrade: h2c` is an offer we need not take; the request itself stands.
+            self._parser = httptools.HttpRequestParser(self)
+            if not self.is_busy:
+                self._refuse("invalid_request", "this endpoint does not speak that protocol")
+        except httptools.HttpParserError as error:
+            if not self.is_busy:
+                self._refuse(self._fault or "invalid_request", f"malformed HTTP: {error}")
+        else:
+            if self._in_head and self._head_bytes > self._limits.header_bytes_max:
+                self._refuse("headers_too_large", "the request's headers exceed the limit")
+
+    # -- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        if self._began:
+            self._keep_alive = False
+        self._began = True
+
+    def on_url(self, url: bytes) -> None:
+        if not self.is_busy:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.is_busy:
+            return
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            if name in _SINGLE:
+                self._fault = "invalid_request"
+            value = headers[name] + b", " + value
+        headers[name] = value
+        self._size += 1
+        if self._size > self._limits.header_count_max:
+            self._fault = "headers_too_large"
+
+    def on_headers_complete(self) -> None:
+        if self.is_busy:
+            return
+        self._in_head = False
+        headers, parser = self._headers, self._parser
+        self._size = 0
+        version = parser.get_http_version()
+        if version not in _VERSIONS or (b"host" not in headers and version == "1.1"):
+            self._fault = "invalid_request"
+        self._keep_alive = self._keep_alive and parser.should_keep_alive() and version == "1.1"
+        self._is_chunked = version == "1.1"
+        length = headers.get(b"content-length")
+        if length is None:
+            if b"transfer-encoding" not in headers and not self._fault:
+                return
+        elif b"transfer-encoding" in headers:
+            self._fault = "invalid_request"
+        elif len(length) > 15 or int(length) > self._limits.body_bytes_max:
+            self._fault = "body_too_large"
+        self.deadline_s = self._loop.time() + self._limits.body_wait_s
+        if self._fault:
+            raise ValueError(self._fault)
+        if headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        if self.is_busy:
+            return
+        self._size += len(data)
+        if self._size > self._limits.body_bytes_max:
+            self._fault = "body_too_large"
+            raise ValueError(self._fault)
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.is_busy:
+            self._keep_alive = False
+            return
+        if self._fault:
+            raise ValueError(self._fault)
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.is_busy = True
+        self.deadline_s = float("inf")
+        request = Request(self._parser.get_method(), self._url, self._headers, body)
+        self._server.app(request, self)
+
+    # -- answering
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Own `work` until it ends; a client that hangs up cancels it."""
+        self._task = self._loop.create_task(work)
+
+    def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
+        """Send a whole answer. `head` is extra header lines, each ended by CRLF."""
+        if self.is_closed:
+            return
+        close = b"" if self._may_keep() else b"connection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self._transport.write(b"".join((_LINES[status], _JSON, head, close, length, body)))
+        self._finish()
+
+    def start(self, head: bytes) -> None:
+        """Send the head of an event stream. After this no status can change."""
+        tail = b"\r\n" if self._may_keep() else b"connection: close\r\n\r\n"
+        framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
+        self._transport.write(b"".join((_LINES[200], _SSE, head, framing, tail)))
+
+    def write(self, data: bytes) -> None:
+        """Send part of a stream."""
+        if not data:
+            return
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait until the client has read enough; returns at once when it keeps up."""
+        if self._is_paused and not self.is_closed:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads slower than we write."""
+        return self._is_paused
+
+    def end(self) -> None:
+        """End a stream."""
+        if self.is_closed:
+            return
+        if self._is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        else:
+            self._keep_alive = False
+        self._finish()
+
+    def close(self) -> None:
+        """Close once what was written has been sent."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection now: the one honest end left when an answer cannot be finished."""
+        self._transport.abort()
+
+    def overstay(self) -> None:
+        """Called by the sweep after `deadline_s`."""
+        if self._is_lingering or self._is_paused or not (self._in_head or self._began):
+            self._transport.abort()
+        else:
+            self._refuse("request_timeout", "the request was not received in time")
+
+    def _may_keep(self) -> bool:
+        return self._keep_alive and not self._server.is_draining
+
+    def _finish(self) -> None:
+        self._task = None
+        if not self._may_keep():
+            self._linger() if not self.is_busy else self._transport.close()
+            return
+        self._fresh()
+        self.is_busy = False
+        if not self._is_paused:
+            self.deadline_s = self._loop.time() + self._limits.idle_s
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer a request that was never whole, and let the client read it before the close."""
+        self._keep_alive = False
+        self.answer(errors.TABLE[code].status, errors.body(code, message))
+
+    def _linger(self) -> None:
+        # Closing with unread input would reset the connection and lose the answer.
+        self._is_lingering = self.is_busy = True
+        self.deadline_s = self._loop.time() + _LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()

@@ -1,0 +1,213 @@
+"""Server-sent events as bytes: cut at event borders, understood only as far as needed.
+
+Pure. An event passes untouched or is dropped whole; nothing here rewrites one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from serving.records import Block, Usage
+
+DONE = b"data: [DONE]\n\n"
+EVENT_BYTES_MAX = 8 << 20
+
+
+class StreamFault(Exception):  # noqa: N818 - a state of the stream
+    """The stream holds an error event, or something that is no event. `body` is its JSON."""
+
+    def __init__(self, message: str, body: bytes, before: Block | None = None) -> None:
+        super().__init__(message)
+        self.body = body
+        self.before = before
+        """What was good before the fault."""
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's name for cached prompt tokens."""
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_NULLS = (b"null", b"[]")
+
+
+class Cutter:
+    """Turns arriving bytes into Blocks of whole events."""
+
+    __slots__ = ("_is_open", "_keep_usage", "_rest", "finish", "has_done", "usage")
+
+    def __init__(self, keep_usage: bool) -> None:
+        self._rest = b""
+        self._is_open = False
+        self._keep_usage = keep_usage
+        self.finish: str | None = None
+        self.usage: Usage | None = None
+        self.has_done = False
+
+    def feed(self, data: bytes) -> Block | None:
+        """A Block of the whole events so far; None while there is none. Raises StreamFault."""
+        if self._rest:
+            data = self._rest + data
+        if b"\r" in data:
+            data = _newlines(data)
+        cut = data.rfind(b"\n\n") + 2
+        if cut == 1:
+            self._rest = data
+            if len(data) > EVENT_BYTES_MAX:
+                raise StreamFault("an event exceeds 8 MiB", b"")
+            return None
+        whole = data
+        if cut == len(data):
+            self._rest = b""
+        else:
+            whole, self._rest = data[:cut], data[cut:]
+        return self._block(whole)
+
+    def _block(self, whole: bytes) -> Block:
+        opens = False
+        if b'"error"' in whole:
+            self._check_errors(whole)
+        if not self._is_open:
+            opens = self._is_open = _opens(whole)
+        finish = _finish(whole)
+        if finish is not None:
+            self.finish = finish
+        events = whole.count(b"\n\n")
+        usage = None
+        at = whole.rfind(b'"usage":')
+        if at >= 0:
+            whole, usage = self._take_usage(whole, at)
+        if whole.endswith(DONE):
+            self.has_done = True
+        return Block(whole, events, usage, finish, opens)
+
+    def _take_usage(self, whole: bytes, at: int) -> tuple[bytes, Usage | None]:
+        """Read the usage event around `at`, and drop it if it is one the client did not ask for."""
+        start = whole.rfind(b"\n\n", 0, at) + 2 if b"\n\n" in whole[:at] else 0
+        end = whole.find(b"\n\n", at) + 2
+        event = _parse(whole[start:end])
+        if event is None or event.usage is None:
+            return whole, None
+        self.usage = _usage(event.usage)
+        if not event.choices and not self._keep_usage:
+            whole = whole[:start] + whole[end:]
+        return whole, self.usage
+
+    def _check_errors(self, whole: bytes) -> None:
+        position = 0
+        for raw in whole.split(b"\n\n"):
+            event = _parse(raw) if b'"error"' in raw else None
+            if event is not None and event.error is not None and bytes(event.error) != b"null":
+                before = self._block(whole[:position]) if position else None
+                raise StreamFault("the stream carried an error", _payload(raw), before)
+            position += len(raw) + 2
+
+
+def plain(body: bytes) -> Block:
+    """The Block of a plain JSON answer. Raises StreamFault for an error under a 200."""
+    try:
+        event = _decode_event(body)
+    except msgspec.DecodeError as error:
+        raise StreamFault(f"the answer is not the JSON expected: {error}", b"") from None
+    if event.error is not None and bytes(event.error) not in _NULLS:
+        raise StreamFault("an error came under status 200", body)
+    finish = event.choices[0].finish_reason if event.choices else None
+    usage = _usage(event.usage) if event.usage is not None else None
+    return Block(body, 1, usage, finish, opens=True)
+
+
+def _newlines(data: bytes) -> bytes:
+    """CRLF and CR line ends become LF; a trailing CR may be half a CRLF and stays."""
+    tail = b"\r" if data.endswith(b"\r") else b""
+    body = data[: len(data) - len(tail)]
+    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail
+
+
+def _payload(event: bytes) -> bytes:
+    """The joined data lines of one event; comments and other fields are nothing to us."""
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
+def _parse(event: bytes) -> _Event | None:
+    payload = _payload(event)
+    if not payload.startswith(b"{"):
+        return None
+    try:
+        return _decode_event(payload)
+    except msgspec.DecodeError as error:
+        raise StreamFault(f"an event is not JSON: {error}", b"") from None
+
+
+def _opens(whole: bytes) -> bool:
+    """Whether any event carries content, reasoning, a tool call or a finish reason."""
+    start = 0
+    while True:
+        end = whole.find(b"\n\n", start)
+        if end < 0:
+            return False
+        event = _parse(whole[start:end])
+        if event is not None and event.choices and any(map(_choice_opens, event.choices)):
+            return True
+        start = end + 2
+
+
+def _choice_opens(choice: _Choice) -> bool:
+    if choice.text or choice.finish_reason:
+        return True
+    delta = choice.delta
+    if delta is None:
+        return False
+    if delta.content or delta.reasoning_content or delta.reasoning or delta.refusal:
+        return True
+    return delta.tool_calls is not None and bytes(delta.tool_calls) not in _NULLS
+
+
+def _finish(whole: bytes) -> str | None:
+    for mark in (b'"finish_reason":"', b'"finish_reason": "'):
+        at = whole.rfind(mark)
+        if at >= 0:
+            at += len(mark)
+            return whole[at : whole.find(b'"', at)][:32].decode("ascii", "replace")
+    return None
+
+
+def _usage(raw: _Usage) -> Usage:
+    prompt, completion = raw.prompt_tokens_details, raw.completion_tokens_details
+    cached = (prompt.cached_tokens if prompt else None) or raw.prompt_cache_hit_tokens
+    return Usage(
+        raw.prompt_tokens or 0,
+        raw.completion_tokens or 0,
+        cached or 0,
+        (completion.reasoning_tokens if completion else None) or 0,
+    )

