@@ -30,8 +30,8 @@ WORDS = {
     "failed": ("failed", "{reason}"),
     "died": ("failed", "ended with code {code}; again in {again_in_s} s"),
     "given_up": ("failed", "keeps ending (code {code}); given up, see its log"),
-    "stopping": ("stopped", "stopping"),
-    "stopped": ("stopped", "stopped"),
+    "stopping": ("stopping", ""),
+    "stopped": ("stopped", ""),
 }
 """Event -> (state, words with the event's own fields)."""
 

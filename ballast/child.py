@@ -62,20 +62,14 @@ class Child:
             await asyncio.sleep(delay_s)
 
     async def _run_once(self) -> int:
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *self.part.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env=dict(self._environ),
-                start_new_session=True,
-                preexec_fn=self._die_with_parent,
-                limit=LINE_BYTES_MAX,
-            )
-            self._process = process
+        read_end, write_end = os.pipe()
+        with self.log.open("ab") as log, os.fdopen(read_end, "rb") as pipe:
+            try:
+                self._process = process = await self._start(write_end, log)
+            finally:
+                os.close(write_end)
             self._tell("started", pid=process.pid)
-            reading = asyncio.create_task(self._read(process.stdout, log))
+            reading = asyncio.create_task(self._read(pipe, log))
             code = await process.wait()
             # A grandchild may hold the pipe open; what the child itself said is read by then.
             await asyncio.wait([reading], timeout=0.5)
@@ -84,24 +78,36 @@ class Child:
                 await reading
             return code
 
+    async def _start(self, stdout: int, log: BinaryIO) -> asyncio.subprocess.Process:
+        # Our own pipe: asyncio's would make wait() last until the last grandchild closes it.
+        return await asyncio.create_subprocess_exec(
+            *self.part.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=log,
+            env=dict(self._environ),
+            start_new_session=True,
+            preexec_fn=self._die_with_parent,
+        )
+
     def _die_with_parent(self) -> None:
         """Runs between fork and exec: SIGTERM for the child should we be killed."""
         self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
-    async def _read(self, stream: asyncio.StreamReader | None, log: BinaryIO) -> None:
-        assert stream is not None
-        while True:
-            try:
-                line = await stream.readline()
-            except ValueError:  # longer than LINE_BYTES_MAX: dropped
-                continue
-            if not line:
-                return
-            log.write(line)
-            log.flush()
-            with contextlib.suppress(msgspec.DecodeError, TypeError, KeyError):
-                fields = msgspec.json.decode(line)
-                self._tell(str(fields.pop("event")), **fields)
+    async def _read(self, pipe: BinaryIO, log: BinaryIO) -> None:
+        reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while line := await _line(reader):
+                log.write(line)
+                log.flush()
+                with contextlib.suppress(msgspec.DecodeError, TypeError, KeyError):
+                    fields = msgspec.json.decode(line)
+                    self._tell(str(fields.pop("event")), **fields)
+        finally:
+            transport.close()
 
     def _tell(self, event: str, **fields: Any) -> None:
         self._on_event(self.part.name, {"event": event} | fields)
@@ -143,6 +149,14 @@ class Child:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-TAIL_LINES:])
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next line; one longer than `LINE_BYTES_MAX` counts as empty. b"" at the end."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b"\n"
 
 
 def rotate(log: Path) -> None:

@@ -88,7 +88,7 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
-        Console().print(stating.tables(found))
+        Console(width=None if sys.stdout.isatty() else 160).print(stating.tables(found))
 
 
 @app.command()
@@ -135,6 +135,7 @@ def chat(
         "model": name,
         "messages": [{"role": "user", "content": text}],
         "max_tokens": max_tokens,
+        "temperature": 0,
     }
 
     def show(piece: str) -> None:

@@ -183,7 +183,7 @@ def parts(settings_file: Path, spec_file: Path, settings: Settings, has_engine: 
 
 def curl(base_url: str, key: str, model: str) -> str:
     """One line to copy."""
-    body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'  # noqa: E501
+    body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}],"temperature":0}}'  # noqa: E501
     return (
         f"curl {base_url}/chat/completions -H 'Authorization: Bearer {key}'"
         f" -H 'Content-Type: application/json' -d '{body}'"

@@ -27,6 +27,11 @@ def answer(
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection.request(method, path, body, headers)
         yield connection.getresponse()
+    except http.client.RemoteDisconnected:
+        raise ProblemError(
+            f"{parts.netloc} closed the connection without an answer",
+            "see the logs in the state folder",
+        ) from None
     except ConnectionError:
         raise ProblemError(f"nothing answers at {parts.netloc}", NOT_UP) from None
     except TimeoutError:

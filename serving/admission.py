@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from models.capacity import Load, ewma
 from serving.breaker import Breaker
 from serving.errors import Kind
-from serving.records import Call, Replica, Target, TargetState, Ticket
+from serving.records import Burst, Call, Run, TargetState, Ticket
 
 FULL_S = 0.25
 """A target that said it is full is asked again after this, unless it named a time itself."""
+EXPECTED_TOKENS = 256
+"""Length of an answer when the caller named no limit; replaced by what a feature is seen to use."""
 
 
 class Admission:
@@ -49,15 +51,15 @@ class Admission:
         """Tickets out for a model."""
         return self._running.get(model, 0)
 
-    def issue(self, call: Call, target: Target, attempt: int, reason: str, now_s: float) -> Ticket:
-        """A ticket for one attempt; the caller owes a `release`."""
+    def issue(self, call: Call, placement: Run | Burst, attempt: int, now_s: float) -> Ticket:
+        """A ticket for one attempt; the caller owes a `release` or a `revoke`."""
+        target = placement.target
         state = self.know(target.id)
-        predicted_s, expected = 0.0, call.max_tokens or 256
-        if isinstance(target, Replica):
-            expected = min(expected, target.profile.mean_output_tokens)
-            predicted_s = (state.load.queued_prefill_tokens + state.since_tokens
-                           + call.prompt_tokens) / target.profile.prefill_tokens_per_s  # fmt: skip
-            predicted_s += target.profile.base_s
+        predicted_s, expected = 0.0, call.max_tokens or EXPECTED_TOKENS
+        if isinstance(placement, Run):
+            expected = min(expected, placement.target.profile.mean_output_tokens)
+            # Learning compares with the raw prediction: see `capacity.ewma`.
+            predicted_s = placement.estimate.first_token_s.p50 / state.scale
         state.unfinished += 1
         state.since_calls += 1
         state.since_tokens += call.prompt_tokens
@@ -66,8 +68,8 @@ class Admission:
         self._running[call.model] = self._running.get(call.model, 0) + 1
         self.issued += 1
         return Ticket(
-            call.request_id, attempt, target, reason, now_s, call.prompt_tokens, expected,
-            predicted_s,
+            call.request_id, attempt, target, placement.reason, now_s, call.prompt_tokens,
+            expected, predicted_s, not target.label.on_premises,
         )  # fmt: skip
 
     def release(self, ticket: Ticket, call: Call) -> None:
@@ -93,11 +95,11 @@ class Admission:
         state.load, state.load_at_s = load, now_s
         state.since_calls = state.since_tokens = 0
 
-    def opened(self, ticket: Ticket, now_s: float) -> None:
-        """First content came."""
+    def opened(self, ticket: Ticket, now_s: float, *, is_stream: bool) -> None:
+        """First content came. A plain answer comes whole, so it teaches no time to first token."""
         target = ticket.target
         state = self._state[target.id]
-        if ticket.predicted_first_s > 0.0:
+        if is_stream and ticket.predicted_first_s > 0.0:
             observed_s = now_s - ticket.issued_s
             state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
         self._breakers[target.id].succeeded(now_s)

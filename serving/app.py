@@ -37,16 +37,18 @@ from serving.gauges import gauges
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
-from serving.keys import Keys, pepper
+from serving.keys import Keys
+from serving.ledger.base import Ledger, LedgerUnavailable
 from serving.ledger.drain import Drainer
 from serving.ledger.sqlite import SqliteLedger
 from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.offerings import accounts, offerings
-from serving.pipeline import Pipeline, Stages
+from serving.pipeline import Pipeline
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
+from serving.stages import Stages
 from serving.waiting import Queue
 from serving.wire.client import Pool
 from serving.wire.server import Server
@@ -71,7 +73,6 @@ class Gateway:
             settings.models, lambda: self._fleet.view, self._started_ms // 1000
         )
         self._keys = Keys(settings)
-        self._pepper = pepper(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
         self._log = RequestLog()
         self._bought = bought
@@ -88,26 +89,22 @@ class Gateway:
         )
         ledger = SqliteLedger.open(state / "ledger.sqlite")
         drainer = Drainer(journal, ledger, book.drain_s)
-        recovered = await drainer.recover(utc_ms())
-        _log.info("recovered", extra=msgspec.to_builtins(recovered))
+        await self._recover(drainer)
         metrics = Metrics(gauges(self._admission, self._queue, self._fleet, drainer, self._ratios))
         observer = Observer(metrics, self._log, self._ratios)
         backends = self._backends()
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, self._queue, backends, journal, observer, own.retry,
-                loop,
+                loop, book.sync == "disk",
             )
         )  # fmt: skip
         self._fleet.on_view = pipeline.refreshed
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
-        since_ms = utc_ms() - int(own.idempotency.ttl_s * 1e3)
-        for row in await drainer.ask(lambda: ledger.idempotency(since_ms)):
-            key, _, body_hash = row.idempotency.partition(":")
-            store.remember(key, body_hash, row.usage, loop.time())
+        await self._remember(store, drainer, ledger)
         terms = Terms(
-            pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.callers,
-            self._pepper, own.classes, settings.deployment_id, metrics.unparsed, self._ratios,
+            pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
+            own.classes, settings.deployment_id, metrics.unparsed, self._ratios,
             loop.time,
         )  # fmt: skip
         server = Server(Inference(terms), own.limits, loop)
@@ -129,6 +126,27 @@ class Gateway:
             journal.close()
             ledger.close()
             self._log.flush()
+
+    async def _recover(self, drainer: Drainer) -> None:
+        """Settle what earlier lives left open; a ledger that is away must not stop serving."""
+        try:
+            recovered = await drainer.recover(utc_ms())
+            _log.info("recovered", extra=msgspec.to_builtins(recovered))
+        except (LedgerUnavailable, OSError) as error:
+            _log.warning("recovery_postponed", extra={"reason": str(error)})
+
+    async def _remember(self, store: Idempotency, drainer: Drainer, ledger: Ledger) -> None:
+        """Keys answered by an earlier life: not replayable, but not to be served again."""
+        loop = asyncio.get_running_loop()
+        since_ms = utc_ms() - int(self._settings.gateway.idempotency.ttl_s * 1e3)
+        try:
+            rows = await drainer.ask(lambda: ledger.idempotency(since_ms))
+        except (LedgerUnavailable, OSError) as error:
+            _log.warning("idempotency_unknown", extra={"reason": str(error)})
+            return
+        for row in rows:
+            key, _, body_hash = row.idempotency.partition(":")
+            store.remember(key, body_hash, row.usage, loop.time())
 
     def _backends(self) -> Mapping[type[Any], Backend]:
         settings = self._settings

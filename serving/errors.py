@@ -170,6 +170,10 @@ class UpstreamError(BallastError):
 
 
 _CODES = {
+    Kind.FULL: "no_capacity",
+    Kind.RATE_LIMIT: "no_capacity",
+    Kind.OVERLOADED: "no_capacity",
+    Kind.QUOTA_WINDOW: "no_capacity",
     Kind.BAD_REQUEST: "upstream_refused",
     Kind.CONTENT_FILTER: "content_filter",
     Kind.CONTEXT_TOO_LONG: "context_length_exceeded",

@@ -9,8 +9,9 @@ import msgspec
 
 from serving.errors import CallerError, OwnError
 from serving.idempotency import Answer, Idempotency, InFlight, Mismatch, Served
-from serving.pipeline import Client, Pipeline
+from serving.pipeline import Pipeline
 from serving.records import Call, Caller
+from serving.stages import Client
 
 RECORD_BYTES_MAX = 8 << 20
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from models.tokens import SAMPLE_BYTES, TokenRatio
+from models.tokens import TokenRatio
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.progress import Progress
 from serving.records import Offering, Outcome, Surface
 from serving.rows import AttemptEnd
+
+LEARN_EACH = 8
+"""One in so many counts is learnt from: enough for an average, and cheap."""
+_SHED = (Outcome.REFUSED, Outcome.FULL)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,6 +47,18 @@ class Line(msgspec.Struct, frozen=True):
     is_estimated: bool
 
 
+class _Series:
+    """The label tuples of one model and tier, made once."""
+
+    __slots__ = ("cached", "completion", "key", "prompt")
+
+    def __init__(self, model: str, tier: str) -> None:
+        self.key = (model, tier)
+        self.prompt = (model, tier, "prompt")
+        self.cached = (model, tier, "cached")
+        self.completion = (model, tier, "completion")
+
+
 class Observer:
     """See `pipeline.Settled`."""
 
@@ -50,46 +66,52 @@ class Observer:
         self._metrics = metrics
         self._log = log
         self._ratios = ratios
+        self._series = {
+            (m, egress): _Series(m, "api" if egress else "own")
+            for m in ratios
+            for egress in (True, False)
+        }
+        self._turn = 0
         self.shed: dict[str, int] = {}
         self.burst: dict[str, int] = {}
 
     def attempt(self, progress: Progress, row: AttemptEnd) -> None:
         """One attempt ended."""
-        metrics, attempt = self._metrics, progress.attempt
+        metrics, attempt, model = self._metrics, progress.attempt, progress.call.model
         assert attempt is not None
-        call, target = progress.call, attempt.ticket.target
-        tier = "api" if attempt.ticket.is_egress else "own"
-        key = (call.model, tier)
+        ticket = attempt.ticket
+        series = self._series[model, ticket.is_egress]
+        key, usage = series.key, row.usage
         metrics.attempts.add((*key, row.outcome))
-        if attempt.first_s >= 0.0:
+        if attempt.first_s >= 0.0 and progress.call.stream:
             metrics.first_token.observe(key, attempt.first_s)
             if attempt.predicted_s > 0.0:
                 metrics.predicted.observe(key, attempt.predicted_s)
-        usage = row.usage
-        if usage.prompt_tokens:
-            metrics.tokens.add((*key, "prompt"), usage.prompt_tokens)
+        metrics.tokens.add(series.prompt, usage.prompt_tokens)
+        metrics.tokens.add(series.completion, usage.completion_tokens)
         if usage.cached_tokens:
-            metrics.tokens.add((*key, "cached"), usage.cached_tokens)
-        if usage.completion_tokens:
-            metrics.tokens.add((*key, "completion"), usage.completion_tokens)
-        if row.charge.currency and isinstance(target, Offering):
-            labels = (call.model, target.provider, row.charge.currency)
-            metrics.money.add(labels, row.charge.micro)
-        if tier == "api":
-            metrics.overflow.add((call.model, attempt.ticket.reason))
-            self.burst[call.model] = self.burst.get(call.model, 0) + 1
-        elif not usage.is_estimated and usage.prompt_tokens and call.surface is Surface.CHAT:
-            prompt = memoryview(call.prompt)
-            self._ratios[call.model].learn(
-                bytes(prompt[:SAMPLE_BYTES]), prompt.nbytes, usage.prompt_tokens
-            )
+            metrics.tokens.add(series.cached, usage.cached_tokens)
+        if ticket.is_egress:
+            metrics.overflow.add((model, ticket.reason))
+            self.burst[model] = self.burst.get(model, 0) + 1
+            if isinstance(ticket.target, Offering):
+                labels = (model, ticket.target.provider, row.charge.currency)
+                metrics.money.add(labels, row.charge.micro)
+        elif usage.prompt_tokens and not usage.is_estimated:
+            self._learn(progress, usage.prompt_tokens)
+
+    def _learn(self, progress: Progress, tokens: int) -> None:
+        self._turn = (self._turn + 1) % LEARN_EACH
+        if self._turn == 0 and progress.call.surface is Surface.CHAT:
+            prompt = progress.call.prompt
+            self._ratios[progress.call.model].learn(prompt, len(prompt), tokens)
 
     def request(self, progress: Progress) -> None:
         """One request ended."""
         metrics, call = self._metrics, progress.call
         model, surface = call.model, call.surface
         metrics.requests.add((model, surface, call.latency_class, progress.outcome))
-        if progress.outcome in (Outcome.REFUSED, Outcome.FULL):
+        if progress.outcome in _SHED:
             metrics.refused.add((model, progress.code))
             self.shed[model] = self.shed.get(model, 0) + 1
         if progress.queue_s:
@@ -97,7 +119,7 @@ class Observer:
         attempt = progress.attempt
         total_s = progress.last_s - call.received_s
         if attempt is not None:
-            key = (model, "api" if attempt.ticket.is_egress else "own")
+            key = self._series[model, attempt.ticket.is_egress].key
             metrics.whole.observe(key, total_s)
             tokens = progress.usage.completion_tokens
             if call.stream and tokens > 1 and progress.first_s >= 0.0:

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, assert_never
-
-import msgspec
+from typing import assert_never
 
 from serving import accounting, errors, guard
-from serving.admission import Admission, RetryBudget
-from serving.backends.base import Backend, BlockStream
+from serving.admission import RetryBudget
+from serving.backends.base import BlockStream
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
 from serving.idempotency import Answer
-from serving.journal import Journal, JournalFull
+from serving.journal import JournalFull
 from serving.logs import utc_ms
-from serving.progress import Progress, Tail, outcome_of
+from serving.progress import Progress, Tail
 from serving.records import (
     Burst,
     Call,
     Caller,
-    FleetView,
     Outcome,
     Refuse,
     Run,
@@ -37,65 +33,11 @@ from serving.records import (
     Wait,
 )
 from serving.routing import free, place
-from serving.rows import AttemptEnd
-from serving.settings import Retry
-from serving.waiting import Held, Queue
+from serving.waiting import Held
 
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
 _log = logging.getLogger(__name__)
-
-
-class Client(Protocol):
-    """The connection the answer goes to."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the client reads slower than we write."""
-
-    def start(self, head: bytes) -> None:
-        """Send the 200 and the head of an event stream."""
-
-    def write(self, data: bytes) -> None:
-        """Send part of the stream."""
-
-    async def writable(self) -> None:
-        """Wait until the client has read enough."""
-
-    def end(self) -> None:
-        """End the stream."""
-
-    def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
-        """Send a whole answer."""
-
-
-class Fleet(Protocol):
-    """Where the latest view is."""
-
-    view: FleetView
-
-
-class Settled(Protocol):
-    """Is told of every ended request."""
-
-    def attempt(self, progress: Progress, row: AttemptEnd) -> None:
-        """One attempt ended."""
-
-    def request(self, progress: Progress) -> None:
-        """One request ended."""
-
-
-class Stages(NamedTuple):
-    """What the pipeline works with; built by the composition root."""
-
-    fleet: Fleet
-    admission: Admission
-    queue: Queue
-    backends: Mapping[type[Any], Backend]
-    journal: Journal
-    observer: Settled
-    retry: Retry
-    loop: asyncio.AbstractEventLoop
 
 
 class Pipeline:
@@ -115,22 +57,31 @@ class Pipeline:
         try:
             tail = await self._carry(progress, client)
         except BallastError as error:
-            tail = self._failed(progress, error, client)
+            tail = failure(progress, error)
         except asyncio.CancelledError:
             progress.ended(Outcome.DISCONNECTED, 499, "disconnected")
             raise  # nobody is left to answer
         except Exception:  # noqa: BLE001 - the pipeline's edge
             _log.exception("pipeline_fault", extra={"request_id": call.request_id})
             fault = OwnError("internal_error", "the gateway failed; this has been logged")
-            tail = self._failed(progress, fault, client)
+            tail = failure(progress, fault)
         finally:
             self._settle(progress)
+        if self._stages.is_disk_sync:
+            await self._synced()
         tail.send(client)
+
+    async def _synced(self) -> None:
+        try:
+            await self._journal.synced()
+        except JournalFull:
+            # The rows are written, only not yet proven on the disk; the answer need not be lost.
+            _log.exception("journal_sync_failed")
 
     def refuse(self, call: Call, caller: Caller, error: BallastError, client: Client) -> None:
         """Answer a parsed call that cannot be served; it leaves a row like any other."""
         progress = Progress(call, caller)
-        tail = self._failed(progress, error, client)
+        tail = failure(progress, error)
         self._settle(progress)
         tail.send(client)
 
@@ -230,9 +181,10 @@ class Pipeline:
         ticket = self._begin(progress, placement)
         stream: BlockStream | None = None
         try:
-            if ticket.is_egress:
+            if ticket.is_egress or self._stages.is_disk_sync:
                 # No record, no egress: the intent is on the disk before the first byte leaves.
                 await self._journal.synced()
+            progress.sent()
             backend = self._backends[type(placement.target)]
             stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
             tail = await self._relay(progress, stream, client)
@@ -241,7 +193,11 @@ class Pipeline:
             self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
             progress.failed(error)
             raise
-        except BaseException:
+        except Exception:
+            self._admission.undecided(ticket, self._loop.time())
+            progress.broke()
+            raise
+        except asyncio.CancelledError:
             self._admission.undecided(ticket, self._loop.time())
             raise
         finally:
@@ -256,7 +212,7 @@ class Pipeline:
         """A ticket, on record before anything is sent. Raises JournalFull."""
         call, caller, now_s = progress.call, progress.caller, self._loop.time()
         attempt = progress.attempts + 1
-        ticket = self._admission.issue(call, placement.target, attempt, placement.reason, now_s)
+        ticket = self._admission.issue(call, placement, attempt, now_s)
         begin = accounting.begin(call, caller, ticket, utc_ms())
         try:
             if ticket.is_egress:
@@ -265,7 +221,7 @@ class Pipeline:
                 self._journal.append(intent, begin)
             else:
                 self._journal.append(begin)
-        except JournalFull:
+        except BaseException:
             self._admission.revoke(ticket, call)
             raise
         progress.begin(ticket, placement)
@@ -305,9 +261,10 @@ class Pipeline:
         now_s = self._loop.time()
         attempt = progress.attempt
         assert attempt is not None
-        self._admission.opened(attempt.ticket, now_s)
+        is_stream = progress.call.stream
+        self._admission.opened(attempt.ticket, now_s, is_stream=is_stream)
         progress.opened(now_s)
-        if not progress.call.stream:
+        if not is_stream:
             self._ok(progress)
 
     def _ok(self, progress: Progress) -> None:
@@ -321,30 +278,6 @@ class Pipeline:
             held = self._queue.pop(model)
             if held is not None:
                 held.wake()
-
-    def _failed(self, progress: Progress, error: BallastError, client: Client) -> Tail:
-        """The last bytes of a call that did not succeed."""
-        outcome = outcome_of(error)
-        row = errors.TABLE[error.code]
-        status, body = row.status, errors.body(error.code, error.message, error.param)
-        if isinstance(error, UpstreamError):
-            if error.kind is Kind.FULL:
-                status, outcome = 503, Outcome.FULL
-                body = errors.body("no_capacity", "every engine is full, try again later")
-            elif error.kind in errors.FINAL and _is_error(error.body):
-                status, body = error.status or status, error.body
-        if progress.has_committed:
-            client.write(_error_event(body, progress))
-            progress.ended(Outcome.CUT, 200, error.code)
-            return Tail(200, b"", b"", is_stream=True)
-        progress.ended(outcome, status, error.code)
-        head = progress.head()
-        retry_s = error.retry_after_s if status in (429, 503, 409) else None
-        if retry_s is None and status == 503:
-            retry_s = 1.0
-        if retry_s is not None:
-            head += b"retry-after: %d\r\n" % max(1, round(retry_s + 0.49))
-        return Tail(status, body, head, is_stream=False)
 
     def _write_end(self, progress: Progress) -> None:
         rows, progress.rows = progress.rows, []
@@ -365,26 +298,3 @@ class Pipeline:
         except JournalFull:
             _log.exception("journal_full", extra={"request_id": progress.call.request_id})
         self._stages.observer.request(progress)
-
-
-def _is_error(body: bytes) -> bool:
-    """Whether a target's body is an OpenAI-shaped error that can be passed on."""
-    try:
-        data = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return False
-    return isinstance(data.get("error"), dict)
-
-
-def _error_event(body: bytes, progress: Progress) -> bytes:
-    """The final event of a broken stream: what went wrong, and the usage so far."""
-    error = msgspec.json.decode(body)
-    error["error"]["code"] = "stream_interrupted"
-    usage = progress.usage
-    error["usage"] = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "is_estimated": usage.is_estimated,
-    }
-    return b"data: " + msgspec.json.encode(error) + b"\n\n"

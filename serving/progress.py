@@ -20,13 +20,14 @@ from serving.records import (
     Outcome,
     Run,
     Sensitivity,
+    Surface,
     Ticket,
     Usage,
 )
 from serving.rows import AttemptEnd, Record, RequestEnd
 
 if TYPE_CHECKING:
-    from serving.pipeline import Client
+    from serving.stages import Client
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
 _NO_USAGE = Usage()
@@ -43,6 +44,7 @@ class Tail(msgspec.Struct, frozen=True):
     def send(self, client: Client) -> None:
         """Send it."""
         if self.is_stream:
+            client.write(self.body)
             client.end()
         else:
             client.answer(self.status, self.body, self.head)
@@ -62,7 +64,8 @@ class Attempt:
         """Ticket to first content, seconds; -1 when none came."""
         self.outcome = Outcome.DISCONNECTED
         self.error = ""
-        self.sent = True
+        self.sent = False
+        """The target may have worked for us."""
 
 
 class Progress:
@@ -119,6 +122,21 @@ class Progress:
         self.attempt.first_s = now_s - self.attempt.ticket.issued_s
         self.first_s = now_s - self.call.received_s
 
+    @property
+    def is_egress(self) -> bool:
+        """Whether the latest attempt left the premises."""
+        return self.attempt is not None and self.attempt.ticket.is_egress
+
+    def sent(self) -> None:
+        """Bytes go out now."""
+        assert self.attempt is not None
+        self.attempt.sent = True
+
+    def broke(self) -> None:
+        """The attempt ended by our own fault."""
+        assert self.attempt is not None
+        self.attempt.outcome = Outcome.INTERNAL
+
     def failed(self, error: UpstreamError) -> None:
         """The attempt failed."""
         assert self.attempt is not None
@@ -133,7 +151,7 @@ class Progress:
         usage = attempt.usage
         if usage is None:
             usage = _NO_USAGE
-            if attempt.events or attempt.sent:
+            if (attempt.events or attempt.sent) and self.call.surface is not Surface.TOKENIZE:
                 # The first event is the role's, the last ones carry no text: close enough, flagged.
                 usage = accounting.estimated(attempt.ticket.prompt_tokens, attempt.events)
         self.usage = usage

@@ -128,7 +128,7 @@ class Caller(msgspec.Struct, frozen=True):
     policy: Policy
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one attempt, as the target counted them unless `is_estimated`."""
 
     prompt_tokens: int = 0
@@ -152,7 +152,7 @@ class Price(msgspec.Struct, frozen=True):
     """ISO date on which the price was read at its source."""
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """Money for one attempt."""
 
     currency: str = ""
@@ -176,7 +176,7 @@ class Call(msgspec.Struct, frozen=True):
     first_token_by_s: float
     complete_by_s: float
     latency_class: LatencyClass
-    prompt: msgspec.Raw
+    prompt: bytes
     """The member that holds the prompt, as sent; never logged."""
     size: int
     """Bytes of the whole body."""
@@ -283,7 +283,7 @@ class FleetView(msgspec.Struct, frozen=True):
     hold_s_max: float = 20.0
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """Send it to this replica now."""
 
     target: Replica
@@ -291,21 +291,21 @@ class Run(msgspec.Struct, frozen=True):
     estimate: Estimate
 
 
-class Burst(msgspec.Struct, frozen=True):
+class Burst(msgspec.Struct, frozen=True, gc=False):
     """Send it to this third-party API now."""
 
     target: Offering
     reason: str
 
 
-class Wait(msgspec.Struct, frozen=True):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Hold it in the queue, at most until `until_s`."""
 
     until_s: float
     reason: str
 
 
-class Refuse(msgspec.Struct, frozen=True):
+class Refuse(msgspec.Struct, frozen=True, gc=False):
     """Tell the caller no. `code` is a key of `errors.TABLE`."""
 
     code: str
@@ -318,7 +318,7 @@ Target: TypeAlias = Replica | Offering
 Placement: TypeAlias = Run | Burst | Wait | Refuse
 
 
-class Ticket(msgspec.Struct, frozen=True):
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """Leave to make one attempt. Issued once, released once, one attempt row each."""
 
     request_id: str
@@ -331,14 +331,11 @@ class Ticket(msgspec.Struct, frozen=True):
     """Expected."""
     predicted_first_s: float
     """Unscaled prediction of the time to first token when issued, seconds; 0 is none."""
-
-    @property
-    def is_egress(self) -> bool:
-        """Whether bytes leave the premises."""
-        return not self.target.label.on_premises
+    is_egress: bool
+    """Whether bytes leave the premises."""
 
 
-class Block(msgspec.Struct, frozen=True):
+class Block(msgspec.Struct, frozen=True, gc=False):
     """Whole SSE events as they arrived, or the one body of a plain answer."""
 
     data: bytes

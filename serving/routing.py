@@ -76,6 +76,8 @@ def _is_usable(replica: Replica, view: FleetView, now_s: float, tried: frozenset
 
 def _share(replica: Replica, view: FleetView) -> int:
     """Unfinished calls this pod may have on a replica."""
+    if view.gateway_pods == 1:
+        return replica.limit
     return max(1, math.ceil(replica.limit / view.gateway_pods))
 
 
@@ -83,8 +85,9 @@ def _estimate(
     call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
 ) -> Estimate:
     load, profile = state.load, replica.profile
-    if state.since_calls or now_s - state.load_at_s > view.stale_s:
-        if now_s - state.load_at_s > view.stale_s:
+    is_stale = now_s - state.load_at_s > view.stale_s
+    if is_stale or state.since_calls:
+        if is_stale:
             total, queued = state.unfinished, state.since_tokens if state.unfinished else 0
         else:
             total = load.running + load.waiting + state.since_calls
@@ -192,10 +195,18 @@ def _elsewhere(
         message = f"no target for {call.model!r} is allowed by this key's residency"
         return Refuse("residency_refused", "residency", message)
     message = f"no target for {call.model!r} can take this call now"
-    reopens = [view.state[r.id].open_until_s for r in view.replicas.get(call.model, ())
-               if r.id in view.state]  # fmt: skip
-    soonest_s = min((at for at in reopens if now_s < at < math.inf), default=now_s + 0.0) - now_s
-    return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s or RETRY_S_DEFAULT))
+    soonest_s = _soonest(call, view, now_s)
+    return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s))
+
+
+def _soonest(call: Call, view: FleetView, now_s: float) -> float:
+    """Seconds until a target that is out of use may be asked again."""
+    targets = (*view.replicas.get(call.model, ()), *view.offerings.get(call.model, ()))
+    states = (view.state.get(target.id, _IDLE) for target in targets)
+    again = (max(s.open_until_s, s.full_until_s) for s in states)
+    return (
+        min((at for at in again if now_s < at < math.inf), default=now_s + RETRY_S_DEFAULT) - now_s
+    )
 
 
 def _offering(

@@ -13,7 +13,7 @@ import msgspec
 from serving.records import Charge, Usage
 
 
-class EgressIntent(msgspec.Struct, frozen=True, tag="intent", array_like=True):
+class EgressIntent(msgspec.Struct, frozen=True, tag="intent", array_like=True, gc=False):
     """Durable before the first byte to a target outside the premises. No record, no egress."""
 
     request_id: str
@@ -27,7 +27,7 @@ class EgressIntent(msgspec.Struct, frozen=True, tag="intent", array_like=True):
     upstream_model: str
 
 
-class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True):
+class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc=False):
     """Written before the first byte to a target; what replay needs to settle a lost attempt."""
 
     request_id: str
@@ -51,7 +51,7 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True):
     output_micro_per_mtok: int
 
 
-class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True):
+class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):
     """One attempt row."""
 
     request_id: str
@@ -65,7 +65,7 @@ class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True):
     """Ticket to first content; -1 when none came."""
 
 
-class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True):
+class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True, gc=False):
     """One request row."""
 
     request_id: str

@@ -9,16 +9,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
-import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from zlib import crc32
 
 import uuid_utils
 
-from models.tokens import TokenRatio
+from models.tokens import SAMPLE_BYTES, TokenRatio
 from serving import errors
 from serving.api.models import Catalogue
-from serving.auth import identify
 from serving.codecs import openai
 from serving.errors import BallastError, CallerError
 from serving.idempotent import Idempotent
@@ -47,8 +46,7 @@ class Terms(NamedTuple):
     pipeline: Pipeline
     idempotent: Idempotent
     catalogue: Catalogue
-    callers: Callable[[], Mapping[bytes, Caller | None]]
-    pepper: bytes
+    identify: Callable[[bytes | None], Caller]
     classes: Mapping[LatencyClass, Deadlines]
     deployment_id: str
     unparsed: Counter
@@ -82,7 +80,7 @@ class Inference:
             raise CallerError("method_not_allowed", "use POST on this path")
         terms = self._terms
         headers = request.headers
-        caller = identify(terms.callers(), terms.pepper, headers.get(b"authorization"))
+        caller = terms.identify(headers.get(b"authorization"))
         _check_type(headers)
         parsed = openai.parse(surface, request.body)
         model = terms.catalogue.find(parsed.model)
@@ -110,10 +108,11 @@ class Inference:
             first_s = min(first_s, _milliseconds(headers, b"x-ballast-ttft-ms"))
         if b"x-ballast-timeout-ms" in headers:
             complete_s = min(complete_s, _milliseconds(headers, b"x-ballast-timeout-ms"))
-        prompt = memoryview(parsed.prompt)
-        sample = bytes(prompt[:2048])
-        session = headers.get(b"x-ballast-session", b"").decode("latin-1") or parsed.cache_key
-        seed = zlib.crc32(caller.tenant.encode())
+        prompt = parsed.prompt
+        sample = prompt[:SAMPLE_BYTES]
+        session = parsed.cache_key
+        if b"x-ballast-session" in headers:
+            session = headers[b"x-ballast-session"].decode("latin-1")
         name = model.name if model is not None else _UNKNOWN_MODEL
         ratio = terms.ratios.get(name)
         return Call(
@@ -128,23 +127,27 @@ class Inference:
             first_token_by_s=now_s + min(first_s, complete_s),
             complete_by_s=now_s + complete_s,
             latency_class=latency_class,
-            prompt=parsed.prompt,
+            prompt=prompt,
             size=len(request.body),
-            prompt_tokens=ratio.upper(sample, prompt.nbytes) if ratio is not None else 0,
+            prompt_tokens=ratio.upper(sample, len(prompt)) if ratio is not None else 0,
             max_tokens=parsed.max_tokens,
             stream=parsed.stream,
             wants_usage=parsed.wants_usage,
-            affinity=zlib.crc32(session.encode() if session else sample, seed),
+            affinity=crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
             session=session,
-            hop=headers.get(b"x-ballast-hop", b"").decode("latin-1"),
-            idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
+            hop=headers[b"x-ballast-hop"].decode("latin-1") if b"x-ballast-hop" in headers else "",
+            idempotency_key=(
+                headers[b"idempotency-key"].decode("latin-1")
+                if b"idempotency-key" in headers
+                else ""
+            ),
         )
 
     def _fault(
         self, call: Call, caller: Caller, model: Model | None, parsed: openai.Parsed
     ) -> CallerError | None:
         """Why a call cannot be served whatever the fleet looks like; None when it can."""
-        if self._terms.deployment_id in call.hop.split(","):
+        if call.hop and self._terms.deployment_id in call.hop.split(","):
             message = "this call has been through this gateway before: break the loop upstream"
             return CallerError("loop_detected", message)
         if model is None:
@@ -156,7 +159,7 @@ class Inference:
         if allowed is not None and model.name not in allowed:
             message = f"this key may not call {model.name!r}"
             return CallerError("model_not_allowed", message, param="model")
-        certain = memoryview(parsed.prompt).nbytes // model.token_bytes_max
+        certain = len(parsed.prompt) // model.token_bytes_max
         if certain + (parsed.max_tokens or 0) > model.context_tokens:
             message = (
                 f"the context of {model.name!r} is {model.context_tokens} tokens; this call needs "
@@ -170,8 +173,7 @@ class Inference:
             if request.method != b"GET":
                 raise CallerError("method_not_allowed", "use GET on this path")
             terms = self._terms
-            authorization = request.headers.get(b"authorization")
-            caller = identify(terms.callers(), terms.pepper, authorization)
+            caller = terms.identify(request.headers.get(b"authorization"))
             name = path.removeprefix(b"/v1/models").strip(b"/").decode("latin-1")
             connection.answer(200, terms.catalogue.render(name, caller))
         elif path.startswith(_LATER):

@@ -24,9 +24,11 @@ PATHS = {
     Surface.COMPLETIONS: b"/v1/completions",
     Surface.TOKENIZE: b"/tokenize",
 }
-_RAW_TRUE = msgspec.Raw(b"true")
+_BRACKET = ord("[")
 _RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NULL = b"null"
+_EMPTY = (_NULL, b"[]", b'""')
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -37,7 +39,7 @@ class Parsed(NamedTuple):
 
     fields: dict[str, msgspec.Raw]
     model: str
-    prompt: msgspec.Raw
+    prompt: bytes
     max_tokens: int | None
     stream: bool
     wants_usage: bool
@@ -53,17 +55,20 @@ def parse(surface: Surface, body: bytes) -> Parsed:
             "invalid_value", "'model' is required and must be a string", param="model"
         )
     prompt = _prompt(surface, fields)
-    stream = False
-    wants_usage = False
-    limit = cache_key = None
-    if surface is not Surface.TOKENIZE:
-        stream = bool(_value(fields, "stream", bool))
-        wants_usage = _wants_usage(fields)
-        limit = _count(fields, "max_completion_tokens", 1, None)
-        limit = limit or _count(fields, "max_tokens", 1, None)
+    if surface is Surface.TOKENIZE:
+        return Parsed(fields, model, prompt, None, False, False, "")
+    limit = None
+    for name in _LIMITS:
+        if name in fields:
+            limit = _count(fields, name, 1, None) or limit
+    if "n" in fields:
         _count(fields, "n", 1, N_MAX)
-        cache_key = _value(fields, "prompt_cache_key", str)
-    return Parsed(fields, model, prompt, limit, stream, wants_usage, cache_key or "")
+    stream = "stream" in fields and bool(_value(fields, "stream", bool))
+    wants_usage = "stream_options" in fields and _wants_usage(fields)
+    cache_key = ""
+    if "prompt_cache_key" in fields:
+        cache_key = _value(fields, "prompt_cache_key", str) or ""
+    return Parsed(fields, model, prompt, limit, stream, wants_usage, cache_key)
 
 
 def _decode(body: bytes) -> dict[str, msgspec.Raw]:
@@ -80,21 +85,20 @@ def _decode(body: bytes) -> dict[str, msgspec.Raw]:
         raise CallerError("invalid_json", f"the body is not valid JSON: {error}") from None
 
 
-def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
+def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
     name = PROMPT_FIELD.get(surface)
     if name is None:
         name = "messages" if "messages" in fields else "prompt"
-    raw = fields.get(name)
-    if raw is None or bytes(raw) in (_NULL, b"[]", b'""'):
+    data = bytes(fields.get(name, b""))
+    if not data or data in _EMPTY:
         raise CallerError("invalid_value", f"'{name}' is required", param=name)
     if name == "messages":
-        data = bytes(raw)
-        if not data.startswith(b"["):
+        if data[0] != _BRACKET:
             raise CallerError("invalid_value", "'messages' must be an array", param=name)
         # An escaped letter (\u00..) could hide the word; only then is the whole prompt read.
         if b"_url" in data or b"\\u00" in data or b"input_" in data or b'"file"' in data:
             _check_media(_any(data))
-    return raw
+    return data
 
 
 def _check_media(messages: Any) -> None:

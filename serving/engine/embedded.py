@@ -8,13 +8,12 @@ serves in production. llama.cpp stores q and k rows permuted for its rope; that 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gguf import GGUFReader, dequantize
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+Array: TypeAlias = Any  # a numpy array; numpy's own types are not checked here
 
 # GGUF's name of a tensor inside a block -> Qwen2's name inside a layer.
 LAYER_NAMES = {
@@ -33,8 +32,7 @@ BIASED = ("attn_q", "attn_k", "attn_v")
 TOKEN_IS_CONTROL = 3
 
 # SmolLM2's own template, with three additions that leave plain chats as they were: a `tools`
-# section and tool turns in Hermes form, message content that is null or a list of text parts,
-# and `continue_final_message`'s open last turn is left to the caller.
+# section and tool turns in Hermes form, and message content that is null or a list of text parts.
 CHAT_TEMPLATE = """\
 {%- macro text(content) -%}
 {%- if content is string -%}{{ content }}

@@ -3,6 +3,8 @@
 from serving.engine.hardware import CpuPlan
 from serving.engine.spec import EngineSpec
 
+CPU_WORKER = "serving.engine.vllm_worker.ExactCPUWorker"
+
 
 def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
     """The `vllm serve` flags of `spec`; `plan` is given for a CPU engine."""
@@ -26,7 +28,7 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", spec.tool_parser]
     if spec.device == "cpu":
         # One process for core and worker: no shared-memory hop per token, one import less.
-        flags += ["--distributed-executor-backend", "uni"]
+        flags += ["--distributed-executor-backend", "uni", "--worker-cls", CPU_WORKER]
     return [*flags, *spec.extra_args]
 
 

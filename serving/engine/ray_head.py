@@ -16,7 +16,7 @@ from pathlib import Path
 from serving.engine.spec import ClusterSpec
 
 LOOPBACK = "127.0.0.1"
-TOKEN_FILE = "ray_token"
+TOKEN_FILE = "ray_token"  # noqa: S105 (a file name)
 # Ray puts sockets of up to 57 characters below its folder, and a socket path ends at 107.
 RAY_DIR_CHARS_MAX = 45
 
@@ -88,6 +88,8 @@ def ray_environment(spec: ClusterSpec, token_path: Path) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_enable_metrics_collection": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Three large imports: with their bytecode kept a second start is tens of seconds faster.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 

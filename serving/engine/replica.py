@@ -14,29 +14,34 @@ from serving.engine.flags import arguments, environment
 from serving.engine.gate import App, Gate, read_secrets
 from serving.engine.hardware import CpuPlan, cpu_flags, plan_cpu
 from serving.engine.load import LoadReport, Watchdog
-from serving.engine.spec import EngineSpec, engine_spec
-from serving.engine.vllm_adapter import Engine, EngineDeadError, open_engine
+from serving.engine.spec import engine_spec
+from serving.engine.vllm_adapter import Engine, EngineDeadError, open_engine, preload_core
 
 
 class EngineReplica:
     """The class Serve instantiates; `args` are the fields of an EngineSpec."""
 
-    async def __init__(self, args: dict[str, Any]) -> None:
-        spec = engine_spec(args)
-        plan = local_plan() if spec.device == "cpu" else None
-        os.environ.update(environment(spec, plan))
-        self._spec = spec
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._spec = spec = engine_spec(args)
         self._secrets = read_secrets(Path(spec.secret_path).read_text(encoding="utf-8"))
-        self._engine: Engine = await open_engine(arguments(spec, plan))
         self._watchdog = Watchdog(spec.watchdog_s)
-        self._started_ms = _unix_ms()
+        self._engine: Engine | None = None
+        self._started_ms = 0
 
-    async def __serve_build_asgi_app__(self) -> App:  # noqa: N807 (Serve's name)
+    async def __serve_build_asgi_app__(self) -> App:
+        """Serve's hook: start the engine inside the replica's loop, return the app to serve."""
+        plan = local_plan() if self._spec.device == "cpu" else None
+        os.environ.update(environment(self._spec, plan))
+        if plan is not None:
+            preload_core()
+        flags = arguments(self._spec, plan)
+        self._engine = await open_engine(flags, core_is_preloaded=plan is not None)
+        self._started_ms = _unix_ms()
         return Gate(self._engine.app, self._secrets, self)
 
     def load(self) -> LoadReport:
         """The engine's load now."""
-        engine = self._engine
+        engine = self._running()
         return engine.meter.report(engine.unfinished(), engine.queued_tokens(), _unix_ms())
 
     def is_draining(self) -> bool:
@@ -53,11 +58,11 @@ class EngineReplica:
 
     async def check_health(self) -> None:
         """Raises if the engine core is dead, or silent for `watchdog_s` with work to do."""
-        if self._engine.is_dead():
+        engine = self._running()
+        if engine.is_dead():
             raise EngineDeadError("the engine core has died")
-        now_s = time.monotonic()
-        unfinished = self._engine.unfinished()
-        if self._watchdog.is_dead(now_s, unfinished, self._engine.meter.steps):
+        unfinished = engine.unfinished()
+        if self._watchdog.is_dead(time.monotonic(), unfinished, engine.meter.steps):
             raise EngineDeadError(
                 f"{unfinished} unfinished requests and no engine output "
                 f"for {self._spec.watchdog_s:.0f} s"
@@ -66,12 +71,19 @@ class EngineReplica:
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Custom metrics, for whoever reads Serve's own view."""
         load = self.load()
-        return {"running": load.running, "waiting": load.waiting, "queued_tokens": load.queued_tokens}
+        return {
+            "running": load.running,
+            "waiting": load.waiting,
+            "queued_tokens": load.queued_tokens,
+        }
+
+    def _running(self) -> Engine:
+        assert self._engine is not None, "Serve asks nothing before the app is built"
+        return self._engine
 
     def __del__(self) -> None:
-        engine = getattr(self, "_engine", None)
-        if engine is not None:
-            engine.close()
+        if self._engine is not None:
+            self._engine.close()
 
 
 def local_plan() -> CpuPlan:

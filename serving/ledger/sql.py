@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import astuple
 
 from serving.ledger.base import Attempt
 from serving.records import Charge, Outcome, Usage
-from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
+from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
 VERSION = 1
 """`PRAGMA user_version` of schema.sql."""
@@ -52,6 +52,7 @@ def _unless_lost(table: str) -> str:
     return f"WHERE excluded.outcome <> '{Outcome.GATEWAY_LOST}' OR {table}.outcome IS NULL"
 
 
+PUT_ATTEMPT = _upsert("attempts", _KEY, ["life", *_BEGIN, *_END])
 PUT_BEGIN = _upsert("attempts", _KEY, ["life", *_BEGIN])
 PUT_END = _upsert("attempts", _KEY, _END, _unless_lost("attempts"))
 PUT_REQUEST = _upsert("requests", _KEY[:1], _REQUEST, _unless_lost("requests"))
@@ -84,7 +85,7 @@ TOTALS = """
            sum(cached_tokens), sum(reasoning_tokens), sum(micro)
     FROM attempts WHERE ended_ms >= ? AND ended_ms < ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
 
-LAW = {
+LAW: dict[str, str] = {
     "attempts_differ": "SELECT request_id, 0 FROM requests r WHERE attempts <>"
     " (SELECT count(*) FROM attempts a WHERE a.request_id = r.request_id)",
     "attempt_open": "SELECT a.request_id, attempt FROM attempts a JOIN requests USING (request_id)"
@@ -103,33 +104,69 @@ LAW = {
 """Rule -> the rows that break it. A request's money is the sum of its attempts' by construction."""
 
 
-def begin_values(row: AttemptBegin, life: str) -> list[Any]:
-    """Parameters of PUT_BEGIN."""
-    values = msgspec.structs.astuple(row)
-    return _bounded([*values[:2], life, *values[2:]])
+def statements(records: Sequence[Record], life: str) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """What stores the records: statements in order, with the parameters of each row.
+
+    An attempt that began and ended within the slice is one write, and such a request was never
+    pending: most of the traffic, at half the price.
+    """
+    begins: dict[tuple[str, int], AttemptBegin] = {}
+    whole, ends, requests, intents = [], [], [], []
+    settled = set()
+    for record in records:
+        if isinstance(record, AttemptBegin):
+            begins[record.request_id, record.attempt] = record
+        elif isinstance(record, RequestEnd):
+            settled.add(record.request_id)
+            requests.append(request_values(record))
+        elif isinstance(record, EgressIntent):
+            intents.append(astuple(record))
+    started = {request_id for request_id, _ in begins} - settled
+    for record in records:
+        if not isinstance(record, AttemptEnd):
+            continue
+        begin = None
+        if record.outcome != Outcome.GATEWAY_LOST:
+            begin = begins.pop((record.request_id, record.attempt), None)
+        if begin is None:
+            ends.append(end_values(record))
+        else:
+            whole.append(begin_values(begin, life) + end_values(record)[2:])
+    return [
+        (PUT_INTENT, intents),
+        (PUT_ATTEMPT, whole),
+        (PUT_BEGIN, [begin_values(begin, life) for begin in begins.values()]),
+        (PUT_PENDING, [(request_id, life) for request_id in sorted(started)]),
+        (PUT_END, ends),
+        (PUT_REQUEST, requests),
+        (DROP_PENDING, [(request_id,) for request_id in settled]),
+    ]
 
 
-def end_values(row: AttemptEnd) -> list[Any]:
+def begin_values(row: AttemptBegin, life: str) -> tuple[Any, ...]:
+    """Parameters of PUT_BEGIN; with `end_values(...)[2:]`, of PUT_ATTEMPT."""
+    request_id, attempt, *rest = astuple(row)
+    return (request_id, attempt, life, *rest)
+
+
+def end_values(row: AttemptEnd) -> tuple[Any, ...]:
     """Parameters of PUT_END."""
-    *values, usage, charge, first_token_ms = msgspec.structs.astuple(row)
-    flat = (*msgspec.structs.astuple(usage), *msgspec.structs.astuple(charge), first_token_ms)
-    return _bounded([*values, *flat])
+    *head, usage, charge, first_token_ms = astuple(row)
+    return (
+        *head, *_counts(usage), charge.currency, min(charge.micro, _INT_MAX), first_token_ms,
+    )  # fmt: skip
 
 
-def request_values(row: RequestEnd) -> list[Any]:
+def request_values(row: RequestEnd) -> tuple[Any, ...]:
     """Parameters of PUT_REQUEST."""
-    *values, usage, idempotency = msgspec.structs.astuple(row)
-    return _bounded([*values, *msgspec.structs.astuple(usage), idempotency])
+    *head, usage, idempotency = astuple(row)
+    return (*head, *_counts(usage), idempotency)
 
 
-def intent_values(row: EgressIntent) -> list[Any]:
-    """Parameters of PUT_INTENT."""
-    return _bounded(list(msgspec.structs.astuple(row)))
-
-
-def _bounded(values: list[Any]) -> list[Any]:
+def _counts(usage: Usage) -> tuple[Any, ...]:
     """A target may report any number of tokens; a row that SQLite refuses would block all."""
-    return [min(v, _INT_MAX) if isinstance(v, int) else v for v in values]
+    counts = astuple(usage)
+    return counts if max(counts) <= _INT_MAX else tuple(min(n, _INT_MAX) for n in counts)
 
 
 def to_request(row: tuple[Any, ...]) -> RequestEnd:

@@ -24,7 +24,7 @@ from serving.ledger.base import (
     Violation,
 )
 from serving.ledger.segments import lock_all
-from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
+from serving.rows import AttemptBegin, Record, RequestEnd
 
 BUSY_S = 2.0
 """How long one call waits for another process's write."""
@@ -64,20 +64,10 @@ class SqliteLedger:
     def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
         """See `base.Ledger`."""
         life = position.life if position else ""
-        begins = [r for r in records if isinstance(r, AttemptBegin)]
-        ends = [sql.end_values(r) for r in records if isinstance(r, AttemptEnd)]
-        requests = [r for r in records if isinstance(r, RequestEnd)]
-        intents = [sql.intent_values(r) for r in records if isinstance(r, EgressIntent)]
-        settled = {r.request_id for r in requests}
-        pending = {(r.request_id, life) for r in begins} if begins else set()
-        pending = {row for row in pending if row[0] not in settled}
+        statements = sql.statements(records, life)
         with self._transaction() as db:
-            db.executemany(sql.PUT_INTENT, intents)
-            db.executemany(sql.PUT_BEGIN, [sql.begin_values(r, life) for r in begins])
-            db.executemany(sql.PUT_PENDING, sorted(pending))
-            db.executemany(sql.PUT_END, ends)
-            db.executemany(sql.PUT_REQUEST, [sql.request_values(r) for r in requests])
-            db.executemany(sql.DROP_PENDING, [(r.request_id,) for r in requests])
+            for statement, rows in statements:
+                db.executemany(statement, rows)
             if position is not None:
                 where = (life, position.sequence, position.offset_bytes)
                 db.execute(sql.PUT_POSITION, where)

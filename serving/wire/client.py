@@ -48,6 +48,7 @@ class Exchange(asyncio.Protocol):
         self.headers: dict[bytes, bytes] = {}
         self._has_head = False
         self._is_done = False
+        self._keep_alive = False
         self._error: WireError | None = None
 
     # -- asyncio.Protocol
@@ -105,6 +106,7 @@ class Exchange(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200
+        self._keep_alive = self._parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
         if not self._has_head:
@@ -162,12 +164,7 @@ class Exchange(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._is_active = False
-        return (
-            self._is_done
-            and not self.is_closed
-            and self._error is None
-            and self._parser.should_keep_alive()
-        )
+        return self._is_done and not self.is_closed and self._error is None and self._keep_alive
 
     def abort(self) -> None:
         """Close now, so that the replica stops working for us."""

@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         server = self._server
         if server.is_draining or len(server.connections) >= self._limits.connections_max:
-            transport.abort()
+            self._transport.abort()
             return
         server.connections.add(self)
 

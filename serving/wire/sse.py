@@ -11,6 +11,7 @@ from serving.records import Block, Usage
 
 DONE = b"data: [DONE]\n\n"
 EVENT_BYTES_MAX = 8 << 20
+TOKENS_MAX = 1 << 40
 
 
 class StreamFault(Exception):  # noqa: N818 - a state of the stream
@@ -205,9 +206,15 @@ def _finish(whole: bytes) -> str | None:
 def _usage(raw: _Usage) -> Usage:
     prompt, completion = raw.prompt_tokens_details, raw.completion_tokens_details
     cached = (prompt.cached_tokens if prompt else None) or raw.prompt_cache_hit_tokens
+    reasoning = completion.reasoning_tokens if completion else None
     return Usage(
-        raw.prompt_tokens or 0,
-        raw.completion_tokens or 0,
-        cached or 0,
-        (completion.reasoning_tokens if completion else None) or 0,
+        _count(raw.prompt_tokens),
+        _count(raw.completion_tokens),
+        min(_count(cached), _count(raw.prompt_tokens)),
+        _count(reasoning),
     )
+
+
+def _count(tokens: int | None) -> int:
+    """A target may report anything; what is no count must not reach the books."""
+    return min(max(tokens or 0, 0), TOKENS_MAX)

@@ -1,0 +1,249 @@
+"""One suite for every ledger."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from serving.ledger.base import Attempt, Ledger, LedgerUnavailable, Position, Total, Violation
+from serving.ledger.sqlite import SqliteLedger
+from serving.records import Charge, Usage
+from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
+
+DAY_MS = 86_400_000
+LEDGERS: dict[str, Callable[[Path], Ledger]] = {
+    "sqlite": lambda folder: SqliteLedger.open(folder / "l")
+}
+
+
+@pytest.fixture(params=sorted(LEDGERS))
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    ledger = LEDGERS[request.param](tmp_path)
+    yield ledger
+    ledger.close()
+
+
+def begin(
+    request_id: str, attempt: int = 1, is_egress: bool = False, at_ms: int = 10
+) -> AttemptBegin:
+    return AttemptBegin(
+        request_id, attempt, at_ms, 5, "acme", "p", "k", "chat", "m", "interactive",
+        "openai/gpt" if is_egress else "local", is_egress, "why", 7, 8, "USD", 1000, 2000,
+    )  # fmt: skip
+
+
+def end(request_id: str, attempt: int = 1, micro: int = 0, ended_ms: int = 20) -> AttemptEnd:
+    charge = Charge("USD", micro) if micro else Charge()
+    return AttemptEnd(request_id, attempt, ended_ms, "ok", "", Usage(7, 3, 2, 1), charge, 4)
+
+
+def request(request_id: str, attempts: int = 1, ended_ms: int = 20, key: str = "") -> RequestEnd:
+    return RequestEnd(
+        request_id, 5, ended_ms, "acme", "p", "k", "chat", "m", "interactive", "ok", 200, "", "why",
+        "local", attempts, 1, 4, Usage(7, 3, 2, 1, True), key,
+    )  # fmt: skip
+
+
+def intent(request_id: str, attempt: int = 1) -> EgressIntent:
+    return EgressIntent(request_id, attempt, 9, "acme", 1, "mainland", "cn", "openai", "gpt")
+
+
+STORY: list[Record] = [
+    begin("a"), end("a"), request("a"),
+    begin("b"), end("b"), intent("b", 2), begin("b", 2, True), end("b", 2, 1500),
+    request("b", 2, 30, "k1"),
+    request("refused", 0, 25), begin("open"),
+]  # fmt: skip
+
+
+def dump(ledger: Ledger) -> object:
+    ids = ["a", "b", "refused", "open"]
+    rows = [ledger.attempts(i) for i in ids]
+    return rows, ledger.requests(100), ledger.open_attempts(), ledger.totals(), ledger.law()
+
+
+def test_rows_come_back_as_they_went_in(ledger: Ledger) -> None:
+    ledger.apply(STORY)
+    assert ledger.attempts("b") == [
+        Attempt("b", 1, begin("b"), end("b"), None),
+        Attempt("b", 2, begin("b", 2, True), end("b", 2, 1500), intent("b", 2)),
+    ]
+    assert ledger.attempts("refused") == []
+    assert ledger.requests(100) == [
+        request("b", 2, 30, "k1"),
+        request("refused", 0, 25),
+        request("a"),
+    ]
+    assert ledger.requests(1) == [request("b", 2, 30, "k1")]
+    assert ledger.requests(100, since_ms=25) == ledger.requests(2)
+    assert ledger.open_attempts() == [begin("open")]
+    assert ledger.idempotency(0) == [request("b", 2, 30, "k1")]
+    assert ledger.idempotency(31) == []
+
+
+def test_applying_again_changes_nothing(ledger: Ledger) -> None:
+    ledger.apply(STORY)
+    once = dump(ledger)
+    ledger.apply(STORY)
+    for record in STORY:
+        ledger.apply([record])
+    assert dump(ledger) == once
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_and_slicing_do_not_matter(tmp_path: Path, ledger: Ledger, seed: int) -> None:
+    ledger.apply(STORY)
+    (tmp_path / "other").mkdir()
+    other = type(ledger).open(tmp_path / "other" / "l")  # type: ignore[attr-defined]
+    shuffled = STORY[:]
+    random.Random(seed).shuffle(shuffled)
+    for at in range(0, len(shuffled), 3):
+        other.apply(shuffled[at : at + 3])
+    assert dump(other) == dump(ledger)
+    assert other.unsettled("") == ledger.unsettled("")
+    other.close()
+
+
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_the_gateways_own_word_beats_gateway_lost(ledger: Ledger, lost_first: bool) -> None:
+    told: list[Record] = [end("a"), request("a")]
+    lost = [msgspec.structs.replace(r, outcome="gateway_lost", ended_ms=99) for r in told]
+    for records in (lost, told) if lost_first else (told, lost):
+        ledger.apply(records)
+    assert ledger.attempts("a")[0].end == told[0]
+    assert ledger.requests(9) == [told[1]]
+
+
+def test_the_position_is_part_of_the_transaction(ledger: Ledger) -> None:
+    assert ledger.position("life") is None
+    ledger.apply([begin("a")], Position("life", 1, 100))
+    ledger.apply([], Position("life", 2, 7))
+    ledger.apply([begin("b")], Position("other", 1, 50))
+    assert ledger.position("life") == Position("life", 2, 7)
+    assert ledger.open_attempts("life") == [begin("a")]
+    ledger.forget("life")
+    assert ledger.position("life") is None
+    assert ledger.position("other") == Position("other", 1, 50)
+
+
+def test_unsettled_are_open_attempts_and_requests_without_a_row(ledger: Ledger) -> None:
+    here = Position("life", 1, 1)
+    ledger.apply(
+        [begin("done"), end("done"), request("done"), begin("open"), begin("between")], here
+    )
+    ledger.apply([end("between"), begin("late")], here)
+    ledger.apply([request("late")], here)
+    ledger.apply([begin("elsewhere")], Position("other", 1, 1))
+    found = [(a.request_id, a.end is None) for a in ledger.unsettled("life")]
+    assert found == [("between", False), ("late", True), ("open", True)]
+
+
+def test_totals_are_by_utc_day_tenant_target_and_currency(ledger: Ledger) -> None:
+    for n in range(3):
+        ledger.apply([begin(f"x{n}", 1, True), end(f"x{n}", 1, 100 + n, DAY_MS - 1 + n)])
+    ledger.apply([begin("free"), end("free", 1, 0, DAY_MS)])
+    assert ledger.totals() == [
+        Total("1970-01-01", "acme", "openai/gpt", "USD", 1, 0, 7, 3, 2, 1, 100),
+        Total("1970-01-02", "acme", "local", "", 1, 0, 7, 3, 2, 1, 0),
+        Total("1970-01-02", "acme", "openai/gpt", "USD", 2, 0, 14, 6, 4, 2, 203),
+    ]
+    assert ledger.totals(0, DAY_MS) == ledger.totals()[:1]
+    assert ledger.totals(DAY_MS) == ledger.totals()[1:]
+
+
+LAWFUL: list[Record] = [
+    begin("a"), end("a"), request("a"),
+    intent("e"), begin("e", 1, True), end("e", 1, 5), request("e"), request("refused", 0),
+]  # fmt: skip
+BREACHES: dict[str, tuple[list[Record], list[Violation]]] = {
+    "no breach": ([], []),
+    "an attempt too few": ([request("x", 1)], [Violation("attempts_differ", "x", 0)]),
+    "an attempt too many": (
+        [begin("x"), end("x"), begin("x", 2), end("x", 2), request("x", 1)],
+        [Violation("attempts_differ", "x", 0)],
+    ),
+    "a ticket never released": ([begin("x"), request("x")], [Violation("attempt_open", "x", 1)]),
+    "no request row": ([begin("x"), end("x")], [Violation("request_missing", "x", 1)]),
+    "no begin": ([end("x"), request("x")], [Violation("begin_missing", "x", 1)]),
+    "egress without an intent": (
+        [begin("x", 1, True), end("x"), request("x")],
+        [Violation("intent_missing", "x", 1)],
+    ),
+    "intent of another attempt": (
+        [intent("x", 2), begin("x", 1, True), end("x"), request("x")],
+        [Violation("intent_missing", "x", 1)],
+    ),
+    "another tenant's attempt": (
+        [begin("x"), end("x"), msgspec.structs.replace(request("x"), tenant="evil")],
+        [Violation("tenant_differs", "x", 1)],
+    ),
+    "money without a currency": (
+        [begin("x"), msgspec.structs.replace(end("x"), charge=Charge("", 5)), request("x")],
+        [Violation("money_unowned", "x", 1)],
+    ),
+    "negative money": (
+        [begin("x"), end("x", 1, -5), request("x")],
+        [Violation("money_unowned", "x", 1)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_the_law_finds(ledger: Ledger, name: str) -> None:
+    records, violations = BREACHES[name]
+    ledger.apply(LAWFUL + records)
+    assert ledger.law() == violations
+
+
+def test_the_law_lets_running_requests_be(ledger: Ledger) -> None:
+    ledger.apply([begin("x", at_ms=100), end("x")])
+    assert ledger.law(settled_by_ms=99) == []
+    assert ledger.law(settled_by_ms=100) == [Violation("request_missing", "x", 1)]
+
+
+def test_a_count_no_integer_can_hold_blocks_nothing(ledger: Ledger) -> None:
+    huge = msgspec.structs.replace(end("a"), usage=Usage(1 << 63, 3))
+    ledger.apply([begin("a"), huge])
+    stored = ledger.attempts("a")[0].end
+    assert stored is not None
+    assert stored.usage.prompt_tokens == (1 << 63) - 1
+
+
+def test_what_was_applied_outlives_the_process(tmp_path: Path) -> None:
+    first = SqliteLedger.open(tmp_path / "l")
+    first.apply(STORY, Position("life", 3, 4))
+    seen = dump(first)
+    first.close()
+    second = SqliteLedger.open(tmp_path / "l")
+    assert dump(second) == seen
+    assert second.position("life") == Position("life", 3, 4)
+    second.close()
+    assert (tmp_path / "l").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_processes_write_one_file(tmp_path: Path) -> None:
+    one, two = SqliteLedger.open(tmp_path / "l"), SqliteLedger.open(tmp_path / "l")
+    one.apply([begin("a"), end("a"), request("a")])
+    two.apply([begin("b"), end("b"), request("b")])
+    assert one.requests(9) == two.requests(9) == [request("b"), request("a")]
+    one.close()
+    two.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "l") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LedgerUnavailable, match="schema version 99"):
+        SqliteLedger.open(tmp_path / "l")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "l").write_bytes(b"not a database, not at all" * 100)
+    with pytest.raises(LedgerUnavailable):
+        SqliteLedger.open(tmp_path / "l")

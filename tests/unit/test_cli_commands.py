@@ -1,0 +1,181 @@
+"""The commands as a person meets them: clear words, exit codes, no tracebacks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from ballast import status
+from ballast.chat import contents
+from ballast.cli import app
+from ballast.problem import ProblemError
+from ballast.web import error_text
+
+DECISION = {"request_id": "r1", "model": "m", "target": "own;a", "reason": "local", "status": 200}
+OPS = {
+    "/signals": {"models": {"m": {"running": 3, "queued": 2, "oldest_wait_s": 0.5}}},
+    "/fleet": {
+        "age_s": 0.2,
+        "models": {
+            "m": {
+                "replicas": [{"id": "m@h:1", "address": "h:1/m/m", "kv": 0.5, "breaker": "open"}],
+                "offerings": [{"id": "p/x", "jurisdiction": "us"}],
+                "expected_in_s": 12.0,
+            }
+        },
+    },
+    "/decisions": {"decisions": [DECISION]},
+}
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+class Ops(BaseHTTPRequestHandler):
+    """Plays the ops listener."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        data = OPS[path]
+        if "request_id=" in query and not query.endswith("=r1"):
+            data = {"decisions": []}
+        body = msgspec.json.encode(data)
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@contextmanager
+def ops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ops)
+    thread = threading.Thread(target=server.serve_forever, name="ops")
+    thread.start()
+    monkeypatch.setenv("BALLAST_GATEWAY__OPS_PORT", str(server.server_port))
+    monkeypatch.setenv("BALLAST_CONTROLLER__OPS_PORT", str(server.server_port))
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_an_unknown_setting_ends_with_three_and_its_name(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("gateway: {prot: 1}")
+    code, output = run("up", "--config", str(config))
+    assert code == 3
+    assert "gateway.prot" in output
+
+
+def test_an_unknown_model_ends_with_three_and_starts_nothing() -> None:
+    code, output = run("up", "--model", "nonsense", "--no-engine", "--port", "0")
+    assert code == 3
+    assert "nonsense" in output
+    assert "what to do:" in output
+
+
+@pytest.mark.parametrize("command", [["status"], ["explain", "r1"]])
+def test_without_a_stack_the_answer_says_how_to_start_one(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALLAST_GATEWAY__OPS_PORT", "1")
+    code, output = run(*command)
+    assert code == 1
+    assert "nothing answers at 127.0.0.1:1" in output
+    assert "ballast up" in output
+
+
+def test_chat_without_a_first_start_says_so() -> None:
+    code, output = run("chat", "hello")
+    assert code == 1
+    assert "no demo key" in output
+
+
+def test_a_fake_nobody_knows_is_refused() -> None:
+    code, output = run("fake", "cluster")
+    assert code == 1
+    assert "no fake 'cluster'" in output
+
+
+def test_status_shows_fleet_queue_and_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ops(monkeypatch):
+        code, output = run("status")
+        assert code == 0
+        for text in ("m@h:1", "50%", "open", "API in us", "expected in 12.00 s", "own;a", "local"):
+            assert text in output
+        code, output = run("status", "--json")
+        assert msgspec.json.decode(output)["signals"] == OPS["/signals"]
+
+
+def test_explain_finds_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ops(monkeypatch):
+        assert "own;a" in run("explain", "r1")[1]
+        code, output = run("explain", "r2")
+        assert code == 1
+        assert "not among the latest" in output
+
+
+def test_a_part_that_does_not_answer_is_shown_as_such() -> None:
+    found = {
+        "signals": OPS["/signals"],
+        "fleet": {"error": "away"},
+        "decisions": {"error": "away"},
+        "controller": {"error": "nothing answers at 127.0.0.1:8090"},
+    }
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(status.tables(found))
+    console.file.close()
+    assert "nothing answers at 127.0.0.1:8090" in console.export_text()
+
+
+def test_a_stream_yields_its_text_and_ends_at_done() -> None:
+    lines = [
+        b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n', b"\n",
+        b'data: {"choices":[{"delta":{"content":"Hel"}}]}\n', b": ping\n",
+        b'data: {"choices":[{"delta":{"content":"lo"}}]}\n', b'data: {"choices":[]}\n',
+        b"data: [DONE]\n", b"data: beyond\n",
+    ]  # fmt: skip
+    assert "".join(contents(lines)) == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([b'data: {"error":{"message":"engine died"}}\n'], "engine died"),
+        ([b'data: {"choices":[]}\n'], "without its last event"),
+        ([b"data: nonsense\n"], "not JSON"),
+    ],
+    ids=["error event", "cut", "garbage"],
+)
+def test_a_broken_stream_says_so(lines: list[bytes], words: str) -> None:
+    with pytest.raises(ProblemError, match=words):
+        list(contents(lines))
+
+
+def test_an_error_body_of_any_form_yields_text() -> None:
+    assert error_text(b'{"error":{"message":"no"}}') == "no"
+    assert error_text(b"<html>") == "<html>"
+    assert error_text(b"") == "an empty body"

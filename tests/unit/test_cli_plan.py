@@ -1,0 +1,113 @@
+"""What `up` would run: models, tenant, effective settings, commands."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ballast import identity, plan
+from ballast.problem import ProblemError
+from models import provider
+from serving.auth import digest, directory
+from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
+
+ROWS = provider.load(provider.FOLDER)
+OWN = Model(name="own", aliases=("mine",), engine=Engine(source="a/b"))
+
+
+def test_the_embedded_model_is_served_unless_models_are_configured() -> None:
+    assert [m.name for m in plan.choose_models(Settings(), plan.Wish(), ROWS)] == [plan.DEMO_MODEL]
+    configured = Settings(models=(OWN,))
+    assert plan.choose_models(configured, plan.Wish(), ROWS) == (OWN,)
+    assert plan.choose_models(configured, plan.Wish(model="mine"), ROWS) == (OWN,)
+
+
+def test_a_folder_or_hub_id_becomes_a_model() -> None:
+    (model,) = plan.choose_models(Settings(), plan.Wish(model="Qwen/Qwen3-8B"), ROWS)
+    assert model.name == "qwen3-8b"
+    assert model.engine is not None
+    assert model.engine.source == "Qwen/Qwen3-8B"
+
+
+def test_a_model_that_is_nothing_known_is_refused() -> None:
+    with pytest.raises(ProblemError) as caught:
+        plan.choose_models(Settings(), plan.Wish(model="nonsense"), ROWS)
+    assert "--model" in caught.value.what
+    assert caught.value.exit_code == 3
+
+
+def test_an_unknown_provider_is_refused_by_name() -> None:
+    settings = Settings(providers=(ProviderAccess(id="nowhere"),))
+    with pytest.raises(ProblemError, match="nowhere"):
+        plan.check_providers(settings, ROWS)
+
+
+def test_the_demo_tenant_stays_on_the_premises_without_a_provider() -> None:
+    (tenant,) = plan.with_demo_tenant(Settings(), ROWS).tenants
+    assert (tenant.residency, tenant.jurisdictions) == ("premises", ())
+
+
+def test_the_demo_tenant_may_go_where_the_provider_is_and_no_further() -> None:
+    settings = Settings(providers=(ProviderAccess(id="deepseek"),))
+    (tenant,) = plan.with_demo_tenant(settings, ROWS).tenants
+    assert (tenant.residency, tenant.jurisdictions) == ("named", (ROWS["deepseek"].jurisdiction,))
+    (model,) = plan.choose_models(settings, plan.Wish(), ROWS)
+    assert model.offerings == (plan.cheapest(ROWS["deepseek"]),)
+
+
+def test_the_effective_settings_can_be_read_back(tmp_path: Path) -> None:
+    own = identity.ensure(tmp_path)
+    wish = plan.Wish(port=9999, dashboard_port=1234)
+    settings = plan.effective(Settings(), (OWN,), own, wish, tmp_path / "ray_token")
+    again = Settings.model_validate(settings.model_dump(mode="json", exclude_none=True))
+    assert again == settings
+    assert again.gateway.port == 9999
+    assert again.gateway.drain_s <= plan.DRAIN_S_MAX
+    assert again.fleet.serve_url == "http://127.0.0.1:1234"
+    spec = plan.cluster(again, wish)
+    assert [(e.model_name, e.model_path) for e in spec.engines] == [("own", "a/b")]
+
+
+def test_without_an_engine_ray_is_neither_asked_nor_started(tmp_path: Path) -> None:
+    own = identity.ensure(tmp_path)
+    wish = plan.Wish(has_engine=False)
+    settings = plan.effective(Settings(), (OWN,), own, wish, tmp_path / "t")
+    assert settings.fleet.serve_url == ""
+    names = [part.name for part in plan.parts(tmp_path, tmp_path, settings, has_engine=False)]
+    assert names == ["gateway", "controller"]
+
+
+def test_the_curl_is_one_line_that_starts_with_curl() -> None:
+    line = plan.curl("http://127.0.0.1:8080/v1", "bl-x", "m")
+    assert line.startswith("curl http://127.0.0.1:8080/v1/chat/completions ")
+    assert "\n" not in line
+
+
+def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
+    first = identity.ensure(tmp_path / "new")
+    again = identity.ensure(tmp_path / "new")
+    assert first.demo_key == again.demo_key
+    for name in ("secret", "pepper", "demo-key", "keys.yaml"):
+        assert stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) == 0o600
+
+
+def test_the_demo_key_opens_the_demo_tenant(tmp_path: Path) -> None:
+    import yaml
+
+    own = identity.ensure(tmp_path)
+    keys = [KeySettings.model_validate(row) for row in yaml.safe_load(own.keys_file.read_text())]
+    tenants = plan.with_demo_tenant(Settings(), ROWS).tenants
+    mark = digest(own.pepper_file.read_bytes(), own.demo_key.encode())
+    caller = directory(keys, tenants)[mark]
+    assert caller is not None
+    assert caller.policy.latency_class == "patient"
+    assert caller.policy.overflow == "allowed"
+    assert caller.policy.exposure == "full"
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProblemError, match="state folder"):
+        identity.ensure(tmp_path / "file" / "below")

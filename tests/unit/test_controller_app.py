@@ -1,0 +1,125 @@
+"""The controller as a whole, against gateways that answer, hang up or talk nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from autoscale.actuators.dry_run import DryRun
+from autoscale.app import Controller, ops
+from autoscale.journal import Journal
+from autoscale.observe import merged, observe, supply_of
+from autoscale.records import Supply
+from serving.settings import Controller as ControllerSettings
+from serving.settings import Gateway, Model, Settings
+
+SIGNALS = {"instance": "g", "started": 1, "at": 2, "models": {"m": {"queued": 3}}}
+FLEET = {"models": {"m": {"replicas": [{"breaker": "closed"}, {"breaker": "open"}]}}}
+
+
+async def listen(app: web.Application) -> tuple[web.AppRunner, int]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, int(runner.addresses[0][1])
+
+
+def gateway(signals: str, fleet: str) -> web.Application:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=signals if request.path == "/signals" else fleet)
+
+    app = web.Application()
+    app.router.add_get("/{path}", answer)
+    return app
+
+
+def test_sources_that_fail_make_the_sample_partial() -> None:
+    async def look() -> None:
+        good, good_port = await listen(gateway(json.dumps(SIGNALS), json.dumps(FLEET)))
+        bad, bad_port = await listen(gateway("nonsense", "{}"))
+        urls = tuple(f"http://127.0.0.1:{port}" for port in (good_port, bad_port, 1))
+        async with aiohttp.ClientSession() as session:
+            samples = await observe(session, urls, 7)
+        await good.cleanup()
+        await bad.cleanup()
+        assert samples.at_ms == 7
+        assert [g.models["m"].queued for g in samples.gateways] == [3]
+        assert samples.supply == {"m": Supply(ready=1)}
+        assert [url in text for url, text in zip(urls[1:], samples.missing, strict=True)] == [
+            True,
+            True,
+        ]
+
+    asyncio.run(look())
+
+
+def test_supply_is_the_most_that_any_gateway_sees() -> None:
+    loading = supply_of({"models": {"m": {"replicas": [], "expected_in_s": 3.0}}})
+    assert merged([loading, {"m": Supply(2)}]) == {"m": Supply(2, is_coming=True)}
+    assert merged([]) is None
+
+
+def test_a_tick_that_fails_is_counted_and_the_loop_goes_on(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+
+    async def run() -> None:
+        settings = Settings(
+            models=(Model(name="m"),),
+            gateway=Gateway(ops_port=1),
+            controller=ControllerSettings(tick_s=0.001),
+        )
+        controller = Controller(settings, Journal(blocked / "below"), DryRun())
+        runner, port = await listen(ops(controller))
+        async with aiohttp.ClientSession() as session:
+            loop = asyncio.create_task(controller.run(session))
+            text = ""
+            while 'ticks_total{outcome="failed"} 2' not in text:
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+                    text = await response.text()
+                await asyncio.sleep(0)
+            blocked.unlink()
+            while 'ticks_total{outcome="ok"}' not in text:
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+                    text = await response.text()
+            async with session.get(f"http://127.0.0.1:{port}/decisions") as response:
+                (decision,) = (await response.json())["decisions"]
+            loop.cancel()
+            await asyncio.wait([loop])
+        await runner.cleanup()
+        assert decision["decision"] == "hold"
+        assert "no data" in decision["reason"]
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def command(*settings: str) -> list[str]:
+    return [sys.executable, "-m", "autoscale.app", *settings]
+
+
+def test_the_process_listens_and_ends_on_sigterm(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"state_dir: {tmp_path}\ncontroller: {{ops_port: 0}}\n")
+    with subprocess.Popen(
+        command("--config", str(config)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        line = json.loads(process.stdout.readline())
+        assert line["event"] == "listening"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_settings_that_cannot_be_kept_exit_with_three(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("controller: {is_dry_run: false}")
+    done = subprocess.run(command("--config", str(config)), capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "is_dry_run" in done.stderr
