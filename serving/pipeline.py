@@ -16,6 +16,7 @@ from typing import assert_never
 
 from serving import accounting, errors, guard
 from serving.admission import RetryBudget
+from serving.answers import failure
 from serving.backends.base import BlockStream
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
 from serving.idempotency import Answer
@@ -33,6 +34,7 @@ from serving.records import (
     Wait,
 )
 from serving.routing import free, place
+from serving.stages import Client, Stages
 from serving.waiting import Held
 
 HELD_BYTES_MAX = 4 << 20

@@ -82,8 +82,9 @@ class EngineReplica:
         return self._engine
 
     def __del__(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
+        engine = getattr(self, "_engine", None)  # absent if the constructor raised
+        if engine is not None:
+            engine.close()
 
 
 def local_plan() -> CpuPlan:
