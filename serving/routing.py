@@ -201,7 +201,10 @@ def _elsewhere(
 
 def _soonest(call: Call, view: FleetView, now_s: float) -> float:
     """Seconds until a target that is out of use may be asked again."""
-    targets = (*view.replicas.get(call.model, ()), *view.offerings.get(call.model, ()))
+    targets: tuple[Target, ...] = (
+        *view.replicas.get(call.model, ()),
+        *view.offerings.get(call.model, ()),
+    )
     states = (view.state.get(target.id, _IDLE) for target in targets)
     again = (max(s.open_until_s, s.full_until_s) for s in states)
     return (
