@@ -1,0 +1,160 @@
+"""The gate before vLLM's app: secret, routes, drain, load report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from serving.engine.gate import ALLOWED, Gate, read_secrets
+from serving.engine.load import LoadReport
+
+Headers = list[tuple[bytes, bytes]]
+GOOD: Headers = [(b"x-ballast-secret", b"current")]
+PREFIX = "/m/model"
+
+
+class FakeStatus:
+    def __init__(self, draining: bool = False) -> None:
+        self._draining = draining
+
+    def load(self) -> LoadReport:
+        return LoadReport(waiting=1, running=2, queued_tokens=300, kv_use=0.25, at_ms=1234)
+
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def facts(self) -> dict[str, Any]:
+        return {"limit": 32, "started": 99, "model": "model"}
+
+
+async def engine_app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await send({"type": "lifespan.startup.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+    await send({"type": "http.response.body", "body": b"from the engine"})
+
+
+class Answer:
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self.status: int = messages[0]["status"]
+        self.headers = dict(messages[0]["headers"])
+        self.body = b"".join(m.get("body", b"") for m in messages[1:])
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        return error
+
+
+def ask(method: str, path: str, headers: Headers = GOOD, draining: bool = False) -> Answer:
+    scope = {"type": "http", "method": method, "path": PREFIX + path, "root_path": PREFIX}
+    return Answer(run({**scope, "headers": headers}, draining))
+
+
+def run(scope: dict[str, Any], draining: bool = False) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    gate = Gate(engine_app, (b"current", b"previous"), FakeStatus(draining))
+    asyncio.run(gate(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize("secret", [b"current", b"previous"])
+def test_lets_both_secrets_of_a_rotation_in(secret: bytes) -> None:
+    answer = ask("POST", "/v1/chat/completions", [(b"x-ballast-secret", secret)])
+    assert (answer.status, answer.body) == (200, b"from the engine")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"x-ballast-secret", b"")],
+        [(b"x-ballast-secret", b"curren")],
+        [(b"authorization", b"current")],
+    ],
+    ids=["none", "empty", "prefix", "elsewhere"],
+)
+@pytest.mark.parametrize("route", [("POST", "/v1/completions"), ("GET", "/metrics"), ("GET", "/x")])
+def test_refuses_everything_without_the_secret(route: tuple[str, str], headers: Headers) -> None:
+    answer = ask(*route, headers)
+    assert (answer.status, answer.error["code"]) == (401, "invalid_secret")
+
+
+def test_liveness_needs_no_secret_and_says_nothing_else() -> None:
+    answer = ask("GET", "/livez", [])
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "alive"})
+
+
+@pytest.mark.parametrize("route", sorted(ALLOWED))
+def test_passes_the_listed_routes(route: tuple[str, str]) -> None:
+    assert ask(*route).body == b"from the engine"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/load_lora_adapter"),
+        ("POST", "/scale_elastic_ep"),
+        ("POST", "/v1/responses"),
+        ("POST", "/internal/resume"),
+        ("GET", "/load"),
+        ("GET", "/docs"),
+        ("GET", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions/"),
+        ("POST", "//v1/chat/completions"),
+        ("POST", "/v1/chat/completions/render"),
+        ("GET", "/metrics/"),
+    ],
+)
+def test_every_other_route_does_not_exist(method: str, path: str) -> None:
+    answer = ask(method, path)
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_reports_its_load_on_every_answer() -> None:
+    expected = b"w=1,r=2,q=300,kv=0.2500,at=1234"
+    for answer in (ask("GET", "/v1/models"), ask("GET", "/nothing"), ask("GET", "/x", [])):
+        assert answer.headers[b"x-ballast-load"] == expected
+
+
+def test_reports_its_load_as_json() -> None:
+    answer = ask("GET", "/internal/load")
+    assert json.loads(answer.body) == {
+        **{"w": 1, "r": 2, "q": 300, "kv": 0.25, "at": 1234},
+        **{"limit": 32, "started": 99, "model": "model", "draining": False},
+    }
+
+
+def test_a_draining_replica_refuses_work_but_answers_polls() -> None:
+    refused = ask("POST", "/v1/chat/completions", draining=True)
+    assert (refused.status, refused.error["code"]) == (503, "draining")
+    assert json.loads(ask("GET", "/internal/load", draining=True).body)["draining"] is True
+
+
+def test_passes_the_lifespan_through_and_closes_websockets() -> None:
+    assert run({"type": "lifespan"}) == [{"type": "lifespan.startup.complete"}]
+    closed = run({"type": "websocket", "path": PREFIX + "/v1/realtime", "headers": GOOD})
+    assert closed == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_reads_the_first_two_secrets_of_a_file() -> None:
+    assert read_secrets("\n new \r\nold\nolder\n") == (b"new", b"old")
+
+
+@pytest.mark.parametrize("secrets", [(), (b"",), (b"a", b"")])
+def test_refuses_to_stand_open(secrets: tuple[bytes, ...]) -> None:
+    with pytest.raises(ValueError, match="serve anyone"):
+        Gate(engine_app, secrets, FakeStatus())

@@ -1,0 +1,125 @@
+"""The names of vLLM and Ray that serving/engine leans on, read from the installed source.
+
+Nothing is imported: vLLM's import takes many seconds and warns. A failure here means that an
+upgrade moved something; the file named in the test is where to mend it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+VLLM = [
+    ("entrypoints/launchers/app.py", "build_app", {"args", "supported_tasks", "model_config"}),
+    (
+        "entrypoints/launchers/api_server/app_state.py",
+        "init_app_state",
+        {"engine_client", "state", "args", "supported_tasks"},
+    ),
+    ("entrypoints/launchers/cli_args.py", "make_arg_parser", {"parser"}),
+    ("entrypoints/launchers/cli_args.py", "validate_parsed_serve_args", {"args"}),
+    ("utils/argparse_utils.py", "FlexibleArgumentParser", set()),
+    ("engine/arg_utils.py", "AsyncEngineArgs", set()),
+    ("engine/arg_utils.py", "EngineArgs.from_cli_args", {"args"}),
+    ("v1/engine/async_llm.py", "AsyncLLM.from_engine_args", {"engine_args", "stat_loggers"}),
+    ("v1/engine/async_llm.py", "AsyncLLM.get_num_unfinished_requests", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.get_num_queued_tokens", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.get_supported_tasks", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.errored", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.shutdown", {"timeout"}),
+    (
+        "v1/metrics/loggers.py",
+        "StatLoggerBase.record",
+        {"scheduler_stats", "iteration_stats", "mm_cache_stats", "engine_idx"},
+    ),
+    ("v1/metrics/loggers.py", "StatLoggerBase.log_engine_initialized", set()),
+    ("v1/metrics/stats.py", "SchedulerStats.num_running_reqs", set()),
+    ("v1/metrics/stats.py", "SchedulerStats.kv_cache_usage", set()),
+    ("v1/attention/backends/cpu_attn.py", "_get_attn_isa", {"dtype", "block_size"}),
+    ("v1/worker/cpu_worker.py", "CPUWorker", set()),
+    ("utils/system_utils.py", "get_mp_context", set()),
+]
+RAY = [
+    ("_private/services.py", "start_ray_process", {"command", "process_type"}),
+    ("_private/ray_constants.py", "PROCESS_TYPE_DASHBOARD", set()),
+    ("_private/ray_constants.py", "ENABLE_RAY_CLUSTERS_ENV_VAR", set()),
+    ("dashboard/modules/serve/serve_head.py", "ServeHead", set()),
+    ("serve/_private/constants.py", "RAY_SERVE_ENABLE_DIRECT_INGRESS", set()),
+    ("serve/_private/constants.py", "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS", set()),
+    ("serve/_private/constants.py", "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", set()),
+    ("serve/_private/replica.py", "SERVE_BUILD_ASGI_APP_METHOD", set()),
+    ("serve/_private/replica.py", "ReplicaActor", set()),
+    ("serve/api.py", "ingress", {"app"}),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "parameters"), VLLM, ids=lambda value: str(value)[-40:])
+def test_vllm_still_has(file: str, name: str, parameters: set[str]) -> None:
+    assert_defined(root_of("vllm"), file, name, parameters)
+
+
+@pytest.mark.parametrize(("file", "name", "parameters"), RAY, ids=lambda value: str(value)[-40:])
+def test_ray_still_has(file: str, name: str, parameters: set[str]) -> None:
+    assert_defined(root_of("ray"), file, name, parameters)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("_private/worker.py", "self.actors = {}"),
+        ("serve/_private/replica.py", "self._shutting_down = True"),
+        ("serve/_private/replica.py", "self._replica_impl"),
+        ("scripts/scripts.py", "get_ray_client_dependency_error()"),
+        ("dashboard/dashboard.py", '"--modules-to-load"'),
+    ],
+)
+def test_ray_source_still_says(file: str, text: str) -> None:
+    assert text in (root_of("ray") / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--max-num-queued-reqs", "--max-num-queued-tokens", "--worker-cls", "--served-model-name"],
+)
+def test_vllm_still_has_the_flag(flag: str) -> None:
+    source = (root_of("vllm") / "engine/arg_utils.py").read_text(encoding="utf-8")
+    options = (root_of("vllm") / "entrypoints/launchers/cli_args.py").read_text(encoding="utf-8")
+    assert f'"{flag}"' in source + options
+
+
+def root_of(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{package} is not installed (extra `cpu` or `gpu`): its contract is unchecked")
+    return Path(spec.origin).parent
+
+
+def assert_defined(root: Path, file: str, name: str, parameters: set[str]) -> None:
+    body: list[ast.stmt] = ast.parse((root / file).read_text(encoding="utf-8")).body
+    *classes, last = name.split(".")
+    for label in classes:
+        body = next(n.body for n in body if isinstance(n, ast.ClassDef) and n.name == label)
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == last:
+            arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            assert parameters <= {argument.arg for argument in arguments}
+            return
+        if last in bound_names(node):
+            return
+    pytest.fail(f"{file} no longer defines {name}")
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    """Names a class, import or assignment statement binds."""
+    if isinstance(node, ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.ImportFrom | ast.Import):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return {node.target.id}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
