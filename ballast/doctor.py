@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ GIB = 1 << 30
 RAM_STOP, RAM_WARN = 4 * GIB, 6 * GIB
 DISK_STOP, DISK_WARN = 1 * GIB, 5 * GIB
 SHM_MIN = 80 << 20
-"""Ray's object store is 78 MiB here; below it Ray falls back to /tmp, slower."""
+"""Bytes: Ray's object store, which else falls back to the disk."""
 OPEN_FILES_MIN = 4096
 CLOCK_FLOOR_S = 1_767_225_600.0
 """2026-01-01: an earlier clock is wrong, since this program is younger."""
@@ -40,7 +40,7 @@ def examine(facts: Facts, *, has_engine: bool = True) -> list[Finding]:
     """All findings, in the order of the checks. `has_engine` is false for `--no-engine`."""
     checks = [_python, _folders, _running, _ports, _cores, _clock, _open_files, _proxies]
     if has_engine:
-        checks += [_extras, _memory, _shared_memory, _cpu, _ray_variables]
+        checks += [_soft_ports, _extras, _memory, _shared_memory, _cpu, _ray_variables]
     return [finding for check in checks for finding in check(facts)]
 
 
@@ -49,11 +49,8 @@ def stops(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level is Level.STOP]
 
 
-Check = Callable[[Facts], Iterator[Finding]]
-
-
 def _python(facts: Facts) -> Iterator[Finding]:
-    text = f"{facts.python[0]}.{facts.python[1]}"
+    text = "{}.{}".format(*facts.python)
     if (3, 11) <= facts.python < (3, 13):
         yield Finding("python", Level.OK, text)
     else:
@@ -109,6 +106,13 @@ def _ports(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _soft_ports(facts: Facts) -> Iterator[Finding]:
+    for port in () if facts.up_pid else facts.soft_ports_taken:
+        who = f" by {port.holder}" if port.holder else ""
+        text = f"{port.number} is in use{who}; a free one is taken instead"
+        yield Finding("port", Level.WARN, text, "nothing, unless it is a leftover of yours")
+
+
 def _cores(facts: Facts) -> Iterator[Finding]:
     if facts.cores < 2:
         yield Finding(
@@ -123,12 +127,8 @@ def _cores(facts: Facts) -> Iterator[Finding]:
 
 def _clock(facts: Facts) -> Iterator[Finding]:
     if facts.utc_s < CLOCK_FLOOR_S:
-        yield Finding(
-            "clock",
-            Level.WARN,
-            "stands in the past: rows and logs get wrong dates",
-            "switch time synchronisation on",
-        )
+        text = "stands in the past: rows and logs get wrong dates"
+        yield Finding("clock", Level.WARN, text, "switch time synchronisation on")
 
 
 def _open_files(facts: Facts) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from serving.engine.hardware import cpu_flags
 
 LISTENING = "0A"
+SOFT_PORTS = (8265, 30_000)
+"""Ray's REST API, the first replica: where they are taken, others are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Facts:
     utc_s: float = 0.0
     cpu_flags: frozenset[str] = frozenset()
     ports_taken: tuple[Port, ...] = ()
+    soft_ports_taken: tuple[Port, ...] = ()
+    """Ports that others would be chosen for."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Version by distribution, of those the extras install."""
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -80,13 +84,18 @@ def probe(state: Path, cache: Path, ports: tuple[int, ...], up_pid: int | None) 
         open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         utc_s=time.time(),
         cpu_flags=cpu_flags(_read(Path("/proc/cpuinfo"))),
-        ports_taken=tuple(Port(n, holder_of(n)) for n in ports if n and is_taken(n)),
+        ports_taken=_taken(ports),
+        soft_ports_taken=_taken(SOFT_PORTS),
         packages=_packages(),
         environ={name: os.environ[name] for name in TELLING_VARIABLES if os.environ.get(name)},
         folders={"state": _folder(state), "cache": _folder(cache)},
         up_pid=up_pid,
         leftovers=() if up_pid else _leftovers(state),
     )
+
+
+def _taken(ports: tuple[int, ...]) -> tuple[Port, ...]:
+    return tuple(Port(n, holder_of(n)) for n in ports if n and is_taken(n))
 
 
 def is_taken(port: int) -> bool:

@@ -9,13 +9,21 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 FOLDER = Path(__file__).parent / "providers"
 MESSAGE_CHARS_MAX = 2000
+ErrorKind: TypeAlias = Literal[
+    "connect", "timeout", "full", "rate_limit", "overloaded", "server_error", "account_dead",
+    "key_dead", "target_dead", "quota_window", "content_filter", "context_too_long", "bad_request",
+    "cut", "protocol",
+]  # fmt: skip
+"""What `serving.errors.Kind` knows: a rule that names another refuses to load."""
+MicroPrice: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6)]
+"""Exact in micro-units: nothing is rounded before there is usage to multiply with."""
 
 
 class ProviderFileError(Exception):
@@ -31,25 +39,31 @@ class Group(BaseModel):
 class ErrorRule(Group):
     """One line of the error table; the first that matches wins."""
 
-    kind: str
+    kind: ErrorKind
     """Value of `serving.errors.Kind`."""
     http: int | None = None
-    code: str | None = None
+    code: re.Pattern[str] | None = None
     """Regular expression for the whole of the error's code or type."""
-    message: str | None = None
-    """Regular expression found anywhere in the error's message."""
+    message: re.Pattern[str] | None = None
+    """Regular expression found anywhere in the error's message, in upper or lower case."""
+
+    @field_validator("message", mode="before")
+    @classmethod
+    def _ignore_case(cls, text: Any) -> Any:
+        return f"(?i:{text})" if isinstance(text, str) else text
 
     def matches(self, status: int, code: str, kind: str, message: str) -> bool:
-        """Whether this rule is about that error."""
-        if self.http is not None and self.http != status:
+        """Whether this rule is about that error. An error that came under a good status has none
+        of its own: there code and message must tell."""
+        if self.http is not None and self.http != status and (status >= 400 or self._is_by_status):
             return False
-        if self.code is not None and not (
-            re.fullmatch(self.code, code) or re.fullmatch(self.code, kind)
-        ):
+        if self.code is not None and not (self.code.fullmatch(code) or self.code.fullmatch(kind)):
             return False
-        return self.message is None or bool(
-            re.search(self.message, message[:MESSAGE_CHARS_MAX], re.IGNORECASE)
-        )
+        return self.message is None or bool(self.message.search(message[:MESSAGE_CHARS_MAX]))
+
+    @property
+    def _is_by_status(self) -> bool:
+        return self.code is None and self.message is None
 
 
 class Sold(Group):
@@ -60,11 +74,11 @@ class Sold(Group):
     """Hub id of the same open weights, when they are."""
     context_tokens: int = Field(ge=1)
     currency: Literal["CNY", "USD", "EUR"] = "USD"
-    input_per_mtok: Decimal | None = None
-    output_per_mtok: Decimal | None = None
-    cached_per_mtok: Decimal | None = None
+    input_per_mtok: MicroPrice | None = None
+    output_per_mtok: MicroPrice | None = None
+    cached_per_mtok: MicroPrice | None = None
     free: bool = False
-    source: str
+    source: str = Field(min_length=1)
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
 
 
@@ -95,9 +109,13 @@ def load(*folders: Path) -> dict[str, Provider]:
     """Rows by id; a later folder replaces rows of an earlier one. Raises ProviderFileError."""
     found: dict[str, Provider] = {}
     for folder in folders:
+        rows: dict[str, Provider] = {}
         for path in sorted(folder.glob("*.yaml")):
             row = _read(path)
-            found[row.id] = row
+            if row.id in rows:
+                raise ProviderFileError(f"{path}: id: {row.id!r} is given twice in this folder")
+            rows[row.id] = row
+        found |= rows
     return found
 
 

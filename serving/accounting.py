@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Ticket, Usage
+from serving.routing import effective_residency
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 
 _MTOK = 1_000_000
@@ -41,7 +42,7 @@ def intent(
 ) -> EgressIntent:
     """The record without which nothing leaves the premises."""
     target = ticket.target
-    residency = call.residency or caller.policy.residency
+    residency = effective_residency(call, caller)
     names = ",".join(sorted(residency.jurisdictions))
     rule = f"{residency.level.name.lower()}:{names}" if names else residency.level.name.lower()
     provider, model = target.label.operator, call.model

@@ -63,14 +63,15 @@ class Admission:
         state.unfinished += 1
         state.since_calls += 1
         state.since_tokens += call.prompt_tokens
-        if state.open_until_s:
-            self._breakers[target.id].sent()
         self._running[call.model] = self._running.get(call.model, 0) + 1
         self.issued += 1
-        return Ticket(
+        ticket = Ticket(
             call.request_id, attempt, target, placement.reason, now_s, call.prompt_tokens,
             expected, predicted_s, not target.label.on_premises,
         )  # fmt: skip
+        if state.open_until_s:
+            self._breakers[target.id].sent(ticket)
+        return ticket
 
     def release(self, ticket: Ticket, call: Call) -> None:
         """Give a ticket back."""
@@ -84,6 +85,9 @@ class Admission:
 
     def revoke(self, ticket: Ticket, call: Call) -> None:
         """Take back a ticket whose begin could not be written: it was never used."""
+        state = self._state[ticket.target.id]
+        state.since_calls = max(0, state.since_calls - 1)
+        state.since_tokens = max(0, state.since_tokens - ticket.prompt_tokens)
         self.undecided(ticket, ticket.issued_s)
         self.release(ticket, call)
         self.released -= 1
@@ -102,20 +106,20 @@ class Admission:
         if is_stream and ticket.predicted_first_s > 0.0:
             observed_s = now_s - ticket.issued_s
             state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
-        self._breakers[target.id].succeeded(now_s)
+        self._breakers[target.id].succeeded(ticket, now_s)
 
     def failed(self, ticket: Ticket, kind: Kind, retry_after_s: float | None, now_s: float) -> None:
         """The attempt failed by the target's fault or refusal."""
         state = self._state[ticket.target.id]
         if kind is Kind.FULL:
             state.full_until_s = now_s + min(retry_after_s or FULL_S, 5.0)
-            self._breakers[ticket.target.id].neither(now_s)
+            self._breakers[ticket.target.id].neither(ticket, now_s)
         else:
-            self._breakers[ticket.target.id].failed(kind, now_s, retry_after_s)
+            self._breakers[ticket.target.id].failed(ticket, kind, now_s, retry_after_s)
 
     def undecided(self, ticket: Ticket, now_s: float) -> None:
         """The attempt ended without telling anything about the target."""
-        self._breakers[ticket.target.id].neither(now_s)
+        self._breakers[ticket.target.id].neither(ticket, now_s)
 
 
 class RetryBudget:
@@ -132,7 +136,8 @@ class RetryBudget:
         """Count a call."""
         if now_s - self._since_s > 60.0:
             self._calls //= 2
-            self._retries //= 2
+            # The minimum is granted anew each minute; what went beyond it fades with the calls.
+            self._retries = max(0, self._retries - self._minimum) // 2
             self._since_s = now_s
         self._calls += 1
 

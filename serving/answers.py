@@ -12,6 +12,9 @@ from serving.errors import BallastError, UpstreamError
 from serving.progress import Progress, Tail, outcome_of
 from serving.records import Outcome
 
+_PASSED = frozenset({400, 403, 413, 422})
+"""Statuses of an engine that reach the caller as they are."""
+
 
 def failure(progress: Progress, error: BallastError) -> Tail:
     """How a call ends with `error`; records it in `progress`."""
@@ -45,7 +48,7 @@ def _final(error: UpstreamError, body: bytes, *, is_own: bool) -> tuple[int, byt
     if not isinstance(told, dict) or not isinstance(told.get("message"), str):
         return status, body
     if is_own:
-        return (error.status if error.status >= 400 else status), error.body
+        return (error.status if error.status in _PASSED else status), error.body
     return status, errors.body(error.code, f"the provider refused it: {told['message'][:300]}")
 
 

@@ -33,9 +33,18 @@ def directory(
     keys: Iterable[KeySettings], tenants: Iterable[TenantSettings]
 ) -> dict[bytes, Caller | None]:
     """Callers by key digest, None for a revoked key. Raises KeyConflict naming the key."""
-    owners = {tenant.id: tenant for tenant in tenants}
+    owners: dict[str, TenantSettings] = {}
+    for tenant in tenants:
+        if tenant.id in owners:
+            raise KeyConflict(f"tenant {tenant.id!r} is given twice")
+        owners[tenant.id] = tenant
     found: dict[bytes, Caller | None] = {}
+    names: set[str] = set()
     for key in keys:
+        if key.id in names:
+            # Idempotency and the books tell callers apart by this id.
+            raise KeyConflict(f"the key id {key.id!r} is given twice")
+        names.add(key.id)
         owner = owners.get(key.tenant)
         if owner is None:
             raise KeyConflict(

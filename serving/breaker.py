@@ -11,66 +11,79 @@ from collections import deque
 
 from serving import errors
 from serving.errors import Kind
-from serving.records import TargetState
+from serving.records import TargetState, Ticket
 
 IN_A_ROW = 3
 OF_LAST, FAILED_MIN, WINDOW_S = 10, 5, 30.0
 OPEN_S, OPEN_S_MAX = 10.0, 120.0
 _NEVER = float("inf")
+_AS_STATED = (Kind.RATE_LIMIT, Kind.QUOTA_WINDOW)
+"""Kinds whose own Retry-After is believed also when it is shorter than ours."""
 
 
 class Breaker:
-    """Writes `state.open_until_s`: 0 closed, a time while open, infinity while a probe runs."""
+    """Writes `state.open_until_s`: 0 closed, a time while open, infinity while a probe runs.
 
-    __slots__ = ("_in_a_row", "_open_s", "_recent", "_state")
+    Calls sent before it opened still end afterwards: they neither close it nor pass for its probe.
+    """
+
+    __slots__ = ("_in_a_row", "_open_s", "_probe", "_recent", "_state")
 
     def __init__(self, state: TargetState) -> None:
         self._state = state
         self._in_a_row = 0
         self._open_s = OPEN_S
+        self._probe: Ticket | None = None
         self._recent: deque[tuple[float, bool]] = deque(maxlen=OF_LAST)
 
-    def sent(self) -> None:
+    def sent(self, ticket: Ticket) -> None:
         """A call goes out. If the breaker was open this is its one probe."""
         if self._state.open_until_s:
             self._state.open_until_s = _NEVER
+            self._probe = ticket
 
-    def succeeded(self, now_s: float) -> None:
+    def succeeded(self, ticket: Ticket, now_s: float) -> None:
         """A call got its first content."""
-        if self._in_a_row or self._state.open_until_s or self._recent:
+        if self._state.open_until_s:
+            if ticket is self._probe:
+                self._state.open_until_s = 0.0
+                self._open_s, self._in_a_row, self._probe = OPEN_S, 0, None
+                self._recent.clear()
+        elif self._in_a_row or self._recent:
             self._recent.append((now_s, False))
             self._in_a_row = 0
-            if self._state.open_until_s:
-                self._state.open_until_s = 0.0
-                self._open_s = OPEN_S
-                self._recent.clear()
 
-    def neither(self, now_s: float) -> None:
+    def neither(self, ticket: Ticket, now_s: float) -> None:
         """A call ended in a way that says nothing about the target (say, the caller left)."""
-        if self._state.open_until_s == _NEVER:
+        if ticket is self._probe:
+            self._probe = None
             self._state.open_until_s = now_s
 
-    def failed(self, kind: Kind, now_s: float, retry_after_s: float | None) -> None:
+    def failed(self, ticket: Ticket, kind: Kind, now_s: float, retry_after_s: float | None) -> None:
         """A call failed; opens at once for kinds in `errors.OPENS`."""
-        state = self._state
         if kind in errors.OPENS:
-            wait_s = max(retry_after_s or 0.0, 0.0 if retry_after_s else errors.OPENS[kind])
-            self._open(now_s, min(wait_s, errors.OPENS_S_MAX))
+            wait_s = retry_after_s or errors.OPENS[kind]
+            if kind not in _AS_STATED:
+                wait_s = max(wait_s, errors.OPENS[kind])
+            self._open(now_s, wait_s)
             return
         if kind not in errors.COUNTS:
-            self.neither(now_s)
+            self.neither(ticket, now_s)
             return
         self._in_a_row += 1
         self._recent.append((now_s, True))
         lately = sum(bad for at_s, bad in self._recent if at_s > now_s - WINDOW_S)
-        was_probe = state.open_until_s == _NEVER
+        was_probe = ticket is self._probe
         if was_probe:
             self._open_s = min(2 * self._open_s, OPEN_S_MAX)
+        elif self._probe is not None:
+            return  # the probe decides
         if was_probe or self._in_a_row >= IN_A_ROW or lately >= FAILED_MIN:
             self._open(now_s, max(self._open_s, retry_after_s or 0.0))
 
     def _open(self, now_s: float, wait_s: float) -> None:
-        until_s = now_s + wait_s
+        until_s = now_s + min(wait_s, errors.OPENS_S_MAX)
         current_s = self._state.open_until_s
         # The later of two deadlines: a short Retry-After must not undo a longer one.
         self._state.open_until_s = until_s if current_s == _NEVER else max(current_s, until_s)
+        self._probe = None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from serving.settings import StaticReplica
+from serving.settings import SettingsError, StaticReplica
 
 ROUTE_PREFIX = "/m/"
 """Serve route prefix of a model's application: `/m/<model>`."""
@@ -65,7 +65,10 @@ class StaticSource:
 def _address(replica: StaticReplica) -> Address:
     parts = urlsplit(replica.url)
     host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        port = parts.port or 80
+    except ValueError as error:
+        raise SettingsError(f"fleet.static: {replica.url!r}: {error}") from None
     return Address(replica.model, host, port, parts.path.rstrip("/"), replica.limit)
 
 

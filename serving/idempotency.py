@@ -22,10 +22,11 @@ class Answer(msgspec.Struct, frozen=True):
     head: bytes
     body: bytes
     is_stream: bool
+    usage: Usage = Usage()
 
 
 class Served(msgspec.Struct, frozen=True):
-    """Answered before a restart; only the usage is known."""
+    """Answered, but the answer is not kept (restart, size); only its usage is known."""
 
     usage: Usage
 
@@ -39,6 +40,7 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 Found: TypeAlias = Answer | Served | InFlight | Mismatch
+_Entry: TypeAlias = tuple[str, float, Answer | Served | InFlight]
 _RUNNING = InFlight()
 
 
@@ -48,28 +50,28 @@ class Idempotency:
     def __init__(self, ttl_s: float, bytes_max: int) -> None:
         self._ttl_s = ttl_s
         self._bytes_max = bytes_max
-        self._entries: OrderedDict[str, tuple[str, float, Answer | Served | InFlight]] = (
-            OrderedDict()
-        )
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self.bytes = 0
 
     def begin(self, key: str, body_hash: str, now_s: float) -> Found | None:
         """What is known of this key; None means: yours to run, and to `finish` or `abandon`."""
         self._expire(now_s)
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or self._drop_if_old(key, entry, now_s):
             self._entries[key] = (body_hash, now_s, _RUNNING)
             return None
         return entry[2] if entry[0] == body_hash else Mismatch()
 
-    def finish(self, key: str, answer: Answer, now_s: float) -> None:
-        """Keep the answer for replays; the oldest go when space runs out."""
+    def finish(self, key: str, answer: Answer | Served, now_s: float) -> None:
+        """Keep the answer for replays; when space runs out only that the oldest were served."""
         body_hash, _, _ = self._entries.pop(key)
-        size = len(answer.body) + len(answer.head)
-        if size > self._bytes_max // 4:
-            return
+        if isinstance(answer, Answer):
+            size = len(answer.body) + len(answer.head)
+            if size > self._bytes_max // 4:
+                answer = Served(answer.usage)
+            else:
+                self.bytes += size
         self._entries[key] = (body_hash, now_s, answer)
-        self.bytes += size
         if self.bytes > self._bytes_max:
             self._shrink()
 
@@ -82,16 +84,27 @@ class Idempotency:
         self._entries[key] = (body_hash, now_s, Served(usage))
 
     def _shrink(self) -> None:
-        for key in [k for k, entry in self._entries.items() if isinstance(entry[2], Answer)]:
+        for key, (body_hash, at_s, what) in self._entries.items():
             if self.bytes <= self._bytes_max:
                 break
-            self._drop(key)
+            if isinstance(what, Answer):
+                self.bytes -= len(what.body) + len(what.head)
+                self._entries[key] = (body_hash, at_s, Served(what.usage))
 
     def _expire(self, now_s: float) -> None:
         oldest = list(itertools.islice(self._entries.items(), 8))
-        for key, (_, at_s, what) in oldest:
-            if at_s + self._ttl_s < now_s and not isinstance(what, InFlight):
-                self._drop(key)
+        for key, entry in oldest:
+            if entry[2] is _RUNNING:
+                # Young in its own way: it must not keep what lies behind it from expiring.
+                self._entries.move_to_end(key)
+            else:
+                self._drop_if_old(key, entry, now_s)
+
+    def _drop_if_old(self, key: str, entry: _Entry, now_s: float) -> bool:
+        if entry[2] is _RUNNING or entry[1] + self._ttl_s >= now_s:
+            return False
+        self._drop(key)
+        return True
 
     def _drop(self, key: str) -> None:
         what = self._entries.pop(key)[2]

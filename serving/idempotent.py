@@ -10,7 +10,7 @@ import msgspec
 from serving.errors import CallerError, OwnError
 from serving.idempotency import Answer, Idempotency, InFlight, Mismatch, Served
 from serving.pipeline import Pipeline
-from serving.records import Call, Caller
+from serving.records import Call, Caller, Outcome, Usage
 from serving.stages import Client
 
 RECORD_BYTES_MAX = 8 << 20
@@ -24,7 +24,7 @@ class Recorder:
         self._head = b""
         self._parts: list[bytes] = []
         self._size = 0
-        self.answered: Answer | None = None
+        self._answered: Answer | None = None
 
     @property
     def is_paused(self) -> bool:
@@ -34,6 +34,12 @@ class Recorder:
     async def writable(self) -> None:
         """See `Client`."""
         await self._client.writable()
+
+    def answer_with(self, usage: Usage) -> Answer | Served:
+        """What to keep of the answer."""
+        if self._answered is None:
+            return Served(usage)
+        return msgspec.structs.replace(self._answered, usage=usage)
 
     def start(self, head: bytes) -> None:
         """See `Client`."""
@@ -50,12 +56,12 @@ class Recorder:
     def end(self) -> None:
         """See `Client`."""
         if self._size <= RECORD_BYTES_MAX:
-            self.answered = Answer(200, self._head, b"".join(self._parts), is_stream=True)
+            self._answered = Answer(200, self._head, b"".join(self._parts), is_stream=True)
         self._client.end()
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """See `Client`."""
-        self.answered = Answer(status, head, body, is_stream=False)
+        self._answered = Answer(status, head, body, is_stream=False)
         self._client.answer(status, body, head)
 
 
@@ -76,15 +82,21 @@ class Idempotent:
         elif found is not None:
             self._pipeline.refuse(call, caller, _refusal(found), client)
         else:
-            recorder = Recorder(client)
-            try:
-                await self._pipeline.serve(call, caller, recorder, f"{key}:{body_hash}")
-            finally:
-                answered = recorder.answered
-                if answered is not None and answered.status == 200:
-                    self._store.finish(key, answered, self._clock())
-                else:
-                    self._store.abandon(key)
+            await self._run(call, caller, client, (key, body_hash))
+
+    async def _run(self, call: Call, caller: Caller, client: Client, keys: tuple[str, str]) -> None:
+        key, body_hash = keys
+        recorder = Recorder(client)
+        answer: Answer | Served | None = None
+        try:
+            progress = await self._pipeline.serve(call, caller, recorder, f"{key}:{body_hash}")
+            if progress.outcome is Outcome.OK:
+                answer = recorder.answer_with(progress.usage)
+        finally:
+            if answer is None:
+                self._store.abandon(key)
+            else:
+                self._store.finish(key, answer, self._clock())
 
 
 def _refusal(found: Served | InFlight | Mismatch) -> CallerError | OwnError:
@@ -95,4 +107,6 @@ def _refusal(found: Served | InFlight | Mismatch) -> CallerError | OwnError:
         message = "this Idempotency-Key was used with another body"
         return CallerError("idempotency_mismatch", message)
     usage = msgspec.to_builtins(found.usage)
-    return CallerError("already_served", f"this call was answered before a restart; usage {usage}")
+    return CallerError(
+        "already_served", f"this call was answered before and its answer is not kept; usage {usage}"
+    )

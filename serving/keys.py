@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serving.auth import KeyConflict, directory, identify
 from serving.records import Caller
-from serving.settings import KeySettings, Settings, SettingsError
+from serving.settings import KeySettings, Settings, SettingsError, reason
 
 CHECK_S = 1.0
 KNOWN_MAX = 10_000
@@ -81,7 +81,7 @@ class Keys:
                 return
             found = _KEYS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"keys_file: cannot read {path}: {error}") from None
+            raise SettingsError(f"keys_file: cannot read {path}: {reason(error)}") from None
         except ValidationError as error:
             faults = "; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors(include_input=False))
             raise SettingsError(f"keys_file: {path}: {faults}") from None

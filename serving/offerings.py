@@ -32,14 +32,20 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
 def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
     if access.api_key_file is not None:
         try:
-            return access.api_key_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            reason = f"cannot read {access.api_key_file}: {error.strerror}"
-            raise SettingsError(f"providers.{access.id}.api_key_file: {reason}") from None
-    name = access.api_key_env or row.api_key_env
-    if not environ.get(name):
+            key = access.api_key_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not ASCII"
+            where = f"providers.{access.id}.api_key_file: cannot read {access.api_key_file}"
+            raise SettingsError(f"{where}: {reason}") from None
+        name = f"a key in {access.api_key_file}"
+    else:
+        name = access.api_key_env or row.api_key_env
+        key = environ.get(name, "").strip()
+    if not key:
         raise SettingsError(f"providers.{access.id}: set {name}, or name an api_key_file")
-    return environ[name]
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(f"providers.{access.id}: the key holds characters no header can carry")
+    return key
 
 
 def offerings(settings: Settings, bought: Mapping[str, Account]) -> dict[str, tuple[Offering, ...]]:

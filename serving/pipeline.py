@@ -53,8 +53,8 @@ class Pipeline:
 
     async def serve(
         self, call: Call, caller: Caller, client: Client, idempotency: str = ""
-    ) -> None:
-        """Answer one call; a client that leaves cancels this."""
+    ) -> Progress:
+        """Answer one call; a client that leaves cancels this. Returns how it went."""
         progress = Progress(call, caller, idempotency)
         try:
             tail = await self._carry(progress, client)
@@ -72,6 +72,7 @@ class Pipeline:
         if self._stages.is_disk_sync:
             await self._synced()
         tail.send(client)
+        return progress
 
     async def _synced(self) -> None:
         try:

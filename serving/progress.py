@@ -174,7 +174,8 @@ class Progress:
             call.request_id, call.received_ms, ended_ms, caller.tenant, caller.project,
             caller.key_id, call.surface, call.model, call.latency_class, self.outcome, self.status,
             self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
-            -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage, self.idempotency,
+            -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage,
+            self.idempotency if self.outcome is Outcome.OK else "",
         )  # fmt: skip
 
     def head(self) -> bytes:

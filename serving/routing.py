@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 
-from models.capacity import Estimate, Load, estimate
+from models.capacity import Estimate
+from serving.choice import IDLE, choose, has_room, predict, share, soonest
 from serving.records import (
+    MAINLAND,
     Burst,
     Call,
     Caller,
@@ -21,6 +23,7 @@ from serving.records import (
     Refuse,
     Replica,
     Residency,
+    ResidencyLevel,
     Run,
     Surface,
     Target,
@@ -28,11 +31,8 @@ from serving.records import (
     Wait,
 )
 
-AFFINITY_SLACK = 1.25
-"""Affinity is skipped on a replica loaded above this multiple of the mean."""
 _NONE: frozenset[str] = frozenset()
-_IDLE = TargetState()
-_MASK = (1 << 64) - 1
+_MAINLAND = frozenset({MAINLAND})
 RETRY_S_DEFAULT = 30.0
 """Nothing is known to be coming back: a client may as well ask again in half a minute."""
 RETRY_S_MAX = 600.0
@@ -46,25 +46,52 @@ def place(
     own = view.replicas.get(call.model, ())
     admitted = [r for r in own if residency.admits(r.label)]
     usable = [r for r in admitted if _is_usable(r, view, now_s, tried)]
-    if usable:
-        chosen = _choose(call, usable, view)
-        state = view.state.get(chosen.id, _IDLE)
-        predicted = _estimate(call, chosen, state, view, now_s)
-        if _share(chosen, view) > state.unfinished and state.full_until_s <= now_s:
-            return _run_or_burst(call, caller, view, now_s, (chosen, predicted, tried))
+    if not usable:
+        return _elsewhere(call, caller, view, now_s, tried)
+    roomy = [r for r in usable if has_room(r, view, now_s)]
+    if not roomy:
+        chosen, predicted = soonest(call, usable, view, now_s)
+        state = view.state.get(chosen.id, IDLE)
         return _wait_or_burst(call, caller, view, now_s, (predicted, state, tried))
-    return _elsewhere(call, caller, view, now_s, tried)
+    chosen = choose(call, roomy, view, now_s)
+    predicted = predict(call, chosen, view.state.get(chosen.id, IDLE), view, now_s)
+    if len(roomy) > 1 and now_s + predicted.first_token_s.p90 > call.first_token_by_s:
+        # Neither affinity nor chance may miss a deadline that another engine would keep.
+        chosen, predicted = soonest(call, roomy, view, now_s)
+    return _run_or_burst(call, caller, view, now_s, (chosen, predicted, tried))
 
 
 def free(replica: Replica, view: FleetView) -> int:
     """How many more calls this pod may send to a replica."""
-    state = view.state.get(replica.id, _IDLE)
-    return max(0, _share(replica, view) - state.unfinished)
+    state = view.state.get(replica.id, IDLE)
+    return max(0, share(replica, view) - state.unfinished)
 
 
 def effective_residency(call: Call, caller: Caller) -> Residency:
-    """The tighter of the key's rule and the call's."""
-    return call.residency or caller.policy.residency
+    """The tighter of the key's rule and the call's: what both admit."""
+    rule = caller.policy.residency
+    return rule if call.residency is None else tighter(rule, call.residency)
+
+
+def tighter(one: Residency, other: Residency) -> Residency:
+    """A rule that admits what both admit, and nothing else."""
+    if one.level is ResidencyLevel.ANYWHERE:
+        return other
+    if other.level is ResidencyLevel.ANYWHERE:
+        return one
+    common = _jurisdictions(one) & _jurisdictions(other)
+    if not common:
+        return Residency(ResidencyLevel.PREMISES)
+    if common == _MAINLAND:
+        return Residency(ResidencyLevel.MAINLAND)
+    return Residency(ResidencyLevel.NAMED, common)
+
+
+def _jurisdictions(rule: Residency) -> frozenset[str]:
+    """Countries outside the premises, of a rule that names them."""
+    if rule.level is ResidencyLevel.NAMED:
+        return rule.jurisdictions
+    return _MAINLAND if rule.level is ResidencyLevel.MAINLAND else _NONE
 
 
 def _is_usable(replica: Replica, view: FleetView, now_s: float, tried: frozenset[str]) -> bool:
@@ -72,64 +99,6 @@ def _is_usable(replica: Replica, view: FleetView, now_s: float, tried: frozenset
         return False
     state = view.state.get(replica.id)
     return state is None or state.open_until_s <= now_s
-
-
-def _share(replica: Replica, view: FleetView) -> int:
-    """Unfinished calls this pod may have on a replica."""
-    if view.gateway_pods == 1:
-        return replica.limit
-    return max(1, math.ceil(replica.limit / view.gateway_pods))
-
-
-def _estimate(
-    call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
-) -> Estimate:
-    load, profile = state.load, replica.profile
-    is_stale = now_s - state.load_at_s > view.stale_s
-    if is_stale or state.since_calls:
-        if is_stale:
-            total, queued = state.unfinished, state.since_tokens if state.unfinished else 0
-        else:
-            total = load.running + load.waiting + state.since_calls
-            queued = load.queued_prefill_tokens + state.since_tokens
-        running = min(total, profile.max_num_seqs)
-        load = Load(total - running, running, queued, load.kv_use)
-    expected = call.max_tokens or profile.mean_output_tokens
-    return estimate(profile, load, call.prompt_tokens, expected, state.scale)
-
-
-def _choose(call: Call, usable: list[Replica], view: FleetView) -> Replica:
-    if len(usable) == 1:
-        return usable[0]
-    loads = [_pressure(r, view) for r in usable]
-    mean = sum(loads) / len(loads)
-    best, best_weight = 0, -1
-    for i, replica in enumerate(usable):
-        weight = _mix(call.affinity ^ replica.seed)
-        if weight > best_weight:
-            best, best_weight = i, weight
-    if loads[best] <= AFFINITY_SLACK * mean + 1.0 / len(loads):
-        return usable[best]
-    # Two candidates by the request's own hash: no two gateways herd onto the same replica.
-    seed = _mix(int(call.request_id[-12:], 16))
-    first = seed % len(usable)
-    second = (first + 1 + (seed >> 32) % (len(usable) - 1)) % len(usable)
-    return usable[first if loads[first] <= loads[second] else second]
-
-
-def _pressure(replica: Replica, view: FleetView) -> float:
-    """Calls under way on a replica as a share of what it takes."""
-    state = view.state.get(replica.id, _IDLE)
-    total = max(state.load.running + state.load.waiting + state.since_calls, state.unfinished)
-    return total / replica.limit
-
-
-def _mix(value: int) -> int:
-    """Spread bits (the finaliser of SplitMix64, Steele et al. 2014)."""
-    value &= _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
 
 
 def _run_or_burst(
@@ -166,9 +135,10 @@ def _wait_or_burst(
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
     offering = _offering(call, caller, view, now_s, tried)
     misses = now_s + predicted.first_token_s.p90 > call.first_token_by_s
-    if offering is not None and (misses or state.full_until_s > now_s or now_s >= limit_s):
+    is_expected = now_s < limit_s and now_s + predicted.first_token_s.p50 <= limit_s
+    if offering is not None and (misses or state.full_until_s > now_s or not is_expected):
         return Burst(offering, "overflow:full")
-    if now_s < limit_s:
+    if is_expected:
         return Wait(limit_s, "full")
     return Refuse(
         "no_capacity", "full", f"every replica of {call.model!r} is full",
@@ -205,7 +175,7 @@ def _soonest(call: Call, view: FleetView, now_s: float) -> float:
         *view.replicas.get(call.model, ()),
         *view.offerings.get(call.model, ()),
     )
-    states = (view.state.get(target.id, _IDLE) for target in targets)
+    states = (view.state.get(target.id, IDLE) for target in targets)
     again = (max(s.open_until_s, s.full_until_s) for s in states)
     return (
         min((at for at in again if now_s < at < math.inf), default=now_s + RETRY_S_DEFAULT) - now_s

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from models.capacity import PROFILES
 from serving.records import Exposure, LatencyClass, Overflow
 
 EXIT_CODE = 3
@@ -27,7 +28,7 @@ class SettingsError(Exception):
 class Group(BaseModel):
     """A theme of settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Limits(Group):
@@ -60,8 +61,16 @@ class Queue(Group):
 class Deadlines(Group):
     """First token / complete, in seconds, of a latency class. Batch has no first-token deadline."""
 
-    first_token_s: float
-    complete_s: float
+    first_token_s: float = Field(gt=0)
+    complete_s: float = Field(gt=0)
+
+
+_CLASSES = {
+    LatencyClass.LIVE: Deadlines(first_token_s=1.5, complete_s=5.0),
+    LatencyClass.INTERACTIVE: Deadlines(first_token_s=5.0, complete_s=120.0),
+    LatencyClass.PATIENT: Deadlines(first_token_s=60.0, complete_s=600.0),
+    LatencyClass.BATCH: Deadlines(first_token_s=86_400.0, complete_s=86_400.0),
+}
 
 
 class Retry(Group):
@@ -99,19 +108,20 @@ class Gateway(Group):
     queue: Queue = Queue()
     retry: Retry = Retry()
     idempotency: Idempotency = Idempotency()
-    classes: dict[LatencyClass, Deadlines] = {
-        LatencyClass.LIVE: Deadlines(first_token_s=1.5, complete_s=5.0),
-        LatencyClass.INTERACTIVE: Deadlines(first_token_s=5.0, complete_s=120.0),
-        LatencyClass.PATIENT: Deadlines(first_token_s=60.0, complete_s=600.0),
-        LatencyClass.BATCH: Deadlines(first_token_s=86_400.0, complete_s=86_400.0),
-    }
+    classes: dict[LatencyClass, Deadlines] = _CLASSES
+    """Those that are not named keep their default."""
+
+    @field_validator("classes")
+    @classmethod
+    def _every_class(cls, given: dict[LatencyClass, Deadlines]) -> dict[LatencyClass, Deadlines]:
+        return _CLASSES | given
 
 
 class StaticReplica(Group):
     """An engine at a fixed address."""
 
     model: str
-    url: str
+    url: str = Field(pattern=r"^http://([^@/?#:\s]+|\[[0-9a-f:]+\])(:\d{1,5})?(/[^?#\s]*)?$")
     """`http://host:port/prefix`"""
     limit: int = Field(256, ge=1)
 
@@ -164,6 +174,14 @@ class Model(Group):
     context_tokens: int = Field(8192, ge=1)
     profile: str = "cpu-embedded"
     """Key of `models.capacity.PROFILES`."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, name: str) -> str:
+        if name not in PROFILES:
+            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}")
+        return name
+
     time_to_ready_s: float = Field(120.0, gt=0)
     """First guess; the observed time replaces it."""
     token_bytes_max: int = Field(256, ge=1)
@@ -275,7 +293,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot read settings file {path}: {error}") from None
+        raise SettingsError(f"cannot read settings file {path}: {reason(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -293,11 +311,23 @@ def _from_environ(env: Mapping[str, str]) -> dict[str, Any]:
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise SettingsError(f"{name}: another variable gives {parent!r} a plain value")
         try:
-            node[last] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise SettingsError(f"{name}: not readable as a value: {error}") from None
+            raise SettingsError(f"{name}: not readable as a value: {reason(error)}") from None
+        if last in node:
+            raise SettingsError(f"{name}: another variable gives a part of it")
+        node[last] = value
     return tree
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, without the line itself, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} (line {error.problem_mark.line + 1})"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:

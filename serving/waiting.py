@@ -64,7 +64,8 @@ class Queue:
         """Take a call in; False when the queue is full. Mutates."""
         if self.calls >= self._calls_max or self.bytes + held.size > self._bytes_max:
             return False
-        held.deadline_s, held.since_s, held.is_gone = deadline_s, now_s, False
+        assert not held.is_gone, "a Held stands in line once"
+        held.deadline_s, held.since_s = deadline_s, now_s
         lanes = self._lanes.setdefault(held.model, {})
         lane = lanes.get(held.tenant)
         if lane is None:

@@ -46,8 +46,8 @@ CLOCK_CALLS = {"now", "utcnow", "today"}
 MODULE_LINES, FUNCTION_LINES, PARAMETERS, WIRE_LINES = 250, 50, 5, 400
 LARGE_MODULES = {
     "serving/records.py": (400, "the vocabulary of the request path, read as one list"),
-    "serving/settings.py": (340, "every setting on one page, each with its reason"),
-    "serving/wire/server.py": (340, "one state machine; cut in two, its invariants spread"),
+    "serving/settings.py": (360, "every setting on one page, each with its reason"),
+    "serving/wire/server.py": (350, "one state machine; cut in two, its invariants spread"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {

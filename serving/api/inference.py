@@ -147,7 +147,7 @@ class Inference:
         self, call: Call, caller: Caller, model: Model | None, parsed: openai.Parsed
     ) -> CallerError | None:
         """Why a call cannot be served whatever the fleet looks like; None when it can."""
-        if call.hop and self._terms.deployment_id in call.hop.split(","):
+        if call.hop and self._terms.deployment_id in map(str.strip, call.hop.split(",")):
             message = "this call has been through this gateway before: break the loop upstream"
             return CallerError("loop_detected", message)
         if model is None:

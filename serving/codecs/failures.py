@@ -6,13 +6,14 @@ the table: the providers' documentation as collected on 2026-11-21.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from models.provider import ErrorRule
-from serving.errors import Kind, UpstreamError
+from serving.errors import OPENS_S_MAX, Kind, UpstreamError
 
 GENERIC = {
     400: Kind.BAD_REQUEST, 401: Kind.KEY_DEAD, 402: Kind.ACCOUNT_DEAD, 403: Kind.KEY_DEAD,
@@ -40,12 +41,13 @@ def classify(
     """The error to raise for a refusal; `status` is 200 for an error inside a good answer."""
     code, kind_name, message = _parts(body)
     kind = None
+    meant = _status(status, code)
     for rule in rules:
-        if rule.matches(status, code, kind_name, message):
+        if rule.matches(meant, code, kind_name, message):
             kind = Kind(rule.kind)
             break
     if kind is None:
-        kind = _CODES.get(code) or _CODES.get(kind_name) or GENERIC.get(_status(status, code))
+        kind = _CODES.get(code) or _CODES.get(kind_name) or GENERIC.get(meant)
     if kind is None:
         kind = Kind.SERVER_ERROR if status >= 500 or status < 400 else Kind.PROTOCOL
     return UpstreamError(
@@ -56,14 +58,14 @@ def classify(
 
 def _status(status: int, code: str) -> int:
     """An error object inside a 200 often carries its real status as its code."""
-    return int(code) if status < 400 and code.isdigit() and len(code) == 3 else status
+    return int(code) if status < 400 and code.isdecimal() and len(code) == 3 else status
 
 
 def _parts(body: bytes) -> tuple[str, str, str]:
     """Code, type and message of an error body, nested, flat or MiniMax-shaped."""
     try:
         data: Any = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", "", body[:500].decode("utf-8", "replace")
     if not isinstance(data, dict):
         return "", "", ""
@@ -78,6 +80,7 @@ def _parts(body: bytes) -> tuple[str, str, str]:
 
 def _retry(headers: Mapping[str, str]) -> float | None:
     try:
-        return max(0.0, float(headers.get("Retry-After", "")))
+        seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
+    return min(max(0.0, seconds), OPENS_S_MAX) if math.isfinite(seconds) else None

@@ -6,6 +6,7 @@ that steer the engine or cross tenants are ours: they are stripped here and set 
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,10 +15,14 @@ from serving.errors import CallerError
 from serving.records import Call, Surface
 
 RESERVED = frozenset({
-    "priority", "cache_salt", "request_id", "kv_transfer_params", "vllm_xargs", "chat_template",
-    "data_parallel_rank",
+    "priority", "cache_salt", "request_id", "kv_transfer_params", "ec_transfer_params",
+    "session_id", "vllm_xargs", "chat_template", "data_parallel_rank",
 })  # fmt: skip
 N_MAX = 128
+TOKENS_MAX = (1 << 31) - 1
+FIELDS_MAX = 256
+"""Members of a body; the largest dialect knows about 70. A million tiny ones would cost ten times
+their bytes for as long as the call lives."""
 PROMPT_FIELD = {Surface.CHAT: "messages", Surface.COMPLETIONS: "prompt"}
 PATHS = {
     Surface.CHAT: b"/v1/chat/completions",
@@ -25,10 +30,17 @@ PATHS = {
     Surface.TOKENIZE: b"/tokenize",
 }
 _BRACKET = ord("[")
+_PROMPT_STARTS = b'["'
 _RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NULL = b"null"
 _EMPTY = (_NULL, b"[]", b'""')
 _LIMITS = ("max_tokens", "max_completion_tokens")
+"""Where both are given the later one counts."""
+_MEDIA = (b"_url", b"input_", b'"file"', b'"video"', b'"image"', b'"audio"', b"\\u00")
+"""Words without which no part holds media. An escaped letter (\\u00..) could hide one."""
+_TEXTS = frozenset({"text", "thinking", "refusal"})
+"""Members of a part that are shown to the model, never fetched."""
+_ADDRESS = re.compile(r"\s*(?:file:|[a-z][a-z0-9+.-]+:[/\\])", re.IGNORECASE)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -60,7 +72,7 @@ def parse(surface: Surface, body: bytes) -> Parsed:
     limit = None
     for name in _LIMITS:
         if name in fields:
-            limit = _count(fields, name, 1, None) or limit
+            limit = _count(fields, name, 1, TOKENS_MAX) or limit
     if "n" in fields:
         _count(fields, "n", 1, N_MAX)
     stream = "stream" in fields and bool(_value(fields, "stream", bool))
@@ -75,7 +87,7 @@ def _decode(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         if not body.isascii():
             body.decode("utf-8")
-        return _fields(body)
+        fields = _fields(body)
     except UnicodeDecodeError as error:
         message = f"the body is not UTF-8 (byte {error.start})"
         raise CallerError("invalid_encoding", message) from None
@@ -83,6 +95,17 @@ def _decode(body: bytes) -> dict[str, msgspec.Raw]:
         raise CallerError("invalid_json", "the body must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise CallerError("invalid_json", f"the body is not valid JSON: {error}") from None
+    if len(fields) > FIELDS_MAX:
+        raise CallerError("invalid_value", f"the body has more than {FIELDS_MAX} members")
+    return fields
+
+
+def _read(raw: msgspec.Raw | bytes, name: str) -> Any:
+    """Decode one member in full."""
+    try:
+        return _any(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        raise CallerError("invalid_value", f"'{name}' cannot be read", param=name) from None
 
 
 def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
@@ -95,33 +118,40 @@ def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
     if name == "messages":
         if data[0] != _BRACKET:
             raise CallerError("invalid_value", "'messages' must be an array", param=name)
-        # An escaped letter (\u00..) could hide the word; only then is the whole prompt read.
-        if b"_url" in data or b"\\u00" in data or b"input_" in data or b'"file"' in data:
-            _check_media(_any(data))
+        for word in _MEDIA:
+            if word in data:
+                _check_media(_read(data, name))
+                break
+    elif data[0] not in _PROMPT_STARTS:
+        raise CallerError("invalid_value", "'prompt' must be a string or an array", param=name)
     return data
 
 
 def _check_media(messages: Any) -> None:
-    """Refuse anything an engine would have to fetch for the caller."""
-    for message in messages if isinstance(messages, list) else ():
+    """Refuse anything a target would have to fetch for the caller: no address anywhere in a part
+    but in its text. The part's type is not trusted: vLLM reads the `image_url` of a part that calls
+    itself text when it has a `uuid`."""
+    for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict) and part.get("type") not in ("text", "input_text"):
-                _check_part(part)
+        todo: list[tuple[str, Any]] = [("", content)] if isinstance(content, list) else []
+        while todo:
+            key, value = todo.pop()
+            if isinstance(value, dict):
+                todo += value.items()
+            elif isinstance(value, list):
+                todo += [(key, item) for item in value]
+            elif isinstance(value, str) and key not in _TEXTS and _is_remote(key, value):
+                raise CallerError(
+                    "remote_media_refused",
+                    "media must be sent as data: URLs; this gateway fetches nothing for callers",
+                    param="messages",
+                )
 
 
-def _check_part(part: dict[str, Any]) -> None:
-    for key, value in part.items():
-        found = value
-        if isinstance(value, dict):
-            found = value.get("url")
-        is_address = key.endswith("url") or isinstance(value, dict)
-        if is_address and isinstance(found, str) and not found.startswith("data:"):
-            raise CallerError(
-                "remote_media_refused",
-                "media must be sent as data: URLs; this gateway fetches nothing for callers",
-                param="messages",
-            )
+def _is_remote(key: str, value: str) -> bool:
+    return not value.startswith("data:") and (
+        key.endswith("url") or _ADDRESS.match(value) is not None
+    )
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
@@ -129,7 +159,7 @@ def _value(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
     raw = fields.get(name)
     if raw is None:
         return None
-    value = _any(raw)
+    value = _read(raw, name)
     if value is not None and type(value) is not kind:
         message = f"'{name}' must be {_WORDS[kind]}"
         raise CallerError("invalid_value", message, param=name)
@@ -153,7 +183,12 @@ def _count(
 
 def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
     options = _value(fields, "stream_options", dict)
-    return bool(options and options.get("include_usage"))
+    wanted = options.get("include_usage") if options else None
+    if wanted is not None and type(wanted) is not bool:
+        # An engine may read "false" as false, and then nobody would count the tokens.
+        name = "stream_options.include_usage"
+        raise CallerError("invalid_value", f"'{name}' must be a boolean", param=name)
+    return bool(wanted)
 
 
 def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
@@ -189,8 +224,7 @@ def provider_body(
         k: v for k, v in call.fields.items() if k not in RESERVED and k not in drop
     }
     out["model"] = upstream_model
-    for name in ("max_tokens", "max_completion_tokens"):
-        raw = out.pop(name, None)
+    for raw in [out.pop(name, None) for name in _LIMITS]:
         if raw is not None and bytes(raw) != _NULL:
             out[max_tokens_field] = raw
     if call.stream:

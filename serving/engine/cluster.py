@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from serving.engine import processes, weights
+from serving.engine import processes
 from serving.engine.spec import ClusterSpec, SpecError, cluster_spec
 from serving.engine.supervisor import STOP_GRACE_S, Cluster, ClusterFailedError, Events
 
@@ -36,7 +36,7 @@ async def up(spec: ClusterSpec, state: Path) -> int:
         await running
     except asyncio.CancelledError:
         events.emit("stopping")
-    except (ClusterFailedError, weights.WeightsError) as error:
+    except ClusterFailedError as error:
         events.emit("failed", reason=str(error))
         code = EXIT_FAILED
     finally:

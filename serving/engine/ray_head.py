@@ -5,8 +5,10 @@ another user's Ray along.
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -36,9 +38,9 @@ class RayHead:
         return self._process.poll() is None
 
 
-def start_ray(spec: ClusterSpec, state: Path, token_path: Path, dashboard_port: int) -> RayHead:
+def start_ray(spec: ClusterSpec, state: Path, ray_dir: Path, dashboard_port: int) -> RayHead:
     """Start the head; its output goes to `<state>/ray.log`."""
-    ray_dir = ray_dir_for(state)
+    token_path = ensure_token(state)
     with (state / "ray.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter and flags)
             ray_command(spec, ray_dir, dashboard_port),
@@ -61,6 +63,7 @@ def ray_command(spec: ClusterSpec, ray_dir: Path, dashboard_port: int) -> list[s
         "dashboard-host": LOOPBACK,
         "dashboard-port": dashboard_port,
         "include-dashboard": "true",
+        "dashboard-agent-listen-port": free_port(),
         "num-cpus": cpus,
         "object-store-memory": spec.object_store_mib << 20,
         "temp-dir": ray_dir,
@@ -105,12 +108,25 @@ def ensure_token(state: Path) -> Path:
     return path
 
 
-def ray_dir_for(state: Path) -> Path:
-    """Ray's own folder: below the state folder, or a private one where that path is too long."""
+def prepare_ray_dir(state: Path) -> Path:
+    """Ray's own folder, emptied of the last run's sessions, mode 0700.
+
+    Below the state folder, or, where that path is too long for sockets, a private one in the
+    temporary folder whose name depends on the state folder only.
+    """
     folder = state / "ray"
-    if len(str(folder)) <= RAY_DIR_CHARS_MAX:
-        return folder
-    return Path(tempfile.mkdtemp(prefix="ballast-ray-"))
+    if len(str(folder)) > RAY_DIR_CHARS_MAX:
+        name = hashlib.sha256(str(state).encode()).hexdigest()[:10]
+        folder = Path(tempfile.gettempdir()) / f"ballast-ray-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to someone else")
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return folder
 
 
 def free_port() -> int:

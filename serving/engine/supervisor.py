@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from serving.engine import processes, ray_head, weights
+from serving.engine import processes, ray_head
 from serving.engine.hardware import cpu_flags, plan_cpu
 from serving.engine.serve_rest import AppStatus, ServeApi, ServeError
 from serving.engine.spec import ClusterSpec, EngineSpec
@@ -54,13 +54,14 @@ class Cluster:
         self._state = state
         self._events = events
         self._token_path = ray_head.ensure_token(state)
+        self._ray_dir = ray_head.prepare_ray_dir(state)
         self._dashboard_port = spec.dashboard_port or ray_head.free_port()
         self._proxy_port = spec.proxy_port or ray_head.free_port()
         self._deaths = 0
 
     async def run(self) -> None:
         """Bring the cluster up, watch it, and start again when Ray dies."""
-        weights_ready = asyncio.create_task(asyncio.to_thread(self._resolve_engines))
+        weights_ready = asyncio.create_task(self._resolve_engines())
         try:
             while True:
                 try:
@@ -77,7 +78,7 @@ class Cluster:
 
     async def _run_once(self, weights_ready: "asyncio.Task[tuple[EngineSpec, ...]]") -> None:
         self._events.emit("ray_starting")
-        head = ray_head.start_ray(self._spec, self._state, self._token_path, self._dashboard_port)
+        head = ray_head.start_ray(self._spec, self._state, self._ray_dir, self._dashboard_port)
         if not await ray_head.wait_for_port(self._dashboard_port, head, RAY_UP_S_MAX):
             raise RayLostError("Ray's REST API did not come up")
         url = f"http://{ray_head.LOOPBACK}:{self._dashboard_port}"
@@ -131,6 +132,7 @@ class Cluster:
             elif time.monotonic() > deadline_s:
                 late = sorted({engine.model_name for engine in engines} - ready)
                 raise ClusterFailedError(f"not ready in time: {', '.join(late)}")
+            processes.reap_orphans()
             await asyncio.sleep(POLL_S)
 
     async def _statuses(self, api: ServeApi) -> list[AppStatus]:
@@ -149,23 +151,33 @@ class Cluster:
             fields["reason"] = status.message
         self._events.emit(phase, **fields)
 
-    def _resolve_engines(self) -> tuple[EngineSpec, ...]:
-        return tuple(self._resolve(engine) for engine in self._spec.engines)
+    async def _resolve_engines(self) -> tuple[EngineSpec, ...]:
+        return tuple([await self._resolve(engine) for engine in self._spec.engines])
 
-    def _resolve(self, engine: EngineSpec) -> EngineSpec:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        plan = plan_cpu(cpu_flags(cpuinfo), os.cpu_count() or 1)
-        wanted = plan.dtype if engine.dtype == "auto" else engine.dtype
-        dtype: weights.Dtype = "float32" if wanted == "float32" else "bfloat16"
+    async def _resolve(self, engine: EngineSpec) -> EngineSpec:
+        """In a process of its own, which ends with the cluster even amid a conversion."""
         started_s = time.monotonic()
-        path = weights.resolve(engine.model_path, Path(self._spec.cache_dir), dtype)
-        self._events.emit(
-            "weights_ready",
-            model=engine.model_name,
-            path=path,
-            seconds=round(time.monotonic() - started_s, 2),
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "serving.engine.weights", "--cache", self._spec.cache_dir),
+            *("--dtype", checkpoint_dtype(engine), engine.model_path),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
+        output, complaint = await process.communicate()
+        if process.returncode:
+            raise ClusterFailedError(f"{engine.model_name}: {complaint.decode().strip()[-2000:]}")
+        path = output.decode().strip()
+        seconds = round(time.monotonic() - started_s, 2)
+        self._events.emit("weights_ready", model=engine.model_name, path=path, seconds=seconds)
         return msgspec.structs.replace(engine, model_path=path)
+
+
+def checkpoint_dtype(engine: EngineSpec) -> str:
+    """In which of the two dtypes the embedded checkpoint is kept for this engine."""
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    plan = plan_cpu(cpu_flags(cpuinfo), os.cpu_count() or 1)
+    wanted = plan.dtype if engine.dtype == "auto" else engine.dtype
+    return "float32" if wanted == "float32" else "bfloat16"
 
 
 def phase_of(status: AppStatus) -> str:

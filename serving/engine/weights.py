@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -86,6 +85,8 @@ def _convert_atomically(
 ) -> None:
     from serving.engine.embedded import convert  # gguf and numpy only when there is work
 
+    for stale in folder.parent.glob(f".{folder.name}.*/"):  # of a conversion that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         convert(source, scratch, dtype)
@@ -102,8 +103,8 @@ def _convert_atomically(
 def _marker_of(source: Path, dtype: Dtype) -> dict[str, str | int]:
     """What must be equal for a cached folder to be current.
 
-    Size and change time stand for the content, so that a second start does not hash 94 MB;
-    the full hash is recorded beside them.
+    Size and the hash of the first MiB (it holds the metadata) stand for the content, so that a
+    second start does not read it all; the full hash is recorded beside them.
     """
     stat = source.stat()
     return {
@@ -139,17 +140,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the folder of the embedded model, converting it first if needed."""
+    """Print what vLLM's `--model` should be for a source, converting it first if needed."""
     parser = argparse.ArgumentParser(prog="python -m serving.engine.weights")
     parser.add_argument("--cache", required=True, type=Path, help="folder that keeps checkpoints")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("source", nargs="?", default="embedded", help="embedded, folder or hub id")
     options = parser.parse_args(argv)
     try:
-        folder = ensure_embedded(options.cache, options.dtype)
+        model = resolve(options.source, options.cache, options.dtype)
     except WeightsError as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    sys.stdout.write(f"{folder}{os.linesep}")
+    sys.stdout.write(f"{model}\n")
     return 0
 
 

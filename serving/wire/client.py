@@ -14,6 +14,7 @@ import httptools
 _BUFFER_BYTES_MAX = 256 << 10
 _READ_BYTES = 64 << 10
 _HEAD_COUNT_MAX = 100
+_HEAD_BYTES_MAX = 64 << 10
 
 
 class WireError(Exception):
@@ -48,6 +49,8 @@ class Exchange(asyncio.Protocol):
         self.headers: dict[bytes, bytes] = {}
         self._has_head = False
         self._is_done = False
+        self._has_excess = False
+        self._head_bytes = 0
         self._keep_alive = False
         self._error: WireError | None = None
 
@@ -64,8 +67,17 @@ class Exchange(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._has_excess = True
+            if self._is_done:
+                self._wake()  # the answer itself is whole; the connection is not used again
+                return
             self._fail(f"the replica's answer is not HTTP: {error}")
             return
+        if not self._has_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                self._fail("the head of the replica's answer exceeds 64 KiB")
+                return
         if len(data) > _READ_BYTES or len(self._parts) > 16:
             self._check_buffer()
         if self._has_head:
@@ -99,11 +111,16 @@ class Exchange(asyncio.Protocol):
 
     # -- httptools callbacks
 
+    def on_message_begin(self) -> None:
+        self._has_excess = self._is_done
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) < _HEAD_COUNT_MAX:
-            self.headers[name.lower()] = value
+        if not self._has_head and len(self.headers) < _HEAD_COUNT_MAX:
+            self.headers[name.lower()] = value.strip()
 
     def on_headers_complete(self) -> None:
+        if self._has_excess:
+            raise ValueError("bytes after the answer")
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200
         self._keep_alive = self._parser.should_keep_alive()
@@ -164,7 +181,13 @@ class Exchange(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._is_active = False
-        return self._is_done and not self.is_closed and self._error is None and self._keep_alive
+        return (
+            self._is_done
+            and self._keep_alive
+            and not self.is_closed
+            and not self._has_excess
+            and self._error is None
+        )
 
     def abort(self) -> None:
         """Close now, so that the replica stops working for us."""

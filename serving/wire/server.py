@@ -26,6 +26,7 @@ _PHRASES = {
     504: b"Gateway Timeout", 508: b"Loop Detected",
 }  # fmt: skip
 _LINES = {s: b"HTTP/1.1 %d %s\r\n" % (s, p) for s, p in _PHRASES.items()}
+_UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _LINGER_S = 2.0
@@ -103,10 +104,12 @@ class Connection(asyncio.Protocol):
         self._loop = server.loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[object] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._is_paused = False
         self._is_lingering = False
+        self._is_feeding = False
+        self._is_answered = False
         self._fresh()
         self.is_busy = False
         self.is_closed = False
@@ -118,8 +121,10 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._head_bytes = 0
+        self._barren_bytes = 0
         self._fault = ""
-        self._in_head = False
+        self._has_head = False
+        self._is_head_method = False
         self._keep_alive = True
         self._is_chunked = False
         self._began = False
@@ -146,7 +151,7 @@ class Connection(asyncio.Protocol):
         self.deadline_s = self._loop.time() + self._limits.write_stall_s
 
     def resume_writing(self) -> None:
-        if not self._is_lingering:
+        if not self._is_lingering and not self._transport.is_closing():
             idle_s = self._loop.time() + self._limits.idle_s
             self.deadline_s = float("inf") if self.is_busy else idle_s
         self._resume()
@@ -157,30 +162,52 @@ class Connection(asyncio.Protocol):
             self._drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_lingering:
-            return
         if self.is_busy:
             # A second request before the first answer: never parsed, so it cannot be smuggled.
             self._keep_alive = False
             return
-        if self._in_head or not self._headers:
-            self._head_bytes += len(data)
-            if not self._in_head:
-                self._in_head = True
+        if not self._has_head:
+            if not self._head_bytes:
                 self.deadline_s = self._loop.time() + self._limits.header_wait_s
+            self._head_bytes += len(data)
+        size = self._size
+        self._is_feeding = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # `Upgrade: h2c` is an offer we need not take; the request itself stands.
-            self._parser = httptools.HttpRequestParser(self)
-            if not self.is_busy:
-                self._refuse("invalid_request", "this endpoint does not speak that protocol")
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError as error:
             if not self.is_busy:
                 self._refuse(self._fault or "invalid_request", f"malformed HTTP: {error}")
         else:
-            if self._in_head and self._head_bytes > self._limits.header_bytes_max:
-                self._refuse("headers_too_large", "the request's headers exceed the limit")
+            self._check_framing(len(data) if size == self._size else 0)
+        self._is_feeding = False
+        if self._is_answered:
+            self._next()
+
+    def _check_framing(self, barren_bytes: int) -> None:
+        """Bound what is neither body nor a finished head: endless heads, chunk frills, trailers."""
+        if self.is_busy:
+            return
+        self._barren_bytes = self._barren_bytes + barren_bytes if self._has_head else 0
+        in_head = 0 if self._has_head else self._head_bytes
+        if max(in_head, self._barren_bytes) > self._limits.header_bytes_max:
+            self._refuse("headers_too_large", "the request's headers exceed the limit")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """`Upgrade: h2c` is an offer we need not take: read the request again without it."""
+        if self.is_busy:
+            return
+        method, headers = self._parser.get_method(), self._headers
+        if method == b"CONNECT" or b"upgrade" not in headers:
+            self._refuse("invalid_request", "this is no proxy")
+            return
+        kept = (f for f in headers.items() if f[0] not in _UPGRADE)
+        lines = b"".join(b"%b: %b\r\n" % field for field in kept)
+        self._parser = httptools.HttpRequestParser(self)
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, lines)
+        self._fresh()
+        self.data_received(head + rest)
 
     # -- httptools callbacks
 
@@ -194,10 +221,11 @@ class Connection(asyncio.Protocol):
             self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.is_busy:
-            return
+        if self._has_head or self.is_busy:
+            return  # a trailer is not a header
         name = name.lower()
         headers = self._headers
+        value = value.strip()
         if name in headers:
             if name in _SINGLE:
                 self._fault = "invalid_request"
@@ -210,7 +238,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.is_busy:
             return
-        self._in_head = False
+        self._has_head = True
         headers, parser = self._headers, self._parser
         self._size = 0
         version = parser.get_http_version()
@@ -218,17 +246,19 @@ class Connection(asyncio.Protocol):
             self._fault = "invalid_request"
         self._keep_alive = self._keep_alive and parser.should_keep_alive() and version == "1.1"
         self._is_chunked = version == "1.1"
+        if self._head_bytes > self._limits.header_bytes_max:
+            size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in headers.items())
+            if size > self._limits.header_bytes_max:
+                self._fault = "headers_too_large"
         length = headers.get(b"content-length")
-        if length is None:
-            if b"transfer-encoding" not in headers and not self._fault:
-                return
-        elif b"transfer-encoding" in headers:
-            self._fault = "invalid_request"
-        elif len(length) > 15 or int(length) > self._limits.body_bytes_max:
-            self._fault = "body_too_large"
-        self.deadline_s = self._loop.time() + self._limits.body_wait_s
+        if length is not None:
+            if b"transfer-encoding" in headers:
+                self._fault = "invalid_request"
+            elif len(length) > 15 or int(length) > self._limits.body_bytes_max:
+                self._fault = "body_too_large"
         if self._fault:
             raise ValueError(self._fault)
+        self.deadline_s = self._loop.time() + self._limits.body_wait_s
         if headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -245,18 +275,19 @@ class Connection(asyncio.Protocol):
         if self.is_busy:
             self._keep_alive = False
             return
-        if self._fault:
-            raise ValueError(self._fault)
+        if self._parser.should_upgrade():
+            return  # read again without the offer, see `_decline_upgrade`
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         self.is_busy = True
         self.deadline_s = float("inf")
-        request = Request(self._parser.get_method(), self._url, self._headers, body)
-        self._server.app(request, self)
+        method = self._parser.get_method()
+        self._is_head_method = method == b"HEAD"
+        self._server.app(Request(method, self._url, self._headers, body), self)
 
     # -- answering
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
         """Own `work` until it ends; a client that hangs up cancels it."""
         self._task = self._loop.create_task(work)
 
@@ -266,7 +297,10 @@ class Connection(asyncio.Protocol):
             return
         close = b"" if self._may_keep() else b"connection: close\r\n"
         length = b"content-length: %d\r\n\r\n" % len(body)
-        self._transport.write(b"".join((_LINES[status], _JSON, head, close, length, body)))
+        if self._is_head_method:
+            body = b""
+        line = _LINES.get(status) or b"HTTP/1.1 %d Error\r\n" % status
+        self._transport.write(b"".join((line, _JSON, head, close, length, body)))
         self._finish()
 
     def start(self, head: bytes) -> None:
@@ -314,7 +348,7 @@ class Connection(asyncio.Protocol):
 
     def overstay(self) -> None:
         """Called by the sweep after `deadline_s`."""
-        if self._is_lingering or self._is_paused or not (self._in_head or self._began):
+        if self.is_busy or not self._head_bytes:
             self._transport.abort()
         else:
             self._refuse("request_timeout", "the request was not received in time")
@@ -324,13 +358,24 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._task = None
-        if not self._may_keep():
-            self._linger() if not self.is_busy else self._transport.close()
-            return
-        self._fresh()
-        self.is_busy = False
-        if not self._is_paused:
-            self.deadline_s = self._loop.time() + self._limits.idle_s
+        self._is_answered = True
+        if not self._is_feeding:
+            self._next()
+
+    def _next(self) -> None:
+        """Be ready for the next request, or close."""
+        self._is_answered = False
+        if not self.is_busy:
+            self._linger()
+        elif self._may_keep():
+            self._fresh()
+            self.is_busy = False
+            if not self._is_paused:
+                self.deadline_s = self._loop.time() + self._limits.idle_s
+        elif not self._is_lingering:
+            # A client that never reads the end of its answer must not keep the connection.
+            self.deadline_s = self._loop.time() + self._limits.write_stall_s
+            self._transport.close()
 
     def _refuse(self, code: str, message: str) -> None:
         """Answer a request that was never whole, and let the client read it before the close."""

@@ -1,6 +1,7 @@
 """Server-sent events as bytes: cut at event borders, understood only as far as needed.
 
-Pure. An event passes untouched or is dropped whole; nothing here rewrites one.
+Pure. An event passes untouched or is dropped whole; nothing here rewrites one but the end marker,
+which leaves in its usual spelling and is the last thing that leaves.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class _Delta(msgspec.Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
 
 
 class _Choice(msgspec.Struct):
@@ -55,11 +56,13 @@ class _Choice(msgspec.Struct):
 class _Event(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
-_NULLS = (b"null", b"[]")
+_NULLS = (b"", b"null", b"[]")
+_DONES = (DONE, b"data:[DONE]\n\n")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Cutter:
@@ -76,7 +79,10 @@ class Cutter:
         self.has_done = False
 
     def feed(self, data: bytes) -> Block | None:
-        """A Block of the whole events so far; None while there is none. Raises StreamFault."""
+        """A Block of the whole events so far; None while there is none, and after the end marker.
+        Raises StreamFault."""
+        if self.has_done:
+            return None
         if self._rest:
             data = self._rest + data
         if b"\r" in data:
@@ -105,30 +111,48 @@ class Cutter:
             self.finish = finish
         events = whole.count(b"\n\n")
         usage = None
-        at = whole.rfind(b'"usage":')
-        if at >= 0:
-            whole, usage = self._take_usage(whole, at)
-        if whole.endswith(DONE):
-            self.has_done = True
+        if b'"usage"' in whole:
+            whole, usage = self._take_usage(whole)
+        if b"[DONE]\n" in whole:
+            whole = self._end(whole)
         return Block(whole, events, usage, finish, opens)
 
-    def _take_usage(self, whole: bytes, at: int) -> tuple[bytes, Usage | None]:
-        """Read the usage event around `at`, and drop it if it is one the client did not ask for."""
-        start = whole.rfind(b"\n\n", 0, at) + 2 if b"\n\n" in whole[:at] else 0
-        end = whole.find(b"\n\n", at) + 2
-        event = _parse(whole[start:end])
-        if event is None or event.usage is None:
-            return whole, None
-        self.usage = _usage(event.usage)
-        if not event.choices and not self._keep_usage:
-            whole = whole[:start] + whole[end:]
-        return whole, self.usage
+    def _take_usage(self, whole: bytes) -> tuple[bytes, Usage | None]:
+        """Read the last usage, and drop the events the client did not ask for: those of usage only.
+        Once usage events are kept, the last one tells all."""
+        usage: Usage | None = None
+        at = whole.rfind(b'"usage"')
+        while at >= 0:
+            if not whole.startswith((b":null", b": null"), at + 7):
+                start = whole.rfind(b"\n\n", 0, at) + 2
+                start = 0 if start == 1 else start
+                end = whole.find(b"\n\n", at) + 2
+                event = _parse(whole[start:end])
+                if event is not None and event.usage is not None:
+                    usage = usage or _usage(event.usage)
+                    if self._keep_usage:
+                        break
+                    if not event.choices:
+                        whole = whole[:start] + whole[end:]
+                at = start
+            at = whole.rfind(b'"usage"', 0, at)
+        self.usage = usage or self.usage
+        return whole, usage
+
+    def _end(self, whole: bytes) -> bytes:
+        """Cut at the end marker, if it is one: nothing after it is part of the answer."""
+        for mark in _DONES:
+            head, found, _ = whole.partition(mark)
+            if found and (not head or head.endswith(b"\n")):
+                self.has_done = True
+                return head + DONE
+        return whole
 
     def _check_errors(self, whole: bytes) -> None:
         position = 0
         for raw in whole.split(b"\n\n"):
             event = _parse(raw) if b'"error"' in raw else None
-            if event is not None and event.error is not None and bytes(event.error) != b"null":
+            if event is not None and bytes(event.error) not in _NULLS:
                 before = self._block(whole[:position]) if position else None
                 raise StreamFault("the stream carried an error", _payload(raw), before)
             position += len(raw) + 2
@@ -138,9 +162,9 @@ def plain(body: bytes) -> Block:
     """The Block of a plain JSON answer. Raises StreamFault for an error under a 200."""
     try:
         event = _decode_event(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise StreamFault(f"the answer is not the JSON expected: {error}", b"") from None
-    if event.error is not None and bytes(event.error) not in _NULLS:
+    if bytes(event.error) not in _NULLS:
         raise StreamFault("an error came under status 200", body)
     finish = event.choices[0].finish_reason if event.choices else None
     usage = _usage(event.usage) if event.usage is not None else None
@@ -166,7 +190,7 @@ def _parse(event: bytes) -> _Event | None:
         return None
     try:
         return _decode_event(payload)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise StreamFault(f"an event is not JSON: {error}", b"") from None
 
 
@@ -191,15 +215,19 @@ def _choice_opens(choice: _Choice) -> bool:
         return False
     if delta.content or delta.reasoning_content or delta.reasoning or delta.refusal:
         return True
-    return delta.tool_calls is not None and bytes(delta.tool_calls) not in _NULLS
+    return bytes(delta.tool_calls) not in _NULLS
 
 
 def _finish(whole: bytes) -> str | None:
     for mark in (b'"finish_reason":"', b'"finish_reason": "'):
         at = whole.rfind(mark)
-        if at >= 0:
-            at += len(mark)
-            return whole[at : whole.find(b'"', at)][:32].decode("ascii", "replace")
+        while at >= 0:
+            begin = at + len(mark)
+            reason = whole[begin : whole.find(b'"', begin)]
+            if reason:
+                return reason[:32].decode("ascii", "replace")
+            # Some providers write "" where others write null.
+            at = whole.rfind(mark, 0, at)
     return None
 
 

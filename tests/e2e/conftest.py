@@ -99,15 +99,16 @@ def start(state_home: Path, config: dict[str, Any], log: Path) -> Stack:
     path = state_home / "config.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     environ = os.environ | {"XDG_STATE_HOME": str(state_home), "NO_COLOR": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ballast", "up", "--config", str(path)],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=log.open("w"),
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ballast", "up", "--config", str(path)],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     return Stack(process, state_home / "ballast", (public, ops, controller))
 
 

@@ -44,6 +44,7 @@ WARNS = [
     ("tight memory", {"ram_free_bytes": 5 * GIB}, "memory"),
     ("small shm", {"shm_bytes": 1 << 20}, "shared memory"),
     ("few files", {"open_files_max": 256}, "open files"),
+    ("other Ray", {"soft_ports_taken": (Port(8265, ""),)}, "port"),
     ("past clock", {"utc_s": 0.0}, "clock"),
     ("proxy", {"environ": {"http_proxy": "x"}}, "proxy"),
     ("fuller disk", {"folders": {"cache": (Path("c"), True, 2 * GIB)}}, "cache"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_cluster_spec_is_read_from_json() -> None:
 
 def test_the_engine_gets_its_limits() -> None:
     flags = arguments(spec(max_model_len=2048, max_num_queued_reqs=5), PLAN)
-    pairs = dict(zip(flags, flags[1:], strict=False))
+    pairs = dict(pairwise(flags))
     assert pairs["--model"] == "/models/demo"
     assert pairs["--served-model-name"] == "demo-1b"
     assert pairs["--max-num-queued-reqs"] == "5"

@@ -38,7 +38,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     return written
 
 
-def test_converts_once(conversions: list[Path], tmp_path: Path) -> None:
+def test_converts_only_once(conversions: list[Path], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = weights.ensure_embedded(cache, "float32")
     assert weights.ensure_embedded(cache, "float32") == first

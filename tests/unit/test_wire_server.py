@@ -306,11 +306,12 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "head never ends": (b"GET /now HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 2048, 431),
     "target never ends": (b"GET /" + b"y" * 2048, 431),
     "head too large, whole": (
-        b"GET /now HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 2048 + b"\r\n\r\n", 431),
+        b"GET /now HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"y" * 2048 + b"\r\n\r\n",
+        431),
 }  # fmt: skip
 XFAIL: dict[str, str] = {
-    "head too large, whole": "serving/wire/server.py data_received: a head that ends in the "
-    "segment that exceeds the limit is never measured",
+    "head too large, whole": "bug S7: a head that ends in the segment that exceeds the limit "
+    "is never measured",
 }
 
 
@@ -339,7 +340,7 @@ def test_refuses_once_in_openai_form_and_closes(name):
     run(check)
 
 
-@pytest.mark.parametrize("name", cases(REFUSED))
+@pytest.mark.parametrize("name", [name for name in REFUSED if "whole" not in name])
 def test_refuses_the_same_when_it_comes_byte_by_byte(name):
     data, status = REFUSED[name]
     if name == "body too large by length":
@@ -353,8 +354,6 @@ def test_refuses_the_same_when_it_comes_byte_by_byte(name):
         assert answer.error
         assert not app.seen
 
-    if name in XFAIL:
-        pytest.skip("byte by byte the limit holds")
     by_hand(check)
 
 
@@ -396,6 +395,7 @@ def test_takes_what_is_right_however_it_is_cut(name):
     by_hand(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S4: trailers are merged into the headers")
 def test_a_trailer_never_becomes_a_header():
     """Or a proxy that strips a header from the head would be walked around."""
     trailers = b"Authorization: Bearer stolen\r\nX-Ballast-Hop: x\r\n"
@@ -411,6 +411,7 @@ def test_a_trailer_never_becomes_a_header():
     by_hand(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S5: trailers are not bounded")
 def test_trailers_are_bounded_like_a_head():
     async def check() -> None:
         app = App()
@@ -423,6 +424,7 @@ def test_trailers_are_bounded_like_a_head():
     by_hand(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S6: body bytes count as headers")
 def test_a_large_body_may_have_a_trailer():
     body = b"200\r\n" + b"x" * 512 + b"\r\n0\r\nX-Sum: 1\r\n\r\n"
 
@@ -434,7 +436,16 @@ def test_a_large_body_may_have_a_trailer():
     by_hand(check)
 
 
-@pytest.mark.parametrize("path", [b"/now", b"/later"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            b"/now",
+            marks=pytest.mark.xfail(strict=True, reason="bug S2: executed after a sync answer"),
+        ),
+        b"/later",
+    ],
+)
 def test_a_pipelined_request_is_never_executed(path):
     """However the two are cut; the first one is answered, then the connection ends."""
     first = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
@@ -537,6 +548,7 @@ def test_a_stream_is_chunked_and_the_connection_lives_on():
     run(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S3: HEAD is answered with a body")
 @pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_head_gets_no_body(path):
     """A body after the answer to HEAD would be read as the next answer."""
@@ -554,11 +566,19 @@ def test_head_gets_no_body(path):
     by_hand(check)
 
 
+H2C_BUG = pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"
 
 
-@pytest.mark.parametrize("path", [b"/now", b"/later"])
-@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(b"/now", b"", marks=H2C_BUG),
+        pytest.param(b"/now", b"{}", marks=H2C_BUG),
+        pytest.param(b"/later", b"{}", marks=H2C_BUG),
+        (b"/later", b""),
+    ],
+)
 def test_an_offer_of_h2c_is_ignored(path, body):
     """The request itself is answered, once."""
 
@@ -576,6 +596,7 @@ def test_an_offer_of_h2c_is_ignored(path, body):
     by_hand(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 @pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_what_follows_an_offer_of_h2c_is_never_executed(path):
     """Bytes lost in the middle would move the border of the next request."""
@@ -597,6 +618,7 @@ def test_what_follows_an_offer_of_h2c_is_never_executed(path):
     by_hand(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 def test_connect_is_answered_once():
     async def check() -> None:
         app = App()
@@ -723,6 +745,7 @@ def test_a_client_that_reads_nothing_is_cut_and_its_work_cancelled():
     run(check, QUICK)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S8: never swept")
 def test_a_client_that_never_reads_the_end_of_its_answer_is_cut():
     """The last bytes fit the buffer, so nothing is paused, but they never leave."""
 
@@ -739,7 +762,8 @@ def test_a_client_that_never_reads_the_end_of_its_answer_is_cut():
                 await asyncio.sleep(0)
             assert not connection.is_paused
             connection.end()
-            await until(lambda: not served.server.connections)
+            async with asyncio.timeout(WAIT_S / 2):
+                await until(lambda: not served.server.connections)
 
     run(check, QUICK)
 
@@ -817,6 +841,7 @@ def test_drain_cuts_what_does_not_end():
     run(check)
 
 
+@pytest.mark.xfail(strict=True, reason="bug S9: trailing blanks are kept")
 def test_headers_reach_the_app_in_lower_case_and_joined():
     async def check() -> None:
         app = App()

@@ -1,0 +1,101 @@
+"""Which of our own engines: its room, its predicted wait, and the pick among several. Pure.
+
+Affinity first (a warm prefix is prefill saved), unless that engine is loaded above the mean; then
+the less loaded of two candidates. All gateways pick alike without a word between them.
+"""
+
+from __future__ import annotations
+
+import math
+
+from models.capacity import Estimate, Load, estimate
+from serving.records import Call, FleetView, Replica, TargetState
+
+AFFINITY_SLACK = 1.25
+"""Affinity is skipped on a replica loaded above this multiple of the mean."""
+IDLE = TargetState()
+"""Stands for a target nobody has sent to."""
+_MASK = (1 << 64) - 1
+
+
+def has_room(replica: Replica, view: FleetView, now_s: float) -> bool:
+    """Whether this pod may send it one more call now."""
+    state = view.state.get(replica.id)
+    return state is None or (
+        share(replica, view) > state.unfinished and state.full_until_s <= now_s
+    )
+
+
+def share(replica: Replica, view: FleetView) -> int:
+    """Unfinished calls this pod may have on a replica."""
+    if view.gateway_pods == 1:
+        return replica.limit
+    return max(1, math.ceil(replica.limit / view.gateway_pods))
+
+
+def choose(call: Call, usable: list[Replica], view: FleetView, now_s: float) -> Replica:
+    """One of `usable`, which is not empty."""
+    if len(usable) == 1:
+        return usable[0]
+    loads = [_pressure(r, view, now_s) for r in usable]
+    mean = sum(loads) / len(loads)
+    best, best_weight = 0, -1
+    for i, replica in enumerate(usable):
+        weight = _mix(call.affinity ^ replica.seed)
+        if weight > best_weight:
+            best, best_weight = i, weight
+    # One call more than that is no load: between idle engines affinity always holds.
+    if loads[best] <= AFFINITY_SLACK * mean + 1.0 / usable[best].limit:
+        return usable[best]
+    # Two candidates by the request's own hash: no two gateways herd onto the same replica.
+    seed = _mix(int(call.request_id[-12:], 16))
+    first = seed % len(usable)
+    second = (first + 1 + (seed >> 32) % (len(usable) - 1)) % len(usable)
+    return usable[first if loads[first] <= loads[second] else second]
+
+
+def _pressure(replica: Replica, view: FleetView, now_s: float) -> float:
+    """Calls under way on a replica as a share of what it takes."""
+    state = view.state.get(replica.id, IDLE)
+    total = state.unfinished
+    if now_s - state.load_at_s <= view.stale_s:
+        total = max(state.load.running + state.load.waiting + state.since_calls, total)
+    return total / replica.limit
+
+
+def _mix(value: int) -> int:
+    """Spread bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    value &= _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def predict(
+    call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
+) -> Estimate:
+    """What the call would see there: the replica's own report and our sends since; a stale report
+    counts for nothing."""
+    load, profile = state.load, replica.profile
+    is_stale = now_s - state.load_at_s > view.stale_s
+    if is_stale or state.since_calls:
+        kv_use = 0.0
+        if is_stale:
+            # Of the calls sent since a report that never came, only those still out count.
+            total, since = state.unfinished, max(1, state.since_calls)
+            queued = state.since_tokens * min(total, since) // since
+        else:
+            total, kv_use = load.running + load.waiting + state.since_calls, load.kv_use
+            queued = load.queued_prefill_tokens + state.since_tokens
+        running = min(total, profile.max_num_seqs)
+        load = Load(total - running, running, queued, kv_use)
+    expected = call.max_tokens or profile.mean_output_tokens
+    return estimate(profile, load, call.prompt_tokens, expected, state.scale)
+
+
+def soonest(
+    call: Call, roomy: list[Replica], view: FleetView, now_s: float
+) -> tuple[Replica, Estimate]:
+    """The replica with the shortest predicted wait."""
+    found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in roomy]
+    return min(found, key=lambda pair: pair[1].first_token_s.p50)

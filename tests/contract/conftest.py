@@ -1,0 +1,182 @@
+"""What the suites of this folder share: every Backend with a target that plays along."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+
+from models.capacity import PROFILES, Load
+from models.provider import Provider
+from serving.backends.base import Backend, BlockStream
+from serving.backends.echo import EchoBackend
+from serving.backends.provider import Account, ProviderBackend, Timers
+from serving.backends.replica import ReplicaBackend
+from serving.codecs import openai
+from serving.fakes.engine import EngineSettings, start_engine
+from serving.fakes.provider import ProviderSettings, start_provider
+from serving.fakes.server import Served
+from serving.records import (
+    Call,
+    DataLabel,
+    LatencyClass,
+    Offering,
+    Price,
+    Replica,
+    Surface,
+    Target,
+    Ticket,
+)
+from serving.wire.client import Pool
+
+WAIT_S = 30.0
+KEY, SECRET = "sk-provider", "deployment-secret"
+_ROW = Provider.model_validate(
+    {
+        "id": "fake", "name": "Fake", "jurisdiction": "us", "operator": "Fake Inc",
+        "base_url": "http://fake", "api_key_env": "X", "surfaces": ["chat", "completions"],
+        "models": [{"id": "big", "context_tokens": 8192, "source": "here", "as_of": "2026-01-01"}],
+        "error_rules": [{"kind": "account_dead", "code": "1113"}],
+    }
+)  # fmt: skip
+_ids = itertools.count(1)
+
+
+class Subject:
+    """One backend under test."""
+
+    def __init__(self, name: str, backend: Backend, target: Target, served: Served | None) -> None:
+        self.name, self.backend, self.target, self.served = name, backend, target, served
+        self.loads: list[Load] = []
+        self.session: aiohttp.ClientSession = None  # type: ignore[assignment]
+
+    def call(self, surface: Surface = Surface.CHAT, **changes: Any) -> Call:
+        """A call as the listener would make it."""
+        body: dict[str, Any] = {"model": "m", "max_tokens": 8, **changes}
+        if surface is Surface.CHAT:
+            body.setdefault("messages", [{"role": "user", "content": "hello"}])
+        else:
+            body.setdefault("prompt", "hello")
+        raw = json.dumps(body, separators=(",", ":")).encode()
+        parsed = openai.parse(surface, raw)
+        now_s = asyncio.get_running_loop().time()
+        return Call(
+            request_id=f"{next(_ids):032x}", surface=surface, tenant="acme", model="m", alias="m",
+            fields=parsed.fields, received_s=now_s, received_ms=0, first_token_by_s=now_s + WAIT_S,
+            complete_by_s=now_s + WAIT_S, latency_class=LatencyClass.INTERACTIVE,
+            prompt=parsed.prompt, size=len(raw), prompt_tokens=5, max_tokens=parsed.max_tokens,
+            stream=parsed.stream, wants_usage=parsed.wants_usage, affinity=0,
+        )  # fmt: skip
+
+    def stream(
+        self, call: Call, within_s: float = WAIT_S, target: Target | None = None
+    ) -> BlockStream:
+        """The answer to a call."""
+        target = target or self.target
+        now_s = asyncio.get_running_loop().time()
+        ticket = Ticket(call.request_id, 1, target, "test", now_s, 5, 8, 0.0)
+        return self.backend.stream(call, target, ticket, now_s + within_s)
+
+    async def running(self) -> int:
+        """Requests the upstream works on; always 0 for an echo."""
+        assert self.served is not None
+        if self.name == "replica":
+            url, headers = f"{self.served.url}/internal/load", {"x-ballast-secret": SECRET}
+            async with self.session.get(url, headers=headers) as response:
+                load = await response.json()
+                return int(load["r"] + load["w"])
+        return sum(row["outcome"] == "open" for row in await self.seen())
+
+    async def seen(self) -> list[dict[str, Any]]:
+        """What the fake provider recorded."""
+        assert self.served is not None
+        async with self.session.get(f"{self.served.url}/__requests") as response:
+            return await response.json()
+
+    async def control(self, **faults: Any) -> None:
+        """Tell the fake how to behave."""
+        assert self.served is not None
+        path = "/internal/control" if self.name == "replica" else "/__control"
+        headers = {"x-ballast-secret": SECRET}
+        url = self.served.url + path
+        async with self.session.post(url, json=faults, headers=headers) as response:
+            assert response.status == 200, await response.text()
+
+    async def eventually(self, is_so: Callable[[], Awaitable[bool]], within_s: float) -> bool:
+        """Whether a state comes about in time."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + within_s
+        while not await is_so():
+            if loop.time() > until_s:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+
+def _replica(served: Served, prefix: str = "/m/m") -> Replica:
+    label = DataLabel("cn", "self", on_premises=True)
+    profile = PROFILES["instant"]
+    return Replica("m@r", "m", "127.0.0.1", served.port, prefix, label, profile, 8)
+
+
+def _offering() -> Offering:
+    return Offering(
+        "fake/big", "fake", "m", "big", DataLabel("us", "Fake Inc"), Price("USD", 1, 1, 1, "", ""),
+        frozenset({Surface.CHAT, Surface.COMPLETIONS}), 8192, 1.0,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def _made(name: str, is_slow: bool) -> AsyncIterator[Subject]:
+    if name == "echo":
+        words = ("one", " two", " three", *[" more"] * (60 if is_slow else 0))
+        yield Subject(name, EchoBackend(words, 0.05 if is_slow else 0.0), _offering(), None)
+    elif name == "replica":
+        settings = EngineSettings(
+            model="m", prefix="/m/m", secrets=(SECRET,),
+            profile="cpu-embedded" if is_slow else "instant",
+        )  # fmt: skip
+        served = await start_engine(settings)
+        loads: list[Load] = []
+        backend = ReplicaBackend(
+            Pool(2.0, 16), lambda: SECRET.encode(), lambda _target, load, _now_s: loads.append(load)
+        )
+        subject = Subject(name, backend, _replica(served), served)
+        subject.loads = loads
+        yield subject
+    else:
+        served = await start_provider(ProviderSettings(key=KEY, itl_ms=50.0 if is_slow else 0.0))
+        account = Account(_ROW, f"{served.url}/v1", KEY)
+        timers = Timers(connect_s=5.0, first_content_s=1.0, stall_s=1.0)
+        yield Subject(name, ProviderBackend({"fake": account}, "me", timers), _offering(), served)
+
+
+Check = Callable[[Subject], Awaitable[None]]
+
+
+@pytest.fixture
+def against() -> Callable[..., None]:
+    """Runs a check against a fresh backend in a fresh loop: `against(name, check)`."""
+
+    def run(name: str, check: Check, *, is_slow: bool = False) -> None:
+        async def main() -> None:
+            async with _made(name, is_slow) as subject, aiohttp.ClientSession() as session:
+                subject.session = session
+                try:
+                    async with asyncio.timeout(WAIT_S):
+                        await check(subject)
+                finally:
+                    await subject.backend.close()
+                    if subject.served is not None:
+                        await subject.served.close()
+
+        uvloop.run(main())
+
+    return run

@@ -1,0 +1,227 @@
+"""The breaker: opens when it must, probes once, believes Retry-After within reason."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.breaker import FAILED_MIN, IN_A_ROW, OPEN_S, OPEN_S_MAX, WINDOW_S, Breaker
+from serving.errors import COUNTS, OPENS, OPENS_S_MAX, Kind
+from serving.records import TargetState, Ticket
+
+BAD = Kind.SERVER_ERROR
+
+
+class Target:
+    """A breaker, its state, and tickets to try with."""
+
+    def __init__(self, make) -> None:
+        self.state = TargetState()
+        self.breaker = Breaker(self.state)
+        self._target = make.replica()
+        self._count = 0
+
+    def send(self) -> Ticket:
+        self._count += 1
+        ticket = Ticket("r", self._count, self._target, "x", 0.0, 1, 1, 0.0, False)
+        if self.state.open_until_s:
+            self.breaker.sent(ticket)
+        return ticket
+
+    def fail(self, now_s: float, kind: Kind = BAD, retry_after_s: float | None = None) -> None:
+        self.breaker.failed(self.send(), kind, now_s, retry_after_s)
+
+    def succeed(self, now_s: float) -> None:
+        self.breaker.succeeded(self.send(), now_s)
+
+    def admits(self, now_s: float) -> bool:
+        return self.state.open_until_s <= now_s
+
+
+@pytest.fixture
+def target(make):
+    return Target(make)
+
+
+def test_three_failures_in_a_row_open_it_for_ten_seconds(target):
+    for _ in range(IN_A_ROW - 1):
+        target.fail(1.0)
+        assert target.admits(1.0)
+    target.fail(1.0)
+    assert not target.admits(1.0 + OPEN_S - 0.01)
+    assert target.admits(1.0 + OPEN_S)
+
+
+def test_a_success_between_them_starts_the_count_anew(target):
+    for _ in range(2):
+        target.fail(1.0)
+        target.fail(1.0)
+        target.succeed(1.0)
+    assert target.admits(1.0)
+
+
+def test_five_failures_of_the_last_ten_open_it(target):
+    for second in range(FAILED_MIN - 1):
+        target.fail(float(second))
+        target.succeed(float(second))
+    assert target.admits(5.0)
+    target.fail(5.0)
+    assert not target.admits(5.0)
+
+
+def test_failures_older_than_the_window_do_not_count(target):
+    for second in range(FAILED_MIN - 1):
+        target.fail(float(second))
+        target.succeed(float(second))
+    target.fail(WINDOW_S + 1.5)
+    assert target.admits(WINDOW_S + 1.5)
+
+
+def test_the_eleventh_call_pushes_the_first_out(target):
+    for _ in range(FAILED_MIN - 1):
+        target.fail(0.0)
+        target.succeed(0.0)
+    for _ in range(3):
+        target.succeed(0.0)
+    target.fail(0.0)
+    assert target.admits(0.0)
+
+
+def test_a_target_that_never_failed_keeps_no_history(target):
+    target.succeed(1.0)
+    assert not target.breaker._recent
+
+
+def test_failing_probes_double_the_time_up_to_two_minutes(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    now_s, waits = 0.0, []
+    for _ in range(6):
+        waits.append(target.state.open_until_s - now_s)
+        now_s = target.state.open_until_s
+        target.fail(now_s)
+    assert waits == [10.0, 20.0, 40.0, 80.0, OPEN_S_MAX, OPEN_S_MAX]
+
+
+def test_a_good_probe_closes_it_and_forgets_the_past(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    target.fail(10.0)
+    target.succeed(30.0)
+    assert target.state.open_until_s == 0.0
+    for _ in range(IN_A_ROW):
+        assert target.admits(31.0)
+        target.fail(31.0)
+    assert target.state.open_until_s == 31.0 + OPEN_S, "ten seconds again"
+
+
+def test_only_one_probe_is_let_through(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    probe = target.send()
+    assert not target.admits(1e9)
+    target.breaker.neither(probe, 50.0)
+    assert target.admits(50.0), "a probe that told nothing makes room for the next"
+
+
+def test_calls_sent_before_it_opened_are_not_its_probe(target):
+    early = [target.send() for _ in range(4)]
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    probe = target.send()
+    target.breaker.succeeded(early[0], 11.0)
+    target.breaker.neither(early[1], 11.0)
+    target.breaker.failed(early[2], BAD, 11.0, None)
+    target.breaker.failed(early[3], Kind.BAD_REQUEST, 11.0, None)
+    assert target.state.open_until_s == math.inf, "the probe alone decides"
+    target.breaker.failed(probe, BAD, 12.0, None)
+    assert target.state.open_until_s == 12.0 + 20.0, "doubled once, not by the early call too"
+
+
+def test_an_early_call_s_success_does_not_undo_a_retry_after(target):
+    early = target.send()
+    target.fail(0.0, Kind.RATE_LIMIT, 60.0)
+    target.breaker.succeeded(early, 0.5)
+    assert not target.admits(59.0)
+
+
+def test_a_refusal_of_an_early_call_outlasts_the_probe(target):
+    early = target.send()
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    probe = target.send()
+    target.breaker.failed(early, Kind.RATE_LIMIT, 11.0, 30.0)
+    target.breaker.succeeded(probe, 12.0)
+    assert not target.admits(40.0)
+
+
+def test_the_later_of_two_deadlines_holds(target):
+    early = target.send()
+    target.fail(0.0, Kind.RATE_LIMIT, 60.0)
+    target.breaker.failed(early, Kind.RATE_LIMIT, 1.0, 5.0)
+    assert target.state.open_until_s == 60.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after_s", "seconds"),
+    [
+        (Kind.RATE_LIMIT, None, OPENS[Kind.RATE_LIMIT]),
+        (Kind.RATE_LIMIT, 2.0, 2.0),
+        (Kind.RATE_LIMIT, 300.0, 300.0),
+        (Kind.RATE_LIMIT, 0.0, OPENS[Kind.RATE_LIMIT]),
+        (Kind.QUOTA_WINDOW, 30.0, 30.0),
+        (Kind.ACCOUNT_DEAD, 1.0, OPENS[Kind.ACCOUNT_DEAD]),
+        (Kind.KEY_DEAD, 1.0, OPENS[Kind.KEY_DEAD]),
+        (Kind.TARGET_DEAD, 1200.0, 1200.0),
+        (Kind.RATE_LIMIT, 1e12, OPENS_S_MAX),
+        (Kind.RATE_LIMIT, math.inf, OPENS_S_MAX),
+    ],
+)
+def test_one_telling_refusal_opens_it_for_as_long_as_the_target_says(
+    target, kind, retry_after_s, seconds
+):
+    target.fail(100.0, kind, retry_after_s)
+    assert target.state.open_until_s == 100.0 + seconds
+
+
+@pytest.mark.parametrize("retry_after_s", [3.0, 50.0, 1e12, math.inf])
+def test_retry_after_lengthens_a_counted_opening_within_reason(target, retry_after_s):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0, Kind.OVERLOADED, retry_after_s)
+    assert target.state.open_until_s == min(max(OPEN_S, retry_after_s), OPENS_S_MAX)
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - COUNTS - set(OPENS)))
+def test_the_caller_s_own_faults_never_open_it(target, kind):
+    for _ in range(50):
+        target.fail(0.0, kind)
+    assert target.admits(0.0)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_it_is_never_stuck_and_never_lets_two_probes_through(make, data):
+    target, now_s, out = Target(make), 0.0, []
+    for _ in range(data.draw(st.integers(1, 40))):
+        now_s += data.draw(st.sampled_from([0.0, 1.0, 12.0, 200.0]))
+        if target.admits(now_s):
+            was_open = target.state.open_until_s > 0.0
+            out.append(target.send())
+            assert not was_open or not target.admits(1e9), "one probe closes the door behind it"
+        if out and data.draw(st.booleans()):
+            ticket = out.pop(data.draw(st.integers(0, len(out) - 1)))
+            how = data.draw(st.sampled_from(["good", "neither", *Kind]))
+            if how == "good":
+                target.breaker.succeeded(ticket, now_s)
+            elif how == "neither":
+                target.breaker.neither(ticket, now_s)
+            else:
+                wait_s = data.draw(st.none() | st.sampled_from([0.0, 1.0, 1e9]))
+                target.breaker.failed(ticket, Kind(how), now_s, wait_s)
+        assert target.state.open_until_s == math.inf or target.admits(now_s + OPENS_S_MAX)
+    for ticket in out:
+        target.breaker.neither(ticket, now_s)
+    assert target.admits(now_s + OPENS_S_MAX), "with nothing out it always comes back"
