@@ -51,6 +51,8 @@ class Idempotency:
         self._ttl_s = ttl_s
         self._bytes_max = bytes_max
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._whole: OrderedDict[str, None] = OrderedDict()
+        """Keys whose answer can be replayed, oldest first."""
         self.bytes = 0
 
     def begin(self, key: str, body_hash: str, now_s: float) -> Found | None:
@@ -71,6 +73,7 @@ class Idempotency:
                 answer = Served(answer.usage)
             else:
                 self.bytes += size
+                self._whole[key] = None
         self._entries[key] = (body_hash, now_s, answer)
         if self.bytes > self._bytes_max:
             self._shrink()
@@ -84,12 +87,12 @@ class Idempotency:
         self._entries[key] = (body_hash, now_s, Served(usage))
 
     def _shrink(self) -> None:
-        for key, (body_hash, at_s, what) in self._entries.items():
-            if self.bytes <= self._bytes_max:
-                break
-            if isinstance(what, Answer):
-                self.bytes -= len(what.body) + len(what.head)
-                self._entries[key] = (body_hash, at_s, Served(what.usage))
+        while self.bytes > self._bytes_max:
+            key, _ = self._whole.popitem(last=False)
+            body_hash, at_s, what = self._entries[key]
+            assert isinstance(what, Answer)
+            self.bytes -= len(what.body) + len(what.head)
+            self._entries[key] = (body_hash, at_s, Served(what.usage))
 
     def _expire(self, now_s: float) -> None:
         oldest = list(itertools.islice(self._entries.items(), 8))
@@ -110,3 +113,4 @@ class Idempotency:
         what = self._entries.pop(key)[2]
         if isinstance(what, Answer):
             self.bytes -= len(what.body) + len(what.head)
+            del self._whole[key]

@@ -27,6 +27,11 @@ class Recorder:
         self._answered: Answer | None = None
 
     @property
+    def is_closed(self) -> bool:
+        """See `Client`."""
+        return self._client.is_closed
+
+    @property
     def is_paused(self) -> bool:
         """See `Client`."""
         return self._client.is_paused

@@ -61,8 +61,11 @@ class Pipeline:
         except BallastError as error:
             tail = failure(progress, error)
         except asyncio.CancelledError:
-            progress.ended(Outcome.DISCONNECTED, 499, "disconnected")
-            raise  # nobody is left to answer
+            if client.is_closed:
+                progress.ended(Outcome.DISCONNECTED, 499, "disconnected")
+                raise  # nobody is left to answer
+            restarting = OwnError("draining", "this gateway is stopping", retry_after_s=1.0)
+            tail = failure(progress, restarting)
         except Exception:  # noqa: BLE001 - the pipeline's edge
             _log.exception("pipeline_fault", extra={"request_id": call.request_id})
             fault = OwnError("internal_error", "the gateway failed; this has been logged")

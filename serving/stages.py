@@ -20,6 +20,10 @@ class Client(Protocol):
     """The connection the answer goes to."""
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the client is gone."""
+
+    @property
     def is_paused(self) -> bool:
         """Whether the client reads slower than we write."""
 

@@ -1,4 +1,4 @@
-"""What every test shares: one rule about skipping.
+"""What every test shares: one rule about skipping, one way to draw examples.
 
 A test that needs a server, a tool or an extra beyond Python is marked `server` or `e2e` and skips
 aloud where that is missing. `--no-server-skips` (CI) turns such a skip into a failure, so that a
@@ -10,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure, and a run can be repeated: the examples depend on the code alone.
+settings.register_profile("ballast", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ballast")
 
 NEEDY = ("server", "e2e")
 

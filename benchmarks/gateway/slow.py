@@ -128,8 +128,8 @@ def markdown(report: SlowReport) -> str:
         own = [a for a in report.apart if a.gateway == name]
         ratios = [f"{a.cpu_us_chunk / base[a.number]:.2f}" for a in own if base.get(a.number)]
         figures = ", ".join(f"{a.cpu_us_chunk:g}" for a in own)
-        version = report.origin.versions.get(name, "")
-        lines.append(f"| {name} {version} | {figures} | {', '.join(ratios) or '-'} |")
+        label = f"{name} {report.origin.versions.get(name, '')}".strip()
+        lines.append(f"| {label} | {figures} | {', '.join(ratios) or '-'} |")
     found, cost = report.many.checked, report.many
     verdict = (
         f"{found.streams} slow streams through one process: {found.complete} complete, "

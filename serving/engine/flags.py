@@ -26,6 +26,7 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
         flags.append("--enforce-eager")
     if spec.tool_parser is not None:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", spec.tool_parser]
+        flags += ["--tool-strict-level", spec.tool_strict_level]
     if spec.device == "cpu":
         # One process for core and worker: no shared-memory hop per token, one import less.
         flags += ["--distributed-executor-backend", "uni", "--worker-cls", CPU_WORKER]
@@ -34,7 +35,7 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
 
 def environment(spec: EngineSpec, plan: CpuPlan | None) -> dict[str, str]:
     """Variables vLLM reads at import or when it starts its core; set before importing it."""
-    common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_PLUGINS": ""}
+    common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if spec.device == "gpu" or plan is None:
         return common
     threads = str(spec.threads or plan.threads)
@@ -43,4 +44,5 @@ def environment(spec: EngineSpec, plan: CpuPlan | None) -> dict[str, str]:
         # Without it vLLM's CPU platform turns the executor "uni" back into "mp".
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": threads,
+        "VLLM_PLUGINS": "",  # none of ours; looking for them costs start-up time
     }

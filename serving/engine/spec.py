@@ -16,6 +16,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 APP_IMPORT_PATH = "serving.engine.app:build"
+EMBEDDED = "embedded"
 DEPLOYMENT_NAME = "EngineReplica"
 SpecT = TypeVar("SpecT")
 
@@ -58,6 +59,9 @@ class EngineSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Longest answer; a draining replica waits so long for its running streams."""
     tool_parser: str | None = "hermes"
     """vLLM's tool call parser; None turns automatic tool choice off."""
+    tool_strict_level: Literal["auto", "function", "parameter"] = "auto"
+    """How far vLLM's grammar binds tool calls: auto = as each tool's `strict` says; parameter =
+    arguments always match their schema, which the demo model needs."""
     extra_args: tuple[str, ...] = ()
     """More flags for vLLM, as on its command line; they win over ours."""
     num_replicas: Annotated[int, Meta(ge=0)] = 1

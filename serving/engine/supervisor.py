@@ -18,7 +18,7 @@ import msgspec
 from serving.engine import processes, ray_head
 from serving.engine.hardware import cpu_flags, plan_cpu
 from serving.engine.serve_rest import AppStatus, ServeApi, ServeError
-from serving.engine.spec import ClusterSpec, EngineSpec
+from serving.engine.spec import EMBEDDED, ClusterSpec, EngineSpec
 
 POLL_S = 0.5
 RAY_UP_S_MAX = 180.0
@@ -169,7 +169,8 @@ class Cluster:
         path = output.decode().strip()
         seconds = round(time.monotonic() - started_s, 2)
         self._events.emit("weights_ready", model=engine.model_name, path=path, seconds=seconds)
-        return msgspec.structs.replace(engine, model_path=path)
+        strict = "parameter" if engine.model_path == EMBEDDED else engine.tool_strict_level
+        return msgspec.structs.replace(engine, model_path=path, tool_strict_level=strict)
 
 
 def checkpoint_dtype(engine: EngineSpec) -> str:

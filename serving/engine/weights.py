@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from serving.engine.spec import EMBEDDED
+
 Dtype = Literal["bfloat16", "float32"]
 
 EMBEDDED_NAME = "smollm2-135m-instruct"
@@ -38,7 +40,7 @@ def resolve(source: str, cache_dir: Path, dtype: Dtype) -> str:
 
     A hub id ("Qwen/Qwen3-8B") passes through: vLLM fetches it from Hugging Face or ModelScope.
     """
-    if source in ("embedded", EMBEDDED_NAME):
+    if source == EMBEDDED:
         return str(ensure_embedded(cache_dir, dtype))
     path = Path(source).expanduser()
     if path.is_dir():
@@ -144,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.engine.weights")
     parser.add_argument("--cache", required=True, type=Path, help="folder that keeps checkpoints")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("source", nargs="?", default="embedded", help="embedded, folder or hub id")
+    parser.add_argument("source", nargs="?", default=EMBEDDED, help="embedded, folder or hub id")
     options = parser.parse_args(argv)
     try:
         model = resolve(options.source, options.cache, options.dtype)

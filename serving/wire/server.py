@@ -30,6 +30,8 @@ _UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _LINGER_S = 2.0
+_CANCEL_S = 2.0
+"""For the error that ends an answer which outlived the drain."""
 _JSON = b"content-type: application/json\r\n"
 _SSE = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -73,6 +75,12 @@ class Server:
             connection.overstay()
         self._sweep = self.loop.call_later(1.0, self._sweep_connections)
 
+    async def _wait_for_none(self, wait_s: float) -> None:
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied, wait_s)
+
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
         self.connections.discard(connection)
@@ -84,10 +92,10 @@ class Server:
         self.is_draining = True
         for connection in [c for c in self.connections if not c.is_busy]:
             connection.close()
-        if self.connections:
-            self._emptied = self.loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied, wait_s)
+        await self._wait_for_none(wait_s)
+        for connection in list(self.connections):
+            connection.cancel()
+        await self._wait_for_none(_CANCEL_S)
         for connection in list(self.connections):
             connection.abort()
         if self._sweep is not None:
@@ -341,6 +349,13 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close once what was written has been sent."""
         self._transport.close()
+
+    def cancel(self) -> None:
+        """End the running answer early; whoever runs it says so to the client."""
+        if self._task is None:
+            self._transport.close()
+        else:
+            self._task.cancel()
 
     def abort(self) -> None:
         """Cut the connection now: the one honest end left when an answer cannot be finished."""

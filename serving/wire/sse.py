@@ -6,6 +6,8 @@ which leaves in its usual spelling and is the last thing that leaves.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from serving.records import Block, Usage
@@ -61,7 +63,7 @@ class _Event(msgspec.Struct):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _NULLS = (b"", b"null", b"[]")
-_DONES = (DONE, b"data:[DONE]\n\n")
+_END = re.compile(rb"^data: ?\[DONE\]\n\n", re.MULTILINE)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -141,12 +143,11 @@ class Cutter:
 
     def _end(self, whole: bytes) -> bytes:
         """Cut at the end marker, if it is one: nothing after it is part of the answer."""
-        for mark in _DONES:
-            head, found, _ = whole.partition(mark)
-            if found and (not head or head.endswith(b"\n")):
-                self.has_done = True
-                return head + DONE
-        return whole
+        mark = _END.search(whole)
+        if mark is None:
+            return whole
+        self.has_done = True
+        return whole[: mark.start()] + DONE
 
     def _check_errors(self, whole: bytes) -> None:
         position = 0

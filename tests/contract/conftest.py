@@ -36,7 +36,7 @@ from serving.records import (
 )
 from serving.wire.client import Pool
 
-WAIT_S = 30.0
+WAIT_S = 15.0
 KEY, SECRET = "sk-provider", "deployment-secret"
 _ROW = Provider.model_validate(
     {
@@ -81,7 +81,12 @@ class Subject:
         """The answer to a call."""
         target = target or self.target
         now_s = asyncio.get_running_loop().time()
-        ticket = Ticket(call.request_id, 1, target, "test", now_s, 5, 8, 0.0)
+        facts = {
+            "request_id": call.request_id, "attempt": 1, "target": target, "reason": "test",
+            "issued_s": now_s, "prompt_tokens": 5, "completion_tokens": 8, "predicted_first_s": 0.0,
+            "is_egress": not target.label.on_premises,
+        }  # fmt: skip
+        ticket = Ticket(**{name: facts[name] for name in Ticket.__struct_fields__})
         return self.backend.stream(call, target, ticket, now_s + within_s)
 
     async def running(self) -> int:

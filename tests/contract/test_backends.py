@@ -336,7 +336,7 @@ REFUSALS = {
     "model_retired": Kind.TARGET_DEAD,
     "error_in_200": Kind.SERVER_ERROR,
     "wrong_content_type": Kind.PROTOCOL,
-    "redirect": Kind.PROTOCOL,
+    "redirect": Kind.SERVER_ERROR,
     "reset_at_connect": Kind.CUT,
     "reset_after_headers": Kind.CUT,
     "timeout": Kind.TIMEOUT,
@@ -348,12 +348,11 @@ STREAM_REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("is_stream", [True, False])
-@pytest.mark.parametrize("scenario", [*REFUSALS, *STREAM_REFUSALS])
+@pytest.mark.parametrize(
+    ("scenario", "is_stream"),
+    [*((s, i) for s in REFUSALS for i in (True, False)), *((s, True) for s in STREAM_REFUSALS)],
+)
 def test_a_provider_that_refuses(scenario, is_stream, against: Against):
-    if not is_stream and scenario in STREAM_REFUSALS:
-        pytest.skip("a scenario of streams")
-
     async def check(subject):
         await subject.control(default=scenario)
         blocks, error = await failed(subject.stream(subject.call(stream=is_stream)))
@@ -395,20 +394,9 @@ ODD = (
     "empty_choices_first", "think_inline", "content_filter_finish", "gzip_body", "slow_drip",
     "identical_chunks", "no_usage", "split_utf8", "duplicate_final",
 )  # fmt: skip
-ODD_BUGS = {
-    "split_utf8": "bug P7: `data:[DONE]` is not seen, so the client gets two",
-    "duplicate_final": "bug B1: the first of two usage events in one block passes",
-}
 
 
-def _odd(scenario: str) -> Any:
-    marks = []
-    if scenario in ODD_BUGS:
-        marks = [pytest.mark.xfail(strict=True, reason=ODD_BUGS[scenario])]
-    return pytest.param(scenario, id=scenario, marks=marks)
-
-
-@pytest.mark.parametrize("scenario", [_odd(one) for one in ODD])
+@pytest.mark.parametrize("scenario", ODD)
 def test_a_provider_that_is_odd_but_good(scenario, against: Against):
     async def check(subject):
         await subject.control(default=scenario)

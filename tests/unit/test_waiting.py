@@ -212,5 +212,5 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.queue.waiting(model) == sum(c.model == model for c in self.inside)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestEveryInterleaving = QueueMachine.TestCase

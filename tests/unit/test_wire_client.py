@@ -198,7 +198,6 @@ def test_gives_up_a_connection_that_the_peer_will_close(answer):
 EVIL = b"HTTP/1.1 500 Evil\r\nContent-Length: 4\r\nX-Evil: 1\r\n\r\nevil"
 
 
-@pytest.mark.xfail(strict=True, reason="bug P6: parsed into the answer before them")
 def test_bytes_after_the_answer_poison_nothing():
     """Cut anywhere: neither this answer nor the next one may see them."""
     data = OK + EVIL
@@ -229,14 +228,11 @@ def test_bytes_after_the_answer_end_the_connection():
     run(check, late)
 
 
-P6 = pytest.mark.xfail(strict=True, reason="bug P6: parsed into the answer before them")
-
-
 @pytest.mark.parametrize(
     "extra",
     [
-        pytest.param(EVIL, id="whole", marks=P6),
-        pytest.param(EVIL[:30], id="half", marks=P6),
+        pytest.param(EVIL, id="whole"),
+        pytest.param(EVIL[:30], id="half"),
         pytest.param(b"\0", id="garbage"),
     ],
 )
@@ -306,7 +302,6 @@ def test_no_answer_is_an_error_at_once(name):
     run(check, cut)
 
 
-@pytest.mark.xfail(strict=True, reason="bug C2: the head of an answer is not bounded")
 def test_a_head_without_end_is_not_kept_in_memory():
     """Bounded by us, not by the peer's patience."""
 

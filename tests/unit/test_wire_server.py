@@ -309,24 +309,9 @@ REFUSED: dict[str, tuple[bytes, int]] = {
         b"GET /now HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"y" * 2048 + b"\r\n\r\n",
         431),
 }  # fmt: skip
-XFAIL: dict[str, str] = {
-    "head too large, whole": "bug S7: a head that ends in the segment that exceeds the limit "
-    "is never measured",
-}
 
 
-def cases(table: dict[str, Any]) -> list[Any]:
-    """Parameters with ids; known bugs are expected to fail."""
-    return [
-        pytest.param(
-            name, id=name,
-            marks=[pytest.mark.xfail(strict=True, reason=XFAIL[name])] if name in XFAIL else [],
-        )
-        for name in table
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", cases(REFUSED))
+@pytest.mark.parametrize("name", REFUSED)
 def test_refuses_once_in_openai_form_and_closes(name):
     data, status = REFUSED[name]
 
@@ -395,7 +380,6 @@ def test_takes_what_is_right_however_it_is_cut(name):
     by_hand(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S4: trailers are merged into the headers")
 def test_a_trailer_never_becomes_a_header():
     """Or a proxy that strips a header from the head would be walked around."""
     trailers = b"Authorization: Bearer stolen\r\nX-Ballast-Hop: x\r\n"
@@ -411,7 +395,6 @@ def test_a_trailer_never_becomes_a_header():
     by_hand(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S5: trailers are not bounded")
 def test_trailers_are_bounded_like_a_head():
     async def check() -> None:
         app = App()
@@ -424,7 +407,6 @@ def test_trailers_are_bounded_like_a_head():
     by_hand(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S6: body bytes count as headers")
 def test_a_large_body_may_have_a_trailer():
     body = b"200\r\n" + b"x" * 512 + b"\r\n0\r\nX-Sum: 1\r\n\r\n"
 
@@ -436,16 +418,7 @@ def test_a_large_body_may_have_a_trailer():
     by_hand(check)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            b"/now",
-            marks=pytest.mark.xfail(strict=True, reason="bug S2: executed after a sync answer"),
-        ),
-        b"/later",
-    ],
-)
+@pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_a_pipelined_request_is_never_executed(path):
     """However the two are cut; the first one is answered, then the connection ends."""
     first = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
@@ -548,7 +521,6 @@ def test_a_stream_is_chunked_and_the_connection_lives_on():
     run(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S3: HEAD is answered with a body")
 @pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_head_gets_no_body(path):
     """A body after the answer to HEAD would be read as the next answer."""
@@ -566,16 +538,15 @@ def test_head_gets_no_body(path):
     by_hand(check)
 
 
-H2C_BUG = pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        pytest.param(b"/now", b"", marks=H2C_BUG),
-        pytest.param(b"/now", b"{}", marks=H2C_BUG),
-        pytest.param(b"/later", b"{}", marks=H2C_BUG),
+        (b"/now", b""),
+        (b"/now", b"{}"),
+        (b"/later", b"{}"),
         (b"/later", b""),
     ],
 )
@@ -596,7 +567,6 @@ def test_an_offer_of_h2c_is_ignored(path, body):
     by_hand(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 @pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_what_follows_an_offer_of_h2c_is_never_executed(path):
     """Bytes lost in the middle would move the border of the next request."""
@@ -618,7 +588,6 @@ def test_what_follows_an_offer_of_h2c_is_never_executed(path):
     by_hand(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S1: h2c")
 def test_connect_is_answered_once():
     async def check() -> None:
         app = App()
@@ -745,7 +714,6 @@ def test_a_client_that_reads_nothing_is_cut_and_its_work_cancelled():
     run(check, QUICK)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S8: never swept")
 def test_a_client_that_never_reads_the_end_of_its_answer_is_cut():
     """The last bytes fit the buffer, so nothing is paused, but they never leave."""
 
@@ -841,7 +809,6 @@ def test_drain_cuts_what_does_not_end():
     run(check)
 
 
-@pytest.mark.xfail(strict=True, reason="bug S9: trailing blanks are kept")
 def test_headers_reach_the_app_in_lower_case_and_joined():
     async def check() -> None:
         app = App()

@@ -1,0 +1,238 @@
+"""The fleet: a view grows from answers, never empties by a failed poll, and forgets the drained."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from models.capacity import Load
+from serving.admission import Admission
+from serving.discovery import Address, Listing
+from serving.fleet import LATE_S, MISSES_MAX, Bounds, Fleet, Secret
+from serving.settings import Engine, Model, Pool
+from serving.settings import Fleet as FleetSettings
+
+MODEL = Model(name="m", engine=Engine(), time_to_ready_s=50.0, profile="instant")
+NOTHING = Listing((), frozenset(), frozenset())
+
+
+class Engines:
+    """One HTTP server that plays every engine; `answers` by path prefix, a status or JSON."""
+
+    def __init__(self):
+        self.answers = {}
+        self.secrets = set()
+        self.port = 0
+
+    def address(self, name, model="m"):
+        return Address(model, "127.0.0.1", self.port, f"/{name}", 16)
+
+    async def answer(self, request):
+        self.secrets.add(request.headers["x-ballast-secret"])
+        found = self.answers.get(request.match_info["name"], 404)
+        if isinstance(found, int):
+            return web.Response(status=found)
+        text = found if isinstance(found, str) else json.dumps(found)
+        return web.Response(text=text, content_type="application/json")
+
+
+class Given:
+    """A source that lists what it is told to, or fails."""
+
+    def __init__(self, found=NOTHING):
+        self.found = found
+
+    async def poll(self, session):
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@asynccontextmanager
+async def fleet_of(source, models=(MODEL,), offerings=None, **settings):
+    engines = Engines()
+    application = web.Application()
+    application.router.add_get("/{name}/internal/load", engines.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    engines.port = runner.addresses[0][1]
+    given = FleetSettings.model_validate({"serve_url": "http://x", "poll_s": 0.01, **settings})
+    fleet = Fleet(given, models, offerings or {}, Admission(), Bounds(3, 20.0))
+    turns = asyncio.Queue()
+    fleet.on_view = lambda: turns.put_nowait(fleet.view)
+    fleet.start([source])
+    await turns.get()
+
+    async def until(condition):
+        async with asyncio.timeout(20.0):
+            while not condition(view := await turns.get()):
+                pass
+        return view
+
+    try:
+        yield fleet, engines, until
+    finally:
+        await fleet.close()
+        await runner.cleanup()
+
+
+LOAD = {"w": 1, "r": 2, "q": 30, "kv": 0.5, "limit": 9}
+
+
+def listed(engines, *names):
+    return Listing(tuple(engines.address(n) for n in names), frozenset(), frozenset())
+
+
+def test_an_engine_is_in_the_view_once_it_has_answered():
+    async def run():
+        source = Given()
+        async with fleet_of(source, pool=Pool(operator="me")) as (fleet, engines, until):
+            assert not fleet.view.replicas
+            source.found = listed(engines, "a", "b")
+            engines.answers["a"] = LOAD
+            view = await until(lambda v: v.replicas)
+            (replica,) = view.replicas["m"]
+            assert (replica.limit, replica.prefix, replica.label.operator) == (9, "/a", "me")
+            assert view.state[replica.id].load == Load(1, 2, 30, 0.5)
+            assert (view.gateway_pods, view.hold_s_max) == (3, 20.0)
+            assert "m" not in view.pending
+
+    asyncio.run(run())
+
+
+def test_a_source_that_fails_keeps_its_last_list():
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (_, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            await until(lambda v: v.replicas)
+            for error in (aiohttp.ClientError(), OSError(), TimeoutError(), ValueError()):
+                source.found = error
+                for _ in range(3):
+                    assert (await until(lambda v: True)).replicas
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [500, 403, "no json", "[]", "{}", '{"w":"x","r":0,"q":0,"kv":0}', '{"w":1,"r":null,"q":0,"kv":0}'],
+    ids=str,
+)  # fmt: skip
+def test_an_engine_leaves_after_some_answers_in_a_row_that_are_none(answer):
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (fleet, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            before = await until(lambda v: v.replicas)
+            engines.answers["a"] = answer
+            gone = await until(lambda v: not v.replicas)
+            assert gone.seq - before.seq >= MISSES_MAX
+            engines.answers["a"] = LOAD
+            await until(lambda v: v.replicas)
+
+    asyncio.run(run())
+
+
+def test_a_draining_engine_leaves_at_once():
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (_, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            await until(lambda v: v.replicas)
+            engines.answers["a"] = LOAD | {"draining": True}
+            await until(lambda v: not v.replicas)
+
+    asyncio.run(run())
+
+
+def test_targets_that_left_the_list_are_forgotten_and_offerings_are_not(make):
+    async def run():
+        source, offering = Given(), make.offering()
+        async with fleet_of(source, offerings={"m": (offering,)}) as (_, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            view = await until(lambda v: v.replicas)
+            assert len(view.state) == 2
+            source.found = NOTHING
+            view = await until(lambda v: not v.replicas)
+            assert set(view.state) == {offering.id}
+
+    asyncio.run(run())
+
+
+def test_engines_of_unknown_models_stay_outside():
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (_, engines, until):
+            engines.answers["a"] = LOAD
+            source.found = Listing((engines.address("a", "other"),), frozenset(), frozenset())
+            for _ in range(4):
+                assert not (await until(lambda v: True)).replicas
+
+    asyncio.run(run())
+
+
+def test_a_model_without_engine_is_expected_after_its_usual_time():
+    async def run():
+        async with fleet_of(Given()) as (fleet, _, until):
+            view = await until(lambda v: True)
+            assert 40.0 < view.pending["m"].expected_s - view.observed_s <= 50.0
+            fleet._unready_since_s["m"] -= 100.0
+            late = await until(lambda v: v.pending["m"].expected_s < view.pending["m"].expected_s)
+            assert late.pending["m"].expected_s - late.observed_s == pytest.approx(LATE_S)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "found"),
+    [
+        (MODEL, {}, Listing((), frozenset(), frozenset({"m"}))),
+        (MODEL.model_copy(update={"engine": None}), {}, NOTHING),
+        (MODEL, {"serve_url": ""}, NOTHING),
+    ],
+    ids=["its deployment failed", "it has no engine", "nobody starts engines"],
+)
+def test_nothing_is_expected_where_nothing_is_coming(model, settings, found):
+    async def run():
+        async with fleet_of(Given(found), (model,), **settings) as (_, _, until):
+            await until(lambda v: not v.pending)
+
+    asyncio.run(run())
+
+
+def test_times_to_ready_outlive_the_process(tmp_path):
+    async def run():
+        async with fleet_of(Given()) as (fleet, _, _):
+            path = tmp_path / "ready.json"
+            fleet.remember(path)
+            fleet.save(path)
+            assert json.loads(path.read_bytes()) == {"m": 50.0}
+            for text in ('{"m": 33.0, "x": 1.0}', '{"m": -1.0}', '{"m": 1e9}', "[]", "no"):
+                path.write_text(text)
+                fleet.remember(path)
+            assert fleet._ready_s == {"m": 33.0}
+
+    asyncio.run(run())
+
+
+def test_the_secret_is_the_first_line_and_is_read_again_when_it_changes(tmp_path):
+    import os
+
+    path = tmp_path / "secret"
+    assert Secret(None)() == b""
+    missing = Secret(path)
+    assert missing() == b""
+    path.write_bytes(b"new\nold\n")
+    missing.refresh()
+    assert missing() == b"new"
+    path.write_bytes(b"newer\nnew\n")
+    os.utime(path, ns=(0, 1))
+    missing.refresh()
+    assert missing() == b"newer"

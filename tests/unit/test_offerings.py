@@ -1,0 +1,133 @@
+"""Offerings: providers must be switched on, keyed and priced before anything may overflow."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from models.provider import FOLDER
+from models.provider import load as load_rows
+from serving.offerings import accounts, offerings
+from serving.records import DataLabel, Surface
+from serving.settings import Settings, SettingsError
+
+ENV = {"OPENAI_API_KEY": "sk-secret", "ZHIPU_API_KEY": "zp"}
+OPENAI = load_rows(FOLDER)["openai"]
+
+
+def settings(models=(), providers=({"id": "openai"},), **more):
+    return Settings.model_validate({"models": models, "providers": providers, **more})
+
+
+def sell(text, **more):
+    given = settings([{"name": "m", "offerings": [text]}], **more)
+    return offerings(given, accounts(given, ENV))["m"]
+
+
+def test_an_offering_joins_the_settings_and_the_provider_s_row():
+    sold = OPENAI.models[0]
+    (offering,) = sell(f"openai/{sold.id}")
+    assert (offering.id, offering.provider, offering.upstream_model) == (
+        f"openai/{sold.id}", "openai", sold.id,
+    )  # fmt: skip
+    assert offering.label == DataLabel("us", "OpenAI")
+    assert not offering.label.on_premises
+    assert offering.surfaces == frozenset({Surface.CHAT})
+    assert offering.price.input_micro_per_mtok == sold.input_per_mtok * 1_000_000
+
+
+def test_a_key_comes_from_the_row_s_variable_another_one_or_a_file(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("from-file\n")
+    for access, key in (
+        ({}, "sk-secret"), ({"api_key_env": "ZHIPU_API_KEY"}, "zp"),
+        ({"api_key_file": file}, "from-file"),
+    ):  # fmt: skip
+        found = accounts(settings(providers=[{"id": "openai", **access}]), ENV)["openai"]
+        assert found.api_key == key
+        assert key not in repr(found)
+
+
+def test_blanks_around_a_key_are_dropped():
+    assert accounts(settings(), {"OPENAI_API_KEY": " sk\n"})["openai"].api_key == "sk"
+
+
+@pytest.mark.parametrize(
+    "env", [{}, {"OPENAI_API_KEY": ""}, {"OPENAI_API_KEY": " \n"}], ids=["none", "empty", "blank"]
+)
+def test_a_provider_without_a_key_refuses_to_start(env):
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
+        accounts(settings(), env)
+
+
+@pytest.mark.parametrize("key", ["sk\r\nx-evil: 1", "密钥", "sk\x00"])
+def test_a_key_no_header_can_carry_refuses_to_start_without_an_echo(key):
+    with pytest.raises(SettingsError, match="header") as caught:
+        accounts(settings(), {"OPENAI_API_KEY": key})
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"], ids=str)
+def test_a_key_file_that_holds_none_refuses_to_start(tmp_path, content):
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"providers\.openai"):
+        accounts(settings(providers=[{"id": "openai", "api_key_file": file}]), ENV)
+
+
+def test_an_unknown_provider_is_named_beside_the_known_ones():
+    with pytest.raises(SettingsError, match="'opnai'.*openai"):
+        accounts(settings(providers=[{"id": "opnai"}]), ENV)
+
+
+def test_an_address_in_the_settings_replaces_the_row_s():
+    given = settings(providers=[{"id": "openai", "base_url": "http://127.0.0.1:1"}])
+    assert accounts(given, ENV)["openai"].base_url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("zhipu-cn/glm-5", "not listed"), ("openai/gpt-0", "sells no"), ("openai", "sells no"),
+     ("", "not listed")],
+)  # fmt: skip
+def test_an_offering_nobody_sells_is_named(text, words):
+    with pytest.raises(SettingsError, match=words) as caught:
+        sell(text)
+    assert repr(text) in str(caught.value)
+
+
+def row(tmp_path, **sold):
+    model = {"id": "m", "context_tokens": 1, "source": "here", "as_of": "2026-01-01", **sold}
+    data = {
+        "id": "mine", "name": "Mine", "jurisdiction": "cn", "operator": "Me",
+        "base_url": "https://x", "api_key_env": "OPENAI_API_KEY", "models": [model],
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+    return sell("mine/m", providers=[{"id": "mine"}], providers_dir=tmp_path)[0].price
+
+
+def test_an_unknown_price_refuses_to_start(tmp_path):
+    with pytest.raises(SettingsError, match="price is unknown"):
+        row(tmp_path, input_per_mtok="1")
+
+
+def test_free_must_be_said(tmp_path):
+    price = row(tmp_path, free=True, currency="CNY")
+    assert (price.currency, price.input_micro_per_mtok, price.output_micro_per_mtok) == (
+        "CNY",
+        0,
+        0,
+    )
+
+
+def test_without_a_price_of_their_own_cached_tokens_cost_the_full_one(tmp_path):
+    assert row(tmp_path, input_per_mtok="1", output_per_mtok="2").cached_micro_per_mtok == 1_000_000
+    price = row(tmp_path, input_per_mtok="1", output_per_mtok="2", cached_per_mtok="0")
+    assert price.cached_micro_per_mtok == 0
+
+
+def test_a_broken_row_is_a_settings_error(tmp_path):
+    (tmp_path / "x.yaml").write_text("id: [")
+    with pytest.raises(SettingsError, match=r"x\.yaml"):
+        accounts(settings(providers_dir=tmp_path), ENV)

@@ -1,0 +1,162 @@
+"""The packaged provider table: it loads, its prices are exact, its rules know the traps."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+import yaml
+
+from models.provider import FOLDER, ErrorKind, ProviderFileError, load, micro
+from serving.codecs.failures import classify
+from serving.errors import Kind
+
+ROWS = load(FOLDER)
+SOLD = {f"{row.id}/{sold.id}": sold for row in ROWS.values() for sold in row.models}
+
+
+def test_every_packaged_file_is_a_row_named_like_its_file():
+    assert set(ROWS) == {path.stem for path in FOLDER.glob("*.yaml")}
+    assert {"openai", "deepseek", "zhipu-cn", "alibaba-cn"} <= set(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_packaged_row_speaks_tls_and_names_each_model_once(row):
+    assert row.base_url.startswith("https://")
+    names = [sold.id for sold in row.models]
+    assert len(names) == len(set(names))
+    assert row.api_key_env.isupper()
+
+
+@pytest.mark.parametrize("name", SOLD)
+def test_every_price_is_exact_in_micro_units_and_has_its_source(name):
+    sold = SOLD[name]
+    for price in (sold.input_per_mtok, sold.output_per_mtok, sold.cached_per_mtok):
+        if price is not None:
+            assert type(micro(price)) is int
+            assert Decimal(micro(price)) / 1_000_000 == price
+    assert sold.free or (sold.input_per_mtok is not None and sold.output_per_mtok is not None)
+    if sold.cached_per_mtok is not None:
+        assert sold.cached_per_mtok <= sold.input_per_mtok
+    assert sold.source
+    assert sold.as_of
+
+
+def test_no_price_is_no_number():
+    assert micro(None) is None
+    assert micro(Decimal("0.000001")) == 1
+
+
+def test_a_rule_may_name_every_kind_and_no_other():
+    assert set(get_args(ErrorKind)) == set(Kind)
+
+
+DOCUMENTED = [
+    ("zhipu-cn", 429, "1113", "余额不足", Kind.ACCOUNT_DEAD),
+    ("zhipu-cn", 200, "1113", "余额不足", Kind.ACCOUNT_DEAD),
+    ("zhipu-cn", 429, "1302", "并发", Kind.RATE_LIMIT),
+    ("zhipu-cn", 429, "1305", "busy", Kind.OVERLOADED),
+    ("zhipu-cn", 429, "1308", "quota", Kind.QUOTA_WINDOW),
+    ("zhipu-cn", 401, "1003", "expired", Kind.KEY_DEAD),
+    ("zhipu-cn", 403, "1121", "locked", Kind.ACCOUNT_DEAD),
+    ("zhipu-cn", 400, "1301", "unsafe", Kind.CONTENT_FILTER),
+    ("zhipu-cn", 200, "1301", "unsafe", Kind.CONTENT_FILTER),
+    ("zhipu-cn", 400, "1261", "too long", Kind.CONTEXT_TOO_LONG),
+    ("zhipu-cn", 400, "1210", "bad", Kind.BAD_REQUEST),
+    ("openai", 429, "insufficient_quota", "You exceeded your current quota", Kind.ACCOUNT_DEAD),
+    ("openai", 429, "billing_hard_limit_reached", "x", Kind.ACCOUNT_DEAD),
+    ("openai", 429, "rate_limit_exceeded", "Rate limit reached", Kind.RATE_LIMIT),
+    ("openai", 400, "context_length_exceeded", "x", Kind.CONTEXT_TOO_LONG),
+    ("openai", 400, "content_policy_violation", "x", Kind.CONTENT_FILTER),
+    ("openai", 404, "model_not_found", "x", Kind.TARGET_DEAD),
+    ("openai", 401, "invalid_api_key", "x", Kind.KEY_DEAD),
+    ("openai", 503, "", "overloaded", Kind.OVERLOADED),
+    ("alibaba-cn", 429, "insufficient_quota", "Allocated quota exceeded", Kind.RATE_LIMIT),
+    ("alibaba-cn", 429, "insufficient_quota", "You exceeded your current quota", Kind.RATE_LIMIT),
+    ("alibaba-cn", 429, "limit_requests", "rate increased too quickly", Kind.RATE_LIMIT),
+    ("alibaba-cn", 400, "Arrearage", "Access denied, overdue", Kind.ACCOUNT_DEAD),
+    ("alibaba-cn", 403, "AccessDenied.Unpurchased", "x", Kind.ACCOUNT_DEAD),
+    ("alibaba-cn", 403, "AllocationQuota.FreeTierOnly", "x", Kind.ACCOUNT_DEAD),
+    ("alibaba-cn", 400, "data_inspection_failed", "x", Kind.CONTENT_FILTER),
+    ("alibaba-cn", 200, "data_inspection_failed", "x", Kind.CONTENT_FILTER),
+    ("alibaba-cn", 400, "InvalidParameter", "Range of input length", Kind.CONTEXT_TOO_LONG),
+    ("alibaba-cn", 404, "model_not_found", "x", Kind.TARGET_DEAD),
+    ("deepseek", 402, "invalid_request_error", "Insufficient Balance", Kind.ACCOUNT_DEAD),
+    ("deepseek", 429, "", "Rate Limit Reached", Kind.RATE_LIMIT),
+    ("deepseek", 422, "", "Invalid Parameters", Kind.BAD_REQUEST),
+    ("deepseek", 503, "", "Server Overloaded", Kind.OVERLOADED),
+    ("deepseek", 200, "", "some error in a stream", Kind.SERVER_ERROR),
+]
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "code", "message", "kind"),
+    DOCUMENTED,
+    ids=[f"{p} {s} {c} {m[:12]}" for p, s, c, m, _ in DOCUMENTED],
+)
+def test_documented_errors_mean_what_the_vendor_says(provider, status, code, message, kind):
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    assert classify(ROWS[provider].error_rules, status, body, {}).kind is kind
+
+
+GOOD = {
+    "id": "x", "name": "X", "jurisdiction": "us", "operator": "X", "base_url": "https://x",
+    "api_key_env": "X_KEY",
+    "models": [{"id": "m", "context_tokens": 1, "source": "here", "as_of": "2026-01-01",
+                "input_per_mtok": "1", "output_per_mtok": "2"}],
+}  # fmt: skip
+
+
+def folder(path, **rows):
+    path.mkdir(exist_ok=True)
+    for name, row in rows.items():
+        text = row if isinstance(row, str) else yaml.safe_dump(row)
+        (path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return path
+
+
+def sold(**changes):
+    return {**GOOD, "models": [{**GOOD["models"][0], **changes}]}
+
+
+BAD = {
+    "unknown key": ({**GOOD, "regoin": "x"}, "regoin"),
+    "no jurisdiction": ({k: v for k, v in GOOD.items() if k != "jurisdiction"}, "jurisdiction"),
+    "long jurisdiction": ({**GOOD, "jurisdiction": "usa"}, "jurisdiction"),
+    "odd address": ({**GOOD, "base_url": "ftp://x"}, "base_url"),
+    "finer than micro": (sold(input_per_mtok="0.0000001"), "input_per_mtok"),
+    "negative price": (sold(output_per_mtok="-1"), "output_per_mtok"),
+    "endless price": (sold(cached_per_mtok="Infinity"), "cached_per_mtok"),
+    "no source": (sold(source=""), "source"),
+    "odd date": (sold(as_of="yesterday"), "as_of"),
+    "unknown kind": ({**GOOD, "error_rules": [{"kind": "oops"}]}, "error_rules.0.kind"),
+    "broken code": ({**GOOD, "error_rules": [{"kind": "cut", "code": "("}]}, "error_rules.0.code"),
+    "broken message": (
+        {**GOOD, "error_rules": [{"kind": "cut", "message": "["}]}, "error_rules.0.message"),
+    "no mapping": ("- 1", "x.yaml"),
+    "no yaml": ("a: [", "x.yaml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "word"), BAD.values(), ids=BAD)
+def test_a_wrong_row_refuses_to_load_and_names_the_key(tmp_path, row, word):
+    with pytest.raises(ProviderFileError, match=r"x\.yaml") as caught:
+        load(folder(tmp_path, x=row))
+    assert word in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"id: \xff")
+    with pytest.raises(ProviderFileError, match=r"x\.yaml"):
+        load(tmp_path)
+
+
+def test_a_later_folder_replaces_rows_and_one_folder_never_its_own(tmp_path):
+    mine = folder(tmp_path / "mine", openai={**GOOD, "id": "openai", "name": "Mine"})
+    assert load(FOLDER, mine)["openai"].name == "Mine"
+    assert len(load(FOLDER, mine)) == len(ROWS)
+    folder(mine, other={**GOOD, "id": "openai"})
+    with pytest.raises(ProviderFileError, match="twice"):
+        load(FOLDER, mine)
