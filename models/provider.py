@@ -126,5 +126,5 @@ def _read(path: Path) -> Provider:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ProviderFileError(f"{path}:\n  " + "\n  ".join(lines)) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ProviderFileError(f"{path}: {error}") from None

@@ -34,6 +34,7 @@ from serving.backends.replica import ReplicaBackend
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import gauges
+from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
@@ -93,13 +94,14 @@ class Gateway:
         metrics = Metrics(gauges(self._admission, self._queue, self._fleet, drainer, self._ratios))
         observer = Observer(metrics, self._log, self._ratios)
         backends = self._backends()
+        line = Line(self._queue, loop)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, self._queue, backends, journal, observer, own.retry,
+                self._fleet, self._admission, line, backends, journal, observer, own.retry,
                 loop, book.sync == "disk",
             )
         )  # fmt: skip
-        self._fleet.on_view = pipeline.refreshed
+        self._fleet.on_view = lambda: line.refreshed(self._fleet.view)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         await self._remember(store, drainer, ledger)
         terms = Terms(

@@ -80,11 +80,11 @@ class Keys:
             if stamp == self._stamp:
                 return
             found = _KEYS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"keys_file: cannot read {path}: {reason(error)}") from None
         except ValidationError as error:
             faults = "; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors(include_input=False))
             raise SettingsError(f"keys_file: {path}: {faults}") from None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SettingsError(f"keys_file: cannot read {path}: {reason(error)}") from None
         self._callers = directory((*rows, *found), self._settings.tenants)
         self._known.clear()
         self._stamp = stamp

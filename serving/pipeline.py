@@ -33,9 +33,8 @@ from serving.records import (
     Ticket,
     Wait,
 )
-from serving.routing import free, place
+from serving.routing import place
 from serving.stages import Client, Stages
-from serving.waiting import Held
 
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
@@ -47,7 +46,7 @@ class Pipeline:
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._fleet, self._admission, self._queue = stages.fleet, stages.admission, stages.queue
+        self._fleet, self._admission, self._line = stages.fleet, stages.admission, stages.line
         self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
         self._budget = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
 
@@ -104,14 +103,6 @@ class Pipeline:
         else:
             client.answer(answer.status, answer.body, answer.head)
 
-    def refreshed(self) -> None:
-        """A new view of the fleet: wake as many held calls as there is room for."""
-        view = self._fleet.view
-        for model in self._queue.models():
-            room = sum(free(replica, view) for replica in view.replicas.get(model, ()))
-            for _ in range(min(room, self._queue.waiting(model))):
-                self.wake(model)
-
     async def _carry(self, progress: Progress, client: Client) -> Tail:
         call, caller = progress.call, progress.caller
         if not self._journal.can_begin:
@@ -121,7 +112,7 @@ class Pipeline:
         while True:
             now_s = self._loop.time()
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
-            if isinstance(placement, Run) and not progress.had_turn and self._is_behind(call):
+            if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 placement = Wait(call.received_s + self._fleet.view.hold_s_max, "in line")
             if isinstance(placement, Run | Burst):
                 try:
@@ -129,7 +120,11 @@ class Pipeline:
                 except UpstreamError as error:
                     self._give_up_or_retry(progress, error)
             elif isinstance(placement, Wait):
-                await self._hold(progress, placement.until_s, now_s)
+                progress.had_turn = True
+                try:
+                    await self._line.hold(call, placement.until_s)
+                finally:
+                    progress.queue_s += self._loop.time() - now_s
             elif isinstance(placement, Refuse):
                 progress.reason = placement.reason
                 if progress.fault is not None:
@@ -139,10 +134,6 @@ class Pipeline:
                 )
             else:
                 assert_never(placement)
-
-    def _is_behind(self, call: Call) -> bool:
-        """Others have waited longer for this model."""
-        return self._queue.calls > 0 and self._queue.waiting(call.model) > 0
 
     def _give_up_or_retry(self, progress: Progress, error: UpstreamError) -> None:
         """Raise `error` unless another target may be tried."""
@@ -159,27 +150,6 @@ class Pipeline:
                 raise error
             progress.tried |= {progress.target}
         self._write_end(progress)
-
-    async def _hold(self, progress: Progress, until_s: float, now_s: float) -> None:
-        """Wait in the queue until woken or `until_s`."""
-        call = progress.call
-        waiter: asyncio.Future[None] = self._loop.create_future()
-
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
-        if not self._queue.put(held, until_s, now_s):
-            raise OwnError("queue_full", "the queue of this gateway is full", retry_after_s=5.0)
-        timer = self._loop.call_at(until_s, wake)
-        progress.had_turn = True
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._queue.remove(held)
-            progress.queue_s += self._loop.time() - now_s
 
     async def _attempt(self, progress: Progress, placement: Run | Burst, client: Client) -> Tail:
         """One try on one target: its ticket, its rows, its stream."""
@@ -211,7 +181,7 @@ class Pipeline:
                 stream.abort()
             self._admission.release(ticket, call)
             self._stages.observer.attempt(progress, progress.close(utc_ms()))
-            self.wake(call.model)
+            self._line.wake(call.model)
         return tail
 
     def _begin(self, progress: Progress, placement: Run | Burst) -> Ticket:
@@ -277,13 +247,6 @@ class Pipeline:
         assert progress.attempt is not None
         progress.attempt.outcome = Outcome.OK
         progress.ended(Outcome.OK, 200, "")
-
-    def wake(self, model: str) -> None:
-        """Capacity may have come free: the next in line tries again."""
-        if self._queue.calls:
-            held = self._queue.pop(model)
-            if held is not None:
-                held.wake()
 
     def _write_end(self, progress: Progress) -> None:
         rows, progress.rows = progress.rows, []

@@ -292,7 +292,7 @@ def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"cannot read settings file {path}: {reason(error)}") from None
     if data is None:
         return {}
@@ -315,7 +315,7 @@ def _from_environ(env: Mapping[str, str]) -> dict[str, Any]:
                 raise SettingsError(f"{name}: another variable gives {parent!r} a plain value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise SettingsError(f"{name}: not readable as a value: {reason(error)}") from None
         if last in node:
             raise SettingsError(f"{name}: another variable gives a part of it")

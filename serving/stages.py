@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 from serving.admission import Admission
 from serving.backends.base import Backend
+from serving.holding import Line
 from serving.journal import Journal
 from serving.progress import Progress
 from serving.records import FleetView
 from serving.rows import AttemptEnd
 from serving.settings import Retry
-from serving.waiting import Queue
 
 
 class Client(Protocol):
@@ -64,7 +64,7 @@ class Stages(NamedTuple):
 
     fleet: Fleet
     admission: Admission
-    queue: Queue
+    line: Line
     backends: Mapping[type[Any], Backend]
     journal: Journal
     observer: Settled

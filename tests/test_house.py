@@ -47,13 +47,14 @@ MODULE_LINES, FUNCTION_LINES, PARAMETERS, WIRE_LINES = 250, 50, 5, 400
 LARGE_MODULES = {
     "serving/records.py": (400, "the vocabulary of the request path, read as one list"),
     "serving/settings.py": (360, "every setting on one page, each with its reason"),
-    "serving/wire/server.py": (350, "one state machine; cut in two, its invariants spread"),
+    "serving/wire/connection.py": (360, "one state machine; cut in two, its invariants spread"),
+    "serving/pipeline.py": (275, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {
     "serving/errors.py::UpstreamError.__init__": (6, "optional facts of one failure, by keyword"),
 }
-WIRE_LINES_NOW = (425, "limits, time-outs and smuggling rules cost more than the bare relay")
+WIRE_LINES_NOW = (510, "the attack suite's rules cost a hundred lines over the bare relay (0104)")
 CATCHES_ALL = {
     "serving/pipeline.py": "the pipeline's edge: every accepted request gets an answer",
     "serving/api/inference.py": "the same edge before a request is parsed",

@@ -52,10 +52,9 @@ def provenance(argv: Sequence[str], root: Path, versions: dict[str, str]) -> Pro
 
 
 def python_build() -> str:
-    """Version and whether profile-guided optimisation went into it: that is a fifth of our CPU."""
-    flags = f"{sysconfig.get_config_var('CONFIG_ARGS')}"
-    optimised = "--enable-optimizations" in flags
-    return f"{platform.python_version()} ({'' if optimised else 'built without '}PGO)"
+    """Version, and whether profile-guided optimisation went into it: that shows in our figures."""
+    is_optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return f"{platform.python_version()} ({'with' if is_optimised else 'without'} PGO)"
 
 
 def _git(root: Path, *arguments: str) -> str:

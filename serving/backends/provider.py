@@ -8,7 +8,6 @@ else within `first_content_s` has failed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -247,6 +246,4 @@ async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if size > limit:
             raise UpstreamError(Kind.PROTOCOL, f"the provider's answer exceeds {limit} bytes")
         parts.append(data)
-    with contextlib.suppress(aiohttp.ClientError):
-        response.release()
     return b"".join(parts)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from models.capacity import Load
 from serving.backends.base import BlockStream
-from serving.codecs import openai
+from serving.codecs import load_report, openai
 from serving.errors import Kind, UpstreamError
 from serving.records import Block, Call, Replica, Target, Ticket
 from serving.wire import sse
@@ -103,7 +103,7 @@ class ReplicaBackend:
     def heard(self, target: Replica, header: bytes | None) -> None:
         """Take in a load report."""
         if header is not None:
-            load = parse_load(header)
+            load = load_report.parse(header)
             if load is not None:
                 self._on_load(target.id, load, asyncio.get_running_loop().time())
 
@@ -215,15 +215,6 @@ class _ReplicaStream:
         if exchange is not None:
             exchange.settle()
             exchange.abort()
-
-
-def parse_load(header: bytes) -> Load | None:
-    """The `x-ballast-load` header: `w=1,r=2,q=300,kv=0.25,at=...`; None when it is not that."""
-    try:
-        pairs = dict(part.split(b"=", 1) for part in header.split(b","))
-        return Load(int(pairs[b"w"]), int(pairs[b"r"]), int(pairs[b"q"]), float(pairs[b"kv"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _wire_fault(error: WireError, *, begun: bool) -> UpstreamError:

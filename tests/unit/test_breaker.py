@@ -201,7 +201,7 @@ def test_the_caller_s_own_faults_never_open_it(target, kind):
     assert target.admits(0.0)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(st.data())
 def test_it_is_never_stuck_and_never_lets_two_probes_through(make, data):
     target, now_s, out = Target(make), 0.0, []

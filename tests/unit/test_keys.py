@@ -64,7 +64,9 @@ def test_an_empty_file_and_no_file_know_only_the_settings_keys(make_settings):
 
 
 @pytest.mark.parametrize(
-    "file", ["{a: b}", "- 1", "- {id: k}", "a: [", [row("k2", b"two", extra=1)]], ids=str
+    "file",
+    ["{a: b}", "- 1", "- {id: k}", "a: [", "- 2026-13-41", [row("k2", b"two", extra=1)]],
+    ids=str,
 )
 def test_a_wrong_file_refuses_to_start_and_echoes_no_hmac(make_settings, file):
     with pytest.raises(SettingsError, match="keys_file") as caught:

@@ -38,7 +38,8 @@ def test_a_record_is_one_json_object_with_its_extra_fields():
 
 
 @pytest.mark.parametrize(
-    "value", ['a"}\n{"event":"forged', "\x00\x1b[2J", {1, 2}, ValueError("x"), b"\xff", float("nan")],
+    "value",
+    ['a"}\n{"event":"forged', "\x00\x1b[2J", {1, 2}, ValueError("x"), b"\xff", float("nan")],
     ids=repr,
 )  # fmt: skip
 def test_no_value_breaks_the_line(value):

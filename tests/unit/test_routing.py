@@ -132,7 +132,7 @@ def fleets(draw, make):
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_no_placement_ever_breaks_a_hard_rule(make, data):
     view = data.draw(fleets(make))

@@ -77,6 +77,7 @@ FAULTS = {
         "fleet: {static: [{model: m, url: 'http://u:p@h:1'}]}", "fleet.static.0.url"),
     "a list": ("- 1", "mapping"),
     "no yaml": ("a: [", "ballast.yaml"),
+    "no date": ("a: 2026-13-41", "ballast.yaml"),
 }  # fmt: skip
 
 
@@ -100,7 +101,8 @@ def test_every_fault_is_named_at_once(tmp_path):
         {"BALLAST_GATEWAY": "5", "BALLAST_GATEWAY__PORT": "1"},
         {"BALLAST_GATEWAY__PORT": "1", "BALLAST_GATEWAY": "5"},
         {"BALLAST_GATEWAY": "", "BALLAST_GATEWAY__PORT": "1"},
-        {"BALLAST_GATEWAY__PORT": "["}, {"BALLAST_GATEWAY__PORT__X": "1"},
+        {"BALLAST_GATEWAY__PORT": "["}, {"BALLAST_KEYS": "2026-13-41"},
+        {"BALLAST_GATEWAY__PORT__X": "1"},
     ],
     ids=str,
 )  # fmt: skip

@@ -57,7 +57,7 @@ def test_a_tenant_s_calls_leave_by_deadline_and_by_arrival_where_equal(deadlines
     assert len(order) == len(deadlines)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.lists(st.integers(1, 3 * QUANTUM_TOKENS), min_size=30, max_size=60),

@@ -1,0 +1,56 @@
+"""The line of held calls: puts the pure queue of `waiting` before the loop's clock and wakes whose
+turn it is. Decides nothing: a woken call is placed anew."""
+
+from __future__ import annotations
+
+import asyncio
+
+from serving.errors import OwnError
+from serving.records import Call, FleetView
+from serving.routing import free
+from serving.waiting import Held, Queue
+
+
+class Line:
+    """Where calls wait for a target."""
+
+    def __init__(self, queue: Queue, loop: asyncio.AbstractEventLoop) -> None:
+        self._queue = queue
+        self._loop = loop
+
+    def is_behind(self, call: Call) -> bool:
+        """Others have waited longer for this model."""
+        return self._queue.calls > 0 and self._queue.waiting(call.model) > 0
+
+    async def hold(self, call: Call, until_s: float) -> None:
+        """Wait until woken or `until_s`. Raises OwnError when the line is full."""
+        since_s = self._loop.time()
+        waiter: asyncio.Future[None] = self._loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
+        if not self._queue.put(held, until_s, since_s):
+            raise OwnError("queue_full", "the queue of this gateway is full", retry_after_s=5.0)
+        timer = self._loop.call_at(until_s, wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._queue.remove(held)
+
+    def wake(self, model: str) -> None:
+        """Capacity may have come free: the next in line tries again."""
+        if self._queue.calls:
+            held = self._queue.pop(model)
+            if held is not None:
+                held.wake()
+
+    def refreshed(self, view: FleetView) -> None:
+        """A new view of the fleet: wake as many held calls as there is room for."""
+        for model in self._queue.models():
+            room = sum(free(replica, view) for replica in view.replicas.get(model, ()))
+            for _ in range(min(room, self._queue.waiting(model))):
+                self.wake(model)

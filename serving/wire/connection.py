@@ -1,0 +1,355 @@
+"""One client connection of the hot wire: HTTP/1.1 in, one request at a time.
+
+Refuses, before any work: oversized heads and bodies, ambiguous framing, duplicate framing or
+credential headers, slow senders. Pipelined requests are never processed: the first is answered and
+the connection closed. Decides nothing about inference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+
+from serving import errors
+
+if TYPE_CHECKING:
+    from serving.wire.server import Server
+
+_PHRASES = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict",
+    413: b"Content Too Large", 415: b"Unsupported Media Type", 422: b"Unprocessable Content",
+    429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 502: b"Bad Gateway", 503: b"Service Unavailable",
+    504: b"Gateway Timeout", 508: b"Loop Detected",
+}  # fmt: skip
+_LINES = {s: b"HTTP/1.1 %d %s\r\n" % (s, p) for s, p in _PHRASES.items()}
+_UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
+_VERSIONS = frozenset({"1.0", "1.1"})
+_LINGER_S = 2.0
+_JSON = b"content-type: application/json\r\n"
+_SSE = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"
+)
+
+
+class Request:
+    """One whole request. Header names are lower case."""
+
+    __slots__ = ("body", "headers", "method", "path")
+
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes):
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+
+
+App = Callable[[Request, "Connection"], None]
+
+
+class Connection(asyncio.Protocol):
+    """One client connection and the answer under way on it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = server.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._task: asyncio.Task[object] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self._is_lingering = False
+        self._is_feeding = False
+        self._is_answered = False
+        self._fresh()
+        self.is_busy = False
+        self.is_closed = False
+        self.deadline_s = self._loop.time() + self._limits.idle_s
+
+    def _fresh(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head_bytes = 0
+        self._barren_bytes = 0
+        self._fault = ""
+        self._has_head = False
+        self._is_head_method = False
+        self._keep_alive = True
+        self._is_chunked = False
+        self._began = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        if server.is_draining or len(server.connections) >= self._limits.connections_max:
+            self._transport.abort()
+            return
+        server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - protocol
+        self.is_closed = True
+        self._server.gone(self)
+        self._resume()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        self.deadline_s = self._loop.time() + self._limits.write_stall_s
+
+    def resume_writing(self) -> None:
+        if not self._is_lingering and not self._transport.is_closing():
+            idle_s = self._loop.time() + self._limits.idle_s
+            self.deadline_s = float("inf") if self.is_busy else idle_s
+        self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_busy:
+            # A second request before the first answer: never parsed, so it cannot be smuggled.
+            self._keep_alive = False
+            return
+        if not self._has_head:
+            if not self._head_bytes:
+                self.deadline_s = self._loop.time() + self._limits.header_wait_s
+            self._head_bytes += len(data)
+        size = self._size
+        self._is_feeding = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self.is_busy:
+                self._refuse(self._fault or "invalid_request", f"malformed HTTP: {error}")
+        else:
+            self._check_framing(len(data) if size == self._size else 0)
+        self._is_feeding = False
+        if self._is_answered:
+            self._next()
+
+    def _check_framing(self, barren_bytes: int) -> None:
+        """Bound what is neither body nor a finished head: endless heads, chunk frills, trailers."""
+        if self.is_busy:
+            return
+        self._barren_bytes = self._barren_bytes + barren_bytes if self._has_head else 0
+        in_head = 0 if self._has_head else self._head_bytes
+        if max(in_head, self._barren_bytes) > self._limits.header_bytes_max:
+            self._refuse("headers_too_large", "the request's headers exceed the limit")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """`Upgrade: h2c` is an offer we need not take: read the request again without it."""
+        if self.is_busy:
+            return
+        method, headers = self._parser.get_method(), self._headers
+        if method == b"CONNECT" or b"upgrade" not in headers:
+            self._refuse("invalid_request", "this is no proxy")
+            return
+        kept = (f for f in headers.items() if f[0] not in _UPGRADE)
+        lines = b"".join(b"%b: %b\r\n" % field for field in kept)
+        self._parser = httptools.HttpRequestParser(self)
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, lines)
+        self._fresh()
+        self.data_received(head + rest)
+
+    # -- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        if self._began:
+            self._keep_alive = False
+        self._began = True
+
+    def on_url(self, url: bytes) -> None:
+        if not self.is_busy:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_head or self.is_busy:
+            return  # a trailer is not a header
+        name = name.lower()
+        headers = self._headers
+        value = value.strip()
+        if name in headers:
+            if name in _SINGLE:
+                self._fault = "invalid_request"
+            value = headers[name] + b", " + value
+        headers[name] = value
+        self._size += 1
+        if self._size > self._limits.header_count_max:
+            self._fault = "headers_too_large"
+
+    def on_headers_complete(self) -> None:
+        if self.is_busy:
+            return
+        self._has_head = True
+        headers, parser = self._headers, self._parser
+        self._size = 0
+        version = parser.get_http_version()
+        if version not in _VERSIONS or (b"host" not in headers and version == "1.1"):
+            self._fault = "invalid_request"
+        self._keep_alive = self._keep_alive and parser.should_keep_alive() and version == "1.1"
+        self._is_chunked = version == "1.1"
+        if self._head_bytes > self._limits.header_bytes_max:
+            size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in headers.items())
+            if size > self._limits.header_bytes_max:
+                self._fault = "headers_too_large"
+        length = headers.get(b"content-length")
+        if length is not None:
+            if b"transfer-encoding" in headers:
+                self._fault = "invalid_request"
+            elif len(length) > 15 or int(length) > self._limits.body_bytes_max:
+                self._fault = "body_too_large"
+        if self._fault:
+            raise ValueError(self._fault)
+        self.deadline_s = self._loop.time() + self._limits.body_wait_s
+        if headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        if self.is_busy:
+            return
+        self._size += len(data)
+        if self._size > self._limits.body_bytes_max:
+            self._fault = "body_too_large"
+            raise ValueError(self._fault)
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.is_busy:
+            self._keep_alive = False
+            return
+        if self._parser.should_upgrade():
+            return  # read again without the offer, see `_decline_upgrade`
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.is_busy = True
+        self.deadline_s = float("inf")
+        method = self._parser.get_method()
+        self._is_head_method = method == b"HEAD"
+        self._server.app(Request(method, self._url, self._headers, body), self)
+
+    # -- answering
+
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
+        """Own `work` until it ends; a client that hangs up cancels it."""
+        self._task = self._loop.create_task(work)
+
+    def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
+        """Send a whole answer. `head` is extra header lines, each ended by CRLF."""
+        if self.is_closed:
+            return
+        close = b"" if self._may_keep() else b"connection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        if self._is_head_method:
+            body = b""
+        line = _LINES.get(status) or b"HTTP/1.1 %d Error\r\n" % status
+        self._transport.write(b"".join((line, _JSON, head, close, length, body)))
+        self._finish()
+
+    def start(self, head: bytes) -> None:
+        """Send the head of an event stream. After this no status can change."""
+        tail = b"\r\n" if self._may_keep() else b"connection: close\r\n\r\n"
+        framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
+        self._transport.write(b"".join((_LINES[200], _SSE, head, framing, tail)))
+
+    def write(self, data: bytes) -> None:
+        """Send part of a stream."""
+        if not data:
+            return
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait until the client has read enough; returns at once when it keeps up."""
+        if self._is_paused and not self.is_closed:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client reads slower than we write."""
+        return self._is_paused
+
+    def end(self) -> None:
+        """End a stream."""
+        if self.is_closed:
+            return
+        if self._is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        else:
+            self._keep_alive = False
+        self._finish()
+
+    def close(self) -> None:
+        """Close once what was written has been sent."""
+        self._transport.close()
+
+    def cancel(self) -> None:
+        """End the running answer early; whoever runs it says so to the client."""
+        if self._task is None:
+            self._transport.close()
+        else:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Cut the connection now: the one honest end left when an answer cannot be finished."""
+        self._transport.abort()
+
+    def overstay(self) -> None:
+        """Called by the sweep after `deadline_s`."""
+        if self.is_busy or not self._head_bytes:
+            self._transport.abort()
+        else:
+            self._refuse("request_timeout", "the request was not received in time")
+
+    def _may_keep(self) -> bool:
+        return self._keep_alive and not self._server.is_draining
+
+    def _finish(self) -> None:
+        self._task = None
+        self._is_answered = True
+        if not self._is_feeding:
+            self._next()
+
+    def _next(self) -> None:
+        """Be ready for the next request, or close."""
+        self._is_answered = False
+        if not self.is_busy:
+            self._linger()
+        elif self._may_keep():
+            self._fresh()
+            self.is_busy = False
+            if not self._is_paused:
+                self.deadline_s = self._loop.time() + self._limits.idle_s
+        elif not self._is_lingering:
+            # A client that never reads the end of its answer must not keep the connection.
+            self.deadline_s = self._loop.time() + self._limits.write_stall_s
+            self._transport.close()
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer a request that was never whole, and let the client read it before the close."""
+        self._keep_alive = False
+        self.answer(errors.TABLE[code].status, errors.body(code, message))
+
+    def _linger(self) -> None:
+        # Closing with unread input would reset the connection and lose the answer.
+        self._is_lingering = self.is_busy = True
+        self.deadline_s = self._loop.time() + _LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
