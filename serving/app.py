@@ -168,7 +168,14 @@ class Gateway:
         self._fleet.remember(settings.state_dir / f"time-to-ready-{own.index}.json")
         self._fleet.start(sources)
         ops_socket = _bind(own.ops_host, own.ops_port + own.index if own.ops_port else 0)
-        config = uvicorn.Config(ops.build(facts), log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            ops.build(facts),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http="h11",
+        )
         ops_server = _OpsServer(config)
         ops_task = asyncio.create_task(ops_server.serve([ops_socket]), name="ops")
         public_socket = _bind(own.host, own.port)

@@ -11,10 +11,11 @@ Domain code raises with a code; only `TABLE` knows HTTP. Refusals inside the pur
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+
+from serving.records import Label
 
 
 class Row(NamedTuple):
@@ -104,7 +105,7 @@ class OwnError(BallastError):
     """We cannot serve it now."""
 
 
-class Kind(StrEnum):
+class Kind(Label):
     """What went wrong at a target: decides retry, breaker and metric label."""
 
     CONNECT = "connect"

@@ -16,6 +16,7 @@ from serving.rows import AttemptEnd
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
 _SHED = (Outcome.REFUSED, Outcome.FULL)
+_CHAT = Surface.CHAT
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -102,7 +103,7 @@ class Observer:
 
     def _learn(self, progress: Progress, tokens: int) -> None:
         self._turn = (self._turn + 1) % LEARN_EACH
-        if self._turn == 0 and progress.call.surface is Surface.CHAT:
+        if self._turn == 0 and progress.call.surface is _CHAT:
             prompt = progress.call.prompt
             self._ratios[progress.call.model].learn(prompt, len(prompt), tokens)
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
 _NO_USAGE = Usage()
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_NONE, _CLASS, _TOKENIZE = Exposure.NONE, Exposure.CLASS, Surface.TOKENIZE
+_OK, _INTERNAL, _DISCONNECTED = Outcome.OK, Outcome.INTERNAL, Outcome.DISCONNECTED
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ class Attempt:
         self.usage: Usage | None = None
         self.first_s = -1.0
         """Ticket to first content, seconds; -1 when none came."""
-        self.outcome = Outcome.DISCONNECTED
+        self.outcome: Outcome = _DISCONNECTED
         self.error = ""
         self.sent = False
         """The target may have worked for us."""
@@ -95,7 +98,7 @@ class Progress:
         self.usage = _NO_USAGE
         self.reason = ""
         self.target = ""
-        self.outcome = Outcome.INTERNAL
+        self.outcome: Outcome = _INTERNAL
         self.status = 0
         self.code = ""
         self.rows: list[Record] = []
@@ -151,7 +154,7 @@ class Progress:
         usage = attempt.usage
         if usage is None:
             usage = _NO_USAGE
-            if (attempt.events or attempt.sent) and self.call.surface is not Surface.TOKENIZE:
+            if (attempt.events or attempt.sent) and self.call.surface is not _TOKENIZE:
                 # The first event is the role's, the last ones carry no text: close enough, flagged.
                 usage = accounting.estimated(attempt.ticket.prompt_tokens, attempt.events)
         self.usage = usage
@@ -175,7 +178,7 @@ class Progress:
             caller.key_id, call.surface, call.model, call.latency_class, self.outcome, self.status,
             self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
             -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage,
-            self.idempotency if self.outcome is Outcome.OK else "",
+            self.idempotency if self.outcome is _OK else "",
         )  # fmt: skip
 
     def head(self) -> bytes:
@@ -183,13 +186,13 @@ class Progress:
         call = self.call
         line = f"x-request-id: {call.request_id}\r\n"
         exposure = self.caller.policy.exposure
-        if exposure is Exposure.NONE:
+        if exposure is _NONE:
             return line.encode()
         attempt = self.attempt
         where = "none"
         if attempt is not None:
             where = "api" if attempt.ticket.is_egress else "own"
-        if exposure is Exposure.CLASS:
+        if exposure is _CLASS:
             reason = self.reason.partition(":")[0]
             return f"{line}x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n".encode()
         target = f"{where};{self.target}" if attempt is not None else where

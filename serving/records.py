@@ -19,7 +19,14 @@ import msgspec
 from models.capacity import Estimate, Load, Profile
 
 
-class Surface(StrEnum):
+class Label(StrEnum):
+    """A closed set of names. Hashes as the string it is: `Enum.__hash__` is a Python function, and
+    a request looks up a dozen of them."""
+
+    __hash__ = str.__hash__
+
+
+class Surface(Label):
     """An inference route of the public API."""
 
     CHAT = "chat"
@@ -27,7 +34,7 @@ class Surface(StrEnum):
     TOKENIZE = "tokenize"
 
 
-class LatencyClass(StrEnum):
+class LatencyClass(Label):
     """How long a caller is ready to wait; the seconds stand in the settings."""
 
     LIVE = "live"
@@ -36,14 +43,14 @@ class LatencyClass(StrEnum):
     BATCH = "batch"
 
 
-class Overflow(StrEnum):
+class Overflow(Label):
     """May this key's calls leave for a third party's API?"""
 
     NEVER = "never"
     ALLOWED = "allowed"
 
 
-class Exposure(StrEnum):
+class Exposure(Label):
     """How much of a placement decision the answer's headers tell this key."""
 
     NONE = "none"
@@ -346,7 +353,7 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     """Holds the first content, reasoning, tool call or finish reason: the commit point."""
 
 
-class Outcome(StrEnum):
+class Outcome(Label):
     """How a request or attempt ended; a metric label, so the set is closed."""
 
     OK = "ok"

@@ -44,6 +44,8 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     """Without HTTP framing."""
+    head_s: float
+    """To the end of the head."""
     first_s: float
     """To the first byte of the body."""
     whole_s: float
@@ -106,7 +108,7 @@ class Client(asyncio.Protocol):
         self._body_at = 0
         self._length = -1
         self._sent_s = time.perf_counter()
-        self._first_s = self._last_s = self._gap_s = 0.0
+        self._head_s = self._first_s = self._last_s = self._gap_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -132,10 +134,13 @@ class Client(asyncio.Protocol):
             return
         if body is not None and self._waiter is not None:
             waiter, self._waiter = self._waiter, None
-            status = int(self._buffer[_STATUS_AT : _STATUS_AT + 3])
-            whole_s = time.perf_counter() - self._sent_s
             if not waiter.done():
-                waiter.set_result(Answer(status, body, self._first_s, whole_s, self._gap_s))
+                waiter.set_result(self._answer(body))
+
+    def _answer(self, body: bytes) -> Answer:
+        status = int(self._buffer[_STATUS_AT : _STATUS_AT + 3])
+        whole_s = time.perf_counter() - self._sent_s
+        return Answer(status, body, self._head_s, self._first_s, whole_s, self._gap_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(f"the connection closed: {exc or 'end of file'}")
@@ -148,6 +153,7 @@ class Client(asyncio.Protocol):
             if end < 0:
                 return None
             self._body_at = end + len(_HEAD_END)
+            self._head_s = time.perf_counter() - self._sent_s
             head = bytes(buffer[:end]).lower()
             if b"transfer-encoding: chunked" not in head:
                 self._length = int(head.split(b"content-length:")[1].split(b"\r\n", 1)[0])

@@ -33,7 +33,11 @@ class Round(msgspec.Struct, frozen=True):
     """(stream - request) / 66: what one more coalesced event costs."""
     added_ms_request: float
     """Added p50 at concurrency 1."""
+    added_ms_head: float
+    """To the head of a stream. A router that passes it on before any content came shows less here;
+    Ballast sends it with the first content, when it can no longer try another target."""
     added_ms_first_byte: float
+    """To the first byte of a stream's body."""
     rps: float
     """At the load's concurrency; all share the machine, so no measure of capacity."""
     streams_per_s: float
@@ -68,10 +72,17 @@ METRICS = {
     "cpu_ms_request_ledger": "of it ledger drain",
     "cpu_us_chunk_net": "CPU us / chunk, net",
     "added_ms_request": "added ms, request",
+    "added_ms_head": "added ms, head",
     "added_ms_first_byte": "added ms, first byte",
     "rss_mib": "RSS MiB",
 }
-RATIOS = ("cpu_ms_request", "cpu_us_chunk_net", "added_ms_request", "added_ms_first_byte")
+RATIOS = (
+    "cpu_ms_request",
+    "cpu_us_chunk_net",
+    "added_ms_request",
+    "added_ms_head",
+    "added_ms_first_byte",
+)
 Table = dict[str, dict[str, Spread]]
 
 

@@ -55,33 +55,40 @@ class Failed(Exception):  # noqa: N818 - reads as what happened
     """A gateway refused or broke requests of the load: its figures would mean nothing."""
 
 
-def measure(contender: Contender, base: Target, effort: Effort, number: int) -> Round:
-    """One round of one gateway. Raises Failed, NotSettled."""
-    target, pid = contender.target, contender.started.pid
-    asked = ready(target)
+class _Meter:
+    """Puts load on one gateway and reads its CPU once everything asked for is on its ledger."""
 
-    def settled() -> Cpu:
-        contender.settle(asked)
-        return processes.cpu(pid)
+    def __init__(self, contender: Contender, effort: Effort) -> None:
+        self._contender = contender
+        self._effort = effort
+        self._asked = ready(contender.target)
 
-    def put(seconds: float, *, is_stream: bool) -> Loaded:
-        nonlocal asked
-        plan = Plan(effort.concurrency, seconds, is_stream=is_stream)
-        done = uvloop.run(load(target, plan))
+    def cost(self, *, is_stream: bool) -> tuple[Loaded, Cpu]:
+        """Warm up, then one load and what it cost. Raises Failed, NotSettled."""
+        self._put(self._effort.warm_s, is_stream)
+        before = self._settled()
+        done = self._put(self._effort.seconds, is_stream)
+        return done, self._settled().since(before)
+
+    def _put(self, seconds: float, is_stream: bool) -> Loaded:
+        plan = Plan(self._effort.concurrency, seconds, is_stream=is_stream)
+        done = uvloop.run(load(self._contender.target, plan))
         if done.failures or not done.requests:
-            raise Failed(f"{contender.name}: {done.failures} failures: {done.errors}")
-        asked += done.requests
+            raise Failed(f"{self._contender.name}: {done.failures} failures: {done.errors}")
+        self._asked += done.requests
         return done
 
-    put(effort.warm_s, is_stream=False)
-    before = settled()
-    plain = put(effort.seconds, is_stream=False)
-    for_plain = settled().since(before)
-    put(effort.warm_s, is_stream=True)
-    before = settled()
-    streams = put(effort.seconds, is_stream=True)
-    for_streams = settled().since(before)
-    more = uvloop.run(added(base, target, effort.blocks, effort.block_requests))
+    def _settled(self) -> Cpu:
+        self._contender.settle(self._asked)
+        return processes.cpu(self._contender.started.pid)
+
+
+def measure(contender: Contender, base: Target, effort: Effort, number: int) -> Round:
+    """One round of one gateway. Raises Failed, NotSettled, Broken."""
+    meter = _Meter(contender, effort)
+    plain, for_plain = meter.cost(is_stream=False)
+    streams, for_streams = meter.cost(is_stream=True)
+    more = uvloop.run(added(base, contender.target, effort.blocks, effort.block_requests))
     ms_request = 1e3 * for_plain.total_s / plain.requests
     ms_stream = 1e3 * for_streams.total_s / streams.requests
     aside_s = for_plain.total_s - for_plain.main_s
@@ -99,11 +106,12 @@ def measure(contender: Contender, base: Target, effort: Effort, number: int) -> 
         ),
         cpu_ms_stream=round(ms_stream, 4),
         cpu_us_chunk_net=round(1e3 * (ms_stream - ms_request) / EVENTS, 2),
-        added_ms_request=more[0],
-        added_ms_first_byte=more[1],
+        added_ms_request=more.request,
+        added_ms_head=more.head,
+        added_ms_first_byte=more.first_byte,
         rps=plain.rps,
         streams_per_s=streams.rps,
-        rss_mib=processes.rss_mib(pid),
+        rss_mib=processes.rss_mib(contender.started.pid),
     )
 
 

@@ -116,32 +116,14 @@ class Inference:
         name = model.name if model is not None else _UNKNOWN_MODEL
         ratio = terms.ratios.get(name)
         return Call(
-            request_id=uuid_utils.uuid7().hex,
-            surface=surface,
-            tenant=caller.tenant,
-            model=name,
-            alias=parsed.model,
-            fields=parsed.fields,
-            received_s=now_s,
-            received_ms=utc_ms(),
-            first_token_by_s=now_s + min(first_s, complete_s),
-            complete_by_s=now_s + complete_s,
-            latency_class=latency_class,
-            prompt=prompt,
-            size=len(request.body),
-            prompt_tokens=ratio.upper(sample, len(prompt)) if ratio is not None else 0,
-            max_tokens=parsed.max_tokens,
-            stream=parsed.stream,
-            wants_usage=parsed.wants_usage,
-            affinity=crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
-            session=session,
-            hop=headers[b"x-ballast-hop"].decode("latin-1") if b"x-ballast-hop" in headers else "",
-            idempotency_key=(
-                headers[b"idempotency-key"].decode("latin-1")
-                if b"idempotency-key" in headers
-                else ""
-            ),
-        )
+            uuid_utils.uuid7().hex, surface, caller.tenant, name, parsed.model, parsed.fields,
+            now_s, utc_ms(), now_s + min(first_s, complete_s), now_s + complete_s, latency_class,
+            prompt, len(request.body),
+            ratio.upper(sample, len(prompt)) if ratio is not None else 0,
+            parsed.max_tokens, parsed.stream, parsed.wants_usage,
+            crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
+            session, _text(headers, b"x-ballast-hop"), _text(headers, b"idempotency-key"),
+        )  # fmt: skip
 
     def _fault(
         self, call: Call, caller: Caller, model: Model | None, parsed: openai.Parsed
@@ -188,6 +170,11 @@ class Inference:
         body = errors.body(error.code, error.message, error.param)
         head = b"www-authenticate: Bearer\r\n" if row.status == 401 else b""
         connection.answer(row.status, body, head)
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    value = headers.get(name)
+    return value.decode("latin-1") if value is not None else ""
 
 
 def _check_type(headers: Mapping[bytes, bytes]) -> None:

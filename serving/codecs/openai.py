@@ -30,6 +30,7 @@ PATHS = {
     Surface.TOKENIZE: b"/tokenize",
 }
 _BRACKET = ord("[")
+_TOKENIZE = Surface.TOKENIZE  # looking a member up on its class costs 0.2 us in Python 3.11
 _PROMPT_STARTS = b'["'
 _RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NULL = b"null"
@@ -67,7 +68,7 @@ def parse(surface: Surface, body: bytes) -> Parsed:
             "invalid_value", "'model' is required and must be a string", param="model"
         )
     prompt = _prompt(surface, fields)
-    if surface is Surface.TOKENIZE:
+    if surface is _TOKENIZE:
         return Parsed(fields, model, prompt, None, False, False, "")
     limit = None
     for name in _LIMITS:
@@ -118,10 +119,9 @@ def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
     if name == "messages":
         if data[0] != _BRACKET:
             raise CallerError("invalid_value", "'messages' must be an array", param=name)
-        for word in _MEDIA:
-            if word in data:
-                _check_media(_read(data, name))
-                break
+        # Media stand in parts, and parts in an array of their own: most chats end here.
+        if data.find(b"[", 1) >= 0 and any(word in data for word in _MEDIA):
+            _check_media(_read(data, name))
     elif data[0] not in _PROMPT_STARTS:
         raise CallerError("invalid_value", "'prompt' must be a string or an array", param=name)
     return data
@@ -196,7 +196,7 @@ def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     fields = {k: v for k, v in call.fields.items() if k not in RESERVED}
     out: dict[str, Any] = fields
     out["model"] = call.model
-    if call.surface is Surface.TOKENIZE:
+    if call.surface is _TOKENIZE:
         return _encode(out)
     out["request_id"] = ticket_id
     out["cache_salt"] = cache_salt

@@ -54,6 +54,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "quiet": {"exposure": "none"},
     "some": {"models": ["m2"]},
     "patient": {"latency_class": "patient"},
+    "patient-beta": {"latency_class": "patient", "tenant": "beta"},
 }
 _serial = itertools.count(1)
 
@@ -186,7 +187,8 @@ class Client:
         """Send; underscores in header names stand for dashes."""
         named = self.headers(key, {k.replace("_", "-"): v for k, v in headers.items()})
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self.session.post(self.url + path, data=data, headers=named) as response:
+        sent = io.BytesIO(data)  # aiohttp warns of large bytes
+        async with self.session.post(self.url + path, data=sent, headers=named) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def chat(self, key: str = "main", headers: Any = None, **body: Any) -> Reply:
@@ -243,6 +245,7 @@ class Stack(Client):
 
     def __init__(self, state: Path) -> None:
         super().__init__(state)
+        self.tree: dict[str, Any] = {}
         self.engines: list[Served] = []
         self.providers: dict[str, Served] = {}
         self._stop = asyncio.Event()
@@ -260,6 +263,11 @@ class Stack(Client):
         line = json.loads(said.getvalue())
         self.url, self.ops = line["url"], line["ops"]
         self.settings = settings
+
+    async def restart(self, tree: dict[str, Any]) -> None:
+        """Start with the settings of a file."""
+        self.tree = tree
+        await self.start(Settings.model_validate(tree))
 
     async def stop(self) -> None:
         """Drain and end."""
@@ -380,10 +388,10 @@ async def _stack(
         stack.session = await opened.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
-        write_files(state, [row(name) for name in providers] + list(rows))
+        write_files(state, [*map(row, providers), *rows])
         urls = {name: served.url for name, served in stack.providers.items()}
         tree = tree_of(state, [served.url for served in stack.engines], urls, changes)
-        await stack.start(Settings.model_validate(tree))
+        await stack.restart(tree)
         opened.push_async_callback(stack.stop)
         await stack.ready(len(stack.engines))
         yield stack
@@ -416,7 +424,7 @@ def _quiet() -> None:
 def kit() -> SimpleNamespace:
     """What tests of this folder build with; test modules import nothing from each other."""
     return SimpleNamespace(
-        engine=engine, provider=provider, Recording=Recording, chat=chat, text_of=text_of,
+        engine=engine, provider=provider, start_engine=start_engine, Recording=Recording, chat=chat, text_of=text_of,
         eventually=eventually, key_of=key_of, row=row, MESSAGES=MESSAGES, SLOW=SLOW, SECRET=SECRET,
         PROVIDER_KEY=PROVIDER_KEY, PEPPER=PEPPER, DEPLOYMENT=DEPLOYMENT, tree_of=tree_of,
         write_files=write_files,
