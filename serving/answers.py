@@ -3,6 +3,7 @@ in, status, headers and body come out."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from serving.records import Outcome
 
 _PASSED = frozenset({400, 403, 413, 422})
 """Statuses of an engine that reach the caller as they are."""
+_RETRY_STATUSES = frozenset({409, 429, 503})
+RETRY_S_MAX = 3600.0
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def failure(progress: Progress, error: BallastError) -> Tail:
@@ -28,11 +32,9 @@ def failure(progress: Progress, error: BallastError) -> Tail:
         return Tail(200, _error_event(body, progress), b"", is_stream=True)
     progress.ended(outcome, status, error.code)
     head = progress.head()
-    retry_s = error.retry_after_s if status in (429, 503, 409) else None
-    if retry_s is None and status == 503:
-        retry_s = 1.0
-    if retry_s is not None:
-        head += b"retry-after: %d\r\n" % max(1, round(retry_s + 0.49))
+    if row.retryable and status in _RETRY_STATUSES:
+        wait_s = min(error.retry_after_s or 1.0, RETRY_S_MAX)
+        head += b"retry-after: %d\r\n" % max(1, math.ceil(wait_s))
     return Tail(status, body, head, is_stream=False)
 
 
@@ -42,7 +44,7 @@ def _final(error: UpstreamError, body: bytes, *, is_own: bool) -> tuple[int, byt
     status = errors.TABLE[error.code].status
     try:
         data = msgspec.json.decode(error.body, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return status, body
     told = data.get("error", data)
     if not isinstance(told, dict) or not isinstance(told.get("message"), str):

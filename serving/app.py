@@ -80,8 +80,7 @@ class Gateway:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then drain."""
-        settings, own = self._settings, self._settings.gateway
-        loop = asyncio.get_running_loop()
+        settings, own, loop = self._settings, self._settings.gateway, asyncio.get_running_loop()
         state = settings.state_dir
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         book = settings.ledger
@@ -101,6 +100,7 @@ class Gateway:
                 loop, book.sync == "disk",
             )
         )  # fmt: skip
+        self._fleet.on_death = stop.set
         self._fleet.on_view = lambda: line.refreshed(self._fleet.view)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         await self._remember(store, drainer, ledger)

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from models.capacity import PROFILES, Load
+from models.capacity import PROFILES
 from serving.admission import Admission
+from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source
 from serving.records import DataLabel, FleetView, Offering, Pending, Replica
 from serving.settings import Fleet as FleetSettings
@@ -89,6 +90,7 @@ class Fleet:
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self.on_view: Callable[[], None] = lambda: None
+        self.on_death: Callable[[], None] = lambda: None
         self.secret = Secret(settings.secret_file)
         pool = settings.pool
         self._label = DataLabel(pool.jurisdiction, pool.operator, pool.on_premises)
@@ -103,6 +105,13 @@ class Fleet:
         self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
         self._publish()
         self._task = asyncio.create_task(self._poll_forever(sources), name="fleet")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A view that is never renewed must not go unnoticed: end, and be started again."""
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("fleet_died", exc_info=task.exception())
+            self.on_death()
 
     async def close(self) -> None:
         """Stop polling."""
@@ -141,7 +150,9 @@ class Fleet:
                 if response.status != 200:
                     raise ValueError(f"status {response.status}")
                 data: dict[str, Any] = await response.json()
-                load = Load(int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"]))
+                load = load_report.checked(
+                    int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"])
+                )
                 seen.limit = int(data.get("limit") or address.limit)
                 seen.ready = not data.get("draining", False)
                 seen.misses = 0

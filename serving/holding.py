@@ -37,6 +37,10 @@ class Line:
         timer = self._loop.call_at(until_s, wake)
         try:
             await waiter
+        except asyncio.CancelledError:
+            if held.is_gone:
+                self.wake(call.model)  # it was this call's turn: pass it on
+            raise
         finally:
             timer.cancel()
             self._queue.remove(held)

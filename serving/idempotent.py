@@ -53,16 +53,20 @@ class Recorder:
 
     def write(self, data: bytes) -> None:
         """See `Client`."""
+        self._keep(data)
+        self._client.write(data)
+
+    def _keep(self, data: bytes) -> None:
         self._size += len(data)
         if self._size <= RECORD_BYTES_MAX:
             self._parts.append(data)
-        self._client.write(data)
 
-    def end(self) -> None:
+    def end(self, data: bytes = b"") -> None:
         """See `Client`."""
+        self._keep(data)
         if self._size <= RECORD_BYTES_MAX:
             self._answered = Answer(200, self._head, b"".join(self._parts), is_stream=True)
-        self._client.end()
+        self._client.end(data)
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """See `Client`."""

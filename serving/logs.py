@@ -46,7 +46,11 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
 
 
 class RequestLog:
-    """One line per finished request, and the latest of them for `/decisions`."""
+    """One line per finished request, and the latest of them for `/decisions`.
+
+    Writing blocks while the reader of the stream stands still, as logging does; give stderr to a
+    file or to a collector that reads.
+    """
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -56,7 +60,7 @@ class RequestLog:
         self.dropped = 0
 
     def write(self, line: msgspec.Struct) -> None:
-        """Queue a line; drops (and counts) when the reader of stderr stands still."""
+        """Queue a line; beyond 20,000 between two flushes lines are dropped and counted."""
         self.recent.append(line)
         if len(self._lines) >= _BUFFER_MAX:
             self.dropped += 1

@@ -30,6 +30,7 @@ from serving.records import (
     Outcome,
     Refuse,
     Run,
+    Surface,
     Ticket,
     Wait,
 )
@@ -38,6 +39,7 @@ from serving.stages import Client, Stages
 
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
+_TOKENIZE = Surface.TOKENIZE
 _log = logging.getLogger(__name__)
 
 
@@ -98,8 +100,7 @@ class Pipeline:
         self._settle(progress)
         if answer.is_stream:
             client.start(answer.head)
-            client.write(answer.body)
-            client.end()
+            client.end(answer.body)
         else:
             client.answer(answer.status, answer.body, answer.head)
 
@@ -113,7 +114,8 @@ class Pipeline:
             now_s = self._loop.time()
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
-                placement = Wait(call.received_s + self._fleet.view.hold_s_max, "in line")
+                until_s = call.received_s + self._fleet.view.hold_s_max
+                placement = Wait(min(until_s, call.first_token_by_s), "in line")
             if isinstance(placement, Run | Burst):
                 try:
                     return await self._attempt(progress, placement, client)
@@ -206,14 +208,19 @@ class Pipeline:
     async def _relay(self, progress: Progress, stream: BlockStream, client: Client) -> Tail:
         if not progress.call.stream:
             block = await stream.__anext__()
+            if not block.opens and progress.call.surface is not _TOKENIZE:
+                raise UpstreamError(Kind.PROTOCOL, "the answer holds no choice")
             progress.took(block)
             self._opened(progress)
             return Tail(200, block.data, progress.head(), is_stream=False)
         held: list[bytes] = []
-        size = 0
+        size, last = 0, b""
         async for block in stream:
             progress.took(block)
             if progress.has_committed:
+                if block.ends:
+                    last = block.data
+                    continue
                 client.write(block.data)
                 if client.is_paused:
                     await client.writable()
@@ -224,13 +231,17 @@ class Pipeline:
                 self._opened(progress)
                 progress.has_committed = True
                 client.start(progress.head())
-                client.write(b"".join(held))
+                if block.ends:
+                    last = b"".join(held)
+                else:
+                    client.write(b"".join(held))
             elif size > HELD_BYTES_MAX:
                 raise UpstreamError(Kind.PROTOCOL, "the stream sends no content")
         if not progress.has_committed:
             raise UpstreamError(Kind.CUT, "the stream ended without content")
         self._ok(progress)
-        return Tail(200, b"", b"", is_stream=True)
+        # The end marker leaves only now, when the end can be written down first.
+        return Tail(200, last, b"", is_stream=True)
 
     def _opened(self, progress: Progress) -> None:
         """The commit point."""

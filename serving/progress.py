@@ -47,8 +47,7 @@ class Tail(msgspec.Struct, frozen=True):
     def send(self, client: Client) -> None:
         """Send it."""
         if self.is_stream:
-            client.write(self.body)
-            client.end()
+            client.end(self.body)
         else:
             client.answer(self.status, self.body, self.head)
 

@@ -351,6 +351,8 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     finish: str | None = None
     opens: bool = False
     """Holds the first content, reasoning, tool call or finish reason: the commit point."""
+    ends: bool = False
+    """Holds the end marker: nothing follows but the end of the stream."""
 
 
 class Outcome(Label):

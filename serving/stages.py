@@ -36,8 +36,8 @@ class Client(Protocol):
     async def writable(self) -> None:
         """Wait until the client has read enough."""
 
-    def end(self) -> None:
-        """End the stream."""
+    def end(self, data: bytes = b"") -> None:
+        """End the stream with its last bytes."""
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """Send a whole answer."""

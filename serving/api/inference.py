@@ -36,6 +36,7 @@ _SURFACES = {
 _LATER = (b"/v1/embeddings", b"/v1/rerank", b"/v1/score", b"/v1/responses", b"/v1/messages",
           b"/v1/capacity", b"/v1/files", b"/v1/batches", b"/v1/audio")  # fmt: skip
 _UNKNOWN_MODEL = "unknown"
+HOP_CHARS_MAX = 512
 _MS_MAX = 86_400_000
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Inference:
         if fault is not None:
             terms.pipeline.refuse(call, caller, fault, connection)
         elif call.idempotency_key:
-            body_hash = hashlib.sha256(request.body).hexdigest()[:32]
+            body_hash = hashlib.sha256(path + b"\0" + request.body).hexdigest()[:32]
             connection.run(terms.idempotent.serve(call, caller, connection, body_hash))
         else:
             connection.run(terms.pipeline.serve(call, caller, connection))
@@ -129,6 +130,8 @@ class Inference:
         self, call: Call, caller: Caller, model: Model | None, parsed: openai.Parsed
     ) -> CallerError | None:
         """Why a call cannot be served whatever the fleet looks like; None when it can."""
+        if len(call.hop) > HOP_CHARS_MAX:
+            return CallerError("loop_detected", "this call has been through too many gateways")
         if call.hop and self._terms.deployment_id in map(str.strip, call.hop.split(",")):
             message = "this call has been through this gateway before: break the loop upstream"
             return CallerError("loop_detected", message)

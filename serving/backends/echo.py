@@ -65,7 +65,7 @@ class _EchoStream:
             counts = {"prompt_tokens": usage.prompt_tokens,
                       "completion_tokens": usage.completion_tokens}  # fmt: skip
             data += _line({"choices": [], "usage": counts})
-        return Block(data + sse.DONE, 2, usage, "stop", opens=not self._words)
+        return Block(data + sse.DONE, 2, usage, "stop", opens=not self._words, ends=True)
 
     def abort(self) -> None:
         """See `BlockStream.abort`."""

@@ -204,7 +204,7 @@ class _ProviderStream:
             if cutter.finish is None:
                 # Never pass a [DONE] that hides a cut.
                 self._fault = UpstreamError(Kind.CUT, _NO_FINISH)
-                return structs.replace(block, data=block.data.removesuffix(sse.DONE))
+                return structs.replace(block, data=block.data.removesuffix(sse.DONE), ends=False)
             response.release()
             return block
 
@@ -212,7 +212,7 @@ class _ProviderStream:
         self._is_over = True
         if cutter.finish is None:
             raise UpstreamError(Kind.CUT, _NO_FINISH)
-        return Block(sse.DONE, 1)
+        return Block(sse.DONE, 1, ends=True)
 
     def _classified(self, status: int, body: bytes) -> UpstreamError:
         if not body:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 from collections.abc import Callable
 
 from models.capacity import Load
@@ -136,8 +137,11 @@ class _ReplicaStream:
             self._begun = True
             return await self._first()
         except WireError as error:
-            begun = self._cutter is not None
+            cutter = self._cutter
             self.abort()
+            if cutter is not None and cutter.has_done:
+                raise StopAsyncIteration from error
+            begun = cutter is not None
             raise _wire_fault(error, begun=begun) from error
         except sse.StreamFault as fault:
             refusal = UpstreamError(Kind.SERVER_ERROR, str(fault), body=fault.body)
@@ -201,7 +205,7 @@ class _ReplicaStream:
         self._give()
         if cutter.has_done:
             raise StopAsyncIteration
-        return Block(sse.DONE, 1)
+        return Block(sse.DONE, 1, ends=True)
 
     def _give(self) -> None:
         """Hand the connection back: from now on it may carry somebody else's call."""
@@ -238,6 +242,7 @@ def _status_fault(status: int, headers: dict[bytes, bytes], body: bytes) -> Upst
 
 def _seconds(value: bytes | None) -> float | None:
     try:
-        return float(value) if value is not None else None
+        seconds = float(value) if value is not None else None
     except ValueError:
         return None
+    return seconds if seconds is not None and 0.0 <= seconds < math.inf else None

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._is_lingering = False
         self._is_feeding = False
         self._is_answered = False
+        self._stream_head = b""
         self._fresh()
         self.is_busy = False
         self.is_closed = False
@@ -262,18 +263,21 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def start(self, head: bytes) -> None:
-        """Send the head of an event stream. After this no status can change."""
+        """Begin an event stream; its head leaves with the first bytes. No status can change now."""
         tail = b"\r\n" if self._may_keep() else b"connection: close\r\n\r\n"
         framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
-        self._transport.write(b"".join((_LINES[200], _SSE, head, framing, tail)))
+        self._stream_head = b"".join((_LINES[200], _SSE, head, framing, tail))
 
     def write(self, data: bytes) -> None:
         """Send part of a stream."""
-        if not data:
-            return
-        if self._is_chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._transport.write(data)
+        if data:
+            self._transport.write(self._framed(data))
+
+    def _framed(self, data: bytes) -> bytes:
+        head, self._stream_head = self._stream_head, b""
+        if self._is_chunked and data:
+            return b"%b%x\r\n%b\r\n" % (head, len(data), data)
+        return head + data
 
     async def writable(self) -> None:
         """Wait until the client has read enough; returns at once when it keeps up."""
@@ -286,14 +290,16 @@ class Connection(asyncio.Protocol):
         """Whether the client reads slower than we write."""
         return self._is_paused
 
-    def end(self) -> None:
-        """End a stream."""
+    def end(self, data: bytes = b"") -> None:
+        """End a stream with its last bytes, in one write."""
         if self.is_closed:
             return
+        framed = self._framed(data)
         if self._is_chunked:
-            self._transport.write(b"0\r\n\r\n")
+            framed += b"0\r\n\r\n"
         else:
             self._keep_alive = False
+        self._transport.write(framed)
         self._finish()
 
     def close(self) -> None:

@@ -424,7 +424,8 @@ def _quiet() -> None:
 def kit() -> SimpleNamespace:
     """What tests of this folder build with; test modules import nothing from each other."""
     return SimpleNamespace(
-        engine=engine, provider=provider, start_engine=start_engine, Recording=Recording, chat=chat, text_of=text_of,
+        engine=engine, provider=provider, start_engine=start_engine, Recording=Recording,
+        chat=chat, text_of=text_of,
         eventually=eventually, key_of=key_of, row=row, MESSAGES=MESSAGES, SLOW=SLOW, SECRET=SECRET,
         PROVIDER_KEY=PROVIDER_KEY, PEPPER=PEPPER, DEPLOYMENT=DEPLOYMENT, tree_of=tree_of,
         write_files=write_files,
@@ -472,6 +473,16 @@ class Live(Client):
         assert said, (self.state / "stderr.log").read_text()[-2000:]
         line = json.loads(said)
         self.url, self.ops = line["url"], line["ops"]
+
+    async def ready(self) -> None:
+        """Wait until the engine is seen."""
+
+        async def is_seen() -> bool:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                return bool((await self.get("/fleet")).json["models"]["m"]["replicas"])
+            return False
+
+        await eventually(is_seen)
 
     async def kill(self) -> None:
         """SIGKILL, and reap."""

@@ -47,6 +47,7 @@ def with_ray(run, kit, check, *, ready_s: float, engine=None, **more):
 
         try:
             await stack.stop()
+            (stack.state / "time-to-ready-0.json").unlink()
             tree = stack.tree
             tree["fleet"]["serve_url"] = f"http://127.0.0.1:{served.port}"
             tree["models"][0] |= {"engine": {}, "time_to_ready_s": ready_s}
@@ -87,10 +88,22 @@ def test_a_held_call_whose_engine_never_comes_is_refused_in_time(run, kit):
         assert int(reply.headers["retry-after"]) >= 1
         (row,) = await stack.rows(1)
         assert row.attempts == 0
-        assert 500 <= row.queue_ms
+        assert row.queue_ms >= 500
 
     queue = {"gateway.queue": {"hold_s_max": 0.7}}
     with_ray(run, kit, check, ready_s=0.5, **queue)
+
+
+@pytest.mark.xfail(strict=True, reason="bug F1: an unobserved first guess is saved and wins")
+def test_a_new_first_guess_in_the_settings_counts_after_a_restart(run, kit):
+    async def check(stack, _arrive) -> None:
+        await stack.stop()
+        stack.tree["models"][0]["time_to_ready_s"] = 300.0
+        await stack.restart(stack.tree)
+        expected_s = (await stack.get("/fleet")).json["models"]["m"]["expected_in_s"]
+        assert 200 < expected_s <= 300
+
+    with_ray(run, kit, check, ready_s=100.0)
 
 
 def test_an_engine_that_is_expected_too_late_is_not_waited_for(run, kit):
@@ -233,8 +246,9 @@ def test_two_tenants_take_turns_in_the_queue(run, kit):
             ended.append(key)
 
         long = [{"role": "user", "content": "w" * 7000}]  # a turn each: about a quantum of tokens
-        async with stack.streaming("patient", max_tokens=40) as response:
+        async with stack.streaming("patient", max_tokens=200) as response:
             await response.content.readany()
+            await stack.control(stack.engines[0], hang=True)
             many = [asyncio.ensure_future(ask("patient")) for _ in range(8)]
 
             async def are_held() -> bool:
@@ -247,11 +261,12 @@ def test_two_tenants_take_turns_in_the_queue(run, kit):
                 return (await stack.signals())["queued"] == 10
 
             await kit.eventually(all_held)
+        await stack.control(stack.engines[0], hang=False)
         await asyncio.gather(*many, *few)
         assert ended.index("patient-beta") <= 3
         assert [i for i, key in enumerate(ended) if key == "patient-beta"][-1] <= 6
 
-    slow = kit.engine(**kit.SLOW, max_queued_reqs=1)
+    slow = kit.engine(profile="cpu-embedded", time_scale=0.05, max_queued_reqs=1, output_tokens=500)
     run(check, engines=[slow])
 
 
@@ -270,7 +285,7 @@ def test_a_full_queue_refuses(run, kit):
             assert int(reply.headers["retry-after"]) >= 1
         assert (await held).status == 200
 
-    slow = kit.engine(**kit.SLOW, max_queued_reqs=1)
+    slow = kit.engine(**kit.SLOW, max_queued_reqs=1, output_tokens=500)
     run(check, engines=[slow], **{"gateway.queue": {"calls_max": 1}})
 
 
@@ -290,7 +305,7 @@ def test_a_client_that_leaves_mid_stream_frees_its_engine_slot(run, kit):
         assert row.usage.is_estimated
         assert (await stack.signals())["running"] == 0
 
-    run(check, engines=[kit.engine(**kit.SLOW)])
+    run(check, engines=[kit.engine(**kit.SLOW, output_tokens=500)])
 
 
 def test_a_client_that_leaves_before_content_frees_its_engine_slot(run, kit):
@@ -336,7 +351,7 @@ def test_a_client_that_leaves_the_queue_is_gone_from_it(run, kit):
         assert {row.outcome for row in rows} == {"disconnected"}
         assert sorted(row.attempts for row in rows) == [0, 1]
 
-    slow = kit.engine(**kit.SLOW, max_queued_reqs=1)
+    slow = kit.engine(**kit.SLOW, max_queued_reqs=1, output_tokens=500)
     run(check, engines=[slow])
 
 
@@ -367,7 +382,7 @@ def test_a_stream_is_cut_only_at_its_last_deadline_and_says_so(run, kit):
         (row,) = await stack.rows(1)
         assert row.outcome == "cut"
 
-    run(check, engines=[kit.engine(**kit.SLOW)])
+    run(check, engines=[kit.engine(**kit.SLOW, output_tokens=2000)])
 
 
 def test_an_engine_that_vanished_is_noticed_and_its_calls_overflow(run, kit):

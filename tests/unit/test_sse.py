@@ -342,7 +342,7 @@ def test_a_plain_answer_without_choices_or_usage_passes():
 
 @pytest.mark.parametrize("error", [b"null", b"[]"])
 def test_an_empty_error_member_is_no_error(error):
-    assert plain(b'{"choices":[],"error":%b}' % error).opens
+    assert plain(b'{"choices":[{"text":"a"}],"error":%b}' % error).opens
 
 
 @pytest.mark.parametrize("error", [b'{"code":"1113"}', b'"text"', b"5"])
