@@ -177,6 +177,7 @@ class Gateway:
             http="h11",
         )
         ops_server = _OpsServer(config)
+        ops_socket.listen(128)  # so that it is there when the line below says so
         ops_task = asyncio.create_task(ops_server.serve([ops_socket]), name="ops")
         public_socket = _bind(own.host, own.port)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)

@@ -87,6 +87,7 @@ class Fleet:
         self._seen: dict[Address, _Seen] = {}
         self._unready_since_s: dict[str, float] = {}
         self._ready_s: dict[str, float] = {m.name: m.time_to_ready_s for m in models}
+        self._observed_s: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self.on_view: Callable[[], None] = lambda: None
@@ -222,7 +223,7 @@ class Fleet:
             if replicas.get(name):
                 since_s = self._unready_since_s.pop(name, None)
                 if since_s is not None:
-                    self._ready_s[name] = now_s - since_s
+                    self._ready_s[name] = self._observed_s[name] = now_s - since_s
                 continue
             since_s = self._unready_since_s.setdefault(name, now_s)
             expected_s = max(since_s + self._ready_s[name], now_s + LATE_S)
@@ -237,8 +238,9 @@ class Fleet:
             seen = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
         except (OSError, msgspec.MsgspecError):
             return
-        self._ready_s |= {k: v for k, v in seen.items() if k in self._ready_s and 0 < v < 7200}
+        self._observed_s = {k: v for k, v in seen.items() if k in self._ready_s and 0 < v < 7200}
+        self._ready_s |= self._observed_s
 
     def save(self, path: Path) -> None:
         """Keep the times to ready for the next life."""
-        path.write_bytes(msgspec.json.encode(self._ready_s))
+        path.write_bytes(msgspec.json.encode(self._observed_s))

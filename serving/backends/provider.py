@@ -8,6 +8,7 @@ else within `first_content_s` has failed.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from serving.wire import sse
 
 _BODY_BYTES_MAX = 64 << 20
 _ERROR_BYTES_MAX = 64 << 10
+_PIECES_BYTES = 1 << 20
 _NO_FINISH = "the provider's stream ended without a finish reason"
 
 
@@ -98,7 +100,9 @@ class ProviderBackend:
             "x-ballast-hop": hop,
         }
         url = account.base_url.rstrip("/") + path
-        return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+        # aiohttp warns of large bytes; a file-like body is sent in pieces.
+        data = io.BytesIO(body) if len(body) > _PIECES_BYTES else body
+        return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
 
 
 class _ProviderStream:

@@ -25,6 +25,7 @@ from models.capacity import PROFILES
 from serving.accounting import charge
 from serving.admission import Admission
 from serving.errors import Kind, UpstreamError
+from serving.holding import Line
 from serving.journal import Disk, Journal, JournalFull
 from serving.ledger.frames import frames
 from serving.ledger.segments import segments
@@ -34,7 +35,6 @@ from serving.records import (
     Block,
     Call,
     Caller,
-    Charge,
     DataLabel,
     FleetView,
     LatencyClass,
@@ -150,7 +150,7 @@ class Reader:
         assert self.started == 1 or not data
         assert not self.ended
 
-    def end(self) -> None:
+    def end(self, data: bytes = b"") -> None:
         self.ended += 1
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
@@ -204,10 +204,11 @@ class House:
             state=self.admission.state, hold_s_max=0.05,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
+        self.line = Line(self.queue, loop)
         backends = {Replica: lot, Offering: lot}
         self.pipeline = Pipeline(
             Stages(
-                self, self.admission, self.queue, backends, journal, self.observer,
+                self, self.admission, self.line, backends, journal, self.observer,
                 Retry(budget_min=10_000), loop,
             )
         )  # fmt: skip
@@ -296,7 +297,7 @@ async def storm(house: House, seed: int, count: int) -> list[Call]:
         if draw.random() < 0.3:
             asyncio.get_running_loop().call_later(draw.random() * 0.01, leave, reader, task)
         if draw.random() < 0.1:
-            house.pipeline.refreshed()
+            house.line.refreshed(house.view)
         if draw.random() < 0.2:
             await asyncio.sleep(draw.random() * 0.002)
     ended = asyncio.gather(*tasks, return_exceptions=True)

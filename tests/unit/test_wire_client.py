@@ -398,7 +398,7 @@ def test_a_reader_that_pauses_holds_the_peer_back():
         before = -1
         while written != before:  # until the peer stands still
             before = written
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         # The sockets' own buffers hold most of this.
         assert written < 32 << 20
         assert len(await exchange.read()) < 2 << 20
