@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from models.provider import FOLDER, Provider, ProviderFileError, Sold, micro
 from models.provider import load as load_rows
-from serving.backends.provider import Account
+from serving.backends.account import Account
 from serving.records import DataLabel, Offering, Price, Surface
 from serving.settings import ProviderAccess, Settings, SettingsError
 

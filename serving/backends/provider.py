@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import aiohttp
 from msgspec import structs
 
-from models.provider import Provider
+from serving.backends.account import Account, Timers
 from serving.backends.base import BlockStream
 from serving.codecs import failures, openai
 from serving.errors import Kind, UpstreamError
@@ -26,29 +25,6 @@ _BODY_BYTES_MAX = 64 << 20
 _ERROR_BYTES_MAX = 64 << 10
 _PIECES_BYTES = 1 << 20
 _NO_FINISH = "the provider's stream ended without a finish reason"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One provider switched on."""
-
-    row: Provider
-    base_url: str
-    api_key: str
-
-    def __repr__(self) -> str:
-        return f"Account({self.row.id})"
-
-
-@dataclass(frozen=True, slots=True)
-class Timers:
-    """Seconds."""
-
-    connect_s: float = 5.0
-    first_content_s: float = 30.0
-    """To the first content; thinking models stream reasoning well before this."""
-    stall_s: float = 60.0
-    """Between two reads after it."""
 
 
 class ProviderBackend:

@@ -15,9 +15,10 @@ import uvloop
 
 from models.capacity import PROFILES, Load
 from models.provider import Provider
+from serving.backends.account import Account, Timers
 from serving.backends.base import Backend, BlockStream
 from serving.backends.echo import EchoBackend
-from serving.backends.provider import Account, ProviderBackend, Timers
+from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
 from serving.codecs import openai
 from serving.fakes.engine import EngineSettings, start_engine

@@ -29,7 +29,8 @@ from aiohttp import web
 
 from serving import auth
 from serving.app import Gateway
-from serving.backends.provider import ProviderBackend, Timers
+from serving.backends.account import Timers
+from serving.backends.provider import ProviderBackend
 from serving.fakes.engine import EngineSettings, start_engine
 from serving.fakes.provider import ProviderSettings, start_provider
 from serving.fakes.server import Served, serve

@@ -85,7 +85,7 @@ def test_a_journal_without_space_refuses_new_work_and_loses_nothing(run_live, ki
     async def check(live, stack, tree) -> None:
         await live.start(tree)
         await live.ready()
-        streams = [live.streaming("never", max_tokens=400) for _ in range(3)]
+        streams = [live.streaming("never", max_tokens=200) for _ in range(3)]
         opened = [await one.__aenter__() for one in streams]
         heads = [await one.content.readany() for one in opened]
         _limit(live, 16 << 10)

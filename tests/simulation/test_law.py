@@ -98,10 +98,8 @@ class Played:
         if not self._at and isinstance(self._target, Offering):
             self._lot.sent.append(self._call.request_id)
         draw = self._lot.random
-        for _ in range(draw.randrange(3)):
+        for _ in range(draw.randrange(3) if draw.random() < 0.8 else draw.randrange(60)):
             await asyncio.sleep(0)
-        if draw.random() < 0.2:
-            await asyncio.sleep(draw.random() * 0.003)
         at, self._at = self._at, self._at + 1
         if at == self._fails_at:
             self._is_over = True
@@ -298,8 +296,8 @@ async def storm(house: House, seed: int, count: int) -> list[Call]:
             asyncio.get_running_loop().call_later(draw.random() * 0.01, leave, reader, task)
         if draw.random() < 0.1:
             house.line.refreshed(house.view)
-        if draw.random() < 0.2:
-            await asyncio.sleep(draw.random() * 0.002)
+        for _ in range(0 if draw.random() < 0.8 else draw.randrange(40)):
+            await asyncio.sleep(0)
     ended = asyncio.gather(*tasks, return_exceptions=True)
     for outcome in await asyncio.wait_for(ended, 60.0):
         assert not isinstance(outcome, Exception), outcome

@@ -64,7 +64,8 @@ def run(check: Callable[[Peer, Pool], Awaitable[None]], *acts: Act | bytes) -> N
             pool.close()
             peer.close()
             server.close()
-            await asyncio.sleep(0.01)  # let the closed transports go
+            for _ in range(5):  # let the closed transports go
+                await asyncio.sleep(0)
 
     uvloop.run(main())
 

@@ -448,11 +448,12 @@ def test_a_request_sent_before_the_answer_is_never_executed():
         writer.write(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
         await until(lambda: bool(served.app.seen))
         writer.write(SMUGGLED)
-        await asyncio.sleep(0.05)
+        # Another connection's answer: by then those bytes have arrived too.
+        await served.ask(b"GET /barrier HTTP/1.0\r\n\r\n")
         served.app.go.set()
         (answer,) = answers(await reader.read())
         assert answer.headers["connection"] == "close"
-        assert [seen.path for seen in served.app.seen] == [b"/later"]
+        assert [seen.path for seen in served.app.seen] == [b"/later", b"/barrier"]
         writer.close()
 
     run(check)
