@@ -179,7 +179,7 @@ class Gateway:
         ops_server = _OpsServer(config)
         ops_socket.listen(128)  # so that it is there when the line below says so
         ops_task = asyncio.create_task(ops_server.serve([ops_socket]), name="ops")
-        public_socket = _bind(own.host, own.port)
+        public_socket = _bind(own.host, own.port, is_shared=own.pods > 1)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
         line = {
             "event": "listening",
@@ -207,10 +207,12 @@ class _OpsServer(uvicorn.Server):
         yield
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening address, shared with our other processes. Raises SettingsError when taken."""
+def _bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """A listening address, shared with our other processes if so told. Raises SettingsError."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
     except OSError as error:

@@ -23,6 +23,7 @@ from serving.errors import OwnError
 from serving.ledger.base import Position
 from serving.ledger.disk_sync import DiskSync
 from serving.ledger.frames import frame
+from serving.ledger.held import Held
 from serving.ledger.segments import segments, take
 from serving.rows import Record
 
@@ -52,6 +53,8 @@ class Journal:
         self.folder = folder
         self.life = os.urandom(6).hex()
         """Names this opening of the folder; part of its segments' names."""
+        self.held = Held()
+        """The newest records, for the drainer."""
         self._lock_fd = lock_fd
         self._limit_bytes = max(sizes)
         self._reserve_bytes = sizes[1]
@@ -101,7 +104,7 @@ class Journal:
             self.rotate()
         if self._is_full:
             raise JournalFull
-        self._write(data)
+        self._write(data, records)
 
     def append_end(self, *records: Record) -> None:
         """Write records that end accepted work as one frame, from the reserve if need be.
@@ -114,8 +117,8 @@ class Journal:
             self.rotate()
         for _ in range(2):  # this segment, then the reserve
             with contextlib.suppress(JournalFull):
-                return self._write(data)
-        return self._write(data)  # a new file: helps where the limit is on file size
+                return self._write(data, records)
+        return self._write(data, records)  # a new file: helps where the limit is on file size
 
     async def durable(self, *records: Record) -> None:
         """`append`, then return once it is on the disk. Raises JournalFull: act as if not kept."""
@@ -174,7 +177,7 @@ class Journal:
         self._is_folder_dirty = True
         self._fail()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, records: tuple[Record, ...]) -> None:
         try:
             written = self._disk.write(self._fd, data)
             while written < len(data):  # the next call tells why it was short
@@ -185,7 +188,8 @@ class Journal:
         except OSError as error:
             self._fail()
             raise JournalFull from error
-        self._at += written
+        begin, self._at = self._at, self._at + written
+        self.held.add(self._sequence, begin, self._at, records)
 
     def _fail(self) -> None:
         """Become full: cut off the torn frame and move into the reserve."""

@@ -2,6 +2,10 @@
 
 A ledger that is away stops nothing: the position stays, the next tick tries again, and `lag_bytes`
 and `last_error` tell. Rows and position are one transaction, so each frame takes effect once.
+
+Once started, records come from memory where the journal still holds them and from its file where it
+does not; either way the position moves over the same bytes. A tick that fails drops what it was
+handed: the next reads it back.
 """
 
 from __future__ import annotations
@@ -9,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from serving.journal import Journal
 from serving.ledger.base import Ledger, LedgerUnavailable, Position
-from serving.ledger.frames import Stop
+from serving.ledger.frames import Frames, Stop
+from serving.ledger.held import Batch
 from serving.ledger.recover import Recovered, read, recover
 from serving.ledger.segments import Segment, put_aside, segments
 
@@ -46,6 +52,7 @@ class Drainer:
 
     def start(self) -> None:
         """Begin to drain each `drain_s`."""
+        self._journal.held.start()
         self._task = asyncio.create_task(self._run(), name="journal-drain")
 
     async def close(self) -> None:
@@ -54,6 +61,7 @@ class Drainer:
         if self._task is not None:
             await self._task
         await self.drain()
+        self._journal.held.stop()
         self._thread.shutdown()
 
     async def ask(self, question: Callable[[], _T]) -> _T:
@@ -64,8 +72,9 @@ class Drainer:
         """One tick: end a full state if space is back, then apply all that is written by now."""
         self._journal.probe()
         tail = self._journal.tail
+        held = deque(self._journal.held.take())
         try:
-            is_stuck = await self.ask(lambda: self._drain_to(tail))
+            is_stuck = await self.ask(lambda: self._drain_to(tail, held))
         except (LedgerUnavailable, OSError) as error:
             if not self.last_error:
                 _log.warning("ledger_unavailable", extra={"error": str(error)})
@@ -83,7 +92,7 @@ class Drainer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._drain_s)
 
-    def _drain_to(self, tail: Position) -> bool:
+    def _drain_to(self, tail: Position, held: deque[Batch]) -> bool:
         """Apply everything before `tail`. True when the segment being written is damaged."""
         life = self._journal.life
         if self._position is None:
@@ -95,7 +104,7 @@ class Drainer:
             if s.sequence <= tail.sequence
         ]
         try:
-            stuck = [self._segment(segment, end, tail) for segment, end in ends]
+            stuck = [self._segment(segment, end, tail, held) for segment, end in ends]
             return any(stuck)
         finally:
             self.lag_bytes = sum(end - self._read_to(segment, end) for segment, end in ends)
@@ -107,12 +116,12 @@ class Drainer:
             return self._position.offset_bytes
         return 0 if segment.sequence > self._position.sequence else end
 
-    def _segment(self, segment: Segment, end: int, tail: Position) -> bool:
+    def _segment(self, segment: Segment, end: int, tail: Position, held: deque[Batch]) -> bool:
         """Apply one segment up to `end`; delete it once it is closed. True when stuck in it."""
         is_closed = segment.sequence < tail.sequence
         at = self._read_to(segment, end)
         while at < end:
-            found = read(segment, at, end)
+            found = _slice(segment, at, end, held)
             if found.good_bytes == 0:
                 if is_closed and found.stop is Stop.END:
                     break  # preallocated, could not be cut off
@@ -133,3 +142,16 @@ class Drainer:
         self.corrupt_segments += 1
         put_aside(segment)
         return False
+
+
+def _slice(segment: Segment, at: int, end: int, held: deque[Batch]) -> Frames:
+    """The next records of the segment: the held ones that begin at `at`, else the file's up to
+    where the held ones begin. Takes out of `held` what is used or passed by."""
+    while held and (held[0].sequence, held[0].begin_bytes) < (segment.sequence, at):
+        held.popleft()
+    if held and held[0].sequence == segment.sequence:
+        if held[0].begin_bytes == at:
+            batch = held.popleft()
+            return Frames(batch.records, batch.end_bytes - at, Stop.END)
+        end = min(end, held[0].begin_bytes)
+    return read(segment, at, end)

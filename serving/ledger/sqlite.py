@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from serving.ledger import sql
+from serving.ledger import sql, writes
 from serving.ledger.base import (
     EVER_MS,
     Attempt,
@@ -64,13 +64,13 @@ class SqliteLedger:
     def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
         """See `base.Ledger`."""
         life = position.life if position else ""
-        statements = sql.statements(records, life)
+        statements = list(writes.statements(records, life))
         with self._transaction() as db:
             for statement, rows in statements:
                 db.executemany(statement, rows)
             if position is not None:
                 where = (life, position.sequence, position.offset_bytes)
-                db.execute(sql.PUT_POSITION, where)
+                db.execute(writes.PUT_POSITION, where)
 
     def position(self, life: str) -> Position | None:
         """See `base.Ledger`."""

@@ -130,6 +130,12 @@ def stop(stack: Stack) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="session")
+def patience() -> Callable[[Callable[[], bool], str], None]:
+    """Wait for what takes as long as an engine's start."""
+    return lambda check, what: eventually(check, READY_S, what)
+
+
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack, ready; ended by Ctrl-C, which must leave no process behind."""
     for package in ("ray", "vllm"):

@@ -94,7 +94,6 @@ def test_a_held_call_whose_engine_never_comes_is_refused_in_time(run, kit):
     with_ray(run, kit, check, ready_s=0.5, **queue)
 
 
-@pytest.mark.xfail(strict=True, reason="bug F1: an unobserved first guess is saved and wins")
 def test_a_new_first_guess_in_the_settings_counts_after_a_restart(run, kit):
     async def check(stack, _arrive) -> None:
         await stack.stop()

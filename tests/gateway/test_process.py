@@ -153,7 +153,6 @@ def test_a_thousand_slow_streams_all_complete_in_order(run, kit):
     run(check, engines=[paced], **limits)
 
 
-@pytest.mark.xfail(strict=False, reason="bug A3: the ops listener may come after the line")
 def test_both_listeners_answer_once_the_line_is_out(run_live, kit):
     async def check(live, stack, tree) -> None:
         await live.start(tree)
