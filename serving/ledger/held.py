@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from serving.rows import Record
 
-HELD_RECORDS_MAX = 30_000
-"""Five seconds of 2,000 requests a second, some 15 MB."""
-HELD_BYTES_MAX = 8 << 20
-"""The same as frames; what bounds records with long names."""
 BATCH_RECORDS_MAX = 4_096
 """One transaction's worth; sorting it out takes the interpreter about a millisecond."""
+BATCH_BYTES_MAX = 1 << 20
+"""Of frames, before the last one; what bounds records with long names."""
+BATCHES_MAX = 8
+"""Some 11,000 requests, five seconds of 2,000 a second: about 15 MB."""
 
 
 class Batch:
@@ -29,14 +29,17 @@ class Batch:
         self.records: list[Record] = []
 
 
+_NONE = Batch(-1, -1)
+"""No frame follows it."""
+
+
 class Held:
     """The batches between two drains; none until `start`."""
 
     def __init__(self) -> None:
         self._is_wanted = False
         self._batches: list[Batch] = []
-        self._records = 0
-        self._bytes = 0
+        self._last = _NONE
 
     def start(self) -> None:
         """Hold from now on: somebody takes regularly."""
@@ -50,30 +53,23 @@ class Held:
     def add(
         self, sequence: int, begin_bytes: int, end_bytes: int, records: tuple[Record, ...]
     ) -> None:
-        """A frame was written there. Beyond the bounds it is not kept."""
-        size = end_bytes - begin_bytes
+        """A frame was written there. When all batches are full it is not kept."""
+        batch = self._last
         if (
-            not self._is_wanted
-            or self._bytes + size > HELD_BYTES_MAX
-            or self._records + len(records) > HELD_RECORDS_MAX
-        ):
-            return
-        batch = self._batches[-1] if self._batches else None
-        if (
-            batch is None
-            or batch.end_bytes != begin_bytes
+            batch.end_bytes != begin_bytes
             or batch.sequence != sequence
             or len(batch.records) >= BATCH_RECORDS_MAX
+            or begin_bytes - batch.begin_bytes >= BATCH_BYTES_MAX
         ):
-            batch = Batch(sequence, begin_bytes)
+            if not self._is_wanted or len(self._batches) >= BATCHES_MAX:
+                return
+            batch = self._last = Batch(sequence, begin_bytes)
             self._batches.append(batch)
         batch.records += records
         batch.end_bytes = end_bytes
-        self._bytes += size
-        self._records += len(records)
 
     def take(self) -> list[Batch]:
         """All that is held, in the order of writing; nothing is held afterwards."""
         taken, self._batches = self._batches, []
-        self._records = self._bytes = 0
+        self._last = _NONE
         return taken

@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import sys
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -413,12 +412,6 @@ def provider(**changes: Any) -> ProviderSettings:
 
 SLOW = {"profile": "cpu-embedded", "time_scale": 0.5}
 """About 80 tokens a second, so that a stream is under way for a while."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """uvicorn looks for websockets although the ops listener has none."""
-    warnings.filterwarnings("ignore", message="websockets")
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import json
 import resource
 import signal
 
-import pytest
-
 from serving.records import Charge
 
 
