@@ -89,7 +89,9 @@ def _from_source(source: str) -> Model:
             "name one of these, or leave it out to serve the embedded model",
             exit_code=EXIT_CODE,
         )
-    return Model(name=Path(source).name.lower(), engine=Engine(source=source))
+    # Until its own profile is measured it is predicted like the demo's engine on this machine.
+    engine = Engine(source=source)
+    return Model(name=Path(source).name.lower(), profile="cpu-embedded", engine=engine)
 
 
 def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:

@@ -94,6 +94,9 @@ class Provider(Group):
     surfaces: tuple[Literal["chat", "completions"], ...] = ("chat",)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     drop_fields: tuple[str, ...] = ()
+    """Standard members of a body that it does not honour."""
+    extra_fields: tuple[str, ...] = ()
+    """Members beyond the standard that it honours as our engines do."""
     first_token_s: float = Field(1.5, gt=0)
     """Expected; replaced by what is seen."""
     error_rules: tuple[ErrorRule, ...] = ()

@@ -37,7 +37,7 @@ fi
 echo "installing the packages of $lock (the first time fetches about 1 GB)"
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
     --only-binary :all: -r "$(dirname "$lock")/bootstrap.txt"
-"$venv/bin/uv" pip sync --python "$python" --require-hashes "$@" "$lock" || {
+"$venv/bin/uv" pip sync --quiet --python "$python" --require-hashes "$@" "$lock" || {
     echo "The packages could not be installed. If the index is slow or out of reach, name a" \
         "mirror: PIP_INDEX_URL=... (and PIP_FIND_LINKS=... for torch's CPU build), then again." >&2
     exit 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.tokens import UPPER
 from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Ticket, Usage
 from serving.routing import effective_residency
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
@@ -33,8 +34,9 @@ _NOTHING = Charge()
 
 
 def estimated(prompt_tokens: int, events: int) -> Usage:
-    """Usage of an attempt whose target never told: the prompt's estimate, a token an event."""
-    return Usage(prompt_tokens, events, is_estimated=True)
+    """Usage of an attempt whose target never told: a token an event, and of the prompt the mean,
+    not the upper bound that limits use."""
+    return Usage(int(prompt_tokens / UPPER), events, is_estimated=True)
 
 
 def intent(
@@ -68,7 +70,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
 
 def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
     """The rows of an attempt that was under way when its gateway died."""
-    usage = Usage(row.prompt_tokens, row.completion_tokens, is_estimated=True)
+    usage = estimated(row.prompt_tokens, row.completion_tokens)
     price = Price(
         row.currency, row.input_micro_per_mtok, row.output_micro_per_mtok,
         row.input_micro_per_mtok, "journal", "",

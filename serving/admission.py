@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from models.capacity import Load, ewma
 from serving.breaker import Breaker
+from serving.choice import scale_now
 from serving.errors import Kind
 from serving.records import Burst, Call, Run, TargetState, Ticket
 
@@ -59,7 +60,7 @@ class Admission:
         if isinstance(placement, Run):
             expected = min(expected, placement.target.profile.mean_output_tokens)
             # Learning compares with the raw prediction: see `capacity.ewma`.
-            predicted_s = placement.estimate.first_token_s.p50 / state.scale
+            predicted_s = placement.estimate.first_token_s.p50 / scale_now(state, now_s)
         state.unfinished += 1
         state.since_calls += 1
         state.since_tokens += call.prompt_tokens
@@ -105,6 +106,7 @@ class Admission:
         state = self._state[target.id]
         if is_stream and ticket.predicted_first_s > 0.0:
             observed_s = now_s - ticket.issued_s
+            state.scale_at_s = now_s
             state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
         self._breakers[target.id].succeeded(ticket, now_s)
 

@@ -11,7 +11,7 @@ import msgspec
 from serving import errors
 from serving.errors import BallastError, UpstreamError
 from serving.progress import Progress, Tail, outcome_of
-from serving.records import Outcome
+from serving.records import Exposure, Outcome
 
 _PASSED = frozenset({400, 403, 413, 422})
 """Statuses of an engine that reach the caller as they are."""
@@ -26,7 +26,9 @@ def failure(progress: Progress, error: BallastError) -> Tail:
     row = errors.TABLE[error.code]
     status, body = row.status, errors.body(error.code, error.message, error.param)
     if isinstance(error, UpstreamError) and error.kind in errors.FINAL:
-        status, body = _final(error, body, is_own=not progress.is_egress)
+        is_told = progress.caller.policy.exposure is Exposure.FULL
+        if not progress.is_api or is_told:
+            status, body = _final(error, body, is_own=not progress.is_api)
     if progress.has_committed:
         progress.ended(Outcome.CUT, 200, error.code)
         return Tail(200, _error_event(body, progress), b"", is_stream=True)

@@ -16,13 +16,13 @@ from serving.records import TargetState, Ticket
 IN_A_ROW = 3
 OF_LAST, FAILED_MIN, WINDOW_S = 10, 5, 30.0
 OPEN_S, OPEN_S_MAX = 10.0, 120.0
-_NEVER = float("inf")
+PROBE_S = 60.0
 _AS_STATED = (Kind.RATE_LIMIT, Kind.QUOTA_WINDOW)
 """Kinds whose own Retry-After is believed also when it is shorter than ours."""
 
 
 class Breaker:
-    """Writes `state.open_until_s`: 0 closed, a time while open, infinity while a probe runs.
+    """Writes `state.open_until_s`: 0 closed, a time while open; a probe extends it.
 
     Calls sent before it opened still end afterwards: they neither close it nor pass for its probe.
     """
@@ -39,7 +39,8 @@ class Breaker:
     def sent(self, ticket: Ticket) -> None:
         """A call goes out. If the breaker was open this is its one probe."""
         if self._state.open_until_s:
-            self._state.open_until_s = _NEVER
+            # A lease, not for ever: a probe that takes hours must not keep everybody out.
+            self._state.open_until_s = ticket.issued_s + PROBE_S
             self._probe = ticket
 
     def succeeded(self, ticket: Ticket, now_s: float) -> None:
@@ -83,7 +84,8 @@ class Breaker:
 
     def _open(self, now_s: float, wait_s: float) -> None:
         until_s = now_s + min(wait_s, errors.OPENS_S_MAX)
-        current_s = self._state.open_until_s
-        # The later of two deadlines: a short Retry-After must not undo a longer one.
-        self._state.open_until_s = until_s if current_s == _NEVER else max(current_s, until_s)
+        # The later of two deadlines: a short Retry-After must not undo a longer one. But while a
+        # probe is out the time set is only its lease.
+        current_s = 0.0 if self._probe is not None else self._state.open_until_s
+        self._state.open_until_s = max(current_s, until_s)
         self._probe = None

@@ -71,6 +71,10 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+SCALE_HALF_S = 60.0
+"""What was learnt of an engine's speed loses half its weight in this time without news."""
+
+
 def predict(
     call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
 ) -> Estimate:
@@ -90,7 +94,14 @@ def predict(
         running = min(total, profile.max_num_seqs)
         load = Load(total - running, running, queued, kv_use)
     expected = call.max_tokens or profile.mean_output_tokens
-    return estimate(profile, load, call.prompt_tokens, expected, state.scale)
+    return estimate(profile, load, call.prompt_tokens, expected, scale_now(state, now_s))
+
+
+def scale_now(state: TargetState, now_s: float) -> float:
+    """Observed / predicted first token as it counts now: it fades towards 1 without news."""
+    if state.scale == 1.0:
+        return 1.0
+    return 1.0 + (state.scale - 1.0) * math.pow(0.5, (now_s - state.scale_at_s) / SCALE_HALF_S)
 
 
 def soonest(

@@ -47,12 +47,17 @@ class Listing(NamedTuple):
 class Source(Protocol):
     """One way to find engines."""
 
+    name: str
+    """As logs and `/fleet` call it."""
+
     async def poll(self, session: aiohttp.ClientSession) -> Listing:
         """What there is now. Raises aiohttp.ClientError, TimeoutError or ValueError."""
 
 
 class StaticSource:
     """A list from the settings."""
+
+    name = "static"
 
     def __init__(self, replicas: tuple[StaticReplica, ...]) -> None:
         self._listing = Listing(tuple(map(_address, replicas)), frozenset(), frozenset())
@@ -74,6 +79,8 @@ def _address(replica: StaticReplica) -> Address:
 
 class ServeSource:
     """Ray Serve's REST API: `target_groups` of each application, with the cluster's token."""
+
+    name = "serve"
 
     def __init__(self, url: str, token_file: Path | None, limit: int = 256) -> None:
         self._url = url.rstrip("/") + "/api/serve/applications/"

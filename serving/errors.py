@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from serving.records import Label
+from serving.records import Label, Usage
 
 
 class Row(NamedTuple):
@@ -45,6 +45,7 @@ TABLE: dict[str, Row] = {
     "missing_api_key": Row(401, _AUTH, False),
     "invalid_api_key": Row(401, _AUTH, False),
     "model_not_allowed": Row(403, _DENIED, False),
+    "header_not_allowed": Row(403, _DENIED, False),
     "not_found": Row(404, _INVALID, False),
     "model_not_found": Row(404, _INVALID, False),
     "method_not_allowed": Row(405, _INVALID, False),
@@ -159,6 +160,7 @@ class UpstreamError(BallastError):
         sent: bool = True,
         body: bytes = b"",
         status: int = 0,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(_CODES.get(kind, "upstream_unavailable"), message)
         self.kind = kind
@@ -168,6 +170,8 @@ class UpstreamError(BallastError):
         self.body = body
         """The target's own OpenAI-shaped error, passed on when the kind is final."""
         self.status = status
+        self.usage = usage
+        """What the target says it did before it failed: that is billed."""
 
 
 _CODES = {

@@ -1,7 +1,8 @@
 """Finds engines, asks each for its load, and publishes one immutable view a second.
 
-A source that fails keeps its last list. An engine is in the view once it has answered, and leaves
-it when it drains or has not answered three times in a row. Decides nothing about calls.
+A source that fails keeps its last list, and the view keeps the age of the last whole one. An engine
+is in the view once it has answered, and leaves it when it drains or has not answered three times in
+a row. Decides nothing about calls.
 """
 
 from __future__ import annotations
@@ -10,49 +11,23 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
-import msgspec
 
 from models.capacity import PROFILES
 from serving.admission import Admission
 from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source
+from serving.ready_times import ReadyTimes
 from serving.records import DataLabel, FleetView, Offering, Pending, Replica
+from serving.secret import Secret
 from serving.settings import Fleet as FleetSettings
 from serving.settings import Model
+from serving.watched import watch
 
 MISSES_MAX = 3
-LATE_S = 10.0
-"""An engine later than expected is expected again after this."""
 _log = logging.getLogger(__name__)
-
-
-class Secret:
-    """The deployment secret, read again when its file changes."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._stamp = 0.0
-        self.value = b""
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read the file if it is newer than what is held."""
-        if self._path is None:
-            return
-        try:
-            stamp = self._path.stat().st_mtime
-            if stamp != self._stamp:
-                self.value = self._path.read_bytes().split(b"\n")[0].strip()
-                self._stamp = stamp
-        except OSError as error:
-            _log.warning("secret_unreadable", extra={"reason": str(error)})
-
-    def __call__(self) -> bytes:
-        return self.value
 
 
 class Bounds(NamedTuple):
@@ -63,12 +38,38 @@ class Bounds(NamedTuple):
 
 
 class _Seen:
-    __slots__ = ("limit", "misses", "ready")
+    """One listed engine: whether it answers, and what was logged about it when it did not."""
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("address", "in_a_row", "is_draining", "limit", "misses", "ready", "reason", "told")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
         self.ready = False
+        self.is_draining = False
+        self.limit = address.limit
         self.misses = 0
-        self.limit = limit
+        self.reason = self.told = ""
+        self.in_a_row = 0
+        """Misses with this reason."""
+
+    def answered(self) -> None:
+        """It told its load."""
+        self.misses, self.reason = 0, ""
+        if self.told:
+            _log.info("replica_reachable", extra={"target": self.address.id})
+            self.told = ""
+
+    def missed(self, reason: str) -> None:
+        """It did not. Logged once it is certain, and again only when the reason has changed."""
+        self.misses += 1
+        self.in_a_row = self.in_a_row + 1 if reason == self.reason else 1
+        self.reason = reason
+        is_news = reason != self.told and (not self.told or self.in_a_row >= MISSES_MAX)
+        if self.misses >= MISSES_MAX and is_news and not self.is_draining:
+            event = "replica_lost" if self.ready else "replica_unreachable"
+            _log.warning(event, extra={"target": self.address.id, "reason": reason})
+            self.told = reason
+        self.ready = self.ready and self.misses < MISSES_MAX
 
 
 class Fleet:
@@ -85,9 +86,10 @@ class Fleet:
         self._bounds = bounds
         self._listings: dict[int, Listing] = {}
         self._seen: dict[Address, _Seen] = {}
-        self._unready_since_s: dict[str, float] = {}
-        self._ready_s: dict[str, float] = {m.name: m.time_to_ready_s for m in models}
-        self._observed_s: dict[str, float] = {}
+        self._listed_s = 0.0
+        self.away: dict[str, str] = {}
+        """Why a source did not answer the last poll, by its name."""
+        self.ready_times = ReadyTimes(models)
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self.on_view: Callable[[], None] = lambda: None
@@ -104,15 +106,10 @@ class Fleet:
         """Begin polling; the first view is published before the first poll ends."""
         timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_s)
         self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+        self._listed_s = asyncio.get_running_loop().time()
         self._publish()
         self._task = asyncio.create_task(self._poll_forever(sources), name="fleet")
-        self._task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A view that is never renewed must not go unnoticed: end, and be started again."""
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("fleet_died", exc_info=task.exception())
-            self.on_death()
+        watch(self._task, lambda: self.on_death())
 
     async def close(self) -> None:
         """Stop polling."""
@@ -128,8 +125,10 @@ class Fleet:
             at_s = loop.time()
             self.secret.refresh()
             await asyncio.gather(*(self._list(i, source) for i, source in enumerate(sources)))
+            if not self.away:
+                self._listed_s = loop.time()
             addresses = {a for found in self._listings.values() for a in found.addresses}
-            self._seen = {a: self._seen.get(a) or _Seen(a.limit) for a in addresses}
+            self._seen = {a: self._seen.get(a) or _Seen(a) for a in addresses}
             await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
             self._publish()
             await asyncio.sleep(max(0.05, self._settings.poll_s - (loop.time() - at_s)))
@@ -139,7 +138,13 @@ class Fleet:
         try:
             self._listings[index] = await source.poll(self._session)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            _log.debug("source_unreachable", extra={"source": index, "reason": str(error)})
+            reason = str(error) or type(error).__name__
+            if source.name not in self.away:
+                _log.warning("source_unreachable", extra={"source": source.name, "reason": reason})
+            self.away[source.name] = reason
+        else:
+            if self.away.pop(source.name, None) is not None:
+                _log.info("source_reachable", extra={"source": source.name})
 
     async def _ask(self, address: Address, seen: _Seen) -> None:
         """Ask one engine for its load."""
@@ -149,14 +154,15 @@ class Fleet:
         try:
             async with self._session.get(url, headers=headers) as response:
                 if response.status != 200:
-                    raise ValueError(f"status {response.status}")
+                    raise ValueError(_status(response.status))
                 data: dict[str, Any] = await response.json()
                 load = load_report.checked(
                     int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"])
                 )
                 seen.limit = int(data.get("limit") or address.limit)
-                seen.ready = not data.get("draining", False)
-                seen.misses = 0
+                seen.is_draining = bool(data.get("draining", False))
+                seen.ready = not seen.is_draining
+                seen.answered()
                 now_s = asyncio.get_running_loop().time()
                 self._admission.reported(address.id, load, now_s)
         except (
@@ -167,11 +173,7 @@ class Fleet:
             TypeError,
             ValueError,
         ) as error:
-            seen.misses += 1
-            if seen.misses >= MISSES_MAX and seen.ready:
-                seen.ready = False
-                extra = {"target": address.id, "reason": str(error)}
-                _log.warning("replica_lost", extra=extra)
+            seen.missed(str(error) or type(error).__name__)
 
     def _publish(self) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -187,7 +189,7 @@ class Fleet:
         self._admission.forget(known)
         self.view = FleetView(
             seq=self.view.seq + 1,
-            observed_s=now_s,
+            observed_s=self._listed_s,
             replicas=replicas,
             offerings=self._offerings,
             pending=self._pending(replicas, now_s),
@@ -221,26 +223,14 @@ class Fleet:
             if model.engine is None or not self._settings.serve_url or name in failed:
                 continue
             if replicas.get(name):
-                since_s = self._unready_since_s.pop(name, None)
-                if since_s is not None:
-                    self._ready_s[name] = self._observed_s[name] = now_s - since_s
-                continue
-            since_s = self._unready_since_s.setdefault(name, now_s)
-            expected_s = max(since_s + self._ready_s[name], now_s + LATE_S)
-            if since_s + self._ready_s[name] > now_s:
-                expected_s = since_s + self._ready_s[name]
-            pending[name] = Pending(name, expected_s)
+                self.ready_times.ready(name, now_s)
+            else:
+                pending[name] = self.ready_times.expected(name, now_s)
         return pending
 
-    def remember(self, path: Path) -> None:
-        """Start from the times to ready that an earlier life saw."""
-        try:
-            seen = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
-        except (OSError, msgspec.MsgspecError):
-            return
-        self._observed_s = {k: v for k, v in seen.items() if k in self._ready_s and 0 < v < 7200}
-        self._ready_s |= self._observed_s
 
-    def save(self, path: Path) -> None:
-        """Keep the times to ready for the next life."""
-        path.write_bytes(msgspec.json.encode(self._observed_s))
+def _status(status: int) -> str:
+    """What an engine's refusal to tell its load means."""
+    if status == 401:
+        return "status 401: it has another deployment secret"
+    return f"status {status}"

@@ -4,43 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from models.tokens import TokenRatio
 from serving.admission import Admission
 from serving.fleet import Fleet
 from serving.ledger.drain import Drainer
+from serving.logs import RequestLog
 from serving.metrics import Gauges, Labels
 from serving.waiting import Queue
 
 Series = tuple[str, str, Labels, dict[Labels, float]]
 
 
-def gauges(
-    admission: Admission, queue: Queue, fleet: Fleet, drainer: Drainer,
-    ratios: Mapping[str, TokenRatio],
-) -> Gauges:  # fmt: skip
+class Live(NamedTuple):
+    """What the scrape looks at."""
+
+    admission: Admission
+    queue: Queue
+    fleet: Fleet
+    drainer: Drainer
+    log: RequestLog
+    ratios: Mapping[str, TokenRatio]
+
+
+def gauges(live: Live) -> Gauges:
     """A function that reads all gauges."""
 
     def read() -> Iterable[Series]:
         now_s = asyncio.get_running_loop().time()
-        yield from _models(queue.snapshot(now_s), admission, fleet, ratios)
-        yield from _targets(admission, now_s)
-        age_s = now_s - fleet.view.observed_s
-        yield "ballast_fleet_view_age_seconds", "Age of the view", (), {(): age_s}
-        yield "ballast_journal_lag_bytes", "Not yet in the ledger", (), {(): drainer.lag_bytes}
-        failing = float(bool(drainer.last_error))
-        yield "ballast_ledger_failing", "1 while the ledger refuses", (), {(): failing}
-        tickets = admission.issued - admission.released
-        yield "ballast_tickets_out", "Issued less released", (), {(): tickets}
+        yield from _models(live, live.queue.snapshot(now_s))
+        yield from _targets(live.admission, now_s)
+        yield from _own(live, now_s)
 
     return read
 
 
-def _models(
-    held: Mapping[str, tuple[int, int, float]], admission: Admission, fleet: Fleet,
-    ratios: Mapping[str, TokenRatio],
-) -> Iterable[Series]:  # fmt: skip
-    view = fleet.view
+def _own(live: Live, now_s: float) -> Iterable[Series]:
+    """The gateway's own health, one number each."""
+    drainer, age_s = live.drainer, now_s - live.fleet.view.observed_s
+    values: tuple[tuple[str, str, float], ...] = (
+        ("fleet_view_age_seconds", "Since every source answered", age_s),
+        ("journal_lag_bytes", "Not yet in the ledger", drainer.lag_bytes),
+        ("journal_corrupt_segments", "Put aside since the start", drainer.corrupt_segments),
+        ("ledger_failing", "1 while the ledger refuses", bool(drainer.last_error)),
+        ("log_lines_dropped", "Request lines lost since the start", live.log.dropped),
+        ("tickets_out", "Issued less released", live.admission.issued - live.admission.released),
+    )
+    for name, text, value in values:
+        yield f"ballast_{name}", text, (), {(): float(value)}
+
+
+def _models(live: Live, held: Mapping[str, tuple[int, int, float]]) -> Iterable[Series]:
+    view, admission, ratios = live.fleet.view, live.admission, live.ratios
     rows = {model: held.get(model, (0, 0, 0.0)) for model in ratios}
     yield _series("ballast_queue_depth", "Calls held", {m: r[0] for m, r in rows.items()})
     yield _series("ballast_queue_tokens", "Tokens held", {m: r[1] for m, r in rows.items()})

@@ -83,8 +83,8 @@ class Idempotency:
         self._entries.pop(key, None)
 
     def remember(self, key: str, body_hash: str, usage: Usage, now_s: float) -> None:
-        """An answer of an earlier life."""
-        self._entries[key] = (body_hash, now_s, Served(usage))
+        """An answer of an earlier life; what this life knows of the key stands."""
+        self._entries.setdefault(key, (body_hash, now_s, Served(usage)))
 
     def _shrink(self) -> None:
         while self.bytes > self._bytes_max:

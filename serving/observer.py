@@ -15,7 +15,9 @@ from serving.rows import AttemptEnd
 
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
-_SHED = (Outcome.REFUSED, Outcome.FULL)
+_REFUSED = (Outcome.REFUSED, Outcome.FULL)
+_SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unreachable"})
+"""Refusals that more engines would have cured."""
 _CHAT = Surface.CHAT
 
 
@@ -68,9 +70,9 @@ class Observer:
         self._log = log
         self._ratios = ratios
         self._series = {
-            (m, egress): _Series(m, "api" if egress else "own")
+            (m, is_api): _Series(m, "api" if is_api else "own")
             for m in ratios
-            for egress in (True, False)
+            for is_api in (True, False)
         }
         self._turn = 0
         self.shed: dict[str, int] = {}
@@ -81,7 +83,8 @@ class Observer:
         metrics, attempt, model = self._metrics, progress.attempt, progress.call.model
         assert attempt is not None
         ticket = attempt.ticket
-        series = self._series[model, ticket.is_egress]
+        is_api = isinstance(ticket.target, Offering)
+        series = self._series[model, is_api]
         key, usage = series.key, row.usage
         metrics.attempts.add((*key, row.outcome))
         if attempt.first_s >= 0.0 and progress.call.stream:
@@ -92,12 +95,9 @@ class Observer:
         metrics.tokens.add(series.completion, usage.completion_tokens)
         if usage.cached_tokens:
             metrics.tokens.add(series.cached, usage.cached_tokens)
-        if ticket.is_egress:
-            metrics.overflow.add((model, ticket.reason))
-            self.burst[model] = self.burst.get(model, 0) + 1
-            if isinstance(ticket.target, Offering):
-                labels = (model, ticket.target.provider, row.charge.currency)
-                metrics.money.add(labels, row.charge.micro)
+        if isinstance(ticket.target, Offering):
+            labels = (model, ticket.target.provider, row.charge.currency)
+            metrics.money.add(labels, row.charge.micro)
         elif usage.prompt_tokens and not usage.is_estimated:
             self._learn(progress, usage.prompt_tokens)
 
@@ -112,15 +112,19 @@ class Observer:
         metrics, call = self._metrics, progress.call
         model, surface = call.model, call.surface
         metrics.requests.add((model, surface, call.latency_class, progress.outcome))
-        if progress.outcome in _SHED:
+        if progress.burst_reason:
+            metrics.overflow.add((model, progress.burst_reason))
+            self.burst[model] = self.burst.get(model, 0) + 1
+        if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
-            self.shed[model] = self.shed.get(model, 0) + 1
+            if progress.code in _SHED:
+                self.shed[model] = self.shed.get(model, 0) + 1
         if progress.queue_s:
             metrics.queue_wait.observe((model,), progress.queue_s)
         attempt = progress.attempt
         total_s = progress.last_s - call.received_s
         if attempt is not None:
-            key = self._series[model, attempt.ticket.is_egress].key
+            key = self._series[model, progress.is_api].key
             metrics.whole.observe(key, total_s)
             tokens = progress.usage.completion_tokens
             if call.stream and tokens > 1 and progress.first_s >= 0.0:

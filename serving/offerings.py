@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from models.provider import FOLDER, Provider, ProviderFileError, Sold, micro
 from models.provider import load as load_rows
 from serving.backends.account import Account
+from serving.codecs.coverage import STANDARD
 from serving.records import DataLabel, Offering, Price, Surface
 from serving.settings import ProviderAccess, Settings, SettingsError
 
@@ -77,6 +78,7 @@ def _offering(model: str, text: str, bought: Mapping[str, Account]) -> Offering:
         surfaces=frozenset(Surface(s) for s in row.surfaces),
         context_tokens=sold.context_tokens,
         first_token_s=row.first_token_s,
+        speaks=(STANDARD | frozenset(row.extra_fields)) - frozenset(row.drop_fields),
     )
 
 

@@ -11,6 +11,7 @@ modules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import assert_never
 
@@ -74,7 +75,9 @@ class Pipeline:
         finally:
             self._settle(progress)
         if self._stages.is_disk_sync:
-            await self._synced()
+            # Whoever leaves now has been served: the rows say so, and a retry must be told.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._synced()
         tail.send(client)
         return progress
 
@@ -117,6 +120,8 @@ class Pipeline:
                 until_s = call.received_s + self._fleet.view.hold_s_max
                 placement = Wait(min(until_s, call.first_token_by_s), "in line")
             if isinstance(placement, Run | Burst):
+                if isinstance(placement, Burst):
+                    self._pass_on(progress)
                 try:
                     return await self._attempt(progress, placement, client)
                 except UpstreamError as error:
@@ -128,6 +133,7 @@ class Pipeline:
                 finally:
                     progress.queue_s += self._loop.time() - now_s
             elif isinstance(placement, Refuse):
+                self._pass_on(progress)
                 progress.reason = placement.reason
                 if progress.fault is not None:
                     raise progress.fault
@@ -136,6 +142,11 @@ class Pipeline:
                 )
             else:
                 assert_never(placement)
+
+    def _pass_on(self, progress: Progress) -> None:
+        """A call whose turn it was needs no engine after all: the next in line may."""
+        if progress.had_turn:
+            self._line.wake(progress.call.model)
 
     def _give_up_or_retry(self, progress: Progress, error: UpstreamError) -> None:
         """Raise `error` unless another target may be tried."""
@@ -161,22 +172,32 @@ class Pipeline:
         try:
             if ticket.is_egress or self._stages.is_disk_sync:
                 # No record, no egress: the intent is on the disk before the first byte leaves.
-                await self._journal.synced()
+                async with asyncio.timeout_at(call.complete_by_s):
+                    await self._journal.synced()
             progress.sent()
             backend = self._backends[type(placement.target)]
             stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
             tail = await self._relay(progress, stream, client)
+        except TimeoutError as error:
+            self._admission.undecided(ticket, self._loop.time())
+            progress.broke(Outcome.TIMEOUT)
+            raise OwnError("upstream_timeout", "the deadline passed before it was sent") from error
         except UpstreamError as error:
             now_s = self._loop.time()
-            self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
+            if error.kind is Kind.TIMEOUT and now_s >= call.complete_by_s:
+                # The caller's own deadline passed: that says nothing about the target.
+                self._admission.undecided(ticket, now_s)
+            else:
+                self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
             progress.failed(error)
             raise
         except Exception:
             self._admission.undecided(ticket, self._loop.time())
-            progress.broke()
+            progress.broke(Outcome.INTERNAL)
             raise
         except asyncio.CancelledError:
             self._admission.undecided(ticket, self._loop.time())
+            progress.broke(Outcome.DISCONNECTED if client.is_closed else Outcome.CUT)
             raise
         finally:
             if stream is not None:
@@ -208,9 +229,9 @@ class Pipeline:
     async def _relay(self, progress: Progress, stream: BlockStream, client: Client) -> Tail:
         if not progress.call.stream:
             block = await stream.__anext__()
+            progress.took(block)
             if not block.opens and progress.call.surface is not _TOKENIZE:
                 raise UpstreamError(Kind.PROTOCOL, "the answer holds no choice")
-            progress.took(block)
             self._opened(progress)
             return Tail(200, block.data, progress.head(), is_stream=False)
         held: list[bytes] = []
@@ -276,5 +297,6 @@ class Pipeline:
                 # A refusal is no open work: it must not eat the reserve.
                 self._journal.append(*progress.rows)
         except JournalFull:
-            _log.exception("journal_full", extra={"request_id": progress.call.request_id})
+            if progress.attempts:
+                _log.exception("row_lost", extra={"request_id": progress.call.request_id})
         self._stages.observer.request(progress)

@@ -17,6 +17,7 @@ from serving.records import (
     Call,
     Caller,
     Exposure,
+    Offering,
     Outcome,
     Run,
     Sensitivity,
@@ -74,9 +75,9 @@ class Progress:
     """One call on its way."""
 
     __slots__ = (
-        "attempt", "attempts", "call", "caller", "code", "fault", "first_s", "had_turn",
-        "has_committed", "idempotency", "last_s", "outcome", "queue_s", "reason", "rows",
-        "sensitivity", "status", "target", "tried", "usage",
+        "attempt", "attempts", "burst_reason", "call", "caller", "code", "fault", "first_s",
+        "had_turn", "has_committed", "idempotency", "last_s", "outcome", "queue_s", "reason",
+        "rows", "sensitivity", "status", "target", "tried", "usage",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -97,6 +98,8 @@ class Progress:
         self.usage = _NO_USAGE
         self.reason = ""
         self.target = ""
+        self.burst_reason = ""
+        """Why it was sent to a third party; empty when it was not."""
         self.outcome: Outcome = _INTERNAL
         self.status = 0
         self.code = ""
@@ -109,6 +112,8 @@ class Progress:
         self.attempts += 1
         self.attempt = Attempt(ticket, predicted)
         self.reason, self.target = ticket.reason, ticket.target.id
+        if isinstance(placement, Burst):
+            self.burst_reason = ticket.reason
 
     def took(self, block: Block) -> None:
         """A block came."""
@@ -125,25 +130,26 @@ class Progress:
         self.first_s = now_s - self.call.received_s
 
     @property
-    def is_egress(self) -> bool:
-        """Whether the latest attempt left the premises."""
-        return self.attempt is not None and self.attempt.ticket.is_egress
+    def is_api(self) -> bool:
+        """Whether the latest attempt went to a third party."""
+        return self.attempt is not None and isinstance(self.attempt.ticket.target, Offering)
 
     def sent(self) -> None:
         """Bytes go out now."""
         assert self.attempt is not None
         self.attempt.sent = True
 
-    def broke(self) -> None:
-        """The attempt ended by our own fault."""
+    def broke(self, outcome: Outcome) -> None:
+        """The attempt ended by no fault of its target."""
         assert self.attempt is not None
-        self.attempt.outcome = Outcome.INTERNAL
+        self.attempt.outcome = outcome
 
     def failed(self, error: UpstreamError) -> None:
         """The attempt failed."""
         assert self.attempt is not None
         self.attempt.outcome = outcome_of(error)
         self.attempt.error = error.kind
+        self.attempt.usage = error.usage or self.attempt.usage
         self.attempt.sent = error.sent and error.kind in _MAY_HAVE_WORKED
 
     def close(self, ended_ms: int) -> AttemptEnd:
@@ -155,7 +161,7 @@ class Progress:
             usage = _NO_USAGE
             if (attempt.events or attempt.sent) and self.call.surface is not _TOKENIZE:
                 # The first event is the role's, the last ones carry no text: close enough, flagged.
-                usage = accounting.estimated(attempt.ticket.prompt_tokens, attempt.events)
+                usage = accounting.estimated(attempt.ticket.prompt_tokens, self._guessed(attempt))
         self.usage = usage
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
@@ -164,6 +170,12 @@ class Progress:
         )  # fmt: skip
         self.rows.append(row)
         return row
+
+    def _guessed(self, attempt: Attempt) -> int:
+        """Completion tokens of an answer cut short: what came, or, of a plain answer that a third
+        party was paid for, what was expected."""
+        is_paid_blind = not self.call.stream and isinstance(attempt.ticket.target, Offering)
+        return attempt.ticket.completion_tokens if is_paid_blind else attempt.events
 
     def ended(self, outcome: Outcome, status: int, code: str) -> None:
         """How the call ended."""
@@ -190,7 +202,7 @@ class Progress:
         attempt = self.attempt
         where = "none"
         if attempt is not None:
-            where = "api" if attempt.ticket.is_egress else "own"
+            where = "api" if self.is_api else "own"
         if exposure is _CLASS:
             reason = self.reason.partition(":")[0]
             return f"{line}x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n".encode()

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from models.capacity import Estimate, Load, Profile
+from serving.codecs.coverage import STANDARD
 
 
 class Label(StrEnum):
@@ -200,6 +201,8 @@ class Call(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     residency: Residency | None = None
     """Tightened by a header; None keeps the key's."""
+    n: int = 1
+    """Answers asked for."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -234,6 +237,8 @@ class Offering(msgspec.Struct, frozen=True):
     context_tokens: int
     first_token_s: float
     """Expected time to first token, seconds."""
+    speaks: frozenset[str] = STANDARD
+    """Members of a body it knows; see `codecs.coverage`."""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -247,8 +252,10 @@ class TargetState:
     """What this pod knows of one target from moment to moment. `admission` writes it, routing
     only reads."""
 
-    __slots__ = ("full_until_s", "load", "load_at_s", "open_until_s", "scale", "since_calls",
-                 "since_tokens", "unfinished")  # fmt: skip
+    __slots__ = (
+        "full_until_s", "load", "load_at_s", "open_until_s", "scale", "scale_at_s", "since_calls",
+        "since_tokens", "unfinished",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.unfinished = 0
@@ -261,6 +268,8 @@ class TargetState:
         self.since_tokens = 0
         self.scale = 1.0
         """Observed / predicted first token (EWMA)."""
+        self.scale_at_s = 0.0
+        """When it was learnt: it fades, or one bad minute would shut an idle engine for ever."""
         self.full_until_s = 0.0
         """The target said it is full; asked again after this."""
         self.open_until_s = 0.0

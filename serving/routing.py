@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 
 from models.capacity import Estimate
-from serving.choice import IDLE, choose, has_room, predict, share, soonest
+from serving.choice import IDLE, choose, has_room, predict, scale_now, share, soonest
+from serving.codecs.coverage import needs
+from serving.codecs.openai import RESERVED
 from serving.records import (
     MAINLAND,
     Burst,
@@ -114,7 +116,12 @@ def _run_or_burst(
     offering = _offering(call, caller, view, now_s, tried)
     if offering is not None and offering.first_token_s < predicted.first_token_s.p90:
         return Burst(offering, "overflow:predicted_wait")
-    if predicted.first_token_s.p50 <= first_left_s:
+    state = view.state.get(replica.id, IDLE)
+    wait_s = predicted.first_token_s.p50
+    if _is_idle(state):
+        # What was learnt under load does not hold for an idle engine; its profile does.
+        wait_s /= max(1.0, scale_now(state, now_s))
+    if wait_s <= first_left_s:
         # Completion is an upper bound (the answer may stop early): never a ground to refuse.
         return Run(replica, "local:tight", predicted)
     return Refuse(
@@ -124,6 +131,11 @@ def _run_or_burst(
         f"of {max(0.0, first_left_s):.1f} s to the first token",
         _retry_s(predicted.first_token_s.p50 - first_left_s),
     )
+
+
+def _is_idle(state: TargetState) -> bool:
+    load = state.load
+    return not (state.unfinished or load.running or load.waiting)
 
 
 def _wait_or_burst(
@@ -165,6 +177,9 @@ def _elsewhere(
         message = f"no target for {call.model!r} is allowed by this key's residency"
         return Refuse("residency_refused", "residency", message)
     message = f"no target for {call.model!r} can take this call now"
+    unknown = _unknown_fields(call, view)
+    if unknown:
+        message += f"; third parties do not know {', '.join(unknown)}"
     soonest_s = _soonest(call, view, now_s)
     return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s))
 
@@ -192,15 +207,27 @@ def _offering(
     if call.surface is Surface.TOKENIZE:
         return None
     residency = effective_residency(call, caller)
-    for offering in view.offerings.get(call.model, ()):
+    candidates = view.offerings.get(call.model, ())
+    wanted = needs(call.fields, RESERVED) if candidates else _NONE
+    for offering in candidates:
         if offering.id in tried or call.surface not in offering.surfaces:
             continue
         state = view.state.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
             continue
-        if residency.admits(offering.label):
+        fits = call.prompt_tokens + (call.max_tokens or 0) <= offering.context_tokens
+        if fits and wanted <= offering.speaks and residency.admits(offering.label):
             return offering
     return None
+
+
+def _unknown_fields(call: Call, view: FleetView) -> list[str]:
+    """Members of the call that keep it from every third party."""
+    offerings = view.offerings.get(call.model, ())
+    if not offerings:
+        return []
+    wanted = needs(call.fields, RESERVED)
+    return sorted(frozenset.intersection(*(wanted - o.speaks for o in offerings)))[:8]
 
 
 def _is_residency_bound(call: Call, caller: Caller, view: FleetView) -> bool:

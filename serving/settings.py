@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.capacity import PROFILES
 from serving.records import Exposure, LatencyClass, Overflow
@@ -134,6 +144,14 @@ class Pool(Group):
     on_premises: bool = True
 
 
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name: it may point anywhere
+
+
 class Fleet(Group):
     """How replicas are found."""
 
@@ -149,6 +167,16 @@ class Fleet(Group):
     stale_s: float = Field(10.0, gt=0)
     """Older views are used with our own counts only."""
     connect_s: float = Field(2.0, gt=0)
+    """To an engine's port."""
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        """An engine elsewhere must not pass for one on the premises by default."""
+        far = [r.url for r in self.static if not _is_loopback(r.url)]
+        if far and "pool" not in self.model_fields_set:
+            raise ValueError(f"say in fleet.pool where {far[0]} stands and who runs it")
+        return self
+
     connections_per_replica: int = Field(4096, ge=1)
 
 
@@ -189,6 +217,13 @@ class Model(Group):
     offerings: tuple[str, ...] = ()
     """`provider/upstream-model`, in the order of preference."""
     engine: Engine | None = None
+
+    @model_validator(mode="after")
+    def _own_profile(self) -> Self:
+        is_default = "profile" not in self.model_fields_set
+        if is_default and self.engine is not None and self.engine.source != "embedded":
+            raise ValueError(f"name a profile for {self.engine.source}: {', '.join(PROFILES)}")
+        return self
 
 
 class TenantSettings(Group):
@@ -243,12 +278,20 @@ class Controller(Group):
     ops_port: int = Field(8090, ge=0, le=65535)
 
 
+def _expand(path: Path) -> Path:
+    return path.expanduser()
+
+
 class Settings(Group):
     """The root, handed down as an argument."""
 
     deployment_id: str = Field("ballast-local", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    state_dir: Path = Path("~/.local/state/ballast")
-    cache_dir: Path = Path("~/.cache/ballast")
+    state_dir: Annotated[Path, AfterValidator(_expand)] = Field(
+        Path("~/.local/state/ballast"), validate_default=True
+    )
+    cache_dir: Annotated[Path, AfterValidator(_expand)] = Field(
+        Path("~/.cache/ballast"), validate_default=True
+    )
     pepper_file: Path | None = None
     keys_file: Path | None = None
     """YAML list of keys, beside those in `keys`; re-read when it changes."""
@@ -281,8 +324,15 @@ def load(
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("settings refused:\n  " + "\n  ".join(lines)) from None
+        lines = [f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors()]
+        where = f"settings refused ({path or 'no file'}, environment and flags):\n  "
+        raise SettingsError(where + "\n  ".join(lines)) from None
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting; mind the spelling"
+    return str(error["msg"])
 
 
 def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:

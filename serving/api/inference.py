@@ -17,6 +17,7 @@ import uuid_utils
 
 from models.tokens import SAMPLE_BYTES, TokenRatio
 from serving import errors
+from serving.api.hints import read as read_hints
 from serving.api.models import Catalogue
 from serving.codecs import openai
 from serving.errors import BallastError, CallerError
@@ -37,7 +38,6 @@ _LATER = (b"/v1/embeddings", b"/v1/rerank", b"/v1/score", b"/v1/responses", b"/v
           b"/v1/capacity", b"/v1/files", b"/v1/batches", b"/v1/audio")  # fmt: skip
 _UNKNOWN_MODEL = "unknown"
 HOP_CHARS_MAX = 512
-_MS_MAX = 86_400_000
 _log = logging.getLogger(__name__)
 
 
@@ -102,28 +102,22 @@ class Inference:
         request, model = source
         headers, terms = request.headers, self._terms
         now_s = terms.clock()
-        latency_class = caller.policy.latency_class
-        deadlines = terms.classes[latency_class]
-        first_s, complete_s = deadlines.first_token_s, deadlines.complete_s
-        if b"x-ballast-ttft-ms" in headers:
-            first_s = min(first_s, _milliseconds(headers, b"x-ballast-ttft-ms"))
-        if b"x-ballast-timeout-ms" in headers:
-            complete_s = min(complete_s, _milliseconds(headers, b"x-ballast-timeout-ms"))
+        hints = read_hints(headers, caller, terms.classes)
         prompt = parsed.prompt
         sample = prompt[:SAMPLE_BYTES]
-        session = parsed.cache_key
-        if b"x-ballast-session" in headers:
-            session = headers[b"x-ballast-session"].decode("latin-1")
+        session = hints.session or parsed.cache_key
         name = model.name if model is not None else _UNKNOWN_MODEL
         ratio = terms.ratios.get(name)
         return Call(
             uuid_utils.uuid7().hex, surface, caller.tenant, name, parsed.model, parsed.fields,
-            now_s, utc_ms(), now_s + min(first_s, complete_s), now_s + complete_s, latency_class,
+            now_s, utc_ms(), now_s + min(hints.first_token_s, hints.complete_s),
+            now_s + hints.complete_s, hints.latency_class,
             prompt, len(request.body),
-            ratio.upper(sample, len(prompt)) if ratio is not None else 0,
+            ratio.upper(sample, parsed.text_bytes) if ratio is not None else 0,
             parsed.max_tokens, parsed.stream, parsed.wants_usage,
             crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
             session, _text(headers, b"x-ballast-hop"), _text(headers, b"idempotency-key"),
+            hints.residency, parsed.n,
         )  # fmt: skip
 
     def _fault(
@@ -137,14 +131,16 @@ class Inference:
             return CallerError("loop_detected", message)
         if model is None:
             near = difflib.get_close_matches(parsed.model[:200], self._terms.catalogue.names, 3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            hint = (
+                f"; did you mean {', '.join(near)}?" if near else "; GET /v1/models lists what is"
+            )
             message = f"model {parsed.model[:200]!r} is not served here{hint}"
             return CallerError("model_not_found", message, param="model")
         allowed = caller.policy.models
         if allowed is not None and model.name not in allowed:
             message = f"this key may not call {model.name!r}"
             return CallerError("model_not_allowed", message, param="model")
-        certain = len(parsed.prompt) // model.token_bytes_max
+        certain = parsed.text_bytes // model.token_bytes_max
         if certain + (parsed.max_tokens or 0) > model.context_tokens:
             message = (
                 f"the context of {model.name!r} is {model.context_tokens} tokens; this call needs "
@@ -190,11 +186,3 @@ def _check_type(headers: Mapping[bytes, bytes]) -> None:
             raise CallerError("unsupported_media_type", message)
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise CallerError("unsupported_media_type", "compressed request bodies are not accepted")
-
-
-def _milliseconds(headers: Mapping[bytes, bytes], name: bytes) -> float:
-    text = headers[name]
-    if not text.isdigit() or not 0 < int(text[:12]) <= _MS_MAX:
-        label = name.decode()
-        raise CallerError("invalid_value", f"header {label} must be milliseconds, 1 to {_MS_MAX}")
-    return int(text) / 1e3

@@ -5,7 +5,7 @@ For loopback and cluster networks only; holds no secret and no prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,6 +34,8 @@ class Facts(NamedTuple):
     clock: Callable[[], float]
     faults: Callable[[], list[str]]
     """Reasons why new work would be refused now."""
+    away: Mapping[str, str]
+    """Why a source of the fleet does not answer, by its name."""
 
 
 def build(facts: Facts) -> FastAPI:
@@ -48,7 +50,8 @@ def build(facts: Facts) -> FastAPI:
     async def readyz(response: Response) -> dict[str, Any]:
         faults = facts.faults()
         response.status_code = 503 if faults else 200
-        return {"status": "refusing" if faults else "ok", "reasons": faults}
+        status = "draining" if "draining" in faults else "refusing" if faults else "ok"
+        return {"status": status, "reasons": faults}
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -117,7 +120,8 @@ def fleet(facts: Facts) -> dict[str, Any]:
             ],
             "expected_in_s": None if pending is None else round(pending.expected_s - now_s, 1),
         }
-    return {"seq": view.seq, "age_s": round(now_s - view.observed_s, 3), "models": models}
+    age_s = round(now_s - view.observed_s, 3)
+    return {"seq": view.seq, "age_s": age_s, "away": dict(facts.away), "models": models}
 
 
 def _state(facts: Facts, target_id: str, now_s: float) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def _state(facts: Facts, target_id: str, now_s: float) -> dict[str, Any]:
         return {}
     breaker = "closed"
     if state.open_until_s:
-        breaker = "open" if now_s < state.open_until_s < float("inf") else "probing"
+        breaker = "open" if now_s < state.open_until_s else "half-open"
     return {
         "unfinished": state.unfinished,
         "waiting": state.load.waiting,

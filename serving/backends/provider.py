@@ -24,6 +24,9 @@ from serving.wire import sse
 _BODY_BYTES_MAX = 64 << 20
 _ERROR_BYTES_MAX = 64 << 10
 _PIECES_BYTES = 1 << 20
+PLAIN_TOKENS, PLAIN_TOKEN_S = 4096, 0.05
+"""A plain answer is waited for as if it had so many tokens (when the caller named no limit) at 20
+tokens a second: slower providers are of no use."""
 _NO_FINISH = "the provider's stream ended without a finish reason"
 
 
@@ -56,29 +59,30 @@ class ProviderBackend:
         """The hop header: who has seen this call."""
         return f"{call.hop},{self._deployment_id}" if call.hop else self._deployment_id
 
-    async def post(
-        self, account: Account, path: str, body: bytes, hop: str
-    ) -> aiohttp.ClientResponse:
+    async def post(self, account: Account, call: Call, body: bytes) -> aiohttp.ClientResponse:
         """Send; returns once the head came."""
         if self._session is None:
-            timers = self.timers
-            timeout = aiohttp.ClientTimeout(
-                total=None, sock_connect=timers.connect_s, sock_read=timers.stall_s
-            )
             connector = aiohttp.TCPConnector(limit=1000, limit_per_host=500)
             self._session = aiohttp.ClientSession(
-                timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False, read_bufsize=256 << 10,
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
+                read_bufsize=256 << 10,
             )  # fmt: skip
+        stall_s = self.timers.stall_s if call.stream else None
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self.timers.connect_s, sock_read=stall_s
+        )
         headers = {
             "authorization": f"Bearer {account.api_key}",
             "content-type": "application/json",
-            "x-ballast-hop": hop,
+            "x-ballast-hop": self.hop(call),
         }
+        path = openai.PATHS[call.surface].decode().removeprefix("/v1")
         url = account.base_url.rstrip("/") + path
         # aiohttp warns of large bytes; a file-like body is sent in pieces.
         data = io.BytesIO(body) if len(body) > _PIECES_BYTES else body
-        return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+        return await self._session.post(
+            url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+        )
 
 
 class _ProviderStream:
@@ -134,6 +138,9 @@ class _ProviderStream:
         if not self._has_begun:
             now_s = asyncio.get_running_loop().time()
             self._first_by_s = now_s + self._backend.timers.first_content_s
+            if not self._call.stream:
+                # A plain answer comes whole: its length is part of the wait.
+                self._first_by_s += (self._call.max_tokens or PLAIN_TOKENS) * PLAIN_TOKEN_S
         return min(self._deadline_s, self._first_by_s)
 
     async def _advance(self) -> Block:
@@ -148,22 +155,21 @@ class _ProviderStream:
         call, target = self._call, self._target
         row = self._account.row
         body = openai.provider_body(
-            call, target.upstream_model, row.max_tokens_field, frozenset(row.drop_fields)
+            call, target.upstream_model, row.max_tokens_field, target.speaks
         )
-        path = openai.PATHS[call.surface].decode().removeprefix("/v1")
-        hop = self._backend.hop(call)
-        response = self._response = await self._backend.post(self._account, path, body, hop)
+        response = self._response = await self._backend.post(self._account, call, body)
         if response.status != 200:
             text = await _bounded(response, _ERROR_BYTES_MAX)
             raise failures.classify(row.error_rules, response.status, text, response.headers)
         is_stream = response.content_type == "text/event-stream"
         if call.stream and is_stream:
-            self._cutter = sse.Cutter(call.wants_usage)
+            self._cutter = sse.Cutter(call.wants_usage, call.n)
             return None
         text = await _bounded(response, _BODY_BYTES_MAX)
         block = sse.plain(text)
         if call.stream or is_stream:
-            raise UpstreamError(Kind.PROTOCOL, "the provider did not answer with an event stream")
+            message = "the provider did not answer with an event stream"
+            raise UpstreamError(Kind.PROTOCOL, message, usage=block.usage)
         self._is_over = True
         return block
 

@@ -162,7 +162,7 @@ class _ReplicaStream:
             self._give()
             raise _status_fault(exchange.status, exchange.headers, body)
         if self._call.stream:
-            self._cutter = sse.Cutter(self._call.wants_usage)
+            self._cutter = sse.Cutter(self._call.wants_usage, self._call.n)
             return await self._next()
         body = await self._whole()
         self._give()

@@ -46,6 +46,10 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
+MEDIA_BYTES = 4096
+"""A picture is about a thousand tokens, whatever its file's size."""
+_NO_FETCH = "media must be sent as data: URLs; this gateway fetches nothing for callers"
+
 
 class Parsed(NamedTuple):
     """What the gateway needs to know of a body."""
@@ -53,10 +57,13 @@ class Parsed(NamedTuple):
     fields: dict[str, msgspec.Raw]
     model: str
     prompt: bytes
+    text_bytes: int
+    """Size of the prompt for guessing its tokens."""
     max_tokens: int | None
     stream: bool
     wants_usage: bool
     cache_key: str
+    n: int = 1
 
 
 def parse(surface: Surface, body: bytes) -> Parsed:
@@ -67,21 +74,20 @@ def parse(surface: Surface, body: bytes) -> Parsed:
         raise CallerError(
             "invalid_value", "'model' is required and must be a string", param="model"
         )
-    prompt = _prompt(surface, fields)
+    prompt, text_bytes = _prompt(surface, fields)
     if surface is _TOKENIZE:
-        return Parsed(fields, model, prompt, None, False, False, "")
+        return Parsed(fields, model, prompt, text_bytes, None, False, False, "")
     limit = None
     for name in _LIMITS:
         if name in fields:
             limit = _count(fields, name, 1, TOKENS_MAX) or limit
-    if "n" in fields:
-        _count(fields, "n", 1, N_MAX)
+    n = (_count(fields, "n", 1, N_MAX) or 1) if "n" in fields else 1
     stream = "stream" in fields and bool(_value(fields, "stream", bool))
     wants_usage = "stream_options" in fields and _wants_usage(fields)
     cache_key = ""
     if "prompt_cache_key" in fields:
         cache_key = _value(fields, "prompt_cache_key", str) or ""
-    return Parsed(fields, model, prompt, limit, stream, wants_usage, cache_key)
+    return Parsed(fields, model, prompt, text_bytes, limit, stream, wants_usage, cache_key, n)
 
 
 def _decode(body: bytes) -> dict[str, msgspec.Raw]:
@@ -109,7 +115,8 @@ def _read(raw: msgspec.Raw | bytes, name: str) -> Any:
         raise CallerError("invalid_value", f"'{name}' cannot be read", param=name) from None
 
 
-def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
+def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> tuple[bytes, int]:
+    """The prompt's JSON, and its bytes as text: a picture counts as `MEDIA_BYTES`, not its data."""
     name = PROMPT_FIELD.get(surface)
     if name is None:
         name = "messages" if "messages" in fields else "prompt"
@@ -121,16 +128,18 @@ def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> bytes:
             raise CallerError("invalid_value", "'messages' must be an array", param=name)
         # Media stand in parts, and parts in an array of their own: most chats end here.
         if data.find(b"[", 1) >= 0 and any(word in data for word in _MEDIA):
-            _check_media(_read(data, name))
+            count, size = _check_media(_read(data, name))
+            return data, len(data) - size + count * MEDIA_BYTES
     elif data[0] not in _PROMPT_STARTS:
         raise CallerError("invalid_value", "'prompt' must be a string or an array", param=name)
-    return data
+    return data, len(data)
 
 
-def _check_media(messages: Any) -> None:
-    """Refuse anything a target would have to fetch for the caller: no address anywhere in a part
-    but in its text. The part's type is not trusted: vLLM reads the `image_url` of a part that calls
-    itself text when it has a `uuid`."""
+def _check_media(messages: Any) -> tuple[int, int]:
+    """Number and bytes of the inline media. Refuses anything a target would have to fetch for the
+    caller: no address anywhere in a part but in its text. The part's type is not trusted: vLLM
+    reads the `image_url` of a part that calls itself text when it has a `uuid`."""
+    count = size = 0
     for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
         todo: list[tuple[str, Any]] = [("", content)] if isinstance(content, list) else []
@@ -140,12 +149,12 @@ def _check_media(messages: Any) -> None:
                 todo += value.items()
             elif isinstance(value, list):
                 todo += [(key, item) for item in value]
-            elif isinstance(value, str) and key not in _TEXTS and _is_remote(key, value):
-                raise CallerError(
-                    "remote_media_refused",
-                    "media must be sent as data: URLs; this gateway fetches nothing for callers",
-                    param="messages",
-                )
+            elif isinstance(value, str) and key not in _TEXTS:
+                if _is_remote(key, value):
+                    raise CallerError("remote_media_refused", _NO_FETCH, param="messages")
+                if value.startswith("data:") or key == "data":
+                    count, size = count + 1, size + len(value)
+    return count, size
 
 
 def _is_remote(key: str, value: str) -> bool:
@@ -217,11 +226,11 @@ def _stream_options(call: Call) -> Any:
 
 
 def provider_body(
-    call: Call, upstream_model: str, max_tokens_field: str, drop: frozenset[str]
+    call: Call, upstream_model: str, max_tokens_field: str, speaks: frozenset[str]
 ) -> bytes:
-    """The body for a third-party API of this dialect: only fields it knows, its own model name."""
+    """The body for a third-party API of this dialect: only members it knows, its own model name."""
     out: dict[str, Any] = {
-        k: v for k, v in call.fields.items() if k not in RESERVED and k not in drop
+        name: raw for name, raw in call.fields.items() if name in speaks or name in _LIMITS
     }
     out["model"] = upstream_model
     for raw in [out.pop(name, None) for name in _LIMITS]:

@@ -59,6 +59,10 @@ class Gate:
         self._secrets = secrets
         self._status = status
 
+    def accept(self, secrets: tuple[bytes, ...]) -> None:
+        """Accept these from now on (current, previous)."""
+        self._secrets = secrets
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)

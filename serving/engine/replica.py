@@ -5,6 +5,7 @@ ingress the replica's own port serves vLLM's app behind the Gate. Imports ray an
 replica is made, so that building the application stays cheap.
 """
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ class EngineReplica:
         self._watchdog = Watchdog(spec.watchdog_s)
         self._engine: Engine | None = None
         self._started_ms = 0
+        self._gate: Gate | None = None
 
     async def __serve_build_asgi_app__(self) -> App:
         """Serve's hook: start the engine inside the replica's loop, return the app to serve."""
@@ -37,7 +39,8 @@ class EngineReplica:
         flags = arguments(self._spec, plan)
         self._engine = await open_engine(flags, core_is_preloaded=plan is not None)
         self._started_ms = _unix_ms()
-        return Gate(self._engine.app, self._secrets, self)
+        self._gate = Gate(self._engine.app, self._secrets, self)
+        return self._gate
 
     def load(self) -> LoadReport:
         """The engine's load now."""
@@ -57,7 +60,11 @@ class EngineReplica:
         }
 
     async def check_health(self) -> None:
-        """Raises if the engine core is dead, or silent for `watchdog_s` with work to do."""
+        """Raises if the engine core is dead, or silent for `watchdog_s` with work to do.
+
+        Serve asks every few seconds, so this is also where a rotated secret is noticed.
+        """
+        self._refresh_secrets()
         engine = self._running()
         if engine.is_dead():
             raise EngineDeadError("the engine core has died")
@@ -67,6 +74,13 @@ class EngineReplica:
                 f"{unfinished} unfinished requests and no engine output "
                 f"for {self._spec.watchdog_s:.0f} s"
             )
+
+    def _refresh_secrets(self) -> None:
+        """Take over a rotated secret; an empty or unreadable file changes nothing."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found = read_secrets(Path(self._spec.secret_path).read_text(encoding="utf-8"))
+            if found and self._gate is not None:
+                self._gate.accept(found)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Custom metrics, for whoever reads Serve's own view."""

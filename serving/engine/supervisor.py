@@ -7,6 +7,7 @@ deploying again. A replica's death is Serve's to mend; it is only reported.
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from serving.engine.serve_rest import AppStatus, ServeApi, ServeError
 from serving.engine.spec import EMBEDDED, ClusterSpec, EngineSpec
 
 POLL_S = 0.5
+REASON_CHARS_MAX = 300
 RAY_UP_S_MAX = 180.0
 STOP_GRACE_S = 4.0
 
@@ -143,12 +145,12 @@ class Cluster:
 
     def _report(self, phase: str, status: AppStatus) -> None:
         if phase == "failed":
-            raise ClusterFailedError(f"{status.name}: {status.message}")
+            raise ClusterFailedError(f"{status.name}: {brief(status.message)}")
         fields: dict[str, Any] = {"model": status.name}
         if phase == "ready":
             fields["addresses"] = list(status.addresses)
         elif status.message:
-            fields["reason"] = status.message
+            fields["reason"] = brief(status.message)
         self._events.emit(phase, **fields)
 
     async def _resolve_engines(self) -> tuple[EngineSpec, ...]:
@@ -190,3 +192,11 @@ def phase_of(status: AppStatus) -> str:
     if "STARTING" in status.replica_states:
         return "loading"
     return "unready" if status.status in ("RUNNING", "UNHEALTHY") else "replica_starting"
+
+
+def brief(message: str) -> str:
+    """The last line that says something of a failure's text: Ray sends whole tracebacks, coloured.
+    All of it stands in the replica's log."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return lines[-1][:REASON_CHARS_MAX] if lines else ""

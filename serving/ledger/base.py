@@ -25,6 +25,10 @@ class LedgerUnavailable(OwnError):  # noqa: N818 - a state
         super().__init__("internal_error", message)
 
 
+class LedgerNewer(LedgerUnavailable):
+    """A newer Ballast wrote the store; waiting does not help."""
+
+
 class Position(msgspec.Struct, frozen=True):
     """How far a journal has been read, or written: everything before it counts."""
 

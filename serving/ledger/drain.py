@@ -24,6 +24,7 @@ from serving.ledger.frames import Frames, Stop
 from serving.ledger.held import Batch
 from serving.ledger.recover import Recovered, read, recover
 from serving.ledger.segments import Segment, put_aside, segments
+from serving.watched import watch
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -45,22 +46,30 @@ class Drainer:
         self.last_error = ""
         """Why the last tick failed; empty when it did not."""
         self.corrupt_segments = 0
+        """Put aside, by recovery too."""
+        self.on_death: Callable[[], None] = lambda: None
+        """Called when the draining task died of something it does not know."""
 
     async def recover(self, now_ms: int) -> Recovered:
         """`recover.recover` for this journal's neighbours, in the ledger's thread."""
-        return await self.ask(lambda: recover(self._journal, self._ledger, now_ms))
+        found = await self.ask(lambda: recover(self._journal, self._ledger, now_ms))
+        self.corrupt_segments += found.corrupt
+        return found
 
     def start(self) -> None:
         """Begin to drain each `drain_s`."""
         self._journal.held.start()
         self._task = asyncio.create_task(self._run(), name="journal-drain")
+        watch(self._task, lambda: self.on_death())
 
     async def close(self) -> None:
-        """Drain the rest and stop the thread. What the ledger refuses waits for the next start."""
+        """Drain the rest and stop the thread. What the ledger refuses waits for the next start, and
+        so does all when the task died: it would die of the same again."""
         self._stopping.set()
         if self._task is not None:
-            await self._task
-        await self.drain()
+            await asyncio.wait((self._task,))
+        if self._task is None or (not self._task.cancelled() and self._task.exception() is None):
+            await self.drain()
         self._journal.held.stop()
         self._thread.shutdown()
 
@@ -153,5 +162,7 @@ def _slice(segment: Segment, at: int, end: int, held: deque[Batch]) -> Frames:
         if held[0].begin_bytes == at:
             batch = held.popleft()
             return Frames(batch.records, batch.end_bytes - at, Stop.END)
-        end = min(end, held[0].begin_bytes)
-    return read(segment, at, end)
+        found = read(segment, at, held[0].begin_bytes)
+        if found.good_bytes:
+            return found
+    return read(segment, at, end)  # all that is there tells preallocated zeros from damage

@@ -20,12 +20,13 @@ BATCHES_MAX = 8
 class Batch:
     """Consecutive whole frames of one segment: all records between two offsets, in order."""
 
-    __slots__ = ("begin_bytes", "end_bytes", "records", "sequence")
+    __slots__ = ("begin_bytes", "end_bytes", "full_bytes", "records", "sequence")
 
     def __init__(self, sequence: int, begin_bytes: int) -> None:
         self.sequence = sequence
         self.begin_bytes = begin_bytes
         self.end_bytes = begin_bytes
+        self.full_bytes = begin_bytes + BATCH_BYTES_MAX
         self.records: list[Record] = []
 
 
@@ -58,8 +59,8 @@ class Held:
         if (
             batch.end_bytes != begin_bytes
             or batch.sequence != sequence
+            or begin_bytes >= batch.full_bytes
             or len(batch.records) >= BATCH_RECORDS_MAX
-            or begin_bytes - batch.begin_bytes >= BATCH_BYTES_MAX
         ):
             if not self._is_wanted or len(self._batches) >= BATCHES_MAX:
                 return

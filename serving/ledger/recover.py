@@ -23,6 +23,8 @@ from serving.rows import Record
 
 SLICE_BYTES = FRAME_BYTES_MAX + 8
 """Most that is read into one transaction; any frame fits."""
+PIECE_BYTES = 64 << 10
+"""Decoded at a time, under a millisecond: reading the next piece lets the event loop run."""
 _log = logging.getLogger(__name__)
 
 
@@ -82,9 +84,21 @@ def recover(journal: Journal, ledger: Ledger, now_ms: int) -> Recovered:
 
 def read(segment: Segment, offset: int, end: int) -> Frames:
     """The whole frames of one slice from `offset`, not reading beyond `end`."""
-    with segment.path.open("rb") as file:
-        file.seek(offset)
-        return frames(file.read(min(SLICE_BYTES, end - offset)))
+    end = min(end, offset + SLICE_BYTES)
+    at, size = offset, PIECE_BYTES
+    records: list[Record] = []
+    with segment.path.open("rb", buffering=0) as file:
+        while True:
+            file.seek(at)
+            data = file.read(max(0, min(size, end - at)))
+            is_last = len(data) < size or at + size == end
+            found = frames(data)
+            records += found.records
+            at += found.good_bytes
+            if is_last or found.stop is Stop.CORRUPT:
+                return Frames(records, at - offset, found.stop)
+            # No progress: a frame larger than the piece, or zeros; only the whole slice can tell.
+            size = PIECE_BYTES if found.good_bytes else SLICE_BYTES
 
 
 def _folder(folder: Path, ledger: Ledger, now_ms: int, life: str, found: Recovered) -> Recovered:

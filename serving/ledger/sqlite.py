@@ -18,6 +18,7 @@ from serving.ledger import sql, writes
 from serving.ledger.base import (
     EVER_MS,
     Attempt,
+    LedgerNewer,
     LedgerUnavailable,
     Position,
     Total,
@@ -46,7 +47,7 @@ class SqliteLedger:
     def open(cls, path: Path, busy_s: float = BUSY_S) -> SqliteLedger:
         """Open or create the database file, mode 0600; a call waits `busy_s` for other writers.
 
-        Raises LedgerUnavailable; also when a newer Ballast wrote it.
+        Raises LedgerUnavailable; LedgerNewer, which is one, when a newer Ballast wrote it.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -167,7 +168,7 @@ def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > sql.VERSION:
-        raise LedgerUnavailable(
+        raise LedgerNewer(
             f"the ledger has schema version {version}, this Ballast knows {sql.VERSION}: "
             "start the newer one again"
         )

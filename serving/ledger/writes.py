@@ -19,7 +19,7 @@ ROWS = 20
 """Rows in one statement: 10 cost a tenth more, 40 nothing less."""
 
 _INT_MAX = (1 << 63) - 1
-_USUAL = 1 << 30
+_USUAL_BITS = 30
 _LOST = str(Outcome.GATEWAY_LOST.value)
 _T = TypeVar("_T")
 Statement = tuple[str, Iterable[list[Any]]]
@@ -205,12 +205,9 @@ def _requests(rows: Sequence[RequestEnd]) -> list[Any]:
 
 def _storable(usage: Usage) -> Usage:
     """A target may report any number of tokens; a row that SQLite refuses would block all."""
-    if (
-        0 <= usage.prompt_tokens < _USUAL
-        and 0 <= usage.completion_tokens < _USUAL
-        and 0 <= usage.cached_tokens < _USUAL
-        and 0 <= usage.reasoning_tokens < _USUAL
-    ):
+    # One look at all four: no bit beyond the usual ones, no sign.
+    counts = usage.prompt_tokens | usage.completion_tokens | usage.cached_tokens
+    if (counts | usage.reasoning_tokens) >> _USUAL_BITS == 0:
         return usage
     return Usage(
         _clamped(usage.prompt_tokens), _clamped(usage.completion_tokens),

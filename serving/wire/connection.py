@@ -92,11 +92,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        server = self._server
-        if server.is_draining or len(server.connections) >= self._limits.connections_max:
-            self._transport.abort()
+        if len(self._server.connections) >= self._limits.connections_max:
+            self._server.on_refused("too_many_connections")
+        elif not self._server.is_draining:
+            self._server.connections.add(self)
             return
-        server.connections.add(self)
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - protocol
         self.is_closed = True
@@ -351,6 +352,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, code: str, message: str) -> None:
         """Answer a request that was never whole, and let the client read it before the close."""
         self._keep_alive = False
+        self._server.on_refused(code)
         self.answer(errors.TABLE[code].status, errors.body(code, message))
 
     def _linger(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from serving.settings import Limits
 from serving.wire.connection import App, Connection, Request
@@ -23,8 +24,10 @@ class Server:
         self.loop = loop
         self.connections: set[Connection] = set()
         self.is_draining = False
+        self.on_refused: Callable[[str], None] = lambda _: None
+        """Told the code of each request or connection that the wire itself refused."""
         self._emptied: asyncio.Future[None] | None = None
-        self._sweep: asyncio.TimerHandle | None = loop.call_later(1.0, self._sweep_connections)
+        self._sweep = loop.call_later(1.0, self._sweep_connections)
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -58,6 +61,4 @@ class Server:
         await self._wait_for_none(_CANCEL_S)
         for connection in list(self.connections):
             connection.abort()
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        self._sweep.cancel()

@@ -26,16 +26,16 @@ class StreamFault(Exception):  # noqa: N818 - a state of the stream
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: int | float | None = None
+    reasoning_tokens: int | float | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int | float | None = None
+    completion_tokens: int | float | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | None = None
+    prompt_cache_hit_tokens: int | float | None = None
     """DeepSeek's name for cached prompt tokens."""
 
 
@@ -51,6 +51,7 @@ class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
+    index: int = 0
 
 
 class _Event(msgspec.Struct):
@@ -69,13 +70,20 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Cutter:
     """Turns arriving bytes into Blocks of whole events."""
 
-    __slots__ = ("_is_open", "_keep_usage", "_rest", "finish", "has_done", "usage")
+    __slots__ = (
+        "_choices", "_done_choices", "_is_open", "_keep_usage", "_parts", "_size", "finish",
+        "has_done", "usage",
+    )  # fmt: skip
 
-    def __init__(self, keep_usage: bool) -> None:
-        self._rest = b""
+    def __init__(self, keep_usage: bool, choices: int = 1) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
         self._is_open = False
         self._keep_usage = keep_usage
+        self._choices = choices
+        self._done_choices: set[int] = set()
         self.finish: str | None = None
+        """Why the last choice ended; None until all asked for have."""
         self.usage: Usage | None = None
         self.has_done = False
 
@@ -84,22 +92,35 @@ class Cutter:
         Raises StreamFault."""
         if self.has_done:
             return None
-        if self._rest:
-            data = self._rest + data
+        if self._parts:
+            data = self._joined(data)
+            if not data:
+                return None
         if b"\r" in data:
             data = _newlines(data)
         cut = data.rfind(b"\n\n") + 2
         if cut == 1:
-            self._rest = data
-            if len(data) > EVENT_BYTES_MAX:
-                raise StreamFault("an event exceeds 8 MiB", b"")
+            self._keep(data)
             return None
-        whole = data
         if cut == len(data):
-            self._rest = b""
-        else:
-            whole, self._rest = data[:cut], data[cut:]
-        return self._block(whole)
+            return self._block(data)
+        self._keep(data[cut:])
+        return self._block(data[:cut])
+
+    def _keep(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > EVENT_BYTES_MAX:
+            raise StreamFault("an event exceeds 8 MiB", b"")
+
+    def _joined(self, data: bytes) -> bytes:
+        """What was kept and `data`; b"" while no event can have ended, so that a long event that
+        comes in many pieces is copied once."""
+        if b"\n" not in data and b"\r" not in data:
+            self._keep(data)
+            return b""
+        parts, self._parts, self._size = self._parts, [], 0
+        return b"".join((*parts, data))
 
     def _block(self, whole: bytes) -> Block:
         opens = False
@@ -109,7 +130,7 @@ class Cutter:
         if not self._is_open:
             opens = self._is_open = _opens(whole)
         finish = _finish(whole)
-        if finish is not None:
+        if finish is not None and (self._choices == 1 or self._have_all_ended(whole)):
             self.finish = finish
         events = whole.count(b"\n") // 2
         usage = None
@@ -119,6 +140,15 @@ class Cutter:
         if at >= 0:
             whole = self._end(whole, at)
         return Block(whole, events, usage, finish, opens, self.has_done)
+
+    def _have_all_ended(self, whole: bytes) -> bool:
+        """Whether every choice asked for has a finish reason by now."""
+        for raw in whole.split(b"\n\n"):
+            event = _parse(raw) if b"finish_reason" in raw else None
+            for choice in (event.choices or ()) if event is not None else ():
+                if choice.finish_reason:
+                    self._done_choices.add(choice.index)
+        return len(self._done_choices) >= self._choices
 
     def _take_usage(self, whole: bytes) -> tuple[bytes, Usage | None]:
         """Read the last usage, and drop the events the client did not ask for: those of usage only.
@@ -254,6 +284,6 @@ def _usage(raw: _Usage) -> Usage:
     )
 
 
-def _count(tokens: int | None) -> int:
+def _count(tokens: float | None) -> int:
     """A target may report anything; what is no count must not reach the books."""
-    return min(max(tokens or 0, 0), TOKENS_MAX)
+    return int(min(max(tokens or 0, 0), TOKENS_MAX))

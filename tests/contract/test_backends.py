@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from serving.backends.account import Timers
 from serving.backends.base import BlockStream
 from serving.errors import Kind, UpstreamError
 from serving.fakes.text import answer_text, seed_of
-from serving.records import Block, Surface
+from serving.records import Block, Surface, Usage
 
 Against = Callable[..., None]
 REMOTE = ("replica", "provider")
@@ -355,7 +356,9 @@ STREAM_REFUSALS = {
 def test_a_provider_that_refuses(scenario, is_stream, against: Against):
     async def check(subject):
         await subject.control(default=scenario)
-        blocks, error = await failed(subject.stream(subject.call(stream=is_stream)))
+        # A plain answer comes whole: nothing but the caller's deadline bounds it.
+        within_s = 0.3 if scenario == "timeout" and not is_stream else 10.0
+        blocks, error = await failed(subject.stream(subject.call(stream=is_stream), within_s))
         assert error.kind is (REFUSALS | STREAM_REFUSALS)[scenario]
         assert not any(block.opens for block in blocks)
         assert len(await subject.seen()) == 1
@@ -440,6 +443,74 @@ def test_a_provider_that_stays_after_done_is_not_waited_for(against: Against):
     against("provider", check)
 
 
+def test_a_plain_answer_that_takes_long_is_waited_for(against: Against):
+    """Longer than both timers of a stream."""
+
+    async def check(subject):
+        subject.backend.timers = Timers(connect_s=5.0, first_content_s=0.05, stall_s=0.05)
+        await subject.control(ttft_ms=400)
+        (block,) = await blocks_of(subject.stream(subject.call()))
+        assert msgspec.json.decode(block.data)["choices"][0]["message"]["content"] == TEXT
+        _, error = await failed(subject.stream(subject.call(stream=True)))
+        assert error.kind is Kind.TIMEOUT
+
+    against("provider", check)
+
+
+def test_usage_that_came_with_a_wrong_answer_is_told(against: Against):
+    """A provider that answers a stream with JSON has worked, and will bill it."""
+
+    async def check(subject):
+        body = (
+            b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],'
+            b'"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+        )
+        server, writers = await speaking(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            % len(body) + body
+        )  # fmt: skip
+        account = subject.backend.account("fake")
+        port = server.sockets[0].getsockname()[1]
+        object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
+        blocks, error = await failed(subject.stream(subject.call(stream=True)))
+        assert (blocks, error.kind) == ([], Kind.PROTOCOL)
+        assert error.usage == Usage(7, 3)
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+    against("provider", check)
+
+
+@pytest.mark.parametrize("finished", [1, 2])
+def test_a_stream_of_two_answers_is_whole_when_both_have_ended(finished, against: Against):
+    async def check(subject):
+        events = [
+            b'data: {"choices":[{"index":%d,"delta":{"content":"x"},"finish_reason":%b}]}\n\n'
+            % (index, b'"stop"' if index < finished else b"null")
+            for index in (0, 1)
+        ]
+        server, writers = await speaking(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+            + b"".join([*events, b"data: [DONE]\n\n"])
+        )
+        account = subject.backend.account("fake")
+        port = server.sockets[0].getsockname()[1]
+        object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
+        call = msgspec.structs.replace(subject.call(stream=True), n=2)
+        if finished == 2:
+            assert events_of(await blocks_of(subject.stream(call)))[-1] == "[DONE]"
+        else:
+            blocks, error = await failed(subject.stream(call))
+            assert error.kind is Kind.CUT
+            assert "[DONE]" not in events_of(blocks)
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+    against("provider", check)
+
+
 async def speaking(data: bytes) -> tuple[asyncio.Server, list[asyncio.StreamWriter]]:
     """A peer that answers with these bytes and then stays."""
     writers: list[asyncio.StreamWriter] = []
@@ -457,7 +528,8 @@ def test_a_provider_sees_its_key_our_hop_and_no_more_of_the_caller(against: Agai
         call = msgspec.structs.replace(
             subject.call(
                 priority=1, cache_salt="x", request_id="r", kv_transfer_params={}, vllm_xargs={},
-                chat_template="t", data_parallel_rank=1, user="u",
+                chat_template="t", data_parallel_rank=1, user="u", metadata={"a": "b"}, store=True,
+                service_tier="priority", top_k=5, temperature=0.5,
             ),
             hop="upstream",
         )  # fmt: skip
@@ -465,7 +537,7 @@ def test_a_provider_sees_its_key_our_hop_and_no_more_of_the_caller(against: Agai
         (seen,) = await subject.seen()
         assert seen["authorization"] == "right"
         assert seen["headers"]["x-ballast-hop"] == "upstream,me"
-        assert set(seen["body"]) == {"model", "messages", "max_tokens", "user"}
+        assert set(seen["body"]) == {"model", "messages", "max_tokens", "temperature"}
         assert seen["body"]["model"] == "big"
 
     against("provider", check)

@@ -109,6 +109,35 @@ def test_order_and_slicing_do_not_matter(tmp_path: Path, ledger: Ledger, seed: i
     other.close()
 
 
+def test_many_records_at_once_leave_the_rows_of_each_alone(tmp_path: Path, ledger: Ledger) -> None:
+    """Whole, begun only and ended only; intents, retries and twice the same, 47 of each."""
+    records: list[Record] = []
+    for n in range(47):
+        records += [intent(f"w{n}"), begin(f"w{n}", 1, True), end(f"w{n}", 1, n), request(f"w{n}")]
+        records += [begin(f"b{n}"), end(f"e{n}"), request(f"e{n}"), begin(f"r{n}"), end(f"r{n}")]
+        records += [begin(f"r{n}", 2), end(f"r{n}"), end(f"r{n}", 2, 7), request(f"r{n}", 2)]
+    ledger.apply(records)
+    (tmp_path / "other").mkdir()
+    other = type(ledger).open(tmp_path / "other" / "l")  # type: ignore[attr-defined]
+    for record in records:
+        other.apply([record])
+    for store in (ledger, other):
+        assert len(store.requests(999)) == 141
+    assert other.requests(999) == ledger.requests(999)
+    for name in (f"{kind}{n}" for kind in "wber" for n in range(47)):
+        assert other.attempts(name) == ledger.attempts(name) != []
+    assert other.unsettled("") == ledger.unsettled("")
+    assert other.law() == ledger.law()
+    other.close()
+
+
+def test_a_request_seen_begun_before_is_settled_when_all_of_it_comes_again(ledger: Ledger) -> None:
+    here = Position("life", 1, 1)
+    ledger.apply([begin("a")], here)
+    ledger.apply([begin("a"), end("a"), request("a")], here)
+    assert ledger.unsettled("life") == []
+
+
 @pytest.mark.parametrize("lost_first", [True, False])
 def test_the_gateways_own_word_beats_gateway_lost(ledger: Ledger, lost_first: bool) -> None:
     told: list[Record] = [end("a"), request("a")]
@@ -206,12 +235,13 @@ def test_the_law_lets_running_requests_be(ledger: Ledger) -> None:
     assert ledger.law(settled_by_ms=100) == [Violation("request_missing", "x", 1)]
 
 
-def test_a_count_no_integer_can_hold_blocks_nothing(ledger: Ledger) -> None:
-    huge = msgspec.structs.replace(end("a"), usage=Usage(1 << 63, 3))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_count_no_integer_can_hold_blocks_nothing(ledger: Ledger, sign: int) -> None:
+    huge = msgspec.structs.replace(end("a"), usage=Usage(sign << 63, 3))
     ledger.apply([begin("a"), huge])
     stored = ledger.attempts("a")[0].end
     assert stored is not None
-    assert stored.usage.prompt_tokens == (1 << 63) - 1
+    assert stored.usage.prompt_tokens == sign * ((1 << 63) - 1)
 
 
 def test_what_was_applied_outlives_the_process(tmp_path: Path) -> None:

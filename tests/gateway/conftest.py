@@ -68,7 +68,7 @@ def row(
         "base_url": "http://unset", "api_key_env": "UNSET", "surfaces": ["chat"],
         "error_rules": list(rules),
         "models": [
-            {"id": "big", "context_tokens": 8192, "currency": "USD", "input_per_mtok": "1.7",
+            {"id": "big", "context_tokens": 65536, "currency": "USD", "input_per_mtok": "1.7",
              "output_per_mtok": "5.3", "cached_per_mtok": "0.3", "source": "test",
              "as_of": "2026-01-01"},
         ],
@@ -249,14 +249,15 @@ class Stack(Client):
         self.engines: list[Served] = []
         self.providers: dict[str, Served] = {}
         self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[int] | None = None
 
     async def start(self, settings: Settings) -> None:
         """Run the gateway until `stop`."""
         self._stop = asyncio.Event()
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            self._task = asyncio.ensure_future(_Gateway(settings).run(self._stop))
+            self.gateway = _Gateway(settings)
+            self._task = asyncio.ensure_future(self.gateway.run(self._stop))
             await eventually(lambda: "\n" in said.getvalue() or self._task.done())
         if self._task.done():
             self._task.result()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.tokens import UPPER
 from serving import accounting
 from serving.admission import Admission
 from serving.records import (
@@ -97,8 +98,10 @@ def test_a_free_api_costs_nothing_in_its_own_currency():
     assert accounting.charge(price(), Usage(10**9, 10**9)) == Charge("USD", 0)
 
 
-def test_usage_nobody_told_is_marked_as_estimated():
-    assert accounting.estimated(7, 3) == Usage(7, 3, is_estimated=True)
+@pytest.mark.parametrize(("upper", "mean"), [(0, 0), (1, 0), (13, 10), (1300, 1000)])
+def test_usage_nobody_told_is_the_mean_not_the_upper_bound_and_marked(upper, mean):
+    assert pytest.approx(1.3) == UPPER
+    assert accounting.estimated(upper, 3) == Usage(mean, 3, is_estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_lost_attempt_is_billed_from_what_begin_wrote(make):
     call, ticket = make.call(prompt_tokens=1000, max_tokens=100), _burst(make, tokens=100)
     begin = accounting.begin(call, make.caller(), ticket, 7)
     attempt, request = accounting.lost(begin, 9)
-    assert attempt.usage == request.usage == Usage(10, 100, is_estimated=True)
+    assert attempt.usage == request.usage == Usage(int(10 / UPPER), 100, is_estimated=True)
     assert attempt.charge == accounting.charge(make.price, attempt.usage)
     assert (attempt.outcome, request.outcome) == (Outcome.GATEWAY_LOST, Outcome.GATEWAY_LOST)
     assert (request.request_id, request.attempts, request.tenant) == (call.request_id, 1, "acme")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from models.capacity import PROFILES, Load, estimate
 from serving.admission import EXPECTED_TOKENS, FULL_S, Admission, RetryBudget
+from serving.breaker import PROBE_S
+from serving.choice import SCALE_HALF_S, scale_now
 from serving.errors import Kind
 from serving.records import Burst, Run
 
@@ -79,7 +81,7 @@ def test_a_revoked_probe_leaves_room_for_the_next(make):
     state = admission.know("r1")
     state.open_until_s = 5.0
     ticket = issue(admission, make, now_s=6.0)
-    assert state.open_until_s == math.inf
+    assert state.open_until_s == 6.0 + PROBE_S
     admission.revoke(ticket, make.call())
     assert state.open_until_s == 6.0
 
@@ -104,6 +106,39 @@ def test_the_correction_is_learnt_from_streams_against_the_raw_prediction(make):
     assert admission.state["r1"].scale == pytest.approx(3.0, rel=0.01)
     admission.opened(ticket, 1e6, is_stream=False)
     assert admission.state["r1"].scale == pytest.approx(3.0, rel=0.01), "a plain answer tells none"
+
+
+@pytest.mark.parametrize("learnt", [9.0, 0.2])
+def test_what_was_learnt_halves_its_distance_to_one_in_a_minute_without_news(make, learnt):
+    state = Admission().know("r1")
+    state.scale, state.scale_at_s = learnt, 100.0
+    assert scale_now(state, 100.0) == pytest.approx(learnt)
+    for halves in range(1, 5):
+        expected = 1.0 + (learnt - 1.0) / 2**halves
+        assert scale_now(state, 100.0 + halves * SCALE_HALF_S) == pytest.approx(expected)
+    assert scale_now(state, 1e6) == pytest.approx(1.0)
+
+
+def test_news_make_what_was_learnt_count_in_full_again(make):
+    admission = Admission()
+    replica = make.replica(profile=SLOW)
+    ticket = issue(admission, make, placement=run(replica), now_s=50.0)
+    admission.opened(ticket, 50.0 + 10 * ticket.predicted_first_s, is_stream=True)
+    state = admission.state["r1"]
+    assert state.scale_at_s == 50.0 + 10 * ticket.predicted_first_s
+    assert scale_now(state, state.scale_at_s) == state.scale > 1.0
+
+
+def test_a_prediction_is_undone_by_the_scale_it_was_made_with(make):
+    """Else a faded scale would be learnt against itself."""
+    admission = Admission()
+    replica = make.replica(profile=SLOW)
+    state = admission.know("r1")
+    state.scale, state.scale_at_s = 5.0, 0.0
+    placement = run(replica, scale=scale_now(state, 2 * SCALE_HALF_S))
+    ticket = issue(admission, make, placement=placement, now_s=2 * SCALE_HALF_S)
+    raw_s = run(replica).estimate.first_token_s.p50
+    assert ticket.predicted_first_s == pytest.approx(raw_s)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.breaker import FAILED_MIN, IN_A_ROW, OPEN_S, OPEN_S_MAX, WINDOW_S, Breaker
+from serving.breaker import (
+    FAILED_MIN,
+    IN_A_ROW,
+    OPEN_S,
+    OPEN_S_MAX,
+    PROBE_S,
+    WINDOW_S,
+    Breaker,
+)
 from serving.errors import COUNTS, OPENS, OPENS_S_MAX, Kind
 from serving.records import TargetState, Ticket
 
@@ -24,18 +32,18 @@ class Target:
         self._target = make.replica()
         self._count = 0
 
-    def send(self) -> Ticket:
+    def send(self, now_s: float = 0.0) -> Ticket:
         self._count += 1
-        ticket = Ticket("r", self._count, self._target, "x", 0.0, 1, 1, 0.0, False)
+        ticket = Ticket("r", self._count, self._target, "x", now_s, 1, 1, 0.0, False)
         if self.state.open_until_s:
             self.breaker.sent(ticket)
         return ticket
 
     def fail(self, now_s: float, kind: Kind = BAD, retry_after_s: float | None = None) -> None:
-        self.breaker.failed(self.send(), kind, now_s, retry_after_s)
+        self.breaker.failed(self.send(now_s), kind, now_s, retry_after_s)
 
     def succeed(self, now_s: float) -> None:
-        self.breaker.succeeded(self.send(), now_s)
+        self.breaker.succeeded(self.send(now_s), now_s)
 
     def admits(self, now_s: float) -> bool:
         return self.state.open_until_s <= now_s
@@ -121,22 +129,45 @@ def test_a_good_probe_closes_it_and_forgets_the_past(target):
 def test_only_one_probe_is_let_through(target):
     for _ in range(IN_A_ROW):
         target.fail(0.0)
-    probe = target.send()
-    assert not target.admits(1e9)
+    probe = target.send(OPEN_S)
+    assert not target.admits(OPEN_S + PROBE_S - 0.01)
     target.breaker.neither(probe, 50.0)
     assert target.admits(50.0), "a probe that told nothing makes room for the next"
+
+
+def test_a_probe_that_never_ends_does_not_keep_everybody_out(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    endless = target.send(OPEN_S)
+    again_s = OPEN_S + PROBE_S
+    assert target.admits(again_s)
+    second = target.send(again_s)
+    assert not target.admits(again_s + PROBE_S - 0.01), "one at a time, also after a lease"
+    target.breaker.failed(endless, BAD, again_s + 1.0, None)
+    target.breaker.neither(endless, again_s + 1.0)
+    assert target.state.open_until_s == again_s + PROBE_S, "whose lease is over decides nothing"
+    target.breaker.succeeded(second, again_s + 2.0)
+    assert target.state.open_until_s == 0.0
+
+
+def test_an_endless_probe_that_fails_late_opens_it_for_its_usual_time(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    probe = target.send(OPEN_S)
+    target.breaker.failed(probe, BAD, 500.0, None)
+    assert target.state.open_until_s == 500.0 + 2 * OPEN_S
 
 
 def test_calls_sent_before_it_opened_are_not_its_probe(target):
     early = [target.send() for _ in range(4)]
     for _ in range(IN_A_ROW):
         target.fail(0.0)
-    probe = target.send()
+    probe = target.send(10.0)
     target.breaker.succeeded(early[0], 11.0)
     target.breaker.neither(early[1], 11.0)
     target.breaker.failed(early[2], BAD, 11.0, None)
     target.breaker.failed(early[3], Kind.BAD_REQUEST, 11.0, None)
-    assert target.state.open_until_s == math.inf, "the probe alone decides"
+    assert target.state.open_until_s == 10.0 + PROBE_S, "the probe alone decides"
     target.breaker.failed(probe, BAD, 12.0, None)
     assert target.state.open_until_s == 12.0 + 20.0, "doubled once, not by the early call too"
 
@@ -209,8 +240,9 @@ def test_it_is_never_stuck_and_never_lets_two_probes_through(make, data):
         now_s += data.draw(st.sampled_from([0.0, 1.0, 12.0, 200.0]))
         if target.admits(now_s):
             was_open = target.state.open_until_s > 0.0
-            out.append(target.send())
-            assert not was_open or not target.admits(1e9), "one probe closes the door behind it"
+            out.append(target.send(now_s))
+            if was_open:
+                assert not target.admits(now_s + PROBE_S - 0.1), "it closes the door behind it"
         if out and data.draw(st.booleans()):
             ticket = out.pop(data.draw(st.integers(0, len(out) - 1)))
             how = data.draw(st.sampled_from(["good", "neither", *Kind]))
@@ -221,7 +253,4 @@ def test_it_is_never_stuck_and_never_lets_two_probes_through(make, data):
             else:
                 wait_s = data.draw(st.none() | st.sampled_from([0.0, 1.0, 1e9]))
                 target.breaker.failed(ticket, Kind(how), now_s, wait_s)
-        assert target.state.open_until_s == math.inf or target.admits(now_s + OPENS_S_MAX)
-    for ticket in out:
-        target.breaker.neither(ticket, now_s)
-    assert target.admits(now_s + OPENS_S_MAX), "with nothing out it always comes back"
+        assert target.admits(now_s + OPENS_S_MAX), "it always comes back, whatever is out"

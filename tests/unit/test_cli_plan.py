@@ -14,7 +14,7 @@ from serving.auth import digest, directory
 from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
 
 ROWS = provider.load(provider.FOLDER)
-OWN = Model(name="own", aliases=("mine",), engine=Engine(source="a/b"))
+OWN = Model(name="own", aliases=("mine",), profile="instant", engine=Engine(source="a/b"))
 
 
 def test_the_embedded_model_is_served_unless_models_are_configured() -> None:

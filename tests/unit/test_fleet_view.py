@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -13,7 +14,8 @@ from aiohttp import web
 from models.capacity import Load
 from serving.admission import Admission
 from serving.discovery import Address, Listing
-from serving.fleet import LATE_S, MISSES_MAX, Bounds, Fleet, Secret
+from serving.fleet import MISSES_MAX, Bounds, Fleet
+from serving.secret import Secret
 from serving.settings import Engine, Model, Pool
 from serving.settings import Fleet as FleetSettings
 
@@ -44,8 +46,9 @@ class Engines:
 class Given:
     """A source that lists what it is told to, or fails."""
 
-    def __init__(self, found=NOTHING):
+    def __init__(self, found=NOTHING, name="given"):
         self.found = found
+        self.name = name
 
     async def poll(self, session):
         if isinstance(self.found, Exception):
@@ -66,7 +69,7 @@ async def fleet_of(source, models=(MODEL,), offerings=None, **settings):
     fleet = Fleet(given, models, offerings or {}, Admission(), Bounds(3, 20.0))
     turns = asyncio.Queue()
     fleet.on_view = lambda: turns.put_nowait(fleet.view)
-    fleet.start([source])
+    fleet.start(source if isinstance(source, list) else [source])
     await turns.get()
 
     async def until(condition):
@@ -180,12 +183,9 @@ def test_engines_of_unknown_models_stay_outside():
 
 def test_a_model_without_engine_is_expected_after_its_usual_time():
     async def run():
-        async with fleet_of(Given()) as (fleet, _, until):
+        async with fleet_of(Given()) as (_, _, until):
             view = await until(lambda v: True)
             assert 40.0 < view.pending["m"].expected_s - view.observed_s <= 50.0
-            fleet._unready_since_s["m"] -= 100.0
-            late = await until(lambda v: v.pending["m"].expected_s < view.pending["m"].expected_s)
-            assert late.pending["m"].expected_s - late.observed_s == pytest.approx(LATE_S)
 
     asyncio.run(run())
 
@@ -207,23 +207,6 @@ def test_nothing_is_expected_where_nothing_is_coming(model, settings, found):
     asyncio.run(run())
 
 
-def test_times_to_ready_outlive_the_process(tmp_path):
-    async def run():
-        async with fleet_of(Given()) as (fleet, _, _):
-            path = tmp_path / "ready.json"
-            fleet.remember(path)
-            fleet.save(path)
-            assert json.loads(path.read_bytes()) == {}, "a first guess is not an observation"
-            for text in ('{"m": 33.0, "x": 1.0}', '{"m": -1.0}', '{"m": 1e9}', "[]", "no"):
-                path.write_text(text)
-                fleet.remember(path)
-            assert fleet._ready_s == {"m": 33.0}
-            fleet.save(path)
-            assert json.loads(path.read_bytes()) == {"m": 33.0}
-
-    asyncio.run(run())
-
-
 def test_the_secret_is_the_first_line_and_is_read_again_when_it_changes(tmp_path):
     import os
 
@@ -238,3 +221,93 @@ def test_the_secret_is_the_first_line_and_is_read_again_when_it_changes(tmp_path
     os.utime(path, ns=(0, 1))
     missing.refresh()
     assert missing() == b"newer"
+
+
+def logged(caplog, *events):
+    return [
+        (r.levelname, r.message, getattr(r, "reason", "")) for r in caplog.records
+        if r.message in events
+    ]  # fmt: skip
+
+
+REACH = ("replica_unreachable", "replica_reachable", "replica_lost")
+
+
+async def turns(until, count):
+    for _ in range(count):
+        await until(lambda v: True)
+
+
+def test_an_engine_that_never_became_ready_is_said_once_and_again_when_it_changed(caplog):
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (fleet, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), 401
+            await turns(until, MISSES_MAX * 3)
+            secret = "status 401: it has another deployment secret"
+            assert logged(caplog, *REACH) == [("WARNING", REACH[0], secret)]
+            assert not fleet.view.replicas
+            engines.answers["a"] = 500
+            await turns(until, MISSES_MAX * 3)
+            assert logged(caplog, *REACH)[1:] == [("WARNING", REACH[0], "status 500")]
+            engines.answers["a"] = LOAD
+            await until(lambda v: v.replicas)
+            assert logged(caplog, *REACH)[2:] == [("INFO", REACH[1], "")]
+            engines.answers["a"] = 401
+            await until(lambda v: not v.replicas)
+            await turns(until, MISSES_MAX * 2)
+            assert logged(caplog, *REACH)[3:] == [("WARNING", REACH[2], secret)]
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(run())
+
+
+def test_an_engine_that_drains_and_goes_is_no_news(caplog):
+    async def run():
+        source = Given()
+        async with fleet_of(source) as (_, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD | {"draining": True}
+            await until(lambda v: engines.secrets)
+            await turns(until, 2)
+            engines.answers["a"] = 500
+            await turns(until, MISSES_MAX * 2)
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(run())
+    assert logged(caplog, *REACH) == []
+
+
+def test_a_source_that_is_away_is_said_once_and_ages_the_view(caplog):
+    events = ("source_unreachable", "source_reachable")
+
+    async def run():
+        source = Given(name="serve")
+        async with fleet_of([Given(name="static"), source]) as (fleet, _, until):
+            before = await until(lambda v: v.seq > 2)
+            source.found = TimeoutError()
+            await until(lambda v: fleet.away)
+            away = await until(lambda v: True)
+            late = (await until(lambda v: v.seq > away.seq + 3)).observed_s
+            assert late == away.observed_s >= before.observed_s
+            assert fleet.away == {"serve": "TimeoutError"}
+            assert logged(caplog, *events) == [("WARNING", events[0], "TimeoutError")]
+            source.found = NOTHING
+            await until(lambda v: v.observed_s > late)
+            assert fleet.away == {}
+            assert logged(caplog, *events)[1:] == [("INFO", events[1], "")]
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(run())
+
+
+def test_a_poll_that_dies_tells_its_owner(caplog):
+    async def run():
+        source, died = Given(), asyncio.Event()
+        async with fleet_of(source) as (fleet, _, _):
+            fleet.on_death = died.set
+            source.found = RuntimeError("a bug")
+            async with asyncio.timeout(20.0):
+                await died.wait()
+
+    asyncio.run(run())
+    assert [r.task for r in caplog.records if r.message == "task_died"] == ["fleet"]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.codecs import openai
-from serving.codecs.openai import FIELDS_MAX, N_MAX, RESERVED, TOKENS_MAX
+from serving.codecs.coverage import IGNORED, STANDARD, needs
+from serving.codecs.openai import FIELDS_MAX, MEDIA_BYTES, N_MAX, RESERVED, TOKENS_MAX
 from serving.errors import CallerError
 from serving.records import Surface
 
@@ -47,8 +48,8 @@ def engine(make, parsed, surface=Surface.CHAT):
     return json.loads(openai.engine_body(call_of(make, parsed, surface), "id-1", "salt"))
 
 
-def provider(make, parsed, field="max_tokens", drop=frozenset()):
-    return json.loads(openai.provider_body(call_of(make, parsed), "upstream", field, drop))
+def provider(make, parsed, field="max_tokens", speaks=STANDARD):
+    return json.loads(openai.provider_body(call_of(make, parsed), "upstream", field, speaks))
 
 
 # -- what is read
@@ -213,7 +214,7 @@ def test_no_value_of_any_type_raises_anything_but_a_caller_s_error(make, fields)
             continue
         call = call_of(make, parsed, surface)
         assert json.loads(openai.engine_body(call, "i", "s"))["model"] == "m"
-        assert json.loads(openai.provider_body(call, "u", "max_tokens", frozenset()))
+        assert json.loads(openai.provider_body(call, "u", "max_tokens", STANDARD))
 
 
 # -- media
@@ -298,6 +299,38 @@ def test_media_that_came_along_and_plain_text_pass(part):
     assert parse({"model": "m", "messages": [{"role": "user", "content": [part]}]})
 
 
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+@pytest.mark.parametrize("count", [1, 3])
+def test_inline_media_count_as_much_whatever_their_size(size, count):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * size}}
+    audio = {"type": "input_audio", "input_audio": {"data": "B" * (size + 1), "format": "mp3"}}
+    text = {"type": "text", "text": "data: is only a word here, however long " * 50}
+    for part in (image, audio):
+        parts = [text, *[part] * count]
+        parsed = parse({"model": "m", "messages": [{"role": "user", "content": parts}]})
+        data = part.get("image_url", part.get("input_audio"))
+        inside = len(data.get("url") or data["data"])
+        expected = len(parsed.prompt) - count * inside + count * MEDIA_BYTES
+        assert parsed.text_bytes == expected
+        assert parsed.text_bytes > len(text["text"]), "its text counts in full"
+
+
+def test_a_prompt_without_media_counts_its_own_bytes():
+    for parsed in (
+        parse(), parse({"model": "m", "prompt": "data:x"}, Surface.COMPLETIONS),
+        parse({"model": "m", "messages": [{"role": "user", "content": "data:image_url"}]}),
+        parse({"model": "m", "messages": [{"content": [{"type": "text", "text": "a_url"}]}]}),
+        parse(CHAT, Surface.TOKENIZE),
+    ):  # fmt: skip
+        assert parsed.text_bytes == len(parsed.prompt)
+
+
+@pytest.mark.parametrize(("more", "n"), [({}, 1), ({"n": None}, 1), ({"n": 1}, 1), ({"n": 5}, 5)])
+def test_the_number_of_answers_asked_for_is_read(more, n):
+    assert parse(**more).n == n
+    assert parse(CHAT, Surface.TOKENIZE, **more).n == 1
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -333,7 +366,7 @@ def test_neither_doubling_nor_escaping_a_key_smuggles_a_reserved_field(make, nam
     call = call_of(make, parsed)
     for out in (
         openai.engine_body(call, "id-1", "salt"),
-        openai.provider_body(call, "u", "max_tokens", frozenset()),
+        openai.provider_body(call, "u", "max_tokens", STANDARD),
     ):
         assert not any(word in out for word in (b"one", b"two", b"three"))
         assert out.count(name.encode()) <= 1
@@ -382,8 +415,60 @@ def test_a_plain_call_s_options_are_left_to_the_engine_to_judge(make):
 
 
 def test_a_provider_gets_its_own_model_name_and_no_dropped_field(make):
-    out = provider(make, parse(seed=1, n=2, temperature=0.5), drop=frozenset({"seed", "n"}))
+    out = provider(make, parse(seed=1, n=2, temperature=0.5), speaks=STANDARD - {"seed", "n"})
     assert out == {"model": "upstream", "messages": CHAT["messages"], "temperature": 0.5}
+
+
+def test_only_members_it_is_known_to_know_reach_a_provider(make):
+    """Also not those that nobody had thought of when this was written."""
+    more = {"guided_choice": ["a"], "top_k": 5, "x_new": 1, "temperature": 0.1, "n": 1}
+    ours = {name: "theirs" for name in IGNORED}
+    out = provider(make, parse(**more, **ours))
+    assert set(out) == {"model", "messages", "temperature", "n"}
+    out = provider(make, parse(**more), speaks=STANDARD | {"top_k"})
+    assert set(out) == {"model", "messages", "temperature", "n", "top_k"}
+
+
+@pytest.mark.parametrize("name", ["user", "metadata", "store", "service_tier"])
+def test_what_stores_tags_or_costs_at_a_third_party_is_never_sent(make, name):
+    assert name in IGNORED
+    parsed = parse(**{name: "default"})
+    assert name not in provider(make, parsed)
+    assert needs(parsed.fields, RESERVED) <= STANDARD, "and does not keep the call from it"
+    assert engine(make, parsed)[name] == "default"
+
+
+# -- what a target must know
+
+TRIVIAL = [
+    ("n", 1), ("best_of", 1), ("n", None), ("guided_choice", None), ("guided_json", {}),
+    ("guided_choice", []), ("use_beam_search", False), ("guided_regex", ""), ("user", "u"),
+    *((name, "x") for name in sorted(RESERVED)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), TRIVIAL)
+def test_a_member_that_changes_nothing_need_not_be_known(name, value):
+    assert needs(parse(**{name: value}).fields, RESERVED) == {"model", "messages"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n", 2), ("best_of", 2), ("top_k", 5), ("top_k", 1), ("top_k", 0), ("ignore_eos", True),
+     ("guided_choice", ["a", "b"]), ("guided_regex", "a+"), ("x_unheard_of", {"a": None})],
+)  # fmt: skip
+def test_a_member_that_changes_the_answer_must_be_known(name, value):
+    assert needs(parse(**{name: value}).fields, RESERVED) == {"model", "messages", name}
+
+
+@pytest.mark.parametrize("text", ["null", " null", "[ ]", "{ }"])
+def test_blanks_around_nothing_are_nothing(text):
+    body = f'{{"model":"m","messages":[1],"top_k":{text} , "n":\n1\t}}'
+    parsed = openai.parse(Surface.CHAT, body.encode())
+    found = needs(parsed.fields, RESERVED)
+    assert found - {"top_k"} == {"model", "messages"}
+    if "null" in text:
+        assert "top_k" not in found
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])

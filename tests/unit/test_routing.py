@@ -166,7 +166,9 @@ def test_no_placement_ever_breaks_a_hard_rule(make, data):
         assert call.surface in placement.target.surfaces
     if isinstance(placement, Run):
         assert state.unfinished < share(placement.target, view)
-        assert now_s + placement.estimate.first_token_s.p50 <= call.first_token_by_s
+        is_in_time = now_s + placement.estimate.first_token_s.p50 <= call.first_token_by_s
+        is_idle = not (state.unfinished or state.load.running or state.load.waiting)
+        assert is_in_time or (is_idle and now_s < call.first_token_by_s)
     if isinstance(placement, Wait):
         assert now_s < placement.until_s <= min(call.first_token_by_s, view.hold_s_max)
     if isinstance(placement, Refuse) and placement.code != "residency_refused":
@@ -466,6 +468,98 @@ def test_offerings_are_taken_in_order_past_those_out_of_use(make, changes):
     assert place(make.call(), make.caller(), make.view([], offerings), 1.0).target.id == "a"
     view = make.view([], offerings, state={"a": state_of(**changes)})
     assert place(make.call(), make.caller(), view, 1.0).target.id == "b"
+
+
+# -- what a third party must know
+
+
+def fields(**members):
+    """As the codec reads them."""
+    standard = {"model": "m", "messages": [1], "stream": True}
+    text = msgspec.json.encode(standard | members)
+    return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("guided_choice", ["a", "b"]), ("top_k", 5), ("x_unheard_of", 1)]
+)
+def test_a_call_that_no_api_would_understand_stays_at_home_or_is_refused_by_name(make, name, value):
+    call = make.call(fields=fields(**{name: value}))
+    elsewhere = make.view([], [make.offering()])
+    refusal = place(call, make.caller(), elsewhere, 0.0)
+    assert isinstance(refusal, Refuse)
+    assert refusal.code == "no_capacity"
+    assert name in refusal.message
+    assert "messages" not in refusal.message
+    assert refusal.retry_after_s == RETRY_S_DEFAULT
+    assert isinstance(place(call, make.caller(), make.view([make.replica()], [make.offering()]),
+                            0.0), Run)  # fmt: skip
+    late = msgspec.structs.replace(call, first_token_by_s=40.0)
+    view = busy(make, 30.0, offerings=[make.offering()])
+    assert place(late, make.caller(), view, 0.0).reason == "local:tight", "late, but as asked"
+    full = make.view([make.replica()], [make.offering()], state={"r1": state_of(full_until_s=9.0)})
+    assert isinstance(place(call, make.caller(), full, 1.0), Wait)
+
+
+@pytest.mark.parametrize(
+    "members", [{"n": 1}, {"guided_choice": None}, {"use_beam_search": False}, {"user": "u"}], ids=str
+)
+def test_a_member_that_changes_nothing_keeps_no_call_at_home(make, members):
+    call = make.call(fields=fields(**members))
+    speaks = make.offering().speaks - {"n"}
+    view = make.view([], [make.offering(speaks=speaks)])
+    assert isinstance(place(call, make.caller(), view, 0.0), Burst)
+
+
+def test_the_first_api_that_knows_all_members_is_taken(make):
+    speaks = make.offering().speaks
+    offerings = [
+        make.offering("a", speaks=speaks - {"n"}), make.offering("b", speaks=speaks - {"seed"}),
+        make.offering("c"), make.offering("d"),
+    ]  # fmt: skip
+    view = make.view([], offerings)
+    for members, target in (({}, "a"), ({"n": 2}, "b"), ({"seed": 1}, "a"),
+                            ({"n": 2, "seed": 1}, "c")):  # fmt: skip
+        call = make.call(fields=fields(**members))
+        assert place(call, make.caller(), view, 0.0).target.id == target
+
+
+def test_only_members_that_all_apis_lack_are_named(make):
+    speaks = make.offering().speaks
+    offerings = [make.offering("a"), make.offering("b", speaks=speaks - {"seed"} | {"top_k"})]
+    call = make.call(fields=fields(seed=1, top_k=5, guided_regex="x"))
+    refusal = place(call, make.caller(), make.view([], offerings), 0.0)
+    assert refusal.message.endswith("do not know guided_regex")
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "max_tokens", "fits"),
+    [(92, 8, True), (93, 8, False), (100, None, True), (101, None, False), (1, 100, False)],
+)
+def test_a_prompt_too_long_for_an_api_is_not_sent_there(make, prompt_tokens, max_tokens, fits):
+    call = make.call(prompt_tokens=prompt_tokens, max_tokens=max_tokens)
+    small, large = make.offering("small", context_tokens=100), make.offering("large")
+    target = place(call, make.caller(), make.view([], [small, large]), 0.0).target
+    assert target.id == ("small" if fits else "large")
+    alone = place(call, make.caller(), make.view([], [small]), 0.0)
+    assert isinstance(alone, Burst if fits else Refuse)
+
+
+def test_an_idle_engine_is_never_refused_on_a_prediction(make):
+    """Else an engine that was slow once is never asked again, and never shows that it is fast."""
+    replica = make.replica(profile=SLOW, limit=80)
+    slow = state_of(scale=1e6, scale_at_s=0.0)
+    view = make.view([replica], state={"r1": slow})
+    call = make.call(first_token_by_s=10.0)
+    placement = place(call, make.caller(), view, 0.0)
+    assert (type(placement), placement.reason) == (Run, "local:tight")
+    assert place(call, make.caller(), make.view([replica], [make.offering()], state={"r1": slow}),
+                 0.0).reason == "overflow:predicted_wait"  # fmt: skip
+    assert isinstance(place(call, make.caller(), view, 10.0), Refuse), "its time is over"
+    for busy_now in ({"unfinished": 1}, {"load": Load(0, 1, 0, 0.0)}, {"load": Load(1, 0, 0, 0.0)}):
+        state = state_of(scale=1e6, scale_at_s=0.0, load_at_s=0.0, **busy_now)
+        refusal = place(call, make.caller(), make.view([replica], state={"r1": state}), 0.0)
+        assert isinstance(refusal, Refuse), busy_now
 
 
 def test_without_an_admitted_target_the_reason_is_residency(make):

@@ -35,7 +35,7 @@ def test_flags_beat_environment_beats_file_beats_defaults(tmp_path):
 
 def test_an_environment_value_is_read_like_the_file_s():
     env = {
-        "BALLAST_FLEET__STATIC": "[{model: m, url: 'http://h:1/x', limit: 7}]",
+        "BALLAST_FLEET__STATIC": "[{model: m, url: 'http://127.0.0.1:1/x', limit: 7}]",
         "BALLAST_CONTROLLER__IS_DRY_RUN": "false",
         "BALLAST_PEPPER_FILE": "",
     }
@@ -75,6 +75,12 @@ FAULTS = {
     "tls engine": ("fleet: {static: [{model: m, url: 'https://h:1'}]}", "fleet.static.0.url"),
     "engine with a password": (
         "fleet: {static: [{model: m, url: 'http://u:p@h:1'}]}", "fleet.static.0.url"),
+    "engine elsewhere": ("fleet: {static: [{model: m, url: 'http://h:1'}]}", "fleet.pool"),
+    "engine elsewhere among others": (
+        "fleet: {static: [{model: m, url: 'http://[::1]:1'}, {model: m, url: 'http://10.0.0.1'}]}",
+        "http://10.0.0.1"),
+    "no profile for weights": (
+        "models: [{name: m, engine: {source: Qwen/Qwen3-8B}}]", "name a profile"),
     "a list": ("- 1", "mapping"),
     "no yaml": ("a: [", "ballast.yaml"),
     "no date": ("a: 2026-13-41", "ballast.yaml"),
@@ -147,8 +153,51 @@ def test_one_named_class_keeps_the_others(tmp_path):
     "url", ["http://h", "http://h:1/a/b", "http://127.0.0.1:80", "http://[::1]:8"]
 )
 def test_an_engine_s_address_may_look_like_this(tmp_path, url):
-    text = f"fleet: {{static: [{{model: m, url: '{url}'}}]}}"
+    text = f"fleet: {{static: [{{model: m, url: '{url}'}}], pool: {{}}}}"
     assert load(write(tmp_path, text), {}).fleet.static[0].url == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8:1", "localhost:1", "[::1]:8"])
+def test_an_engine_on_this_machine_needs_no_label(tmp_path, host):
+    text = f"fleet: {{static: [{{model: m, url: 'http://{host}'}}]}}"
+    assert load(write(tmp_path, text), {}).fleet.pool.on_premises
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param(
+            "127.evil.example",
+            marks=pytest.mark.xfail(strict=True, reason="a name that begins like an address"),
+        ),
+        "localhost.evil.example", "0.0.0.0", "h",
+    ],
+)  # fmt: skip
+def test_an_engine_elsewhere_must_say_where_it_stands(tmp_path, host):
+    static = f"static: [{{model: m, url: 'http://{host}:1'}}]"
+    with pytest.raises(SettingsError, match=r"fleet\.pool"):
+        load(write(tmp_path, f"fleet: {{{static}}}"), {})
+    pool = "pool: {jurisdiction: sg, operator: a cloud, on_premises: false}"
+    assert load(write(tmp_path, f"fleet: {{{static}, {pool}}}"), {}).fleet.pool.operator == "a cloud"
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["{name: m}", "{name: m, engine: {}}", "{name: m, engine: {source: embedded}}",
+     "{name: m, profile: instant, engine: {source: a/b}}",
+     "{name: m, profile: cpu-embedded, engine: {source: /a}}"],
+)  # fmt: skip
+def test_a_model_s_profile_is_known_or_named(tmp_path, model):
+    assert load(write(tmp_path, f"models: [{model}]"), {}).models[0].name == "m"
+
+
+def test_a_home_folder_is_written_as_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of/somebody")
+    for settings in (Settings(state_dir="~/s", cache_dir="~/c"),
+                     load(None, {"BALLAST_STATE_DIR": "~/s", "BALLAST_CACHE_DIR": "~/c"})):  # fmt: skip
+        assert settings.state_dir.as_posix() == "/home/of/somebody/s"
+        assert settings.cache_dir.as_posix() == "/home/of/somebody/c"
+    assert Settings(state_dir="/a").state_dir.as_posix() == "/a"
 
 
 @given(st.dictionaries(st.text(max_size=10).map(lambda t: f"BALLAST_{t}"), st.text(max_size=10)))

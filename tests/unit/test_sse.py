@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -33,8 +34,8 @@ STOP = event(choices=[{"delta": {}, "finish_reason": "stop"}])
 class Seen:
     """What one Cutter made of a stream."""
 
-    def __init__(self, pieces, keep_usage=True):
-        cutter = Cutter(keep_usage)
+    def __init__(self, pieces, keep_usage=True, choices=1):
+        cutter = Cutter(keep_usage, choices)
         self.blocks = []
         self.fault = None
         try:
@@ -167,9 +168,14 @@ def test_usage_written_with_blanks_is_found_all_the_same():
         ({"prompt_tokens": -5, "completion_tokens": -1}, Usage()),
         ({"prompt_tokens": 1 << 60, "completion_tokens": 1 << 62}, Usage(TOKENS_MAX, TOKENS_MAX)),
         ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 50}}, Usage(5, 0, 5)),
+        ({"prompt_tokens": 5.0, "completion_tokens": 6.9}, Usage(5, 6)),
+        ({"prompt_tokens": 5.0, "prompt_tokens_details": {"cached_tokens": 4.0},
+          "completion_tokens_details": {"reasoning_tokens": 3.5}}, Usage(5, 0, 4, 3)),
+        ({"prompt_tokens": -0.5, "completion_tokens": 1e300}, Usage(0, TOKENS_MAX)),
     ],
     ids=["plain", "nulls", "cached", "no details", "null detail", "deepseek", "reasoning",
-         "negative", "absurd", "more cached than sent"],
+         "negative", "absurd", "more cached than sent", "floats", "float details",
+         "absurd floats"],
 )  # fmt: skip
 def test_usage_is_read_and_nonsense_does_not_reach_the_books(raw, expected):
     assert Seen([event(choices=[], usage=raw)]).usage == expected
@@ -227,6 +233,46 @@ def test_an_empty_finish_reason_is_none():
 
 def test_a_finish_reason_is_cut_to_a_label_s_length():
     assert len(Seen([content("x", "y" * 500)]).finish) == 32
+
+
+def ended(index, reason="stop", **more):
+    choice = {"index": index, "delta": {"content": "x"}, "finish_reason": reason}
+    return event(choices=[choice | more])
+
+
+def test_two_answers_have_finished_only_when_both_have():
+    parts = [ended(0, None), ended(1, None), ended(1, "length"), ended(0, None)]
+    cut = Seen([*parts, DONE], choices=2)
+    assert (cut.finish, cut.has_done) == (None, True), "one was cut off: the end marker lies"
+    whole = Seen([*parts, ended(0, "stop"), DONE], choices=2)
+    assert (whole.finish, whole.has_done) == ("stop", True)
+
+
+@pytest.mark.parametrize("pieces", ["one", "each", "bytes"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_answers_may_end_in_any_order_and_in_any_pieces(n, pieces):
+    for order in itertools.permutations(range(n)):
+        parts = [ended(i) for i in order]
+        stream = b"".join(parts)
+        split_up = {"one": [stream], "each": parts,
+                    "bytes": [stream[i : i + 1] for i in range(len(stream))]}[pieces]  # fmt: skip
+        assert Seen(split_up, choices=n).finish == "stop"
+        twice = b"".join([*parts[:-1], parts[0]])
+        assert Seen([twice], choices=n).finish is None, "the same one twice is not two"
+
+
+def test_all_answers_may_end_in_one_event():
+    both = event(choices=[{"index": i, "delta": {}, "finish_reason": "stop"} for i in (0, 1)])
+    assert Seen([both], choices=2).finish == "stop"
+    assert Seen([both], choices=3).finish is None
+
+
+def test_an_empty_reason_ends_no_answer():
+    assert Seen([ended(0), ended(1, "")], choices=2).finish is None
+
+
+def test_of_one_answer_asked_for_its_number_does_not_matter():
+    assert Seen([ended(7)]).finish == "stop"
 
 
 SMUGGLED = [
@@ -293,6 +339,30 @@ def test_what_cannot_be_read_is_a_fault_and_no_crash(raw):
     with pytest.raises(StreamFault) as caught:
         Cutter(True).feed(raw)
     assert caught.value.body == b""
+
+
+def test_an_event_without_end_in_small_pieces_is_a_fault():
+    cutter, fed = Cutter(True), 0
+    with pytest.raises(StreamFault, match="8 MiB"):
+        while True:
+            assert cutter.feed(b"x" * 1400) is None
+            fed += 1400
+    assert EVENT_BYTES_MAX - 1400 < fed <= EVENT_BYTES_MAX
+
+
+def test_a_long_event_in_many_small_pieces_is_copied_once():
+    """Put together at each piece, 4 MiB would be copied 1,500 times: 6 GB."""
+    said = content("x" * (4 << 20))
+    pieces = [said[i : i + 1400] for i in range(0, len(said), 1400)]
+    cutter = Cutter(True)
+    started_s = time.process_time()
+    assert [cutter.feed(piece) for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    block = cutter.feed(pieces[-1])
+    took_s = time.process_time() - started_s
+    assert block.data == said
+    assert block.opens
+    assert took_s < 1.0
+    assert cutter.feed(STOP + DONE).ends, "and nothing of it is left over"
 
 
 def test_an_event_without_end_is_a_fault():

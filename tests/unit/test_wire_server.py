@@ -776,6 +776,40 @@ def test_connections_beyond_the_limit_are_closed_and_the_others_live():
     run(check, Limits(connections_max=2))
 
 
+def test_what_the_wire_refuses_is_told_by_its_code():
+    cases = {
+        b"GET /now HTTP/1.1\r\n\r\n": "invalid_request",
+        post(HOST, b"Content-Length: 4097"): "body_too_large",
+        b"GET /" + b"y" * 4096: "headers_too_large",
+    }
+
+    async def check() -> None:
+        for data, code in cases.items():
+            told: list[str] = []
+            wire = Wire(App())
+            wire.server.on_refused = told.append
+            wire.feed(data)
+            wire.feed(data)
+            assert told == [code]
+        told = []
+        wire = Wire(App())
+        wire.server.on_refused = told.append
+        wire.feed(HEAD)
+        wire.feed(b"GET /slow")
+        wire.protocol.overstay()
+        assert told == ["request_timeout"]
+        wire = Wire(App(), Limits(connections_max=1))
+        wire.server.on_refused = told.append
+        wire.server().connection_made(wire)
+        assert told[1:] == ["too_many_connections"]
+        wire.server.is_draining = True
+        wire.server.connections.clear()
+        wire.server().connection_made(wire)
+        assert len(told) == 2
+
+    by_hand(check)
+
+
 def test_drain_ends_idle_connections_and_lets_running_answers_finish():
     async def check(served: Served) -> None:
         idle_reader, idle_writer = await served.open()
