@@ -6,6 +6,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
+
+from serving.fakes.server import serve
+from serving.records import Usage
 
 BEFORE = (
     "rate_limit", "out_of_money_openai", "out_of_money_zhipu", "out_of_money_402", "server_error",
@@ -79,6 +83,112 @@ def test_a_break_after_content_ends_with_an_error_event_and_usage(run, kit, scen
         assert attempt.end.charge.micro == micro(attempt.end.usage) > 0
 
     run(check, providers={"alpha": kit.provider(scenario=scenario), "beta": kit.provider()})
+
+
+@pytest.mark.parametrize("scenario", FINAL)
+def test_a_provider_s_own_words_reach_only_keys_that_may_see_everything(run, kit, scenario):
+    async def check(stack) -> None:
+        told = (await stack.chat("main")).error
+        plain = (await stack.chat("patient")).error
+        none = (await stack.chat("quiet")).error
+        assert "the provider refused it" in told["message"]
+        assert told["message"] not in (plain["message"], none["message"])
+        assert "provider refused" not in plain["message"] + none["message"]
+        assert told["code"] == plain["code"] == none["code"] == FINAL[scenario][0]
+
+    run(check, providers={"alpha": kit.provider(scenario=scenario)})
+
+
+def test_a_caller_s_own_short_deadline_opens_no_breaker(run, kit):
+    async def check(stack) -> None:
+        for _ in range(4):
+            reply = await stack.chat(headers={"x_ballast_timeout_ms": "150"})
+            assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
+        await stack.control(stack.providers["alpha"], default="ok")
+        assert (await stack.chat()).status == 200
+        assert len(await stack.seen()) == 5
+        *late, last = await stack.rows(5)
+        assert [row.outcome for row in late] == ["timeout"] * 4
+        assert last.outcome == "ok"
+
+    run(check, providers={"alpha": kit.provider(scenario="timeout")})
+
+
+def test_a_plain_answer_given_up_is_booked_at_what_it_may_cost(run, kit):
+    """The provider works on and bills; nobody will ever say how much."""
+
+    async def check(stack) -> None:
+        reply = await stack.chat(max_tokens=33, headers={"x_ballast_timeout_ms": "300"})
+        assert reply.status == 504
+        (request,) = await stack.rows(1)
+        (attempt,) = stack.attempts(request.request_id)
+        assert (attempt.end.usage.completion_tokens, attempt.end.usage.is_estimated) == (33, True)
+        assert attempt.end.charge.micro == micro(attempt.end.usage) > 0
+
+    run(check, providers={"alpha": kit.provider(scenario="timeout")})
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_usage_that_a_useless_answer_told_is_booked(run, kit, is_stream):
+    """Plain: no choice in it. Streamed: JSON where events were asked for."""
+    choices = [{"message": {"content": "x"}, "finish_reason": "stop"}] if is_stream else []
+    answer = {"choices": choices, "usage": {"prompt_tokens": 70, "completion_tokens": 30}}
+
+    async def check(stack) -> None:
+        reply = await stack.chat(stream=is_stream)
+        assert reply.headers["x-ballast-target"] == "api;alpha/big"
+        (request,) = await stack.rows(1)
+        (attempt, *_) = stack.attempts(request.request_id)
+        assert (request.outcome, request.status) == ("upstream_error", reply.status)
+        assert attempt.end.usage == Usage(70, 30)
+        assert attempt.end.charge.micro == micro(attempt.end.usage) > 0
+
+    async def serving(stack) -> None:
+        app = web.Application()
+
+        async def tell(_request: web.Request) -> web.Response:
+            return web.json_response(answer)
+
+        app.router.add_post("/v1/chat/completions", tell)
+        served = await serve(app, "127.0.0.1", 0)
+        await stack.stop()
+        stack.tree["providers"][0]["base_url"] = f"{served.url}/v1"
+        await stack.restart(stack.tree)
+        try:
+            await check(stack)
+        finally:
+            await served.close()
+
+    run(serving, providers={"alpha": kit.provider()})
+
+
+def test_a_call_that_overflowed_twice_counts_once(run, kit):
+    async def check(stack) -> None:
+        assert (await stack.chat()).headers["x-ballast-target"] == "api;beta/big"
+        assert (await stack.signals())["burst_total"] == 1
+        text = (await stack.get("/metrics")).body.decode()
+        lines = [x for x in text.splitlines() if x.startswith("ballast_overflow_total{")]
+        assert sum(float(line.rsplit(" ", 1)[1]) for line in lines) == 1.0
+        (request,) = await stack.rows(1)
+        assert request.attempts == 2
+
+    run(check, providers={"alpha": kit.provider(scenario="server_error"), "beta": kit.provider()})
+
+
+def test_a_stream_that_a_drain_cuts_says_so_in_its_attempt(run, kit):
+    async def check(stack) -> None:
+        async with stack.streaming(max_tokens=500) as answer:
+            await answer.content.readany()
+            await stack.stop()
+            data = await answer.content.read()
+        assert b"stream_interrupted" in data
+        (request,) = await stack.rows(1)
+        (attempt,) = stack.attempts(request.request_id)
+        assert (request.outcome, attempt.end.outcome) == ("cut", "cut")
+        await stack.restart(stack.tree)
+
+    slow = kit.engine(**kit.SLOW, output_tokens=500)
+    run(check, engines=[slow], **{"gateway.drain_s": 0.1})
 
 
 @pytest.mark.parametrize("scenario", FINAL)

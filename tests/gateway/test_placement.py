@@ -157,6 +157,42 @@ def test_what_may_not_leave_never_leaves(run, kit, key, code):
     run(check, providers={"alpha": kit.provider()})
 
 
+@pytest.mark.parametrize("residency", ["premises", "Premises", "mainland", "cn,sg"])
+def test_a_call_may_keep_itself_from_a_provider_that_its_key_allows(run, kit, residency):
+    async def check(stack) -> None:
+        for is_stream in (False, True):
+            reply = await stack.chat(headers={"x_ballast_residency": residency}, stream=is_stream)
+            assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+        assert await stack.seen() == []
+        for wider in ("anywhere", "us"):
+            reply = await stack.chat(headers={"x_ballast_residency": wider})
+            assert reply.headers["x-ballast-target"] == "api;alpha/big"
+        reply = await stack.chat("home", headers={"x_ballast_residency": "anywhere"})
+        assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+        reply = await stack.chat(headers={"x_ballast_residency": "moon"})
+        assert (reply.status, reply.error["code"]) == (400, "invalid_value")
+        reply = await stack.chat(headers={"x_ballast_tenant": "beta"})
+        assert (reply.status, reply.error["code"]) == (403, "header_not_allowed")
+        assert len(await stack.seen()) == 2
+
+    run(check, providers={"alpha": kit.provider()})
+
+
+def test_a_call_that_no_provider_would_understand_is_refused_by_name(run, kit):
+    async def check(stack) -> None:
+        for name, value in (("guided_choice", ["a"]), ("top_k", 5)):
+            reply = await stack.chat(**{name: value})
+            assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+            assert name in reply.error["message"]
+        assert await stack.seen() == []
+        trivial = {"guided_choice": None, "use_beam_search": False, "n": 1}
+        assert (await stack.chat(**trivial, metadata={"a": "b"}, store=True)).status == 200
+        (seen,) = await stack.seen()
+        assert set(seen["body"]) == {"model", "messages", "max_tokens", "n"}
+
+    run(check, providers={"alpha": kit.provider()})
+
+
 @pytest.mark.parametrize("key", ["never", "load", "home"])
 def test_what_may_not_leave_is_refused_when_the_wait_is_too_long(run, kit, key):
     async def check(stack) -> None:

@@ -88,8 +88,8 @@ def test_deadlines_shorten_and_never_lengthen(make, headers, first_s, complete_s
 
 
 MILLISECONDS = [
-    b"", b"0", b"000", b"-1", b"+1", b"1.5", b"1e3", b"1_000", b" 5", b"5 ", b"abc", b"0x10", b"5,6",
-    b"\xb2", b"%d" % (MS_MAX + 1), b"9" * 12, b"9" * 13, b"9" * 5000, b"inf", b"nan",
+    b"", b"0", b"000", b"-1", b"+1", b"1.5", b"1e3", b"1_000", b" 5", b"5 ", b"abc", b"0x10",
+    b"5,6", b"\xb2", b"%d" % (MS_MAX + 1), b"9" * 12, b"9" * 13, b"9" * 5000, b"inf", b"nan",
 ]  # fmt: skip
 
 

@@ -264,8 +264,8 @@ def test_open_work_of_a_dead_process_is_settled_as_lost_once(
     assert ledger.law() == []
     lost = ledger.attempts("open0")[0].end
     assert lost == AttemptEnd(
-        "open0", 1, 1_000, "gateway_lost", "gateway_lost", Usage(7, 8, is_estimated=True),
-        Charge("USD", 23), -1,
+        "open0", 1, 1_000, "gateway_lost", "gateway_lost", Usage(5, 8, is_estimated=True),
+        Charge("USD", 21), -1,
     )  # fmt: skip
     rows = {r.request_id: r for r in ledger.requests(9999)}
     assert rows["again0"].attempts == 2

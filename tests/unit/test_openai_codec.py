@@ -422,7 +422,7 @@ def test_a_provider_gets_its_own_model_name_and_no_dropped_field(make):
 def test_only_members_it_is_known_to_know_reach_a_provider(make):
     """Also not those that nobody had thought of when this was written."""
     more = {"guided_choice": ["a"], "top_k": 5, "x_new": 1, "temperature": 0.1, "n": 1}
-    ours = {name: "theirs" for name in IGNORED}
+    ours = dict.fromkeys(IGNORED, "theirs")
     out = provider(make, parse(**more, **ours))
     assert set(out) == {"model", "messages", "temperature", "n"}
     out = provider(make, parse(**more), speaks=STANDARD | {"top_k"})

@@ -502,7 +502,9 @@ def test_a_call_that_no_api_would_understand_stays_at_home_or_is_refused_by_name
 
 
 @pytest.mark.parametrize(
-    "members", [{"n": 1}, {"guided_choice": None}, {"use_beam_search": False}, {"user": "u"}], ids=str
+    "members",
+    [{"n": 1}, {"guided_choice": None}, {"use_beam_search": False}, {"user": "u"}],
+    ids=str,
 )
 def test_a_member_that_changes_nothing_keeps_no_call_at_home(make, members):
     call = make.call(fields=fields(**members))
