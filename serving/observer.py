@@ -105,6 +105,8 @@ class Observer:
         self._turn = (self._turn + 1) % LEARN_EACH
         if self._turn == 0 and progress.call.surface is _CHAT:
             prompt = progress.call.prompt
+            if prompt.find(b"data:") >= 0:
+                return  # a picture's bytes say nothing about text
             self._ratios[progress.call.model].learn(prompt, len(prompt), tokens)
 
     def request(self, progress: Progress) -> None:

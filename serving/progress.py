@@ -224,4 +224,6 @@ def outcome_of(error: BallastError) -> Outcome:
         return Outcome.CALLER_ERROR if TABLE[error.code].status == 400 else Outcome.UPSTREAM_ERROR
     if isinstance(error, CallerError):
         return Outcome.CALLER_ERROR
+    if error.code == "upstream_timeout":
+        return Outcome.TIMEOUT
     return Outcome.INTERNAL if error.code == "internal_error" else Outcome.REFUSED

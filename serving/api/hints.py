@@ -90,7 +90,7 @@ def _residency(value: bytes) -> Residency:
 
 def _milliseconds(headers: Mapping[bytes, bytes], name: bytes) -> float:
     text = headers[name]
-    if not text.isdigit() or not 0 < int(text[:12]) <= MS_MAX:
+    if len(text) > 12 or not text.isdigit() or not 0 < int(text) <= MS_MAX:
         label = name.decode()
         raise CallerError("invalid_value", f"header {label} must be milliseconds, 1 to {MS_MAX}")
     return int(text) / 1e3

@@ -24,6 +24,14 @@ IGNORED = frozenset({
 """Members that change cost, storage or bookkeeping at a third party, not the answer: not sent."""
 _TRIVIAL = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
 
+_DEFAULTS: dict[str, tuple[bytes, ...]] = {
+    "n": (b"1",),
+    "best_of": (b"1",),
+    "presence_penalty": (b"0", b"0.0"),
+    "frequency_penalty": (b"0", b"0.0"),
+}
+"""Values that SDKs send though they change nothing."""
+
 
 def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozenset[str]:
     """Names of the members whose value matters to the answer."""
@@ -33,5 +41,5 @@ def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozen
         if name not in IGNORED
         and name not in reserved
         and (value := bytes(raw).strip()) not in _TRIVIAL
-        and not (name in ("n", "best_of") and value == b"1")
+        and value not in _DEFAULTS.get(name, ())
     )

@@ -51,7 +51,7 @@ class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    index: int = 0
+    index: int | float | None = None
 
 
 class _Event(msgspec.Struct):
@@ -116,7 +116,8 @@ class Cutter:
     def _joined(self, data: bytes) -> bytes:
         """What was kept and `data`; b"" while no event can have ended, so that a long event that
         comes in many pieces is copied once."""
-        if b"\n" not in data and b"\r" not in data:
+        seam = self._parts[-1][-1:] + data
+        if seam.find(b"\n\n") < 0 and b"\r" not in seam:
             self._keep(data)
             return b""
         parts, self._parts, self._size = self._parts, [], 0
@@ -147,7 +148,7 @@ class Cutter:
             event = _parse(raw) if b"finish_reason" in raw else None
             for choice in (event.choices or ()) if event is not None else ():
                 if choice.finish_reason:
-                    self._done_choices.add(choice.index)
+                    self._done_choices.add(int(choice.index or 0))
         return len(self._done_choices) >= self._choices
 
     def _take_usage(self, whole: bytes) -> tuple[bytes, Usage | None]:

@@ -431,3 +431,22 @@ def test_an_answer_that_cannot_be_read_is_a_fault(body):
     with pytest.raises(StreamFault) as caught:
         plain(body)
     assert caught.value.body == b""
+
+
+def test_an_event_of_many_lines_in_many_pieces_is_joined_once():
+    cutter = Cutter(keep_usage=True)
+    piece = b"data: " + b"x" * 93 + b"\n"
+    for _ in range(20_000):
+        assert cutter.feed(piece) is None
+    joined = [len(part) for part in cutter._parts]
+    assert len(joined) == 20_000, "pieces are kept as they came until the event ends"
+    with pytest.raises(StreamFault):
+        list(map(cutter.feed, itertools.repeat(piece, 80_000)))
+
+
+@pytest.mark.parametrize("index", [b"null", b"0.0", b"0"])
+def test_an_index_of_any_spelling_is_no_fault(index):
+    event = b'data: {"choices":[{"index":%b,"delta":{"content":"a"}}]}\n\n' % index
+    block = Cutter(keep_usage=False).feed(event)
+    assert block is not None
+    assert block.opens
