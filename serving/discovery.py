@@ -16,6 +16,7 @@ from serving.settings import SettingsError, StaticReplica
 
 ROUTE_PREFIX = "/m/"
 """Serve route prefix of a model's application: `/m/<model>`."""
+_REPLICA = "SERVE_REPLICA"
 _BUSY = frozenset({"NOT_STARTED", "DEPLOYING"})
 
 
@@ -121,6 +122,8 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
             addresses += [
                 Address(model, target["ip"], int(target["port"]), prefix, limit)
                 for target in group["targets"]
+                # At zero replicas Serve lists its own proxy in their place.
+                if target.get("name", _REPLICA).startswith(_REPLICA)
             ]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"Ray's list of applications has changed its form: {error!r}") from error

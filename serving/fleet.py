@@ -27,6 +27,12 @@ from serving.settings import Model
 from serving.watched import watch
 
 MISSES_MAX = 3
+SLOW_POLLS_MAX = 30
+"""Polls in a row that time out before an engine counts as lost; until then its report is stale and
+only our own sends count."""
+_NO_REPORT = (
+    aiohttp.ClientError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -59,17 +65,20 @@ class _Seen:
             _log.info("replica_reachable", extra={"target": self.address.id})
             self.told = ""
 
-    def missed(self, reason: str) -> None:
+    def missed(self, reason: str, *, is_slow: bool = False) -> None:
         """It did not. Logged once it is certain, and again only when the reason has changed."""
         self.misses += 1
         self.in_a_row = self.in_a_row + 1 if reason == self.reason else 1
         self.reason = reason
         is_news = reason != self.told and (not self.told or self.in_a_row >= MISSES_MAX)
         if self.misses >= MISSES_MAX and is_news and not self.is_draining:
-            event = "replica_lost" if self.ready else "replica_unreachable"
+            lost = "replica_slow" if is_slow else "replica_lost"
+            event = lost if self.ready else "replica_unreachable"
             _log.warning(event, extra={"target": self.address.id, "reason": reason})
             self.told = reason
-        self.ready = self.ready and self.misses < MISSES_MAX
+        # Slow is not gone: a busy engine may leave polls unanswered and still serve.
+        most = SLOW_POLLS_MAX if is_slow else MISSES_MAX
+        self.ready = self.ready and self.misses < most
 
 
 class Fleet:
@@ -165,14 +174,9 @@ class Fleet:
                 seen.answered()
                 now_s = asyncio.get_running_loop().time()
                 self._admission.reported(address.id, load, now_s)
-        except (
-            aiohttp.ClientError,
-            OSError,
-            TimeoutError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except TimeoutError:
+            seen.missed("it does not answer in time", is_slow=True)
+        except _NO_REPORT as error:
             seen.missed(str(error) or type(error).__name__)
 
     def _publish(self) -> None:

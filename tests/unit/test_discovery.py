@@ -149,3 +149,10 @@ def test_ray_is_asked_with_the_cluster_s_token(tmp_path):
 def test_ray_saying_no_is_a_value_error():
     with pytest.raises(ValueError, match="403"):
         ask(status=403)
+
+
+def test_serve_s_own_proxy_is_no_engine():
+    replica = {"ip": "10.0.0.1", "port": 30000, "name": "SERVE_REPLICA::qwen#EngineReplica#a"}
+    proxy = {"ip": "10.0.0.1", "port": 8000, "name": "SERVE_PROXY_ACTOR-1"}
+    found = listing({"target_groups": [group(targets=[replica, proxy])]}, 16)
+    assert [address.port for address in found.addresses] == [30000]

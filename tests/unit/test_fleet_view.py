@@ -37,6 +37,9 @@ class Engines:
     async def answer(self, request):
         self.secrets.add(request.headers["x-ballast-secret"])
         found = self.answers.get(request.match_info["name"], 404)
+        if isinstance(found, asyncio.Event):
+            await found.wait()
+            return web.Response(status=503)
         if isinstance(found, int):
             return web.Response(status=found)
         text = found if isinstance(found, str) else json.dumps(found)
@@ -119,6 +122,20 @@ def test_a_source_that_fails_keeps_its_last_list():
                 source.found = error
                 for _ in range(3):
                     assert (await until(lambda v: True)).replicas
+
+    asyncio.run(run())
+
+
+def test_an_engine_too_busy_to_answer_polls_stays_in_the_view():
+    async def run():
+        source = Given()
+        async with fleet_of(source, poll_timeout_s=0.02) as (_, engines, until):
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            await until(lambda v: v.replicas)
+            engines.answers["a"] = stuck = asyncio.Event()
+            for _ in range(3 * MISSES_MAX):
+                assert (await until(lambda v: True)).replicas
+            stuck.set()
 
     asyncio.run(run())
 
