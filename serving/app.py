@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -19,16 +20,20 @@ from typing import Any
 
 import msgspec
 import uvloop
+from fastapi import FastAPI
 
 from models.tokens import TokenRatio
 from serving import auth, logs
 from serving.admission import Admission
-from serving.api import ops
+from serving.api import admin_routes, ops
+from serving.api.admin import Admin
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
+from serving.directory.sqlite import SqliteDirectory
+from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
@@ -36,7 +41,7 @@ from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
-from serving.keys import Keys
+from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
 from serving.ledger.sqlite import SqliteLedger
@@ -46,6 +51,7 @@ from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.pipeline import Pipeline
+from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.recovery import Recovery
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -133,7 +139,10 @@ class Gateway:
         self._fleet.on_death = died
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
-        await self._listen(server, facts, stop, closing)
+        policies = await self._obey(died, closing)
+        ops_app = ops.build(facts)
+        admin_routes.mount(ops_app, self._admin(policies))
+        await self._listen(server, ops_app, stop, closing)
 
     async def _book(
         self, store: Idempotency, died: Callable[[], None], closing: contextlib.AsyncExitStack
@@ -156,6 +165,28 @@ class Gateway:
         await recovery.start()
         return journal, drainer
 
+    async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
+        """What administrators decided, read and obeyed from now on."""
+        path = self._settings.state_dir / "directory.sqlite"
+        policies = Policies(lambda: SqliteDirectory.open(path))
+        closing.push_async_callback(policies.close)
+
+        def changed(directory: Directory) -> None:
+            self._fleet.stops = stops(directory)
+            self._fleet.publish()
+            self._keys.take(directory)
+
+        def read() -> None:
+            self._fleet.policy_at_s = policies.read_s
+
+        policies.on_change, policies.on_read, policies.on_death = changed, read, died
+        await policies.start()
+        return policies
+
+    def _admin(self, policies: Policies) -> Admin:
+        pepper_bytes = pepper(self._settings)
+        return Admin(policies, pepper_bytes, lambda: self._keys.standing, os.urandom, utc_ms)
+
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""
         view = self._fleet.view
@@ -170,7 +201,7 @@ class Gateway:
         }
 
     async def _listen(
-        self, server: Server, facts: ops.Facts, stop: asyncio.Event,
+        self, server: Server, ops_app: FastAPI, stop: asyncio.Event,
         closing: contextlib.AsyncExitStack,
     ) -> None:  # fmt: skip
         settings, own = self._settings, self._settings.gateway
@@ -185,7 +216,7 @@ class Gateway:
         closing.callback(self._fleet.ready_times.save, times)
         closing.push_async_callback(self._fleet.close)
         self._fleet.start(sources)
-        ops_server = Ops(ops.build(facts), ops_socket)
+        ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
         line = {
             "event": "listening",

@@ -15,7 +15,7 @@ import msgspec
 
 from serving.errors import CallerError
 from serving.records import Caller, Residency
-from serving.routing import tighter
+from serving.rules import tighter
 from serving.settings import NAME
 
 TENANT, PROJECT, FEATURE, USER = (

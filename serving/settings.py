@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,7 +27,7 @@ from pydantic import (
 
 from models.capacity import PROFILES
 from serving import settings_tree as tree
-from serving.records import Exposure, LatencyClass, Overflow
+from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.settings_tree import SettingsError, reason
 
 __all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
@@ -239,13 +240,19 @@ class TenantSettings(Group):
     id: str = Field(pattern=f"^{NAME}(/{NAME})?$")
     residency: Literal["premises", "mainland", "named", "anywhere"] = "premises"
     jurisdictions: tuple[str, ...] = ()
+    is_suspended: bool = False
+    """None of its keys is known while this stands."""
 
 
 class KeySettings(Group):
     """One API key; `hmac` is HMAC-SHA-256 of the key under the deployment's pepper, hex."""
 
-    id: str
+    id: str = Field(pattern=f"^{NAME}$")
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+    previous_hmac: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """The value before the last rotation, good until `previous_until`."""
+    previous_until: AwareDatetime | None = None
+    expires: AwareDatetime | None = None
     tenant: str
     project: str = "default"
     feature: str = Field("", pattern=f"^({NAME})?$")
@@ -258,6 +265,16 @@ class KeySettings(Group):
     is_forwarder: bool = False
     """A trusted upstream gateway: its headers name customer, project, feature and end user."""
     is_revoked: bool = False
+
+
+class Administrator(Group):
+    """A person or service that may use the admin API with a key of its own."""
+
+    id: str = Field(pattern=f"^{NAME}$")
+    role: Role
+    hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """As of an API key."""
+    expires: AwareDatetime | None = None
 
 
 class ProviderAccess(Group):
@@ -313,6 +330,8 @@ class Settings(Group):
     models: tuple[Model, ...] = ()
     tenants: tuple[TenantSettings, ...] = ()
     keys: tuple[KeySettings, ...] = ()
+    administrators: tuple[Administrator, ...] = ()
+    """Those of the first hour; more are made through the admin API."""
     providers: tuple[ProviderAccess, ...] = ()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ballast import identity, plan
 from ballast.problem import ProblemError
 from models import provider
-from serving.auth import digest, directory
+from serving.auth import callers, digest
 from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
 
 ROWS = provider.load(provider.FOLDER)
@@ -100,7 +101,7 @@ def test_the_demo_key_opens_the_demo_tenant(tmp_path: Path) -> None:
     keys = [KeySettings.model_validate(row) for row in yaml.safe_load(own.keys_file.read_text())]
     tenants = plan.with_demo_tenant(Settings(), ROWS).tenants
     mark = digest(own.pepper_file.read_bytes(), own.demo_key.encode())
-    caller = directory(keys, tenants)[mark]
+    caller = callers(keys, tenants, datetime.now(UTC)).by_digest[mark]
     assert caller is not None
     assert caller.policy.latency_class == "patient"
     assert caller.policy.overflow == "allowed"
