@@ -2,7 +2,8 @@
 
 A process of its own between a child of `up` and its log: the child is not blocked by a slow or
 stopped `up`, and loses nothing when `up` is killed. Run by path (`python -I -S rotating.py LOG
-BYTES KEEP`), so that it starts in 20 ms and imports nothing of the project.
+BYTES KEEP`), so that it starts in 20 ms (0102) and imports nothing of
+the project.
 """
 
 from __future__ import annotations
