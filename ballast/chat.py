@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,13 +33,7 @@ def chat(base_url: str, key: str, body: dict[str, Any], show: Callable[[str], No
     url = f"{base_url}/chat/completions"
     with answer("POST", url, headers, msgspec.json.encode(body | more), WAIT_S) as response:
         if response.status != 200:
-            later = response.getheader("retry-after")
-            asked = response.getheader("x-request-id")
-            raise ProblemError(
-                f"{response.status}: {error_text(response.read())}",
-                (f"try again in {later} s" if later else "see `ballast status`")
-                + (f"; why: ballast explain {asked}" if asked else ""),
-            )
+            raise _refusal(response)
         usage: dict[str, Any] = {}
         for event in events(response):
             usage = event.get("usage") or usage
@@ -51,6 +46,16 @@ def chat(base_url: str, key: str, body: dict[str, Any], show: Callable[[str], No
             response.getheader("x-ballast-reason") or "",
             usage,
         )
+
+
+def _refusal(response: HTTPResponse) -> ProblemError:
+    later, asked = response.getheader("retry-after"), response.getheader("x-request-id")
+    see = "`ballast models` lists them" if response.status == 404 else "see `ballast status`"
+    remedy = f"try again in {later} s" if later else see
+    return ProblemError(
+        f"{response.status}: {error_text(response.read())}",
+        f"{remedy}; why: ballast explain {asked}" if asked else remedy,
+    )
 
 
 def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -70,10 +70,12 @@ def _judge(
 
 
 def _has_own(settings: Settings, model: Model) -> bool:
-    """Whether an engine of ours may appear for it: one listed, or whatever a Ray serves."""
-    return bool(settings.fleet.serve_url) or any(
-        replica.model == model.name for replica in settings.fleet.static
-    )
+    """Whether an engine of ours may appear for it: one that is listed, started, or, where no model
+    says how it is started, whatever a Ray serves."""
+    if any(replica.model == model.name for replica in settings.fleet.static):
+        return True
+    is_elsewhere = not any(m.engine for m in settings.models)
+    return bool(settings.fleet.serve_url) and (model.engine is not None or is_elsewhere)
 
 
 def _admits_own(settings: Settings, caller: Caller) -> bool:

@@ -112,9 +112,12 @@ def _ending(line: Mapping[str, Any]) -> str:
 def _asked(line: Mapping[str, Any]) -> str:
     alias = line.get("alias") or line["model"]
     name = alias if alias == line["model"] else f"{alias}, here {line['model']}"
+    within = f"project {line['project']}"
+    if line.get("feature"):
+        within += f", feature {line['feature']}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line["received_ms"] / 1000))
     return (
-        f"Key {line['key_id']} of tenant {line['tenant']} (project {line['project']}) called "
+        f"Key {line['key_id']} of tenant {line['tenant']} ({within}) called "
         f"{line['surface']} with the model {name} at {when} UTC, in class {line['latency_class']}."
     )
 

@@ -18,9 +18,11 @@ import yaml
 from ballast import doctor, environs, identity, plan, preflight, sources
 from ballast.board import Board
 from ballast.doctor import Finding
+from ballast.logpipe import LOGS_KEPT
 from ballast.prepare import Prepared, prepare
 from ballast.probe import is_taken, probe
 from ballast.problem import ProblemError
+from ballast.rotating import shift
 from ballast.stack import Stack
 from serving.engine.ray_head import ensure_token
 from serving.settings import Settings
@@ -83,6 +85,7 @@ def write(prepared: Prepared, own: identity.Identity) -> None:
     identity.write_private(own.state / "up.yaml", "# Written by `ballast up`.\n" + text)
     if prepared.spec is not None:
         ensure_token(own.state)
+        shift(own.state / "ray.log", LOGS_KEPT)  # Ray's daemons write it; some lines a start
         spec = msgspec.json.encode(prepared.spec).decode()
         identity.write_private(own.state / "cluster-spec.json", spec)
 

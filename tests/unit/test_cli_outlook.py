@@ -16,7 +16,7 @@ from ballast.outlook import Terms, outlook
 from ballast.prepare import Prepared, prepare
 from serving.ledger.sqlite import SqliteLedger
 from serving.records import Caller, Overflow, Policy, Residency, ResidencyLevel
-from serving.settings import Fleet, Model, Pool, ProviderAccess, Settings, StaticReplica
+from serving.settings import Engine, Fleet, Model, Pool, ProviderAccess, Settings, StaticReplica
 
 ANYWHERE = Residency(ResidencyLevel.ANYWHERE)
 PREMISES = Residency(ResidencyLevel.PREMISES)
@@ -73,6 +73,12 @@ def test_what_can_be_answered_needs_no_warning(make, fleet, callers, is_sold) ->
     settings = Settings(models=(Model(name="m"),), fleet=fleet, providers=PROVIDERS)
     sold = {"m": (make.offering(),)} if is_sold else {}
     assert [f.level for f in outlook(settings, Terms(sold, callers))] == [Level.OK]
+
+
+def test_of_two_models_the_one_without_an_engine_is_warned_of() -> None:
+    models = (Model(name="m", engine=Engine()), Model(name="other"))
+    (found,) = outlook(Settings(models=models, fleet=ENGINE), Terms({}, [caller("a")]))
+    assert "nothing can answer calls of other" in found.text
 
 
 def test_a_key_that_lies_unused_in_the_environment_is_pointed_at() -> None:
