@@ -175,7 +175,7 @@ def chat(
 @command
 def explain(
     request_id: Annotated[
-        str, typer.Argument(metavar="[REQUEST_ID]", help="From x-request-id; else the latest.")
+        str, typer.Argument(metavar="REQUEST_ID", help="From x-request-id; else the latest.")
     ] = "",
     config: Config = None,
     as_json: AsJson = False,
