@@ -23,7 +23,7 @@ import uvloop
 from fastapi import FastAPI
 
 from models.tokens import TokenRatio
-from serving import auth, logs
+from serving import auth, deployment, logs
 from serving.admission import Admission
 from serving.api import admin_routes, ops
 from serving.api.admin import Admin
@@ -69,6 +69,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started_ms = utc_ms()
+        self._deployment_id = ""
         bought = accounts(settings)
         sold = offerings(settings, bought)
         self._admission = Admission()
@@ -104,6 +105,7 @@ class Gateway:
         self, stop: asyncio.Event, died: Callable[[], None], closing: contextlib.AsyncExitStack
     ) -> None:
         own, loop = self._settings.gateway, asyncio.get_running_loop()
+        self._deployment_id = deployment.identify(self._settings)
         closing.callback(self._log.flush)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await self._book(store, died, closing)
@@ -124,7 +126,7 @@ class Gateway:
         )  # fmt: skip
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
-            self._keys.on_behalf, own.classes, self._settings.deployment_id, metrics.unparsed,
+            self._keys.on_behalf, own.classes, self._deployment_id, metrics.unparsed,
             self._ratios, loop.time,
         )  # fmt: skip
         inference = Inference(terms)
@@ -132,7 +134,7 @@ class Gateway:
         server.vet = inference.vet
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
-            f"{self._settings.deployment_id}/{own.index}", self._started_ms,
+            f"{self._deployment_id}/{own.index}", self._started_ms,
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
             metrics, self._log, loop.time, lambda: _faults(server, journal), self._fleet.away,
         )  # fmt: skip
@@ -194,10 +196,9 @@ class Gateway:
         self._pool.forget({(r.host, r.port) for rows in view.replicas.values() for r in rows})
 
     def _backends(self) -> Mapping[type[Any], Backend]:
-        settings = self._settings
         return {
             Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
-            Offering: ProviderBackend(self._bought, settings.deployment_id),
+            Offering: ProviderBackend(self._bought, self._deployment_id),
         }
 
     async def _listen(

@@ -235,7 +235,8 @@ class Fleet:
             if replicas.get(name):
                 self.ready_times.ready(name, now_s)
             else:
-                pending[name] = self.ready_times.expected(name, now_s)
+                is_blind = bool(self.away)
+                pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
         return pending
 
 

@@ -60,6 +60,11 @@ class Keys:
         """Named so far, by forwarder's key."""
         self._read()
 
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        """All that are known and not revoked."""
+        return tuple(caller for caller in self._callers.by_digest.values() if caller)
+
     def identify(self, authorization: bytes | None) -> Caller:
         """See `auth.identify`; looks at the key file at most once a second."""
         now_s = time.monotonic()

@@ -313,7 +313,9 @@ def _expand(path: Path) -> Path:
 class Settings(Group):
     """The root, handed down as an argument."""
 
-    deployment_id: str = Field("ballast-local", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    deployment_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """The hop guard's name for all processes of this deployment and no other's. None: made once and
+    kept in `state_dir` (0105); gateways that share no state folder must name it."""
     state_dir: Annotated[Path, AfterValidator(_expand)] = Field(
         Path("~/.local/state/ballast"), validate_default=True
     )
