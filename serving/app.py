@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from models.tokens import TokenRatio
 from serving import auth, deployment, logs
 from serving.admission import Admission
+from serving.allowances import Allowances
 from serving.api import admin_routes, ops
 from serving.api.admin import Admin
 from serving.api.inference import Inference, Terms
@@ -120,8 +121,8 @@ class Gateway:
         line = Line(self._queue, loop)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, line, backends, journal, observer, own.retry,
-                loop, self._settings.ledger.sync == "disk",
+                self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
+                observer, own.retry, loop, self._settings.ledger.sync == "disk",
             )
         )  # fmt: skip
         terms = Terms(

@@ -10,8 +10,16 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from serving.errors import CallerError
-from serving.records import Caller, Overflow, Policy, Residency, ResidencyLevel
-from serving.settings import KeySettings, TenantSettings
+from serving.records import (
+    Allowance,
+    Caller,
+    Overflow,
+    Policy,
+    Residency,
+    ResidencyLevel,
+    Subject,
+)
+from serving.settings import AllowanceSettings, KeySettings, TenantSettings
 
 KEY_PREFIX = "bl-"
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -47,9 +55,11 @@ class Callers(NamedTuple):
 
 
 def callers(
-    keys: Iterable[KeySettings], tenants: Iterable[TenantSettings], now: datetime
-) -> Callers:
-    """Who may call at `now`. Raises KeyConflict naming the key."""
+    keys: Iterable[KeySettings], tenants: Iterable[TenantSettings], now: datetime,
+    projects: Mapping[str, AllowanceSettings] = {},
+) -> Callers:  # fmt: skip
+    """Who may call at `now`. `projects` are allowances by `tenant:project`. Raises KeyConflict
+    naming the key."""
     owners: dict[str, TenantSettings] = {}
     for tenant in tenants:
         if tenant.id in owners:
@@ -69,7 +79,9 @@ def callers(
                 f"key {key.id!r} names tenant {key.tenant!r}, which is not configured"
             )
         is_good = not key.is_revoked and not owner.is_suspended
-        caller = _caller(key, owner) if is_good else None
+        project = f"{key.tenant}:{key.project}"
+        beside = subject(f"project:{project}", projects.get(project))
+        caller = _caller(key, owner, beside) if is_good else None
         for mark, until in _values(key):
             if mark in found:
                 raise KeyConflict(f"key {key.id!r} has the same value as another key")
@@ -92,7 +104,15 @@ def residency(owner: TenantSettings) -> Residency:
     return Residency(ResidencyLevel[owner.residency.upper()], frozenset(owner.jurisdictions))
 
 
-def _caller(key: KeySettings, owner: TenantSettings) -> Caller:
+def subject(id_: str, given: AllowanceSettings | None) -> tuple[Subject, ...]:
+    """Who has an allowance; nobody where none is given or it limits nothing."""
+    if given is None:
+        return ()
+    allowance = Allowance(given.requests_per_min, given.tokens_per_min, given.concurrent)
+    return () if allowance == Allowance() else (Subject(id_, allowance),)
+
+
+def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]) -> Caller:
     policy = Policy(
         residency=residency(owner),
         overflow=key.overflow or (Overflow.NEVER if key.is_forwarder else Overflow.ALLOWED),
@@ -101,6 +121,11 @@ def _caller(key: KeySettings, owner: TenantSettings) -> Caller:
         models=None if key.models is None else frozenset(key.models),
         is_load_test=key.is_load_test,
         is_forwarder=key.is_forwarder,
+        subjects=(
+            *subject(f"key:{key.id}", key.allowance),
+            *beside,
+            *subject(f"tenant:{owner.id}", owner.allowance),
+        ),
     )
     return Caller(key.id, owner.id, key.project, policy, key.feature)
 

@@ -13,11 +13,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from serving import forwarded
-from serving.auth import Callers, KeyConflict, callers, digest, identify, residency
+from serving.auth import Callers, KeyConflict, callers, digest, identify, residency, subject
 from serving.directory.values import Directory
 from serving.errors import CallerError
-from serving.records import Caller, Residency
-from serving.settings import KeySettings, Settings, SettingsError, reason
+from serving.forwarded import CustomerTerms
+from serving.records import Caller
+from serving.settings import KeySettings, Settings, SettingsError, TenantSettings, reason
 
 CHECK_S = 1.0
 KNOWN_MAX = 10_000
@@ -55,7 +56,7 @@ class Keys:
         self._pepper = pepper(settings)
         self._mark = os.urandom(32)
         self._known: dict[bytes, Caller] = {}
-        self._rules: dict[str, Residency] = {}
+        self._tenants: dict[str, TenantSettings] = {}
         self._customers: dict[str, set[str]] = {}
         """Named so far, by forwarder's key."""
         self._read()
@@ -100,7 +101,17 @@ class Keys:
         user = ""
         if said.user:
             user = digest(self._pepper, tenant.encode() + b"\0" + said.user).hex()[:32]
-        return forwarded.on_behalf(caller, said, user, self._rules.get(tenant))
+        return forwarded.on_behalf(caller, said, user, self._terms(caller, tenant))
+
+    def _terms(self, caller: Caller, customer: str) -> CustomerTerms:
+        if customer == caller.tenant:
+            return CustomerTerms()
+        own, forwarder = self._tenants.get(customer), self._tenants.get(caller.tenant)
+        given = None if own is None else own.allowance
+        if given is None and forwarder is not None:
+            given = forwarder.customer_allowance
+        rule = None if own is None else residency(own)
+        return CustomerTerms(rule, subject(f"tenant:{customer}", given))
 
     def take(self, directory: Directory) -> None:
         """Know what the directory says beside the settings. Raises KeyConflict: the last good keys
@@ -155,6 +166,7 @@ class Keys:
         settings, stored = self._settings, self._directory
         tenants = (*settings.tenants, *stored.tenants.values())
         rows = (*settings.keys, *self._rows, *stored.keys.values())
-        self._callers = callers(rows, tenants, datetime.now(UTC))
-        self._rules = {t.id: residency(t) for t in tenants if "/" in t.id}
+        limited = {p.id: p.allowance for p in stored.projects.values() if p.allowance is not None}
+        self._callers = callers(rows, tenants, datetime.now(UTC), limited)
+        self._tenants = {t.id: t for t in tenants}
         self._known.clear()

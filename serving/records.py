@@ -117,6 +117,24 @@ class Residency(msgspec.Struct, frozen=True):
         return self.level is ResidencyLevel.NAMED and label.jurisdiction in self.jurisdictions
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """How much may be asked for; 0 is no limit."""
+
+    requests_per_min: int = 0
+    tokens_per_min: int = 0
+    """Prompt and answer together."""
+    concurrent: int = 0
+    """Calls under way at once, held ones included."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Who has an allowance."""
+
+    id: str
+    """`key:...`, `project:...` or `tenant:...`."""
+    allowance: Allowance
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What one key may do. Built once when keys are loaded, shared by all its calls."""
 
@@ -130,6 +148,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Load-test calls never leave for an API."""
     is_forwarder: bool = False
     """An upstream gateway's key: may say for which of its own customers it calls."""
+    subjects: tuple[Subject, ...] = ()
+    """Whose allowances bind its calls: the key's, its project's, its tenant's."""
 
 
 class Tenant(msgspec.Struct, frozen=True):

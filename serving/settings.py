@@ -233,6 +233,16 @@ class Model(Group):
         return self
 
 
+class AllowanceSettings(Group):
+    """How much may be asked for; 0 is no limit."""
+
+    requests_per_min: int = Field(0, ge=0)
+    tokens_per_min: int = Field(0, ge=0)
+    """Prompt and answer together."""
+    concurrent: int = Field(0, ge=0)
+    """Calls under way at once."""
+
+
 class TenantSettings(Group):
     """An owner of keys, or a customer of one (`forwarder/customer`). Without a residency its data
     stays on the premises."""
@@ -242,6 +252,10 @@ class TenantSettings(Group):
     jurisdictions: tuple[str, ...] = ()
     is_suspended: bool = False
     """None of its keys is known while this stands."""
+    allowance: AllowanceSettings | None = None
+    """Of all its keys together."""
+    customer_allowance: AllowanceSettings | None = None
+    """Of each customer that a forwarder's key names and that has no allowance of its own."""
 
 
 class KeySettings(Group):
@@ -262,6 +276,7 @@ class KeySettings(Group):
     exposure: Exposure = Exposure.CLASS
     models: tuple[str, ...] | None = None
     is_load_test: bool = False
+    allowance: AllowanceSettings | None = None
     is_forwarder: bool = False
     """A trusted upstream gateway: its headers name customer, project, feature and end user."""
     is_revoked: bool = False

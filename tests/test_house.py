@@ -31,8 +31,8 @@ FROM_SERVING_TO_AUTOSCALE = {
 PURE = (
     "models/*.py",
     *(f"serving/{name}.py" for name in (
-        "records", "rows", "errors", "auth", "forwarded", "admission", "routing", "rules", "choice",
-        "accounting",
+        "records", "rows", "errors", "auth", "forwarded", "allowances", "admission",
+        "routing", "rules", "choice", "accounting",
         "breaker", "answers",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
@@ -48,13 +48,13 @@ IMPURE = {
 CLOCK_CALLS = {"now", "utcnow", "today"}
 MODULE_LINES, FUNCTION_LINES, PARAMETERS, WIRE_LINES = 250, 50, 5, 400
 LARGE_MODULES = {
-    "serving/records.py": (420, "the vocabulary of the request path, read as one list"),
+    "serving/records.py": (440, "the vocabulary of the request path, read as one list"),
     "serving/settings.py": (400, "every setting on one page, each with its reason"),
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
     "serving/wire/connection.py": (395, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (320, "all that a card may say, read as one list"),
     "serving/app.py": (270, "all that the gateway is made of, in the order it starts and stops"),
-    "serving/pipeline.py": (310, "the order of a request stands in one file, that is its point"),
+    "serving/pipeline.py": (325, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from serving.directory.values import WHY_CHARS_MAX
 from serving.records import Exposure, LatencyClass, Overflow, Role
-from serving.settings import Group
+from serving.settings import AllowanceSettings, Group
 
 Scope = Literal["all", "model", "tenant", "provider", "jurisdiction"]
 
@@ -19,6 +19,8 @@ class NewTenant(Group):
     id: str
     residency: Literal["premises", "mainland", "named", "anywhere"]
     jurisdictions: tuple[str, ...] = ()
+    allowance: AllowanceSettings | None = None
+    customer_allowance: AllowanceSettings | None = None
 
 
 class TenantChange(Group):
@@ -27,6 +29,8 @@ class TenantChange(Group):
     residency: Literal["premises", "mainland", "named", "anywhere"] | None = None
     jurisdictions: tuple[str, ...] | None = None
     is_suspended: bool | None = None
+    allowance: AllowanceSettings | None = None
+    customer_allowance: AllowanceSettings | None = None
 
 
 class NewProject(Group):
@@ -36,6 +40,7 @@ class NewProject(Group):
     name: str
     environment: Literal["prod", "dev", "test"] = "prod"
     owner: str = ""
+    allowance: AllowanceSettings | None = None
 
 
 class KeyTerms(Group):
@@ -48,6 +53,7 @@ class KeyTerms(Group):
     models: tuple[str, ...] | None = None
     is_load_test: bool | None = None
     is_forwarder: bool | None = None
+    allowance: AllowanceSettings | None = None
     expires: datetime | None = None
     """With its time zone."""
 

@@ -11,7 +11,14 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from pydantic import BaseModel, Field, ValidationError
 
-from serving.settings import NAME, Administrator, Group, KeySettings, TenantSettings
+from serving.settings import (
+    NAME,
+    Administrator,
+    AllowanceSettings,
+    Group,
+    KeySettings,
+    TenantSettings,
+)
 
 WHY_CHARS_MAX = 500
 
@@ -24,6 +31,7 @@ class Project(Group):
     environment: Literal["prod", "dev", "test"] = "prod"
     owner: str = Field("", max_length=200)
     """Who answers for it, in words."""
+    allowance: AllowanceSettings | None = None
 
     @property
     def id(self) -> str:

@@ -199,3 +199,33 @@ def test_the_admin_api_is_not_on_the_public_listener(run, kit):
             assert "/admin/v1/keys" in (await reply.json())["paths"]
 
     govern(run, kit, check)
+
+
+def test_a_key_s_own_limit_is_a_429_with_headers_and_leaves_others_alone(run, kit):
+    async def check(stack) -> None:
+        desk = Desk(stack)
+        limit = {"requests_per_min": 2}
+        await desk("POST", "/tenants", json={"id": "shop", "residency": "premises"})
+        row = {"id": "shop-web", "tenant": "shop", "allowance": limit}
+        _, made = await desk("POST", "/keys", json=row)
+        head = {"Authorization": f"Bearer {made['key']}"}
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+        told = []
+        for _ in range(3):
+            url = f"{stack.url}/v1/chat/completions"
+            async with stack.session.post(url, json=body, headers=head) as reply:
+                told.append((reply.status, reply.headers["x-ratelimit-remaining-requests"]))
+                last, data = reply.headers, await reply.json()
+        assert told == [(200, "1"), (200, "0"), (429, "0")]
+        assert data["error"]["code"] == "rate_limit_exceeded"
+        assert "key:shop-web" in data["error"]["message"]
+        assert 1 <= int(last["retry-after"]) <= 30
+        assert last["x-ratelimit-limit-requests"] == "2"
+        reply = await stack.chat()
+        assert reply.status == 200
+        assert "x-ratelimit-limit-requests" not in reply.headers
+        rows = await stack.rows(4)
+        assert sorted(row.status for row in rows) == [200, 200, 200, 429]
+        assert {row.attempts for row in rows if row.status == 429} == {0}
+
+    govern(run, kit, check, engines=[kit.engine()])
