@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from serving.engine.weights.errors import SourceError
-from serving.engine.weights.sources import Bucket, Folder, Source
+from serving.engine.weights.settings import WeightsSettings
+from serving.engine.weights.sources import Folder, Source
 
 Load: TypeAlias = Literal[
     "auto", "lazy", "prefetch", "eager", "runai_streamer", "fastsafetensors"
@@ -51,6 +52,23 @@ def load_flags(load: Load, device: Literal["cpu", "gpu"]) -> list[str]:
     return flags
 
 
-def is_streamed(load: Load, source: Source) -> bool:
-    """Whether the engine reads the object store itself, and no hash is checked."""
-    return load == "runai_streamer" and isinstance(source, Bucket)
+def load_environment(model_path: str, settings: WeightsSettings) -> dict[str, str]:
+    """Variables by which vLLM's loaders reach what we did not fetch for them."""
+    found: dict[str, str] = {}
+    if settings.is_offline:
+        found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if is_streamed(model_path):
+        found["AWS_DEFAULT_REGION"] = settings.s3_region
+        found["AWS_EC2_METADATA_DISABLED"] = "true"
+        if settings.s3_url is not None:
+            found["AWS_ENDPOINT_URL"] = settings.s3_url
+            virtual = settings.s3_addressing == "virtual"
+            found["RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING"] = "1" if virtual else "0"
+        if settings.s3_credentials_file:
+            found["AWS_SHARED_CREDENTIALS_FILE"] = settings.s3_credentials_file
+    return found
+
+
+def is_streamed(model_path: str) -> bool:
+    """Whether the engine reads an object store itself, and no hash is checked."""
+    return model_path.startswith("s3://")

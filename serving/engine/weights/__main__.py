@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = msgspec.json.decode(options.settings, type=WeightsSettings)
         order = Order(
             options.source, options.cache, options.kind, options.load, options.dtype,
-            options.with_code, options.manifest,
+            options.with_code, options.manifest, tuple(map(_sum, options.sha256)),
         )  # fmt: skip
         outside = Outside(os.environ, on_bytes=progress.add)
         found = asyncio.run(resolve(order, settings, outside))
@@ -72,6 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _sum(text: str) -> tuple[str, str]:
+    path, _, sha256 = text.rpartition("=")
+    return path, sha256
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.engine.weights")
     parser.add_argument("--cache", required=True, type=Path, help="folder that keeps checkpoints")
@@ -80,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--with-code", action="store_true", help="fetch Python files too")
     parser.add_argument("--manifest", default="", help="file written by sha256sum")
+    parser.add_argument("--sha256", action="append", default=[], metavar="PATH=HEX")
     parser.add_argument("--settings", default="{}", help="WeightsSettings as JSON")
     parser.add_argument("--json", action="store_true", help="one JSON line per event")
     parser.add_argument(

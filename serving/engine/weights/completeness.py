@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from serving.engine.weights.errors import IncompleteError, NotThereError
+from serving.engine.weights.errors import IncompleteError, NotThereError, WeightsError
 from serving.engine.weights.sources import ADAPTER_WEIGHTS, INDEX, Kind, check_listing, is_wanted
 
 HEADER_BYTES_MAX = 100 << 20
 """The format's own limit."""
+POINTER_BYTES_MAX = 512
 DEPTH_MAX = 3
+_SHARD = re.compile(r"(.*-)(\d+)-of-(\d{1,5})\.safetensors")
 
 
 def wanted_files(folder: Path, kind: Kind, *, with_code: bool = False) -> list[str]:
@@ -45,17 +48,30 @@ def check_whole(folder: Path, paths: Iterable[str], kind: Kind) -> None:
 
 def check_shards(folder: Path, found: set[str]) -> None:
     """Raises IncompleteError unless every shard that the index names is among `found`."""
-    if INDEX not in found:
-        return
-    try:
-        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=dict[str, Any])
-        shards = set(index["weight_map"].values())
-    except (OSError, msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
-        raise IncompleteError(f"{folder / INDEX}: no index of shards: {error}") from None
-    if missing := sorted(map(str, shards - found)):
+    wanted = {name for path in found for name in _siblings(path)}
+    if INDEX in found:
+        wanted |= _indexed(folder / INDEX)
+    if missing := sorted(wanted - found):
         raise IncompleteError(
-            f"{folder}: {len(missing)} of {len(shards)} shards are missing, first {missing[0]}"
+            f"{folder}: {len(missing)} of {len(wanted)} shards are missing, first {missing[0]}"
         )
+
+
+def _indexed(index_file: Path) -> set[str]:
+    try:
+        index = msgspec.json.decode(index_file.read_bytes(), type=dict[str, Any])
+        return {str(name) for name in index["weight_map"].values()}
+    except (OSError, msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
+        raise IncompleteError(f"{index_file}: no index of shards: {error}") from None
+
+
+def _siblings(path: str) -> set[str]:
+    """All the shards that `x-00002-of-00004.safetensors` is one of."""
+    named = _SHARD.fullmatch(path)
+    if named is None:
+        return set()
+    stem, number, total = named.groups()
+    return {f"{stem}{i:0{len(number)}d}-of-{total}.safetensors" for i in range(1, int(total) + 1)}
 
 
 def check_safetensors(path: Path) -> None:
@@ -65,7 +81,8 @@ def check_safetensors(path: Path) -> None:
             size = path.stat().st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(HEADER_BYTES_MAX, max(0, size - 8)):
-                raise IncompleteError(f"{path}: no safetensors header in its {size} bytes")
+                hint = "" if size > POINTER_BYTES_MAX else " (a Git LFS pointer? `git lfs pull`)"
+                raise IncompleteError(f"{path}: no safetensors header in its {size} bytes{hint}")
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
     except OSError as error:
@@ -74,3 +91,15 @@ def check_safetensors(path: Path) -> None:
         raise IncompleteError(f"{path}: its safetensors header cannot be read") from None
     if size != (whole := 8 + length + max(ends, default=0)):
         raise IncompleteError(f"{path}: {size} of {whole} bytes")
+
+
+def fault_of(folder: Path) -> str:
+    """Why an engine could not load this folder, as far as names and sizes tell; "" when it could.
+
+    Reads no weights, so that a command may ask before it starts anything.
+    """
+    try:
+        check_whole(folder, wanted_files(folder, "model"), "model")
+    except WeightsError as error:
+        return str(error)
+    return ""

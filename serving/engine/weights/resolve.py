@@ -49,6 +49,8 @@ class Order(NamedTuple):
     """Fetch Python files too, because somebody has said why this repository's may run."""
     manifest: str = ""
     """A file of `sha256sum`'s form that the files must match."""
+    sums: tuple[tuple[str, str], ...] = ()
+    """Paths and hashes, beside the manifest."""
 
 
 class Outside(NamedTuple):
@@ -85,7 +87,7 @@ async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> 
         return Resolved(str(path), load, is_cold)
     if isinstance(source, Bucket) and load == "runai_streamer":
         return Resolved(canonical(source), load)
-    sums = _manifest(order.manifest)
+    sums = _manifest(order.manifest) | dict(order.sums)
     name = slug(source) + ("-code" if order.with_code else "")
     revision = source.revision if isinstance(source, Repository) else ""
     wanted = Wanted(canonical(source), revision, order.kind, order.with_code, sums)
