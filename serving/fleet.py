@@ -114,6 +114,11 @@ class Fleet:
                 admission.know(row.id)
         self.view = FleetView(offerings=offerings, state=admission.state)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why engines of a model did not start, by model."""
+        return {m: why for found in self._listings.values() for m, why in found.troubles.items()}
+
     def start(self, sources: list[Source]) -> None:
         """Begin polling; the first view is published before the first poll ends."""
         timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_s)
@@ -148,13 +153,16 @@ class Fleet:
     async def _list(self, index: int, source: Source) -> None:
         assert self._session is not None
         try:
-            self._listings[index] = await source.poll(self._session)
+            found = await source.poll(self._session)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             if source.name not in self.away:
                 _log.warning("source_unreachable", extra={"source": source.name, "reason": reason})
             self.away[source.name] = reason
         else:
+            for model, why in found.troubles.items() - self.troubles.items():
+                _log.warning("engine_not_starting", extra={"model": model, "reason": why})
+            self._listings[index] = found
             if self.away.pop(source.name, None) is not None:
                 _log.info("source_reachable", extra={"source": source.name})
 

@@ -239,6 +239,8 @@ class Call(msgspec.Struct, frozen=True):
     """Tightened by a header; None keeps the key's."""
     n: int = 1
     """Answers asked for."""
+    adapter: str = ""
+    """LoRA adapter of the model that is to answer; only our own engines have it."""
 
 
 class Replica(msgspec.Struct, frozen=True):

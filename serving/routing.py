@@ -176,7 +176,7 @@ def _offering(
     policy = caller.policy
     if policy.overflow is not Overflow.ALLOWED or policy.is_load_test:
         return None
-    if call.surface is Surface.TOKENIZE:
+    if call.surface is Surface.TOKENIZE or call.adapter:
         return None
     residency = effective_residency(call, caller)
     candidates = view.offerings.get(call.model, ())

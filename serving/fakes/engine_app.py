@@ -38,7 +38,7 @@ class Engine:
         self.die: Callable[[], None] = lambda: None
         """What the end of the process is; set by who started the engine."""
         self._settings = settings
-        self._limits = ModelLimits(settings.model, settings.context_tokens)
+        self._limits = ModelLimits(settings.model, settings.context_tokens, settings.adapters)
         self._started = time.time()
         self._requests = 0
         self._task: asyncio.Task[None] | None = None

@@ -38,7 +38,7 @@ class Progress:
         now_s = time.monotonic()
         if now_s - self._told_s >= PROGRESS_S:
             self._told_s = now_s
-            self.emit("fetching", bytes=self._bytes)
+            self.emit("fetching", gib=round(self._bytes / 2**30, 2))
 
     def emit(self, event: str, **fields: Any) -> None:
         if self._is_json:
