@@ -46,13 +46,15 @@ class Bounds(NamedTuple):
 class _Seen:
     """One listed engine: whether it answers, and what was logged about it when it did not."""
 
-    __slots__ = ("address", "in_a_row", "is_draining", "limit", "misses", "ready", "reason", "told")
+    __slots__ = ("adapters", "address", "in_a_row", "is_draining", "limit", "misses", "ready",
+                 "reason", "told")  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.ready = False
         self.is_draining = False
         self.limit = address.limit
+        self.adapters: frozenset[str] = frozenset()
         self.misses = 0
         self.reason = self.told = ""
         self.in_a_row = 0
@@ -174,12 +176,13 @@ class Fleet:
         try:
             async with self._session.get(url, headers=headers) as response:
                 if response.status != 200:
-                    raise ValueError(_status(response.status))
+                    raise ValueError(load_report.refused(response.status))
                 data: dict[str, Any] = await response.json()
                 load = load_report.checked(
                     int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"])
                 )
                 seen.limit = int(data.get("limit") or address.limit)
+                seen.adapters = frozenset(map(str, data.get("adapters") or ()))
                 seen.is_draining = bool(data.get("draining", False))
                 seen.ready = not seen.is_draining
                 seen.answered()
@@ -229,6 +232,7 @@ class Fleet:
             profile=PROFILES[model.profile],
             limit=seen.limit,
             seed=zlib.crc32(address.id.encode()),
+            adapters=seen.adapters,
         )
 
     def _pending(
@@ -246,10 +250,3 @@ class Fleet:
                 is_blind = bool(self.away)
                 pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
         return pending
-
-
-def _status(status: int) -> str:
-    """What an engine's refusal to tell its load means."""
-    if status == 401:
-        return "status 401: it has another deployment secret"
-    return f"status {status}"

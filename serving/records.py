@@ -258,6 +258,8 @@ class Replica(msgspec.Struct, frozen=True):
     """Calls the engine takes at once, running and waiting."""
     seed: int = 0
     """Spreads rendezvous hashing; the same in every gateway."""
+    adapters: frozenset[str] = frozenset()
+    """LoRA adapters it has loaded, by its own report."""
 
 
 class Offering(msgspec.Struct, frozen=True):

@@ -47,6 +47,8 @@ def place(
     own = view.replicas.get(call.model, ())
     admitted = [r for r in own if residency.admits(r.label)]
     usable = [r for r in admitted if _is_usable(r, view, now_s, tried)]
+    if call.adapter:
+        usable = [r for r in usable if call.adapter in r.adapters]
     if not usable:
         return _elsewhere(call, caller, view, now_s, tried)
     roomy = [r for r in usable if has_room(r, view, now_s)]
@@ -150,7 +152,9 @@ def _elsewhere(
         return Refuse("residency_refused", "residency", message)
     message = f"no target for {call.model!r} can take this call now"
     unknown = _unknown_fields(call, view)
-    if unknown:
+    if call.adapter:
+        message = f"no engine that can take this call now has adapter {call.adapter!r} loaded"
+    elif unknown:
         message += f"; third parties do not know {', '.join(unknown)}"
     soonest_s = _soonest(call, view, now_s)
     return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s))

@@ -197,6 +197,7 @@ class Engine:
                 "started": round(self._started, 3),
                 "model": self._settings.model,
                 "draining": self.faults.drain,
+                **({"adapters": self._settings.adapters} if self._settings.adapters else {}),
             }
         )
 

@@ -62,7 +62,8 @@ class Stack:
             with urllib.request.urlopen(request, timeout=120) as response:
                 return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), error.read()
+            with error:
+                return error.code, dict(error.headers), error.read()
 
     def status(self) -> str:
         """What `/v1/models` says of the model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiohttp import web
+
 ADAPTERS = {"models.0.adapters": [{"name": "m-legal"}, {"name": "m-code"}]}
 NAMES = ("m-legal", "m-code")
 
@@ -36,6 +38,43 @@ def test_an_adapter_never_leaves_for_a_third_party(run, kit):
         assert (refused.status, refused.error["code"]) == (503, "no_capacity")
 
     run(check, providers={"api": kit.provider()}, **ADAPTERS)
+
+
+def test_an_adapter_goes_to_the_engine_that_has_it(run, kit):
+    async def check(stack) -> None:
+        for _ in range(6):
+            assert (await stack.chat(model="m-legal")).status == 200
+        # The other engine answers 404 to it, which would have shown.
+        refused = await stack.chat(model="m-code")
+        assert (refused.status, refused.error["code"]) == (503, "no_capacity")
+        assert "adapter 'm-code' loaded" in refused.error["message"]
+
+    run(check, engines=[kit.engine(), kit.engine(adapters=("m-legal",))], **ADAPTERS)
+
+
+def test_an_adapter_that_was_just_unloaded_does_not_harm_its_engine(run, kit):
+    class Forgetful(kit.Recording):
+        """Reports an adapter that it no longer has."""
+
+        async def _load(self, request):
+            load = {"w": 0, "r": 0, "q": 0, "kv": 0.0, "limit": 8, "adapters": ["m-legal"]}
+            return web.json_response(load)
+
+        async def _answer(self, request):
+            if (await request.json())["model"] == "m":
+                return await super()._answer(request)
+            error = {"message": "The model `m-legal` does not exist.", "type": "NotFoundError",
+                     "param": "model", "code": 404}  # fmt: skip
+            return web.json_response({"error": error}, status=404)
+
+    async def check(stack) -> None:
+        for _ in range(12):
+            gone = await stack.chat(model="m-legal")
+            assert gone.status == 400
+            assert "does not exist" in gone.error["message"]
+        assert (await stack.chat()).status == 200, "its breaker is closed"
+
+    run(check, engines=[Forgetful()], **ADAPTERS)
 
 
 def test_a_key_may_be_for_one_adapter_alone(run, kit):
