@@ -147,9 +147,14 @@ class Cluster:
             return []  # Ray's death is seen by its process; a slow head is no news.
 
     async def _resolve_engines(self) -> tuple[EngineSpec, ...]:
-        return tuple([await self._resolve(engine) for engine in self._spec.engines])
+        """The engines whose weights are here. One without does not keep the others down."""
+        found = await asyncio.gather(*(self._resolve(e) for e in self._spec.engines))
+        ready = tuple(engine for engine in found if engine is not None)
+        if not ready:
+            raise ClusterFailedError("no engine's weights can be had; each says why above")
+        return ready
 
-    async def _resolve(self, engine: EngineSpec) -> EngineSpec:
+    async def _resolve(self, engine: EngineSpec) -> EngineSpec | None:
         """In a process of its own, which ends with the cluster even amid a conversion."""
         name, times = engine.model_name, self._state / START_TIMES
         engine = msgspec.structs.replace(
@@ -169,7 +174,8 @@ class Cluster:
         try:
             found = await prepare(order, engine, tell)
         except NotPreparedError as error:
-            raise ClusterFailedError(f"{name}: {error}") from error
+            self._events.emit("failed", model=name, reason=str(error))
+            return None
         fetched = {"path": found.path, "seconds": round(found.seconds, 2), "cold": found.is_cold}
         self._events.emit("weights_ready", model=name, **fetched)
         row = fetch_row(name, found, time.time_ns() // 1_000_000)

@@ -91,7 +91,8 @@ def adapted(tmp_path_factory: pytest.TempPathFactory, stacks: Any) -> Iterator[A
         stacks.eventually(lambda: running.status() == "ready", stacks.READY_S, ready)
         running.home = home
         yield running
-        assert not stacks.stop(running)
+        if running.process.poll() is None:
+            assert not stacks.stop(running)
     finally:
         if running.process.poll() is None:
             os.killpg(running.process.pid, signal.SIGKILL)
@@ -147,10 +148,35 @@ def test_what_the_start_took_is_written_down(adapted: Any, stacks: Any) -> None:
     assert set(load["stages"]) == set(STAGES) - {"fetch"}
 
 
-def test_an_engine_that_fails_its_probe_is_never_ready_and_says_why(tmp_path: Path) -> None:
+def stop_serving(stack: Any) -> None:
+    """Two engines at once are too much for a small machine."""
+    if stack.process.poll() is None:
+        stack.process.send_signal(signal.SIGINT)
+        stack.process.wait(60)
+
+
+def ray_args(state: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The arguments with which Serve runs the application."""
+    (up,) = [event for event in events if event["event"] == "ray_up"]
+    token = (state / "ray_token").read_text(encoding="utf-8").strip()
+    request = urllib.request.Request(
+        up["dashboard"] + "/api/serve/applications/", headers={"authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        found = json.load(response)["applications"]["demo"]["deployed_app_config"]["args"]
+    return dict(found)
+
+
+def test_an_engine_that_fails_its_probe_is_never_ready_and_says_why(
+    tmp_path: Path, adapted: Any
+) -> None:
+    """The weights come from a volume here, so that the engine prefetches them."""
+    (checkpoint,) = (adapted.home / "cache").glob("smollm2-*")
+    stop_serving(adapted)
     (tmp_path / "secret").write_text("s")
     engine = {
-        "model_name": "demo", "model_path": "embedded", "secret_path": str(tmp_path / "secret"),
+        "model_name": "demo", "model_path": f"pvc:{checkpoint}",
+        "secret_path": str(tmp_path / "secret"),
         "starts_max": 2,
         "probe": {"prompt": "What is the capital of France?", "expect": "contains:Rome"},
     }  # fmt: skip
@@ -176,6 +202,10 @@ def test_an_engine_that_fails_its_probe_is_never_ready_and_says_why(tmp_path: Pa
         assert failed
         assert "ready" not in {event["event"] for event in events}
         assert process.poll() is None, "it stays, so that the reason can be read"
+        (resolved,) = [event for event in events if event["event"] == "weights_ready"]
+        assert resolved["path"] == str(checkpoint)
+        deployed = ray_args(tmp_path / "state", events)
+        assert (deployed["load"], deployed["source"]) == ("prefetch", f"pvc:{checkpoint}")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -42,7 +42,7 @@ class WeightsSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Nothing is asked of any hub or store; what the cache holds is used."""
     verify: Literal["always", "changed", "size"] = "changed"
     """When files that are there already are hashed anew: at each start; when a file's size, inode
-    or time differs from the record (0.1 s where nothing changed); never after the first time."""
+    or time differs from the record (milliseconds where none does); never after the first time."""
     parallel: Annotated[int, Meta(ge=1, le=32)] = 4
     """Files fetched at once. More streams rarely fill a link better, and hubs throttle."""
     attempts_max: Annotated[int, Meta(ge=1, le=20)] = 6
