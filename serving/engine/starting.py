@@ -18,6 +18,7 @@ import msgspec
 from models.start_time import Cache, Row, Stage, cache_state
 from serving import start_record
 from serving.engine.adapters import AdapterError, Adapters
+from serving.engine.failed_starts import FailedStarts, pause_s
 from serving.engine.flags import arguments, environment
 from serving.engine.hardware import CpuPlan
 from serving.engine.in_process import post
@@ -44,6 +45,22 @@ class Started(NamedTuple):
 
 async def start(spec: EngineSpec, plan: CpuPlan | None) -> Started:
     """Bring an engine up until it may be called ready. Raises NotReadyError with the reason."""
+    failures = FailedStarts(spec)
+    wait_s = pause_s(failures.count(), spec.starts_max)
+    if wait_s:
+        fields = {"model": spec.model_name, "failures": failures.count(), "wait_s": wait_s}
+        _log.warning("start_paused", extra=fields)
+        await asyncio.sleep(wait_s)
+    try:
+        started = await _start(spec, plan)
+    except Exception:
+        failures.failed()
+        raise
+    failures.succeeded()
+    return started
+
+
+async def _start(spec: EngineSpec, plan: CpuPlan | None) -> Started:
     spec, fetched = await bring(spec)
     begun_s = time.monotonic()
     os.environ.update(environment(spec, plan))

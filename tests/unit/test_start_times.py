@@ -9,6 +9,8 @@ import pytest
 
 from models.start_time import Cache, Row, Spread, Stage, cache_state, expected, spread
 from serving import start_record
+from serving.engine.failed_starts import FailedStarts, pause_s
+from serving.engine.spec import EngineSpec
 
 
 def row(stage: Stage, seconds: float, at_ms: int = 0, **changes: Any) -> Row:
@@ -116,3 +118,29 @@ def test_the_file_stays_small_and_keeps_the_latest(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_costs_only_the_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     start_record.append(tmp_path / "file" / "below", [row("load", 1.0)])
+
+
+def spec(tmp_path: Path, **changes: Any) -> EngineSpec:
+    fields = {"model_name": "m", "model_path": "/m", "secret_path": "/s",
+              "start_times": str(tmp_path / "start-times.jsonl")} | changes  # fmt: skip
+    return EngineSpec(**fields)
+
+
+def test_failed_starts_are_counted_until_one_succeeds(tmp_path: Path) -> None:
+    for wanted in (0, 1, 2):
+        assert FailedStarts(spec(tmp_path)).count() == wanted
+        FailedStarts(spec(tmp_path)).failed()
+    assert FailedStarts(spec(tmp_path, max_num_seqs=3)).count() == 0, "a changed spec starts anew"
+    FailedStarts(spec(tmp_path)).succeeded()
+    assert FailedStarts(spec(tmp_path)).count() == 0
+    nowhere = FailedStarts(spec(tmp_path, start_times=""))
+    nowhere.failed()
+    nowhere.succeeded()
+    assert nowhere.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait_s"), [(0, 0), (2, 0), (3, 15), (4, 30), (7, 240), (8, 300), (500, 300)]
+)
+def test_starts_that_keep_failing_wait_longer_and_longer(failures: int, wait_s: float) -> None:
+    assert pause_s(failures, 3) == wait_s
