@@ -6,6 +6,7 @@ Starts nothing and writes nothing, so that the whole plan can be tested.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from ballast.identity import DEMO, Identity
 from ballast.problem import ProblemError
 from models.provider import Provider
 from serving.engine.spec import ClusterSpec, EngineSpec, engine_spec
+from serving.engine.weights.errors import WeightsError
+from serving.engine.weights.sources import parse
 from serving.settings import EXIT_CODE, Engine, Model, Settings, TenantSettings
 
 DEMO_MODEL = "smollm2-135m-instruct"
@@ -86,15 +89,19 @@ def cheapest(row: Provider) -> str:
 def _from_source(source: str) -> Model:
     folder = Path(source).expanduser().resolve()
     is_path = source.startswith(("/", ".", "~")) or folder.is_dir()
-    if not is_path and source.count("/") != 1:
+    try:
+        parse(str(folder) if is_path else source)
+    except WeightsError as error:
         raise ProblemError(
-            f"--model {source!r} is no configured model, folder or hub id like owner/name",
+            f"--model {source!r} is no configured model, folder or hub id like owner/name: {error}",
             "name one of these, or leave it out to serve the embedded model",
             exit_code=EXIT_CODE,
-        )
+        ) from None
     # Until its own profile is measured it is predicted like the demo's engine on this machine.
     engine = Engine(source=str(folder) if is_path else source)
-    return Model(name=folder.name.lower(), profile="cpu-embedded", engine=engine)
+    last = re.split("[/:]", source.partition("@")[0].rstrip("/"))[-1]
+    name = folder.name if is_path else last
+    return Model(name=name.lower(), profile="cpu-embedded", engine=engine)
 
 
 def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:

@@ -178,9 +178,7 @@ class Fleet:
                 if response.status != 200:
                     raise ValueError(load_report.refused(response.status))
                 data: dict[str, Any] = await response.json()
-                load = load_report.checked(
-                    int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"])
-                )
+                load = load_report.told(data)
                 seen.limit = int(data.get("limit") or address.limit)
                 seen.adapters = frozenset(map(str, data.get("adapters") or ()))
                 seen.is_draining = bool(data.get("draining", False))

@@ -8,6 +8,7 @@ What vLLM 0.32 has, read from its source (`config/load.py`, `model_executor/mode
     eager            each file read whole before use; more RAM, for file systems that map badly
     runai_streamer   Run:ai Model Streamer (package `runai-model-streamer`, with `[s3]` for object
                      stores): many streams from files, or straight from `s3://`, to the GPU
+    dummy            no weights at all, random numbers: to try a configuration
     fastsafetensors  GPU direct storage (package `fastsafetensors`); CUDA only, vLLM names
                      `cuda:N` itself
 
@@ -24,7 +25,7 @@ from serving.engine.weights.settings import WeightsSettings
 from serving.engine.weights.sources import Folder, Source
 
 Load: TypeAlias = Literal[
-    "auto", "lazy", "prefetch", "eager", "runai_streamer", "fastsafetensors"
+    "auto", "lazy", "prefetch", "eager", "runai_streamer", "fastsafetensors", "dummy"
 ]  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def load_flags(load: Load, device: Literal["cpu", "gpu"]) -> list[str]:
     """vLLM's flags. Never a format that falls back to pickle files, as vLLM's own default does."""
     if load == "fastsafetensors" and device == "cpu":
         raise SourceError("load: fastsafetensors reads into GPUs only; on a CPU take lazy")
-    if load in ("runai_streamer", "fastsafetensors"):
+    if load in ("runai_streamer", "fastsafetensors", "dummy"):
         return ["--load-format", load]
     flags = ["--load-format", "safetensors"]
     if load in ("prefetch", "eager"):
@@ -54,11 +55,13 @@ def load_flags(load: Load, device: Literal["cpu", "gpu"]) -> list[str]:
 
 def load_environment(model_path: str, settings: WeightsSettings) -> dict[str, str]:
     """Variables by which vLLM's loaders reach what we did not fetch for them."""
-    found: dict[str, str] = {}
+    # We hand vLLM folders; switched on, it would ask ModelScope's library about them.
+    found = {"VLLM_USE_MODELSCOPE": "False"}
     if settings.is_offline:
         found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if is_streamed(model_path):
-        found["AWS_DEFAULT_REGION"] = settings.s3_region
+        if settings.s3_region is not None:
+            found["AWS_DEFAULT_REGION"] = settings.s3_region
         found["AWS_EC2_METADATA_DISABLED"] = "true"
         if settings.s3_url is not None:
             found["AWS_ENDPOINT_URL"] = settings.s3_url

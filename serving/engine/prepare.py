@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from models.start_time import Cache, Row
 from serving.engine.loading import Load
 from serving.engine.spec import EngineSpec
+from serving.engine.weights.demo import Dtype
 from serving.engine.weights.resolve import Order
 
 COMPLAINT_CHARS = 2000
@@ -64,6 +66,16 @@ async def prepare(order: Order, spec: EngineSpec, on_event: OnEvent) -> Prepared
     if found is None:
         raise NotPreparedError(said[-COMPLAINT_CHARS:] or "the fetcher ended without a word")
     return found
+
+
+def order_of(spec: EngineSpec, cache_dir: str, dtype: Dtype) -> Order:
+    """What an engine's spec asks of the fetcher."""
+    # vLLM's own flag may say it too: then no weights are wanted.
+    is_dummy = "dummy" in " ".join(spec.extra_args)
+    return Order(
+        spec.model_path, Path(spec.cache_dir or cache_dir), dtype=dtype, manifest=spec.manifest,
+        load="dummy" if is_dummy else spec.load, with_code=spec.trust_remote_code is not None,
+    )  # fmt: skip
 
 
 def command(order: Order, spec: EngineSpec) -> list[str]:

@@ -23,12 +23,11 @@ from serving.engine.flags import arguments, environment
 from serving.engine.hardware import CpuPlan
 from serving.engine.in_process import post
 from serving.engine.loading import is_streamed
-from serving.engine.prepare import NotPreparedError, Prepared, fetch_row, prepare
+from serving.engine.prepare import NotPreparedError, Prepared, fetch_row, order_of, prepare
 from serving.engine.probe_spec import Probe
 from serving.engine.readiness import NotReadyError, fault, question
 from serving.engine.spec import EngineSpec
 from serving.engine.vllm_adapter import Engine, open_engine, preload_core
-from serving.engine.weights.resolve import Order
 
 _log = logging.getLogger(__name__)
 
@@ -93,12 +92,8 @@ async def bring(spec: EngineSpec) -> tuple[EngineSpec, Prepared | None]:
         return spec, None
     if not spec.cache_dir:
         raise NotReadyError(f"{spec.model_path} is no folder here, and no cache_dir is set")
-    order = Order(
-        spec.model_path, Path(spec.cache_dir), load=spec.load,
-        with_code=spec.trust_remote_code is not None, manifest=spec.manifest,
-    )  # fmt: skip
     try:
-        found = await prepare(order, spec, _progress)
+        found = await prepare(order_of(spec, spec.cache_dir, "bfloat16"), spec, _progress)
     except NotPreparedError as error:
         raise _not_ready(spec, str(error)) from error
     source = spec.source or spec.model_path

@@ -19,12 +19,11 @@ from serving import start_record
 from serving.engine import processes, ray_head
 from serving.engine.hardware import cpu_flags, plan_cpu
 from serving.engine.phases import News
-from serving.engine.prepare import NotPreparedError, Prepared, fetch_row, prepare
+from serving.engine.prepare import NotPreparedError, Prepared, fetch_row, order_of, prepare
 from serving.engine.probe_spec import Probe
 from serving.engine.serve_rest import AppStatus, ServeApi, ServeError
 from serving.engine.spec import EMBEDDED, ClusterSpec, EngineSpec
 from serving.engine.weights.demo import EMBEDDED_NAME, Dtype
-from serving.engine.weights.resolve import Order
 
 POLL_S = 0.5
 RAY_UP_S_MAX = 180.0
@@ -162,11 +161,7 @@ class Cluster:
             cache_dir=engine.cache_dir or self._spec.cache_dir,
             start_times=engine.start_times or str(times),
         )
-        order = Order(
-            engine.model_path, Path(engine.cache_dir), load=engine.load,
-            dtype=checkpoint_dtype(engine), with_code=engine.trust_remote_code is not None,
-            manifest=engine.manifest,
-        )  # fmt: skip
+        order = order_of(engine, self._spec.cache_dir, checkpoint_dtype(engine))
 
         def tell(event: str, fields: dict[str, Any]) -> None:
             self._events.emit(event, model=name, **fields)

@@ -13,7 +13,7 @@ from serving.engine.loading import Load, load_flags, load_of
 from serving.engine.weights import errors, folder
 from serving.engine.weights.pins import parse_sums
 from serving.engine.weights.resolve import Order, Outside, Resolved, resolve
-from serving.engine.weights.settings import WeightsSettings
+from serving.engine.weights.settings import WeightsSettings, completed
 from serving.engine.weights.sources import (
     Bucket,
     Embedded,
@@ -239,3 +239,69 @@ def test_a_volume_of_pickles_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(errors.UnsafeError):
         asyncio.run(folder.wait_for(tmp_path, "model", 60.0, clock, clock.sleep))
     assert clock.now_s == 0.0
+
+
+def test_what_settings_leave_open_is_taken_from_the_environment() -> None:
+    environ = {
+        "HF_ENDPOINT": "https://mirror.example", "VLLM_USE_MODELSCOPE": "1", "HF_HUB_OFFLINE": "1",
+        "AWS_ENDPOINT_URL": "http://minio:9000", "AWS_REGION": "cn-north-1",
+        "MODELSCOPE_DOMAIN": "www.modelscope.example",
+    }  # fmt: skip
+    found = completed(WeightsSettings(), environ)
+    assert (found.hub, found.is_offline, found.s3_region) == ("modelscope", True, "cn-north-1")
+    assert found.huggingface_url == "https://mirror.example"
+    assert found.modelscope_url == "https://www.modelscope.example"
+    assert found.s3_url == "http://minio:9000"
+    given = WeightsSettings(
+        hub="huggingface", is_offline=False, huggingface_url="https://a.example"
+    )
+    kept = completed(given, environ)
+    assert (kept.hub, kept.is_offline) == ("huggingface", False)
+    assert kept.huggingface_url == "https://a.example"
+
+
+def test_an_empty_environment_leaves_the_hubs_themselves() -> None:
+    found = completed(WeightsSettings(), {})
+    assert (found.hub, found.is_offline, found.s3_url) == ("huggingface", False, None)
+    assert found.huggingface_url == "https://huggingface.co"
+    with pytest.raises(errors.SourceError, match="HF_ENDPOINT|huggingface_url"):
+        completed(WeightsSettings(), {"HF_ENDPOINT": "not a url"})
+
+
+def test_what_hugging_faces_tools_have_brought_is_used_and_checked(tmp_path: Path) -> None:
+    repo = tmp_path / "hf" / "models--a--b"
+    write_model(repo / "snapshots" / "c0ffee")
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("c0ffee")
+    environ = {"HF_HUB_CACHE": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+
+    def run(source: str) -> Resolved:
+        order = Order(source, tmp_path / "cache")
+        return asyncio.run(resolve(order, WeightsSettings(), Outside(environ)))
+
+    folder = repo / "snapshots" / "c0ffee"
+    for source in ("a/b", "a/b@c0ffee"):
+        assert run(source).path == str(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(errors.WrongBytesError, match="on record"):
+        run("a/b")
+    (folder / "model-1.safetensors").unlink()
+    with pytest.raises(errors.OfflineError):
+        run("a/b")
+
+
+def test_a_folder_is_one_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "owner" / "name")
+    assert use("owner/name", tmp_path / "cache").path == str(tmp_path / "owner" / "name")
+
+
+def test_no_weights_are_wanted_for_dummies(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    order = Order(str(tmp_path), tmp_path / "cache", load="dummy")
+    found = asyncio.run(resolve(order, WeightsSettings(), Outside({})))
+    assert (found.load, load_flags("dummy", "cpu")) == ("dummy", ["--load-format", "dummy"])
+    with pytest.raises(errors.SourceError, match="dummy needs a folder"):
+        asyncio.run(resolve(order._replace(source="a/b"), WeightsSettings(), Outside({})))

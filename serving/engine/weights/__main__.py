@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from serving.engine.weights.errors import WeightsError
+from serving.engine.weights.look import look
 from serving.engine.weights.resolve import Order, Outside, resolve
 from serving.engine.weights.settings import WeightsSettings
 from serving.engine.weights.sources import EMBEDDED
@@ -58,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
             options.with_code, options.manifest, tuple(map(_sum, options.sha256)),
         )  # fmt: skip
         outside = Outside(os.environ, on_bytes=progress.add)
+        if options.check:
+            sys.stdout.write(asyncio.run(look(order, settings, outside)) + "\n")
+            return 0
         found = asyncio.run(resolve(order, settings, outside))
     except msgspec.MsgspecError as error:
         sys.stderr.write(f"--settings: {error}\n")
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifest", default="", help="file written by sha256sum")
     parser.add_argument("--sha256", action="append", default=[], metavar="PATH=HEX")
     parser.add_argument("--settings", default="{}", help="WeightsSettings as JSON")
+    parser.add_argument("--check", action="store_true", help="only say where they are; fetch none")
     parser.add_argument("--json", action="store_true", help="one JSON line per event")
     parser.add_argument(
         "source", nargs="?", default=EMBEDDED, help="embedded, folder, hub id, s3:// or pvc:"

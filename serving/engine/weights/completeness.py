@@ -93,13 +93,13 @@ def check_safetensors(path: Path) -> None:
         raise IncompleteError(f"{path}: {size} of {whole} bytes")
 
 
-def fault_of(folder: Path) -> str:
+def fault_of(folder: Path, kind: Kind = "model") -> str:
     """Why an engine could not load this folder, as far as names and sizes tell; "" when it could.
 
     Reads no weights, so that a command may ask before it starts anything.
     """
     try:
-        check_whole(folder, wanted_files(folder, "model"), "model")
+        check_whole(folder, wanted_files(folder, kind), kind)
     except WeightsError as error:
         return str(error)
     return ""

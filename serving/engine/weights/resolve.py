@@ -14,18 +14,21 @@ from serving.engine.loading import Load, load_of
 from serving.engine.weights import credentials, folder, pins
 from serving.engine.weights.demo import Dtype, ensure_embedded, is_converted
 from serving.engine.weights.errors import SourceError
+from serving.engine.weights.hf_cache import snapshot
 from serving.engine.weights.huggingface import HuggingFace
 from serving.engine.weights.modelscope import ModelScope
 from serving.engine.weights.remote import Remote
 from serving.engine.weights.requester import Requester
 from serving.engine.weights.s3 import object_store
-from serving.engine.weights.settings import WeightsSettings
+from serving.engine.weights.settings import WeightsSettings, completed
 from serving.engine.weights.sources import (
+    EMBEDDED,
     Bucket,
     Embedded,
     Folder,
     Kind,
     Repository,
+    Source,
     canonical,
     parse,
     slug,
@@ -77,7 +80,8 @@ class Resolved(NamedTuple):
 
 async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> Resolved:
     """Make the weights ready. Raises WeightsError."""
-    source = parse(order.source, settings.hub)
+    settings = completed(settings, outside.environ)
+    source = source_of(order, settings, outside.environ)
     load = load_of(order.load, source)
     if isinstance(source, Embedded):
         if order.kind == "adapter":
@@ -88,7 +92,7 @@ async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> 
     if isinstance(source, Bucket) and load == "runai_streamer":
         return Resolved(canonical(source), load)
     sums = _manifest(order.manifest) | dict(order.sums)
-    name = slug(source) + ("-code" if order.with_code else "")
+    name = name_of(order, source)
     revision = source.revision if isinstance(source, Repository) else ""
     wanted = Wanted(canonical(source), revision, order.kind, order.with_code, sums)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="weights-disk") as threads:
@@ -102,9 +106,10 @@ async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> 
                     await folder.wait_for(
                         where, order.kind, settings.wait_s, outside.clock, outside.sleep
                     )
-                await folder.check(where, name, order.cache, wanted, (settings, means))
+                if load != "dummy":
+                    await folder.check(where, name, order.cache, wanted, (settings, means))
                 return Resolved(str(where), load)
-            remote = _remote(source, settings, outside)
+            remote = remote_of(source, settings, outside)
             cached: Cached = await Store(order.cache, name, settings, means).ensure(remote, wanted)
     return Resolved(str(cached.folder), load, cached.is_cold, cached.bytes_fetched)
 
@@ -113,7 +118,27 @@ def _absolute(source: Folder) -> Path:
     return Path(source.path).expanduser().absolute()
 
 
-def _remote(source: Repository | Bucket, settings: WeightsSettings, outside: Outside) -> Remote:
+def source_of(order: Order, settings: WeightsSettings, environ: Mapping[str, str]) -> Source:
+    """What an order's source means here: a folder that is there is one, however it is written, and
+    so is a repository that Hugging Face's own tools have brought."""
+    if order.source != EMBEDDED and Path(order.source).expanduser().is_dir():
+        return Folder(str(Path(order.source).expanduser().absolute()))
+    source = parse(order.source, settings.hub or "huggingface")
+    if order.load == "dummy" and not isinstance(source, Folder | Embedded):
+        raise SourceError("load: dummy needs a folder with a config.json")
+    if isinstance(source, Repository) and source.hub == "huggingface":
+        is_ours = (order.cache / f"{name_of(order, source)}.pin.json").exists()
+        found = None if is_ours else snapshot(source, order.kind, environ)
+        return source if found is None else Folder(str(found))
+    return source
+
+
+def name_of(order: Order, source: Source) -> str:
+    """The source's name in the cache; with code it is another set of files."""
+    return slug(source) + ("-code" if order.with_code else "")
+
+
+def remote_of(source: Repository | Bucket, settings: WeightsSettings, outside: Outside) -> Remote:
     if isinstance(source, Bucket):
         keys = credentials.keys(settings.s3_credentials_file, outside.environ)
         return object_store(source, settings, keys, outside.utc)
@@ -121,9 +146,14 @@ def _remote(source: Repository | Bucket, settings: WeightsSettings, outside: Out
         token = credentials.token(
             settings.modelscope_token_file, "MODELSCOPE_API_TOKEN", outside.environ
         )
-        return ModelScope(settings.modelscope_url.rstrip("/"), source.id, token)
+        return ModelScope(_base(settings.modelscope_url), source.id, token)
     token = credentials.token(settings.huggingface_token_file, "HF_TOKEN", outside.environ)
-    return HuggingFace(settings.huggingface_url.rstrip("/"), source.id, token)
+    return HuggingFace(_base(settings.huggingface_url), source.id, token)
+
+
+def _base(url: str | None) -> str:
+    assert url is not None, "completed settings have every address"
+    return url.rstrip("/")
 
 
 def _manifest(file: str) -> dict[str, str]:

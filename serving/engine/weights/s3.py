@@ -19,6 +19,7 @@ from serving.engine.weights.sigv4 import encoded, signed
 from serving.engine.weights.sources import FILES_MAX, Bucket, checked_path
 
 PAGES_MAX = 50
+REGION = "us-east-1"
 VIRTUAL_ONLY = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|aliyuncs\.com|myqcloud\.com|volces\.com)$")
 """Clouds that want `bucket.host`; most other stores (MinIO, Ceph) want `host/bucket`."""
 
@@ -77,9 +78,10 @@ def object_store(
     bucket: Bucket, settings: WeightsSettings, keys: Keys | None, clock: Callable[[], datetime]
 ) -> ObjectStore:
     """The store that the settings name."""
-    endpoint = settings.s3_url or f"https://s3.{settings.s3_region}.amazonaws.com"
+    region = settings.s3_region or REGION
+    endpoint = settings.s3_url or f"https://s3.{region}.amazonaws.com"
     base = _base(endpoint.rstrip("/"), bucket.name, settings.s3_addressing)
-    return ObjectStore(bucket, base, settings.s3_region, keys, clock)
+    return ObjectStore(bucket, base, region, keys, clock)
 
 
 def _base(endpoint: str, bucket: str, addressing: str) -> str:
