@@ -15,6 +15,8 @@ class EngineSettings:
     """Settings of one simulated engine. Raises ValueError for an unknown profile or a bad range."""
 
     model: str = "fake-model"
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters: names that it answers to as well."""
     profile: str = "instant"
     """Key of `models.capacity.PROFILES`."""
     host: str = "127.0.0.1"
