@@ -9,7 +9,9 @@ is left out and its block lists it under `unknown`: it is never guessed in silen
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -22,10 +24,17 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _iso_date(value: Any) -> Any:
+    # YAML reads a bare day as a date.
+    return value.isoformat() if type(value) is date else value
+
+
 Listed: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """One string or a list of them."""
 HubId: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-IsoDate: TypeAlias = Annotated[str, Field(pattern=r"^\d{4}-\d\d(-\d\d)?$")]
+IsoDate: TypeAlias = Annotated[
+    str, BeforeValidator(_iso_date), Field(pattern=r"^\d{4}-\d\d(-\d\d)?$")
+]
 """A day, or a month where the day is not known."""
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -36,6 +45,17 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Source(Group):
+    """Where facts come from."""
+
+    title: str
+    date: IsoDate
+    """The day it was read or its state of that day, the later one if both are known."""
+    url: str = ""
+    doubt: str = ""
+    """Why its facts need another look; empty for a source that was read."""
+
+
 class Sourced(Group):
     """A block of facts with the keys of `sources.yaml` that it was taken from."""
 
@@ -44,13 +64,28 @@ class Sourced(Group):
     """Facts of this block that nobody has published as far as we found."""
 
 
+MODELSCOPE: Mapping[str, str] = MappingProxyType({"Qwen": "Qwen", "zai-org": "ZhipuAI"})
+"""Owner on Hugging Face -> the same vendor's name on ModelScope."""
+
+
 class Repository(Group):
     """Where the weights are."""
 
     huggingface: HubId
-    modelscope: HubId
+    modelscope: HubId | None = None
+    """Left out in a file where `MODELSCOPE` says it; None: not known to be there."""
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     """Commit on Hugging Face; None is not pinned: the first fetch pins what it finds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_modelscope(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "modelscope" in given:
+            return given
+        owner, _, name = str(given.get("huggingface")).partition("/")
+        return (
+            {**given, "modelscope": f"{MODELSCOPE[owner]}/{name}"} if owner in MODELSCOPE else given
+        )
 
 
 Format: TypeAlias = Literal[
@@ -298,6 +333,8 @@ class Card(Group):
     variants: dict[str, Variant] = Field(min_length=1)
     known_bad: tuple[KnownBad, ...] = ()
     probe: Probe
+    sources: dict[str, Source] = {}
+    """Sources of this card alone, beside those in `sources.yaml`."""
     notes: Listed = ()
 
     @property

@@ -297,6 +297,8 @@ class Settings(Group):
     """YAML list of keys, beside those in `keys`; re-read when it changes."""
     providers_dir: Path | None = None
     """More provider rows, laid over the packaged ones."""
+    cards_dir: Path | None = None
+    """More model cards and measured numbers, laid over the packaged ones."""
     gateway: Gateway = Gateway()
     fleet: Fleet = Fleet()
     models: tuple[Model, ...] = ()
