@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from models.card import CARD_ID, Card, Source, Sourced
+from models.card import CARD_ID, Card
+from models.fact import Source, Sourced
 from models.inherit import Files, Joined, mapping, read
 
 FOLDER: Final = Path(__file__).parent / "cards"
@@ -122,9 +123,10 @@ def _card(name: str, join: Joined, faults: list[str]) -> Card | None:
         return Card.model_validate({**value, "id": name})
     except ValidationError as error:
         for fault in error.errors():
-            where = join.origin(fault["loc"]) if fault["type"] != "missing" else path
+            key = _named(fault["loc"], value)
+            where = join.origin(key) if fault["type"] != "missing" else path
             of = "" if where == path else f" (read by {name})"
-            faults.append(f"{where}: {_key(fault['loc'])}: {fault['msg']}{of}")
+            faults.append(f"{where}: {_key(key)}: {fault['msg']}{of}")
     return None
 
 
@@ -154,6 +156,14 @@ def _blocks(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 def _unused(files: Files) -> list[str]:
     idle = {name for name in files.layers if name.startswith("_")} - files.bases()
     return [f"{files.layers[name][0].path}: no file extends it" for name in sorted(idle)]
+
+
+def _named(location: tuple[str | int, ...], value: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """With the name that a file gives an entry of `known_bad`, not its position."""
+    match location:
+        case ("known_bad" as top, int(position), *rest) if isinstance(value.get(top), Mapping):
+            return (top, list(value[top])[position], *rest)
+    return location
 
 
 def _origin(join: Joined | None, *key: str) -> Path:

@@ -50,7 +50,7 @@ LARGE_MODULES = {
     "serving/settings.py": (390, "every setting on one page, each with its reason"),
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
     "serving/wire/connection.py": (370, "one state machine; cut in two, its invariants spread"),
-    "models/card.py": (390, "all that a card may say, read as one list"),
+    "models/card.py": (330, "all that a card may say, read as one list"),
     "serving/pipeline.py": (305, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
