@@ -97,6 +97,14 @@ class Context(Sourced):
     offered_max: Positive | None = None
     """We offer no more than this, for a reason in `known_bad`."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.stretched is None) != (not self.stretch):
+            raise ValueError("`stretch` says how to reach `stretched`: both or neither")
+        if self.stretched is not None and self.stretched <= self.native:
+            raise ValueError("stretched: must be more than native")
+        return self
+
 
 class Thinking(Sourced):
     """Whether it reasons before it answers, and who may decide that."""
