@@ -155,7 +155,8 @@ WRONG = {
         "context: Value error, stretched: must be more than native"
     ),
     "{extends: qwen3-8b, thinking: {mode: never}}": (
-        "thinking: Value error, `off` says how to turn thinking off, if and only if it is switchable"
+        "thinking: Value error, `off` says how to turn thinking off, if and only if it is"
+        " switchable"
     ),
     "{extends: nobody}": "extends: no file 'nobody'; a base is named without `.yaml`",
     "{extends: [qwen3-8b]}": "extends: no file ['qwen3-8b']; a base is named without `.yaml`",
