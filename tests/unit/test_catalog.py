@@ -181,7 +181,9 @@ WRONG = {
     "{extends: qwen3-8b, name: a, name: b}": "name: given twice, again in line 1",
     "[a, list]": "holds no mapping `key: value`",
     "": "holds no mapping `key: value`",
-    "[" * 3000: "nested too deeply",
+    "[" * 60_000: "nested too deeply",
+    "- " * 30_000: "nested too deeply",
+    "name: &a {b: *a}": "an alias, *a, is not read; use `extends`",
     "a: " + "x" * FILE_BYTES_MAX: f"larger than {FILE_BYTES_MAX} bytes",
 }
 
