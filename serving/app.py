@@ -121,7 +121,9 @@ class Gateway:
             own.classes, self._settings.deployment_id, metrics.unparsed, self._ratios,
             loop.time,
         )  # fmt: skip
-        server = Server(Inference(terms), own.limits, loop)
+        inference = Inference(terms)
+        server = Server(inference, own.limits, loop)
+        server.vet = inference.vet
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
             f"{self._settings.deployment_id}/{own.index}", self._started_ms,

@@ -46,6 +46,9 @@ class Limits(Group):
 
     body_bytes_max: int = Field(16 << 20, ge=1024)
     """16 MiB: a million tokens of text, or some pictures as data URLs."""
+    bodies_bytes_max: int = Field(512 << 20, ge=1 << 20)
+    """Of all requests under way, those beyond 32 KiB: bounds what large bodies take of the memory,
+    at their own size; parsing takes as much again."""
     header_bytes_max: int = Field(32 << 10, ge=1024)
     header_count_max: int = Field(100, ge=8)
     header_wait_s: float = Field(10.0, gt=0)
@@ -144,8 +147,8 @@ class Pool(Group):
     on_premises: bool = True
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is certain to be this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -172,7 +175,7 @@ class Fleet(Group):
     @model_validator(mode="after")
     def _labelled(self) -> Self:
         """An engine elsewhere must not pass for one on the premises by default."""
-        far = [r.url for r in self.static if not _is_loopback(r.url)]
+        far = [r.url for r in self.static if not is_loopback(urlsplit(r.url).hostname or "")]
         if far and "pool" not in self.model_fields_set:
             raise ValueError(f"say in fleet.pool where {far[0]} stands and who runs it")
         return self

@@ -71,6 +71,15 @@ class Inference:
             _log.exception("listener_fault")
             self._refuse(connection, errors.OwnError("internal_error", "the gateway failed"))
 
+    def vet(self, headers: Mapping[bytes, bytes]) -> BallastError | None:
+        """Why a request with these headers is refused whatever its body says."""
+        try:
+            self._terms.identify(headers.get(b"authorization"))
+            _check_type(headers)
+        except BallastError as error:
+            return error
+        return None
+
     def _route(self, request: Request, connection: Connection) -> None:
         path, _, _ = request.path.partition(b"?")
         surface = _SURFACES.get(path)

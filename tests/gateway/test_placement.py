@@ -150,7 +150,8 @@ def test_what_may_not_leave_never_leaves(run, kit, key, code):
     async def check(stack) -> None:
         for is_stream in (False, True):
             reply = await stack.chat(key, stream=is_stream)
-            assert (reply.status, reply.error["code"]) == (503, code)
+            status = 403 if code == "residency_refused" else 503
+            assert (reply.status, reply.error["code"]) == (status, code)
         assert await stack.seen() == []
         assert {row.attempts for row in await stack.rows(2)} == {0}
 
@@ -162,13 +163,13 @@ def test_a_call_may_keep_itself_from_a_provider_that_its_key_allows(run, kit, re
     async def check(stack) -> None:
         for is_stream in (False, True):
             reply = await stack.chat(headers={"x_ballast_residency": residency}, stream=is_stream)
-            assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+            assert (reply.status, reply.error["code"]) == (403, "residency_refused")
         assert await stack.seen() == []
         for wider in ("anywhere", "us"):
             reply = await stack.chat(headers={"x_ballast_residency": wider})
             assert reply.headers["x-ballast-target"] == "api;alpha/big"
         reply = await stack.chat("home", headers={"x_ballast_residency": "anywhere"})
-        assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
         reply = await stack.chat(headers={"x_ballast_residency": "moon"})
         assert (reply.status, reply.error["code"]) == (400, "invalid_value")
         reply = await stack.chat(headers={"x_ballast_tenant": "beta"})
