@@ -118,8 +118,8 @@ class Gateway:
         )  # fmt: skip
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
-            own.classes, self._settings.deployment_id, metrics.unparsed, self._ratios,
-            loop.time,
+            self._keys.on_behalf, own.classes, self._settings.deployment_id, metrics.unparsed,
+            self._ratios, loop.time,
         )  # fmt: skip
         inference = Inference(terms)
         server = Server(inference, own.limits, loop)

@@ -31,7 +31,8 @@ FROM_SERVING_TO_AUTOSCALE = {
 PURE = (
     "models/*.py",
     *(f"serving/{name}.py" for name in (
-        "records", "rows", "errors", "auth", "admission", "routing", "choice", "accounting",
+        "records", "rows", "errors", "auth", "forwarded", "admission", "routing", "choice",
+        "accounting",
         "breaker", "answers",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",

@@ -48,6 +48,7 @@ class Terms(NamedTuple):
     idempotent: Idempotent
     catalogue: Catalogue
     identify: Callable[[bytes | None], Caller]
+    on_behalf: Callable[[Caller, Mapping[bytes, bytes]], Caller]
     classes: Mapping[LatencyClass, Deadlines]
     deployment_id: str
     unparsed: Counter
@@ -91,6 +92,8 @@ class Inference:
         terms = self._terms
         headers = request.headers
         caller = terms.identify(headers.get(b"authorization"))
+        if caller.policy.is_forwarder:
+            caller = terms.on_behalf(caller, headers)
         _check_type(headers)
         parsed = openai.parse(surface, request.body)
         model = terms.catalogue.find(parsed.model)

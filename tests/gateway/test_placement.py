@@ -430,3 +430,28 @@ def test_an_engine_that_vanished_is_noticed_and_its_calls_overflow(run, kit):
         assert (await stack.chat()).headers["x-ballast-reason"] == "overflow:no_replica"
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})
+
+
+def test_a_forwarder_s_customers_stay_apart_in_books_residency_and_engine_caches(run, kit):
+    """Names come by header; only a forwarder's key may say them."""
+
+    async def check(stack) -> None:
+        ann = {"x_ballast_tenant": "shop", "x_ballast_project": "prod", "x_ballast_feature": "quiz",
+               "x_ballast_user": "ann@example.org"}  # fmt: skip
+        reply = await stack.chat("gateway", headers=ann)
+        assert reply.headers["x-ballast-target"] == "api"
+        reply = await stack.chat("gateway", headers={"x_ballast_tenant": "home"})
+        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
+        rows = {row.tenant: row for row in await stack.rows(2)}
+        assert set(rows) == {"acme/shop", "acme/home"}
+        row = rows["acme/shop"]
+        assert row.project == "prod"
+        for name, value in ann.items():
+            reply = await stack.chat("main", headers={name: value})
+            assert (reply.status, reply.error["code"]) == (403, "header_not_allowed")
+
+    run(
+        check, providers={"alpha": kit.provider()},
+        tenants=[{"id": "acme", "residency": "anywhere"}, {"id": "acme/home"},
+                 {"id": "beta", "residency": "anywhere"}, {"id": "home"}],
+    )  # fmt: skip
