@@ -99,6 +99,14 @@ def room_of(fits: Fits, layout: Layout) -> Room:
     )
 
 
+def within_states(card: Card, kind: Gpu, layout: Layout) -> Layout:
+    """The layout with no more sequences than a hybrid's recurrent states leave room for."""
+    while isinstance(fit(card, kind, layout), DoesNotFit) and layout.sequences > layout.data:
+        fewer = max(layout.data, layout.sequences // 2)
+        layout = msgspec.structs.replace(layout, sequences=fewer)
+    return layout
+
+
 def size(known: Knowledge, layout: Layout, demand: Demand) -> Sized | DoesNotFit:
     """Memory and speed of a layout under a load."""
     card, kind = known.subjects(layout)

@@ -2,8 +2,8 @@
 
 A calibration of the very configuration is used as it is. Else the nearest one is scaled by the
 roofline: what it took beyond reading its weights is overhead that each layer of every model pays on
-that engine, at the GPU's clock; how much slower than the roofline it read its context and multiplied
-its prompts carries over too. Pure; says what it leaned on and how far to trust it.
+that engine, at the GPU's clock; how much slower than the roofline it read its context and
+multiplied its prompts carries over too. Pure; says what it leaned on and how far to trust it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ ERROR_DENSE = 0.08
 ERROR_EXPERTS = 0.15
 ERROR_OTHER_EXPERTS = 0.3
 ERROR_GENERATION = 0.1
+ERROR_RANKS = 0.2
 ERROR_UNTRIED = 0.4
-"""Expected errors of the time per output token. All but the last two are the errors, rounded up,
-that leaving calibrations out shows; nobody has published enough of A100 and the untried to tell."""
+"""Expected errors of the time per output token. The first four are the errors, rounded up, that
+leaving calibrations out shows. The others are ASSUMED: nobody has published enough of A100, of
+data-parallel ranks that wait for each other, and of the untried kinds to tell."""
 ENGINE_DISTANCE = {"vllm": 0.0, "sglang": 1.8, "trtllm": 4.0}
 """SGLang shares most kernels with vLLM, TensorRT-LLM few."""
 
@@ -205,4 +207,6 @@ def _error(asked: Configuration, its: Configuration) -> float:
     error = ERROR_DENSE
     if asked.bulk.is_moe:
         error = ERROR_EXPERTS if asked.bulk == its.bulk else ERROR_OTHER_EXPERTS
+    if asked.spread.data != its.spread.data:
+        error += ERROR_RANKS
     return error + (ERROR_GENERATION if asked.gpu.sm != its.gpu.sm else 0.0)

@@ -1,4 +1,4 @@
-"""The time of one engine step as a function of what it computes: a value with its provenance. Pure."""
+"""The time of one engine step as a function of what it computes, and where it comes from. Pure."""
 
 from __future__ import annotations
 
