@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from models.card import Card, Variant
+from models.shape import Shape
 
 GIB = 1 << 30
 PARAMETER_BYTES = {
@@ -36,9 +37,12 @@ class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     active_b: float
     """Parameters that work on one token, in billions, without embeddings."""
     kv_bytes: int
-    """Of one token, BF16."""
+    """Read for each token of context by each step, BF16; of a sparse attention its index."""
     kv_heads: int = 0
-    """Over which the KV cache is shared out; 0 for a latent, whole on each GPU."""
+    """Over which they are shared out; 0 for a latent or an index, whole on each GPU."""
+    attention_width: int = 0
+    """Attention layers x heads x width of a head: what prefill multiplies with each earlier token;
+    0 where the attention is sparse."""
     state_bytes: int = 0
     """Recurrent state of one sequence, read and written by each step."""
     format: str = "bf16"
@@ -51,7 +55,7 @@ class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def bulk_of(card: Card, variant: Variant) -> Bulk:
-    """The bulk of one variant of a card. A sparse attention's index is left out: it is small."""
+    """The bulk of one variant of a card."""
     shape, moe = card.shape, card.shape.moe
     vocabulary = (shape.vocabulary or 0) * shape.hidden
     is_tied = card.size.total_b < TIED_BELOW_B
@@ -66,11 +70,18 @@ def bulk_of(card: Card, variant: Variant) -> Bulk:
         expert_bytes=experts,
         touched=moe.experts_per_token / moe.experts if moe else 0.0,
         active_b=max(card.size.active_b - embedded_b, card.size.active_b / 2),
-        kv_bytes=shape.kv_bytes + shape.indexer_bytes_per_token,
-        kv_heads=0 if shape.is_latent else shape.kv_heads or 1,
+        kv_bytes=shape.indexer_bytes_per_token or shape.kv_bytes,
+        kv_heads=0 if shape.is_latent or shape.indexer_bytes_per_token else shape.kv_heads or 1,
+        attention_width=_attention_width(shape),
         state_bytes=shape.state_bytes_per_sequence,
         format=variant.format,
     )
+
+
+def _attention_width(shape: Shape) -> int:
+    if shape.indexer_bytes_per_token or shape.heads is None:
+        return 0
+    return shape.attention_layers * shape.heads * shape.head_dim
 
 
 def expert_bytes(card: Card, variant: Variant) -> float:

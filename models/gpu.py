@@ -43,6 +43,7 @@ class Gpu(Sourced):
     support: Literal["supported", "untried"]
     sm: int
     """CUDA compute capability x 10."""
+    clock_ghz: float = Field(gt=0)
     memory_gib: float = Field(gt=0)
     reserve_gib: float = Field(gt=0)
     bandwidth_tb_s: float = Field(gt=0)

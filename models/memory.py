@@ -19,6 +19,11 @@ WEIGHTS_SLACK = 0.02
 """Of computed weights: scales, buffers and alignment that parameters x bytes leave out."""
 COLLECTIVE_GIB = 0.5
 """Buffers of the collectives on each of several GPUs (NCCL, custom all-reduce)."""
+SMALL_TOKENS = 2048
+SMALL_SEQUENCES = 32
+SMALL_SHARE = 0.5
+"""Of the reserve, for an engine of so few tokens a step and sequences at once: a quarter of the
+activations and few graphs. ASSUMED; a shared GPU depends on it, so watch the first start."""
 HOST_EXTRA_GIB = 8.0
 """Host memory of one engine beside its weights: processes, pinned buffers, the hub's cache."""
 
@@ -98,10 +103,12 @@ def fit(card: Card, gpu: Gpu, layout: Layout) -> Fits | DoesNotFit:
 
 def budget_of(card: Card, gpu: Gpu, layout: Layout) -> Budget:
     """Memory, weights and reserve on each GPU."""
+    is_small = layout.batched_tokens <= SMALL_TOKENS and layout.sequences <= SMALL_SEQUENCES
     return Budget(
         memory=gpu.memory_gib * layout.memory_share,
         weights=weights_gib_per_gpu(card, card.variants[layout.variant], layout),
-        reserve=gpu.reserve_gib + (COLLECTIVE_GIB if layout.gpus > 1 else 0.0),
+        reserve=gpu.reserve_gib * (SMALL_SHARE if is_small else 1.0)
+        + (COLLECTIVE_GIB if layout.gpus > 1 else 0.0),
     )
 
 

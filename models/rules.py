@@ -78,7 +78,7 @@ def _spread(card: Card, _variant: Variant, _gpu: Gpu, layout: Layout) -> Iterato
 def _kernels(card: Card, variant: Variant, gpu: Gpu, layout: Layout) -> Iterator[str]:
     if gpu.sm < variant.sm_min:
         yield f"{variant.format} weights need compute capability {variant.sm_min}, {_has(gpu)}"
-    if card.shape.attention in SPARSE_LATENT and gpu.sm < SPARSE_MLA_SM:
+    elif card.shape.attention in SPARSE_LATENT and gpu.sm < SPARSE_MLA_SM:
         yield f"sparse latent attention has no kernel below {SPARSE_MLA_SM}, {_has(gpu)}"
     if "fp8_kv" in layout.features and gpu.sm < NATIVE_FP8_SM:
         yield f"an FP8 KV cache needs compute capability {NATIVE_FP8_SM}, {_has(gpu)}"
