@@ -30,7 +30,7 @@ HEAD: Final = """\
 # Models
 
 Written by `python -m models.page` from the cards in `models/cards/`, the arithmetic of memory and
-speed, and the price table; a test keeps it in step. To add a model: [add-a-model.md](add-a-model.md).
+speed, and the price table; a test keeps it in step. To add one: [add-a-model.md](add-a-model.md).
 
 - **size**: parameters in billions, and those that work on each token where that is fewer.
 - **context**: tokens of prompt and answer, native and (stretched). Stretching costs quality on
