@@ -94,12 +94,13 @@ def features_of(names: Iterable[str]) -> frozenset[Feature]:
 def wishes_of(
     known: Knowledge, names: Sequence[str], context_tokens: int, sequences: int
 ) -> list[Wish]:
-    """Models that share GPUs: `card/variant`, with `:rare` behind those that may sleep."""
+    """Models that share GPUs: `card/variant`, else the smallest one, with `:rare` behind those
+    that may sleep."""
     found = []
     for name in names:
         card, variant = card_of(known, name.removesuffix(RARE))
         context = min(context_tokens, card.context.native)
-        chosen = variant or next(iter(card.variants))
+        chosen = variant or min(card.variants, key=lambda key: card.variants[key].weights_gib)
         found.append(Wish(card, chosen, context, sequences, name.endswith(RARE)))
     return found
 

@@ -12,7 +12,7 @@ from models import sharing, sizing
 from models.card import Card
 from models.gpu import Gpu
 from models.layout import Layout
-from models.memory import DoesNotFit, Fits, fit
+from models.memory import DoesNotFit, fit
 from models.sizing import Knowledge, Sized
 from models.speed import NoCalibrationError
 from models.steady import Demand
