@@ -259,7 +259,10 @@ class Probe(Group):
     @model_validator(mode="after")
     def _compiles(self) -> Self:
         if self.expect.startswith("matches:"):
-            re.compile(self.expect.removeprefix("matches:"))
+            try:
+                re.compile(self.expect.removeprefix("matches:"))
+            except re.error as error:
+                raise ValueError(f"expect: no regular expression: {error}") from None
         return self
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from models.card import CARD_ID, Card
-from models.fact import Source, Sourced
+from models.fact import Source
 from models.inherit import Files, Joined, mapping, read
 
 FOLDER: Final = Path(__file__).parent / "cards"
@@ -80,19 +80,20 @@ def load(*folders: Path) -> Catalog:
     faults = files.faults
     sources = _sources(faults)
     joined = {name: files.join(name) for name in sorted(files.layers)}
+    faults += _unused(files)
     cards: dict[str, Card] = {}
     for name, join in joined.items():
-        if join is not None and not name.startswith("_"):
-            card = _card(name, join, faults)
-            if card is not None:
-                cards[name] = card
-                faults += _unsourced(card, join, sources)
-    faults += _unused(files)
-    for name, card in cards.items():
-        successor = card.life.successor
-        if successor is not None and successor not in joined:
-            path = _origin(joined[name], "life", "successor")
-            faults.append(f"{path}: life.successor: no card {successor!r}")
+        if join is None or name.startswith("_"):
+            continue
+        value = join.value()
+        card = _card(name, join, value, faults)
+        if card is not None:
+            cards[name] = card
+        faults += _unsourced(value, join, sources)
+        successor = _at(value, "life", "successor")
+        if successor is not None and (successor not in joined or str(successor).startswith("_")):
+            where = join.origin(("life", "successor"))
+            faults.append(f"{where}: life.successor: no card {successor!r}")
     if faults:
         raise CatalogError("\n".join(dict.fromkeys(faults)))
     return Catalog(MappingProxyType(cards), MappingProxyType(sources))
@@ -108,12 +109,11 @@ def _sources(faults: list[str]) -> dict[str, Source]:
     return found
 
 
-def _card(name: str, join: Joined, faults: list[str]) -> Card | None:
+def _card(name: str, join: Joined, value: Mapping[str, Any], faults: list[str]) -> Card | None:
     path = join.layers[0].path
     if not re.fullmatch(CARD_ID, name):
         faults.append(f"{path}: the file's name is the card's id and must match {CARD_ID}")
         return None
-    value = join.value()
     faults += [
         f"{layer.path}: id: {layer.data['id']!r}, but the file is named {layer.path.name}"
         for layer in join.layers
@@ -125,32 +125,37 @@ def _card(name: str, join: Joined, faults: list[str]) -> Card | None:
         for fault in error.errors():
             key = _named(fault["loc"], value)
             where = join.origin(key) if fault["type"] != "missing" else path
-            of = "" if where == path else f" (read by {name})"
-            faults.append(f"{where}: {_key(key)}: {fault['msg']}{of}")
+            faults.append(f"{where}: {_key(key)}: {fault['msg']}")
     return None
 
 
-def _unsourced(card: Card, join: Joined, sources: Mapping[str, Source]) -> list[str]:
-    known = sources.keys() | card.sources.keys()
+def _unsourced(value: Mapping[str, Any], join: Joined, sources: Mapping[str, Source]) -> list[str]:
+    own = value.get("sources")
+    known = {*sources, *(own if isinstance(own, Mapping) else ())}
     hint = f"is neither in {SOURCES.name} nor in the card's own `sources`"
     return [
-        f"{_origin(join, *key, 'source')}: {_key(key)}.source: {name!r} {hint}"
-        for key, block in _blocks(card)
-        for name in block.source
-        if name not in known
+        f"{join.origin(key)}: {_key(key)}: {name!r} {hint}"
+        for key, given in _source_keys(value)
+        for name in ([given] if isinstance(given, str) else given)
+        if isinstance(name, str) and name not in known
     ]
 
 
-def _blocks(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Sourced]]:
-    """All blocks of facts of a card, with their keys."""
-    if isinstance(value, Sourced):
-        yield key, value
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _blocks(getattr(value, name), (*key, name))
-    elif isinstance(value, Mapping):
+def _source_keys(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What stands under every `source` of a card that may be wrong otherwise."""
+    if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _blocks(inner, (*key, str(name)))
+            here = (*key, str(name))
+            if name == "source" and isinstance(inner, str | list):
+                yield here, inner
+            else:
+                yield from _source_keys(inner, here)
+
+
+def _at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _unused(files: Files) -> list[str]:
@@ -164,10 +169,6 @@ def _named(location: tuple[str | int, ...], value: Mapping[str, Any]) -> tuple[s
         case ("known_bad" as top, int(position), *rest) if isinstance(value.get(top), Mapping):
             return (top, list(value[top])[position], *rest)
     return location
-
-
-def _origin(join: Joined | None, *key: str) -> Path:
-    return join.origin(key) if join is not None else FOLDER
 
 
 def _key(location: tuple[str | int, ...]) -> str:

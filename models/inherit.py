@@ -17,17 +17,19 @@ import yaml
 
 FILE_BYTES_MAX: Final = 65_536
 """Human-sized; a larger file in the folder is not one of ours."""
+DEPTH_MAX: Final = 32
+"""Mappings and lists within each other; beyond, YAML's composer would end the process."""
 EXTENDS: Final = "extends"
 _BOOL = "tag:yaml.org,2002:bool"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Refuses a key given twice, of which YAML would silently keep the last, and takes only `true`
     and `false` for booleans, as YAML 1.2 does: `off` is a key of our cards."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in found if tag != _BOOL]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -138,9 +140,9 @@ def mapping(path: Path, faults: list[str]) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise ValueError(f"larger than {FILE_BYTES_MAX} bytes")
-        data: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
-    except RecursionError:
-        faults.append(f"{path}: nested too deeply")
+        text = path.read_text(encoding="utf-8")
+        _check_events(text)
+        data: Any = yaml.load(text, _Loader)  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError) as error:
         faults.append(f"{path}: {error}")
     else:
@@ -148,6 +150,18 @@ def mapping(path: Path, faults: list[str]) -> dict[str, Any] | None:
             return data
         faults.append(f"{path}: holds no mapping `key: value`")
     return None
+
+
+def _check_events(text: str) -> None:
+    """Raises ValueError for what would not end: too deep, or a mapping that holds itself."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"an alias, *{event.anchor}, is not read; use `{EXTENDS}`")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH_MAX:
+            raise ValueError("nested too deeply")
 
 
 def _over(below: Any, above: Any) -> Any:

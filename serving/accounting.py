@@ -64,7 +64,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
         caller.key_id, call.surface, call.model, call.latency_class, ticket.target.id,
         ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
         price.currency,
-        price.input_micro_per_mtok, price.output_micro_per_mtok,
+        price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
     )  # fmt: skip
 
 
@@ -83,6 +83,6 @@ def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
     request = RequestEnd(
         row.request_id, row.received_ms, ended_ms, row.tenant, row.project, row.key_id,
         row.surface, row.model, row.latency_class, outcome, 0, "gateway_lost", row.reason,
-        row.target, row.attempt, 0, -1, usage,
+        row.target, row.attempt, 0, -1, usage, "", row.feature, row.user,
     )  # fmt: skip
     return attempt, request

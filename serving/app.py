@@ -118,10 +118,12 @@ class Gateway:
         )  # fmt: skip
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
-            own.classes, self._settings.deployment_id, metrics.unparsed, self._ratios,
-            loop.time,
+            self._keys.on_behalf, own.classes, self._settings.deployment_id, metrics.unparsed,
+            self._ratios, loop.time,
         )  # fmt: skip
-        server = Server(Inference(terms), own.limits, loop)
+        inference = Inference(terms)
+        server = Server(inference, own.limits, loop)
+        server.vet = inference.vet
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
             f"{self._settings.deployment_id}/{own.index}", self._started_ms,

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 
 from serving.errors import CallerError
-from serving.records import Caller, Policy, Residency, ResidencyLevel
+from serving.records import Caller, Overflow, Policy, Residency, ResidencyLevel
 from serving.settings import KeySettings, TenantSettings
 
 KEY_PREFIX = "bl-"
@@ -57,18 +57,22 @@ def directory(
     return found
 
 
+def residency(owner: TenantSettings) -> Residency:
+    """A tenant's rule as a value."""
+    return Residency(ResidencyLevel[owner.residency.upper()], frozenset(owner.jurisdictions))
+
+
 def _caller(key: KeySettings, owner: TenantSettings) -> Caller:
     policy = Policy(
-        residency=Residency(
-            ResidencyLevel[owner.residency.upper()], frozenset(owner.jurisdictions)
-        ),
-        overflow=key.overflow,
+        residency=residency(owner),
+        overflow=key.overflow or (Overflow.NEVER if key.is_forwarder else Overflow.ALLOWED),
         latency_class=key.latency_class,
         exposure=key.exposure,
         models=None if key.models is None else frozenset(key.models),
         is_load_test=key.is_load_test,
+        is_forwarder=key.is_forwarder,
     )
-    return Caller(key.id, owner.id, key.project, policy)
+    return Caller(key.id, owner.id, key.project, policy, key.feature)
 
 
 def identify(

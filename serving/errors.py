@@ -46,6 +46,7 @@ TABLE: dict[str, Row] = {
     "invalid_api_key": Row(401, _AUTH, False),
     "model_not_allowed": Row(403, _DENIED, False),
     "header_not_allowed": Row(403, _DENIED, False),
+    "residency_refused": Row(403, _DENIED, False),
     "not_found": Row(404, _INVALID, False),
     "model_not_found": Row(404, _INVALID, False),
     "method_not_allowed": Row(405, _INVALID, False),
@@ -67,7 +68,6 @@ TABLE: dict[str, Row] = {
     "queue_full": Row(503, _BUSY, True),
     "deadline_unreachable": Row(503, _BUSY, True),
     "queue_timeout": Row(503, _BUSY, True),
-    "residency_refused": Row(503, _BUSY, False),
     # Upstream, when no further target may be tried.
     "upstream_unavailable": Row(502, _API, True),
     "upstream_refused": Row(400, _INVALID, False),

@@ -44,12 +44,17 @@ _Entry: TypeAlias = tuple[str, float, Answer | Served | InFlight]
 _RUNNING = InFlight()
 
 
+ENTRIES_MAX = 100_000
+"""Some 30 MB. Beyond it the oldest ended keys are forgotten before their time."""
+
+
 class Idempotency:
     """What was asked under which key."""
 
-    def __init__(self, ttl_s: float, bytes_max: int) -> None:
+    def __init__(self, ttl_s: float, bytes_max: int, entries_max: int = ENTRIES_MAX) -> None:
         self._ttl_s = ttl_s
         self._bytes_max = bytes_max
+        self._entries_max = entries_max
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._whole: OrderedDict[str, None] = OrderedDict()
         """Keys whose answer can be replayed, oldest first."""
@@ -61,6 +66,8 @@ class Idempotency:
         entry = self._entries.get(key)
         if entry is None or self._drop_if_old(key, entry, now_s):
             self._entries[key] = (body_hash, now_s, _RUNNING)
+            if len(self._entries) > self._entries_max:
+                self._crowded()
             return None
         return entry[2] if entry[0] == body_hash else Mismatch()
 
@@ -84,7 +91,8 @@ class Idempotency:
 
     def remember(self, key: str, body_hash: str, usage: Usage, now_s: float) -> None:
         """An answer of an earlier life; what this life knows of the key stands."""
-        self._entries.setdefault(key, (body_hash, now_s, Served(usage)))
+        if len(self._entries) < self._entries_max:
+            self._entries.setdefault(key, (body_hash, now_s, Served(usage)))
 
     def _shrink(self) -> None:
         while self.bytes > self._bytes_max:
@@ -93,6 +101,15 @@ class Idempotency:
             assert isinstance(what, Answer)
             self.bytes -= len(what.body) + len(what.head)
             self._entries[key] = (body_hash, at_s, Served(what.usage))
+
+    def _crowded(self) -> None:
+        """Forget the oldest that ended. Those that run are as many as there are connections."""
+        for key, entry in list(itertools.islice(self._entries.items(), 8)):
+            if entry[2] is _RUNNING:
+                self._entries.move_to_end(key)
+            else:
+                self._drop(key)
+                return
 
     def _expire(self, now_s: float) -> None:
         oldest = list(itertools.islice(self._entries.items(), 8))

@@ -6,11 +6,14 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Mapping
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from serving.auth import KeyConflict, directory, identify
+from serving import forwarded
+from serving.auth import KeyConflict, digest, directory, identify, residency
+from serving.errors import CallerError
 from serving.records import Caller
 from serving.settings import KeySettings, Settings, SettingsError, reason
 
@@ -48,6 +51,9 @@ class Keys:
         self._pepper = pepper(settings)
         self._mark = os.urandom(32)
         self._known: dict[bytes, Caller] = {}
+        self._rules = {t.id: residency(t) for t in settings.tenants if "/" in t.id}
+        self._customers: dict[str, set[str]] = {}
+        """Named so far, by forwarder's key."""
         self._read()
 
     def identify(self, authorization: bytes | None) -> Caller:
@@ -67,6 +73,25 @@ class Keys:
                 self._known.clear()
             self._known[mark] = caller
         return caller
+
+    def on_behalf(self, caller: Caller, headers: Mapping[bytes, bytes]) -> Caller:
+        """For whom a forwarder calls. Raises CallerError for a wrong header, or one customer too
+        many."""
+        said = forwarded.named(headers)
+        if not any(said):
+            return caller
+        tenant = forwarded.customer_id(caller, said.tenant)
+        customers = self._customers.setdefault(caller.key_id, set())
+        if tenant not in customers:
+            limit = self._settings.gateway.forwarded_tenants_max
+            if len(customers) >= limit:
+                message = f"this key has named {limit} customers already, and may name no more"
+                raise CallerError("header_not_allowed", message)
+            customers.add(tenant)
+        user = ""
+        if said.user:
+            user = digest(self._pepper, tenant.encode() + b"\0" + said.user).hex()[:32]
+        return forwarded.on_behalf(caller, said, user, self._rules.get(tenant))
 
     def _read(self) -> None:
         path, rows = self._settings.keys_file, self._settings.keys

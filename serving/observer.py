@@ -29,6 +29,7 @@ class Line(msgspec.Struct, frozen=True):
     request_id: str
     tenant: str
     project: str
+    feature: str
     key_id: str
     surface: str
     model: str
@@ -138,7 +139,8 @@ class Observer:
         first_s, usage = progress.first_s, progress.usage
         return Line(
             "request", call.received_ms, call.request_id, caller.tenant, caller.project,
-            caller.key_id, call.surface, call.model, call.alias[:200], call.latency_class,
+            caller.feature, caller.key_id, call.surface, call.model, call.alias[:200],
+            call.latency_class,
             progress.outcome, progress.status, progress.code, progress.target, progress.reason,
             progress.attempts, tuple(progress.tried), round(progress.queue_s * 1e3),
             round(attempt.predicted_s * 1e3) if attempt is not None else 0,

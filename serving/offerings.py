@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from models.provider import FOLDER, Provider, ProviderFileError, Sold, micro
 from models.provider import load as load_rows
 from serving.backends.account import Account
 from serving.codecs.coverage import STANDARD
 from serving.records import DataLabel, Offering, Price, Surface
-from serving.settings import ProviderAccess, Settings, SettingsError
+from serving.settings import Gateway, ProviderAccess, Settings, SettingsError, is_loopback
 
 
 def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, Account]:
@@ -26,8 +27,29 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
         if row is None:
             raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(rows)}")
         key = _key(access, row, os.environ if environ is None else environ)
-        found[access.id] = Account(row, access.base_url or row.base_url, key)
+        url = access.base_url or row.base_url
+        if _is_ourselves(url, settings.gateway):
+            raise SettingsError(
+                f"providers.{access.id}: {url} is this gateway's own address; a call that overflows"
+                " there would only come back"
+            )
+        found[access.id] = Account(row, url, key)
     return found
+
+
+def _is_ourselves(url: str, own: Gateway) -> bool:
+    """Whether a provider's address is our public listener, as far as names tell; what lies behind
+    a proxy is caught by the hop header."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if (parts.port or 80) != own.port:
+        return False
+    if host == own.host:
+        return True
+    return is_loopback(host) and (is_loopback(own.host) or own.host in _EVERY_ADDRESS)
+
+
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:

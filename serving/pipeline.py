@@ -286,9 +286,15 @@ class Pipeline:
             self._journal.append_end(*rows)
 
     def _settle(self, progress: Progress) -> None:
-        """The one place where a call ends."""
-        now_s = self._loop.time()
-        progress.last_s = now_s
+        """The one place where a call ends. Whatever fails here, the caller is still answered."""
+        progress.last_s = self._loop.time()
+        try:
+            self._record(progress)
+            self._stages.observer.request(progress)
+        except Exception:  # noqa: BLE001 - the pipeline's edge
+            _log.exception("settle_fault", extra={"request_id": progress.call.request_id})
+
+    def _record(self, progress: Progress) -> None:
         progress.rows.append(progress.request_row(utc_ms()))
         try:
             if progress.attempts:
@@ -299,4 +305,3 @@ class Pipeline:
         except JournalFull:
             if progress.attempts:
                 _log.exception("row_lost", extra={"request_id": progress.call.request_id})
-        self._stages.observer.request(progress)

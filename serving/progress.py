@@ -189,7 +189,7 @@ class Progress:
             caller.key_id, call.surface, call.model, call.latency_class, self.outcome, self.status,
             self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
             -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage,
-            self.idempotency if self.outcome is _OK else "",
+            self.idempotency if self.outcome is _OK else "", caller.feature, caller.user,
         )  # fmt: skip
 
     def head(self) -> bytes:

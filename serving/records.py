@@ -118,6 +118,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Names this key may call; None is all."""
     is_load_test: bool = False
     """Load-test calls never leave for an API."""
+    is_forwarder: bool = False
+    """An upstream gateway's key: may say for which of its own customers it calls."""
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -132,8 +134,12 @@ class Caller(msgspec.Struct, frozen=True):
 
     key_id: str
     tenant: str
+    """Of a forwarder's customer `forwarder/customer`."""
     project: str
     policy: Policy
+    feature: str = ""
+    user: str = ""
+    """End user, as an HMAC; empty when nobody said."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

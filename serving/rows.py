@@ -49,6 +49,8 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc
     currency: str
     input_micro_per_mtok: int
     output_micro_per_mtok: int
+    feature: str = ""
+    user: str = ""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):
@@ -89,6 +91,9 @@ class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True, gc
     usage: Usage
     idempotency: str = ""
     """Key id and idempotency key with the body's hash; empty when none was given."""
+    feature: str = ""
+    user: str = ""
+    """End user, as an HMAC."""
 
 
 Record: TypeAlias = EgressIntent | AttemptBegin | AttemptEnd | RequestEnd

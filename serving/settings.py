@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,13 +25,14 @@ from pydantic import (
 )
 
 from models.capacity import PROFILES
+from serving import settings_tree as tree
 from serving.records import Exposure, LatencyClass, Overflow
+from serving.settings_tree import SettingsError, reason
 
+__all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
 EXIT_CODE = 3
-
-
-class SettingsError(Exception):
-    """Names each key that is unknown or wrong."""
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Tenants, projects, features: ASCII, so that no two look alike, and fit for a header and a log."""
 
 
 class Group(BaseModel):
@@ -46,6 +46,9 @@ class Limits(Group):
 
     body_bytes_max: int = Field(16 << 20, ge=1024)
     """16 MiB: a million tokens of text, or some pictures as data URLs."""
+    bodies_bytes_max: int = Field(512 << 20, ge=1 << 20)
+    """Of all requests under way, those beyond 32 KiB: bounds what large bodies take of the memory,
+    at their own size; parsing takes as much again."""
     header_bytes_max: int = Field(32 << 10, ge=1024)
     header_count_max: int = Field(100, ge=8)
     header_wait_s: float = Field(10.0, gt=0)
@@ -118,6 +121,9 @@ class Gateway(Group):
     queue: Queue = Queue()
     retry: Retry = Retry()
     idempotency: Idempotency = Idempotency()
+    forwarded_tenants_max: int = Field(10_000, ge=1)
+    """Customers one forwarder's key may name in a process's life: a header must not grow the books
+    without bound."""
     classes: dict[LatencyClass, Deadlines] = _CLASSES
     """Those that are not named keep their default."""
 
@@ -144,8 +150,8 @@ class Pool(Group):
     on_premises: bool = True
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is certain to be this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -172,7 +178,7 @@ class Fleet(Group):
     @model_validator(mode="after")
     def _labelled(self) -> Self:
         """An engine elsewhere must not pass for one on the premises by default."""
-        far = [r.url for r in self.static if not _is_loopback(r.url)]
+        far = [r.url for r in self.static if not is_loopback(urlsplit(r.url).hostname or "")]
         if far and "pool" not in self.model_fields_set:
             raise ValueError(f"say in fleet.pool where {far[0]} stands and who runs it")
         return self
@@ -227,9 +233,10 @@ class Model(Group):
 
 
 class TenantSettings(Group):
-    """An owner of keys. Without a residency its data stays on the premises."""
+    """An owner of keys, or a customer of one (`forwarder/customer`). Without a residency its data
+    stays on the premises."""
 
-    id: str
+    id: str = Field(pattern=f"^{NAME}(/{NAME})?$")
     residency: Literal["premises", "mainland", "named", "anywhere"] = "premises"
     jurisdictions: tuple[str, ...] = ()
 
@@ -241,11 +248,15 @@ class KeySettings(Group):
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
     tenant: str
     project: str = "default"
-    overflow: Overflow = Overflow.ALLOWED
+    feature: str = Field("", pattern=f"^({NAME})?$")
+    overflow: Overflow | None = None
+    """None: `never` for a forwarder, `allowed` for others."""
     latency_class: LatencyClass = LatencyClass.INTERACTIVE
     exposure: Exposure = Exposure.CLASS
     models: tuple[str, ...] | None = None
     is_load_test: bool = False
+    is_forwarder: bool = False
+    """A trusted upstream gateway: its headers name customer, project, feature and end user."""
     is_revoked: bool = False
 
 
@@ -315,16 +326,16 @@ def load(
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Read, merge and check. Raises SettingsError naming every key at fault."""
-    tree: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     env = os.environ if environ is None else environ
-    tree["state_dir"] = _xdg(env, "XDG_STATE_HOME", "~/.local/state")
-    tree["cache_dir"] = _xdg(env, "XDG_CACHE_HOME", "~/.cache")
+    made["state_dir"] = _xdg(env, "XDG_STATE_HOME", "~/.local/state")
+    made["cache_dir"] = _xdg(env, "XDG_CACHE_HOME", "~/.cache")
     if path is not None:
-        _merge(tree, _read(path))
-    _merge(tree, _from_environ(env))
-    _merge(tree, dict(flags or {}))
+        tree.lay(made, tree.read(path))
+    tree.lay(made, tree.from_environ(env))
+    tree.lay(made, dict(flags or {}))
     try:
-        return Settings.model_validate(tree)
+        return Settings.model_validate(made)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors()]
         where = f"settings refused ({path or 'no file'}, environment and flags):\n  "
@@ -339,52 +350,3 @@ def _said(error: Mapping[str, Any]) -> str:
 
 def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:
     return str(Path(env.get(name) or fallback).expanduser() / "ballast")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot read settings file {path}: {reason(error)}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise SettingsError(f"settings file {path} must hold a mapping of keys")
-    return data
-
-
-def _from_environ(env: Mapping[str, str]) -> dict[str, Any]:
-    """`BALLAST_A__B=x` becomes {a: {b: x}}; the value is read as YAML, so 8080 is a number."""
-    tree: dict[str, Any] = {}
-    for name, text in env.items():
-        if not name.startswith("BALLAST_"):
-            continue
-        *parents, last = name.removeprefix("BALLAST_").lower().split("__")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise SettingsError(f"{name}: another variable gives {parent!r} a plain value")
-        try:
-            value = yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError) as error:
-            raise SettingsError(f"{name}: not readable as a value: {reason(error)}") from None
-        if last in node:
-            raise SettingsError(f"{name}: another variable gives a part of it")
-        node[last] = value
-    return tree
-
-
-def reason(error: Exception) -> str:
-    """What is wrong with a file, without the line itself, which may hold a secret."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} (line {error.problem_mark.line + 1})"
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value

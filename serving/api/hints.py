@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from serving.errors import CallerError
+from serving.forwarded import HEADERS as FORWARDED
 from serving.records import Caller, LatencyClass, Residency, ResidencyLevel
 from serving.settings import Deadlines
 
 PREFIX = b"x-ballast-"
 MS_MAX = 86_400_000
 SESSION_BYTES_MAX = 256
-_FORWARDERS = (b"x-ballast-tenant", b"x-ballast-project", b"x-ballast-feature", b"x-ballast-user")
 _LEVELS = {
     b"premises": ResidencyLevel.PREMISES,
     b"mainland": ResidencyLevel.MAINLAND,
@@ -39,17 +39,22 @@ def read(
     plain = Hints(own, terms.first_token_s, terms.complete_s)
     for name in headers:
         if name.startswith(PREFIX):
+            if not caller.policy.is_forwarder:
+                _check_names(headers)
             return _tightened(plain, headers, classes)
     return plain
+
+
+def _check_names(headers: Mapping[bytes, bytes]) -> None:
+    for name in FORWARDED:
+        if name in headers:
+            message = f"header {name.decode()} needs a trusted-forwarder key"
+            raise CallerError("header_not_allowed", message)
 
 
 def _tightened(
     hints: Hints, headers: Mapping[bytes, bytes], classes: Mapping[LatencyClass, Deadlines]
 ) -> Hints:
-    for name in _FORWARDERS:
-        if name in headers:
-            message = f"header {name.decode()} needs a trusted-forwarder key"
-            raise CallerError("header_not_allowed", message)
     latency_class, first_s, complete_s = hints.latency_class, hints.first_token_s, hints.complete_s
     if b"x-ballast-class" in headers:
         asked = _latency_class(headers[b"x-ballast-class"])

@@ -48,6 +48,7 @@ class Terms(NamedTuple):
     idempotent: Idempotent
     catalogue: Catalogue
     identify: Callable[[bytes | None], Caller]
+    on_behalf: Callable[[Caller, Mapping[bytes, bytes]], Caller]
     classes: Mapping[LatencyClass, Deadlines]
     deployment_id: str
     unparsed: Counter
@@ -71,6 +72,15 @@ class Inference:
             _log.exception("listener_fault")
             self._refuse(connection, errors.OwnError("internal_error", "the gateway failed"))
 
+    def vet(self, headers: Mapping[bytes, bytes]) -> BallastError | None:
+        """Why a request with these headers is refused whatever its body says."""
+        try:
+            self._terms.identify(headers.get(b"authorization"))
+            _check_type(headers)
+        except BallastError as error:
+            return error
+        return None
+
     def _route(self, request: Request, connection: Connection) -> None:
         path, _, _ = request.path.partition(b"?")
         surface = _SURFACES.get(path)
@@ -82,6 +92,8 @@ class Inference:
         terms = self._terms
         headers = request.headers
         caller = terms.identify(headers.get(b"authorization"))
+        if caller.policy.is_forwarder:
+            caller = terms.on_behalf(caller, headers)
         _check_type(headers)
         parsed = openai.parse(surface, request.body)
         model = terms.catalogue.find(parsed.model)

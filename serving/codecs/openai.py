@@ -6,11 +6,11 @@ that steer the engine or cross tenants are ours: they are stripped here and set 
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import msgspec
 
+from serving.codecs import media
 from serving.errors import CallerError
 from serving.records import Call, Surface
 
@@ -37,18 +37,9 @@ _NULL = b"null"
 _EMPTY = (_NULL, b"[]", b'""')
 _LIMITS = ("max_tokens", "max_completion_tokens")
 """Where both are given the later one counts."""
-_MEDIA = (b"_url", b"input_", b'"file"', b'"video"', b'"image"', b'"audio"', b"\\u00")
-"""Words without which no part holds media. An escaped letter (\\u00..) could hide one."""
-_TEXTS = frozenset({"text", "thinking", "refusal"})
-"""Members of a part that are shown to the model, never fetched."""
-_ADDRESS = re.compile(r"\s*(?:file:|[a-z][a-z0-9+.-]+:[/\\])", re.IGNORECASE)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-MEDIA_BYTES = 4096
-"""A picture is about a thousand tokens, whatever its file's size."""
-_NO_FETCH = "media must be sent as data: URLs; this gateway fetches nothing for callers"
 
 
 class Parsed(NamedTuple):
@@ -64,6 +55,7 @@ class Parsed(NamedTuple):
     wants_usage: bool
     cache_key: str
     n: int = 1
+    """Choices that the answer will have: `n` of each prompt."""
 
 
 def parse(surface: Surface, body: bytes) -> Parsed:
@@ -74,7 +66,7 @@ def parse(surface: Surface, body: bytes) -> Parsed:
         raise CallerError(
             "invalid_value", "'model' is required and must be a string", param="model"
         )
-    prompt, text_bytes = _prompt(surface, fields)
+    prompt, text_bytes, prompts = _prompt(surface, fields)
     if surface is _TOKENIZE:
         return Parsed(fields, model, prompt, text_bytes, None, False, False, "")
     limit = None
@@ -87,7 +79,9 @@ def parse(surface: Surface, body: bytes) -> Parsed:
     cache_key = ""
     if "prompt_cache_key" in fields:
         cache_key = _value(fields, "prompt_cache_key", str) or ""
-    return Parsed(fields, model, prompt, text_bytes, limit, stream, wants_usage, cache_key, n)
+    return Parsed(
+        fields, model, prompt, text_bytes, limit, stream, wants_usage, cache_key, n * prompts
+    )
 
 
 def _decode(body: bytes) -> dict[str, msgspec.Raw]:
@@ -115,8 +109,9 @@ def _read(raw: msgspec.Raw | bytes, name: str) -> Any:
         raise CallerError("invalid_value", f"'{name}' cannot be read", param=name) from None
 
 
-def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> tuple[bytes, int]:
-    """The prompt's JSON, and its bytes as text: a picture counts as `MEDIA_BYTES`, not its data."""
+def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> tuple[bytes, int, int]:
+    """The prompt's JSON, its bytes as text (a picture counts a fixed size, not its data), and how
+    many prompts it holds."""
     name = PROMPT_FIELD.get(surface)
     if name is None:
         name = "messages" if "messages" in fields else "prompt"
@@ -127,40 +122,25 @@ def _prompt(surface: Surface, fields: dict[str, msgspec.Raw]) -> tuple[bytes, in
         if data[0] != _BRACKET:
             raise CallerError("invalid_value", "'messages' must be an array", param=name)
         # Media stand in parts, and parts in an array of their own: most chats end here.
-        if data.find(b"[", 1) >= 0 and any(word in data for word in _MEDIA):
-            count, size = _check_media(_read(data, name))
-            return data, len(data) - size + count * MEDIA_BYTES
+        if data.find(b"[", 1) >= 0 and any(word in data for word in media.WORDS):
+            count, size = media.check(_read(data, name))
+            return data, len(data) - size + count * media.MEDIA_BYTES, 1
     elif data[0] not in _PROMPT_STARTS:
         raise CallerError("invalid_value", "'prompt' must be a string or an array", param=name)
-    return data, len(data)
+    elif data[0] == _BRACKET:
+        prompts = _read(data, name)
+        if not prompts:
+            raise CallerError("invalid_value", f"'{name}' is required", param=name)
+        # An array of numbers is one prompt in tokens.
+        return data, len(data), 1 if isinstance(prompts[0], int) else _few(len(prompts))
+    return data, len(data), 1
 
 
-def _check_media(messages: Any) -> tuple[int, int]:
-    """Number and bytes of the inline media. Refuses anything a target would have to fetch for the
-    caller: no address anywhere in a part but in its text. The part's type is not trusted: vLLM
-    reads the `image_url` of a part that calls itself text when it has a `uuid`."""
-    count = size = 0
-    for message in messages:
-        content = message.get("content") if isinstance(message, dict) else None
-        todo: list[tuple[str, Any]] = [("", content)] if isinstance(content, list) else []
-        while todo:
-            key, value = todo.pop()
-            if isinstance(value, dict):
-                todo += value.items()
-            elif isinstance(value, list):
-                todo += [(key, item) for item in value]
-            elif isinstance(value, str) and key not in _TEXTS:
-                if _is_remote(key, value):
-                    raise CallerError("remote_media_refused", _NO_FETCH, param="messages")
-                if value.startswith("data:") or key == "data":
-                    count, size = count + 1, size + len(value)
-    return count, size
-
-
-def _is_remote(key: str, value: str) -> bool:
-    return not value.startswith("data:") and (
-        key.endswith("url") or _ADDRESS.match(value) is not None
-    )
+def _few(prompts: int) -> int:
+    if prompts > N_MAX:
+        message = f"'prompt' holds {prompts} prompts; at most {N_MAX}"
+        raise CallerError("invalid_value", message, param="prompt")
+    return prompts
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:

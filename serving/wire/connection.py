@@ -8,34 +8,25 @@ the connection closed. Decides nothing about inference.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
 from serving import errors
+from serving.wire.lines import JSON, SSE, STATUS
 
 if TYPE_CHECKING:
     from serving.wire.server import Server
 
-_PHRASES = {
-    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
-    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict",
-    413: b"Content Too Large", 415: b"Unsupported Media Type", 422: b"Unprocessable Content",
-    429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error", 502: b"Bad Gateway", 503: b"Service Unavailable",
-    504: b"Gateway Timeout", 508: b"Loop Detected",
-}  # fmt: skip
-_LINES = {s: b"HTTP/1.1 %d %s\r\n" % (s, p) for s, p in _PHRASES.items()}
 _UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _LINGER_S = 2.0
-_JSON = b"content-type: application/json\r\n"
-_SSE = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"x-accel-buffering: no\r\n"
-)
+_log = logging.getLogger(__name__)
+_FREE_BYTES = 32 << 10
+"""A body beyond this is read only for a known caller, and only while there is room for it."""
 
 
 class Request:
@@ -69,6 +60,8 @@ class Connection(asyncio.Protocol):
         self._is_feeding = False
         self._is_answered = False
         self._stream_head = b""
+        self._free_bytes = min(_FREE_BYTES, self._limits.body_bytes_max)
+        self._room_bytes = self._free_bytes
         self._fresh()
         self.is_busy = False
         self.is_closed = False
@@ -82,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._barren_bytes = 0
         self._fault = ""
+        self._reason = ""
+        self._give_room()
         self._has_head = False
         self._is_head_method = False
         self._keep_alive = True
@@ -101,6 +96,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - protocol
         self.is_closed = True
+        self._give_room()
         self._server.gone(self)
         self._resume()
         if self._task is not None:
@@ -138,7 +134,7 @@ class Connection(asyncio.Protocol):
             self._decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError as error:
             if not self.is_busy:
-                self._refuse(self._fault or "invalid_request", f"malformed HTTP: {error}")
+                self._refuse(self._fault or "invalid_request", self._reason or f"not HTTP: {error}")
         else:
             self._check_framing(len(data) if size == self._size else 0)
         self._is_feeding = False
@@ -214,8 +210,8 @@ class Connection(asyncio.Protocol):
         if length is not None:
             if b"transfer-encoding" in headers:
                 self._fault = "invalid_request"
-            elif len(length) > 15 or int(length) > self._limits.body_bytes_max:
-                self._fault = "body_too_large"
+            elif len(length) > 15 or int(length) > self._free_bytes:
+                self._make_room(int(length[:16]))
         if self._fault:
             raise ValueError(self._fault)
         self.deadline_s = self._loop.time() + self._limits.body_wait_s
@@ -226,10 +222,32 @@ class Connection(asyncio.Protocol):
         if self.is_busy:
             return
         self._size += len(data)
-        if self._size > self._limits.body_bytes_max:
-            self._fault = "body_too_large"
-            raise ValueError(self._fault)
+        if self._size > self._room_bytes:
+            # Its length was not announced: it grows by doubling.
+            self._make_room(self._size * 2)
+            if self._fault:
+                raise ValueError(self._fault)
         self._parts.append(data)
+
+    def _make_room(self, size: int) -> None:
+        """Take room for a body of `size` bytes, or say why there is none."""
+        most = self._limits.body_bytes_max
+        is_first = self._room_bytes == self._free_bytes
+        if (self._size or size) > most:  # 0: the announced length asks, before the first byte
+            self._reject("body_too_large", f"the body exceeds {most} bytes")
+        elif is_first and (error := self._server.vet(self._headers)) is not None:
+            self._reject(error.code, error.message)
+        elif self._server.take_room(min(size, most) - self._room_bytes):
+            self._room_bytes = min(size, most)
+        else:
+            self._reject("no_capacity", "too many large requests at once; send it again")
+
+    def _give_room(self) -> None:
+        self._server.take_room(self._free_bytes - self._room_bytes)
+        self._room_bytes = self._free_bytes
+
+    def _reject(self, code: str, reason: str) -> None:
+        self._fault, self._reason = code, reason
 
     def on_message_complete(self) -> None:
         if self.is_busy:
@@ -250,6 +268,14 @@ class Connection(asyncio.Protocol):
     def run(self, work: Coroutine[Any, Any, object]) -> None:
         """Own `work` until it ends; a client that hangs up cancels it."""
         self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[object]) -> None:
+        """Work that died without an answer must not leave its client waiting."""
+        if task is self._task and not self.is_closed:
+            error = None if task.cancelled() else task.exception()
+            _log.error("answer_lost", exc_info=error)
+            self.abort()
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """Send a whole answer. `head` is extra header lines, each ended by CRLF."""
@@ -259,15 +285,15 @@ class Connection(asyncio.Protocol):
         length = b"content-length: %d\r\n\r\n" % len(body)
         if self._is_head_method:
             body = b""
-        line = _LINES.get(status) or b"HTTP/1.1 %d Error\r\n" % status
-        self._transport.write(b"".join((line, _JSON, head, close, length, body)))
+        line = STATUS.get(status) or b"HTTP/1.1 %d Error\r\n" % status
+        self._transport.write(b"".join((line, JSON, head, close, length, body)))
         self._finish()
 
     def start(self, head: bytes) -> None:
         """Begin an event stream; its head leaves with the first bytes. No status can change now."""
         tail = b"\r\n" if self._may_keep() else b"connection: close\r\n\r\n"
         framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
-        self._stream_head = b"".join((_LINES[200], _SSE, head, framing, tail))
+        self._stream_head = b"".join((STATUS[200], SSE, head, framing, tail))
 
     def write(self, data: bytes) -> None:
         """Send part of a stream."""
@@ -353,7 +379,9 @@ class Connection(asyncio.Protocol):
         """Answer a request that was never whole, and let the client read it before the close."""
         self._keep_alive = False
         self._server.on_refused(code)
-        self.answer(errors.TABLE[code].status, errors.body(code, message))
+        status = errors.TABLE[code].status
+        head = b"retry-after: 1\r\n" if status == 503 else b""
+        self.answer(status, errors.body(code, message), head)
 
     def _linger(self) -> None:
         # Closing with unread input would reset the connection and lose the answer.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from serving.errors import BallastError
 from serving.settings import Limits
 from serving.wire.connection import App, Connection, Request
 
@@ -26,6 +27,10 @@ class Server:
         self.is_draining = False
         self.on_refused: Callable[[str], None] = lambda _: None
         """Told the code of each request or connection that the wire itself refused."""
+        self.vet: Callable[[Mapping[bytes, bytes]], BallastError | None] = lambda _: None
+        """Asked, by its headers, before a large body is read: why it would be refused anyway."""
+        self.room_bytes = limits.bodies_bytes_max
+        """Left for large bodies, of all connections together."""
         self._emptied: asyncio.Future[None] | None = None
         self._sweep = loop.call_later(1.0, self._sweep_connections)
 
@@ -43,6 +48,13 @@ class Server:
             self._emptied = self.loop.create_future()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied, wait_s)
+
+    def take_room(self, size: int) -> bool:
+        """Take so many bytes for a body, or give them back when negative; False: no room."""
+        if size > self.room_bytes:
+            return False
+        self.room_bytes -= size
+        return True
 
     def gone(self, connection: Connection) -> None:
         """A connection ended."""

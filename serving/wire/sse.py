@@ -287,4 +287,6 @@ def _usage(raw: _Usage) -> Usage:
 
 def _count(tokens: float | None) -> int:
     """A target may report anything; what is no count must not reach the books."""
+    if type(tokens) is int and 0 <= tokens <= TOKENS_MAX:
+        return tokens
     return int(min(max(tokens or 0, 0), TOKENS_MAX))

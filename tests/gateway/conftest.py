@@ -53,6 +53,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "revoked": {"is_revoked": True},
     "quiet": {"exposure": "none"},
     "some": {"models": ["m2"]},
+    "gateway": {"is_forwarder": True, "overflow": "allowed"},
     "patient": {"latency_class": "patient"},
     "patient-beta": {"latency_class": "patient", "tenant": "beta"},
 }

@@ -150,7 +150,8 @@ def test_what_may_not_leave_never_leaves(run, kit, key, code):
     async def check(stack) -> None:
         for is_stream in (False, True):
             reply = await stack.chat(key, stream=is_stream)
-            assert (reply.status, reply.error["code"]) == (503, code)
+            status = 403 if code == "residency_refused" else 503
+            assert (reply.status, reply.error["code"]) == (status, code)
         assert await stack.seen() == []
         assert {row.attempts for row in await stack.rows(2)} == {0}
 
@@ -162,13 +163,13 @@ def test_a_call_may_keep_itself_from_a_provider_that_its_key_allows(run, kit, re
     async def check(stack) -> None:
         for is_stream in (False, True):
             reply = await stack.chat(headers={"x_ballast_residency": residency}, stream=is_stream)
-            assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+            assert (reply.status, reply.error["code"]) == (403, "residency_refused")
         assert await stack.seen() == []
         for wider in ("anywhere", "us"):
             reply = await stack.chat(headers={"x_ballast_residency": wider})
             assert reply.headers["x-ballast-target"] == "api;alpha/big"
         reply = await stack.chat("home", headers={"x_ballast_residency": "anywhere"})
-        assert (reply.status, reply.error["code"]) == (503, "residency_refused")
+        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
         reply = await stack.chat(headers={"x_ballast_residency": "moon"})
         assert (reply.status, reply.error["code"]) == (400, "invalid_value")
         reply = await stack.chat(headers={"x_ballast_tenant": "beta"})
@@ -429,3 +430,28 @@ def test_an_engine_that_vanished_is_noticed_and_its_calls_overflow(run, kit):
         assert (await stack.chat()).headers["x-ballast-reason"] == "overflow:no_replica"
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})
+
+
+def test_a_forwarder_s_customers_stay_apart_in_books_residency_and_engine_caches(run, kit):
+    """Names come by header; only a forwarder's key may say them."""
+
+    async def check(stack) -> None:
+        ann = {"x_ballast_tenant": "shop", "x_ballast_project": "prod", "x_ballast_feature": "quiz",
+               "x_ballast_user": "ann@example.org"}  # fmt: skip
+        reply = await stack.chat("gateway", headers=ann)
+        assert reply.headers["x-ballast-target"] == "api"
+        reply = await stack.chat("gateway", headers={"x_ballast_tenant": "home"})
+        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
+        rows = {row.tenant: row for row in await stack.rows(2)}
+        assert set(rows) == {"acme/shop", "acme/home"}
+        row = rows["acme/shop"]
+        assert row.project == "prod"
+        for name, value in ann.items():
+            reply = await stack.chat("main", headers={name: value})
+            assert (reply.status, reply.error["code"]) == (403, "header_not_allowed")
+
+    run(
+        check, providers={"alpha": kit.provider()},
+        tenants=[{"id": "acme", "residency": "anywhere"}, {"id": "acme/home"},
+                 {"id": "beta", "residency": "anywhere"}, {"id": "home"}],
+    )  # fmt: skip

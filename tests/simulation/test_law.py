@@ -430,3 +430,22 @@ def test_nothing_begins_when_its_record_cannot_be_written(tmp_path):
         journal.close()
 
     uvloop.run(main())
+
+
+def test_a_fault_while_calls_are_settled_leaves_no_client_waiting(tmp_path, caplog):
+    """Neither our own bug in a counter nor a row too large to write may keep an answer back."""
+
+    class Broken(Counted):
+        def request(self, progress: Any) -> None:
+            raise RuntimeError("our own bug")
+
+    async def main() -> None:
+        journal = Journal.open(tmp_path / "j", 1 << 20, 1 << 16)
+        house = House(journal, Lot(3, 0.3))
+        house.pipeline._stages = house.pipeline._stages._replace(observer=Broken())
+        await storm(house, 3, 40)  # asserts that each is answered once
+        assert house.admission.issued == house.admission.released
+        journal.close()
+
+    uvloop.run(main())
+    assert "settle_fault" in caplog.text

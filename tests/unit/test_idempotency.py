@@ -156,3 +156,15 @@ def test_its_bytes_are_those_of_the_answers_it_holds_and_bounded(steps):
         assert store.bytes == sum(len(a.body) + len(a.head) for a in held) <= 200
         assert running <= set(store._entries)
         assert len(store._whole) == len(held)
+
+
+def test_beyond_its_bound_the_oldest_that_ended_is_forgotten_and_none_that_runs():
+    store = Idempotency(600.0, 1000, entries_max=3)
+    store.begin("runs", "body", 0.0)
+    for name in ("a", "b", "c"):
+        store.begin(name, "body", 0.0)
+        store.finish(name, answer(), 0.0)
+    assert store.begin("runs", "body", 1.0) == InFlight()
+    assert store.begin("a", "body", 1.0) is None
+    assert store.begin("c", "body", 1.0) == answer()
+    assert store.bytes == 10

@@ -128,3 +128,24 @@ def test_a_broken_row_is_a_settings_error(tmp_path):
     (tmp_path / "x.yaml").write_text("id: [")
     with pytest.raises(SettingsError, match=r"x\.yaml"):
         accounts(settings(providers_dir=tmp_path), ENV)
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "is_ours"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080/v1", True),
+        ("127.0.0.1", "http://localhost:8080/v1", True),
+        ("0.0.0.0", "http://127.0.0.1:8080/v1", True),
+        ("10.0.0.7", "http://10.0.0.7:8080/v1", True),
+        ("127.0.0.1", "http://127.0.0.1:9100/v1", False),
+        ("10.0.0.7", "http://127.0.0.1:8080/v1", False),
+        ("127.0.0.1", "https://api.example.com/v1", False),
+    ],
+)
+def test_a_provider_that_is_this_gateway_refuses_to_start(host, url, is_ours):
+    given = settings(gateway={"host": host}, providers=[{"id": "openai", "base_url": url}])
+    if is_ours:
+        with pytest.raises(SettingsError, match="own address"):
+            accounts(given, ENV)
+    else:
+        assert accounts(given, ENV)["openai"].base_url == url

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from serving.codecs import openai
 from serving.codecs.coverage import IGNORED, STANDARD, needs
-from serving.codecs.openai import FIELDS_MAX, MEDIA_BYTES, N_MAX, RESERVED, TOKENS_MAX
+from serving.codecs.media import MEDIA_BYTES
+from serving.codecs.openai import FIELDS_MAX, N_MAX, RESERVED, TOKENS_MAX
 from serving.errors import CallerError
 from serving.records import Surface
 
@@ -137,6 +138,20 @@ def test_a_wrong_value_is_refused_and_named(body, param):
 @pytest.mark.parametrize("prompt", [5, True, {"text": "x"}, None, ""], ids=str)
 def test_a_completion_s_prompt_is_a_text_or_a_list(prompt):
     error = refused({"model": "m", "prompt": prompt}, Surface.COMPLETIONS)
+    assert (error.code, error.param) == ("invalid_value", "prompt")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices"), [("one", 2), (["a", "b", "c"], 6), ([[1, 2], [3]], 4), ([1, 2, 3], 2)]
+)
+def test_an_answer_has_n_choices_for_each_prompt(prompt, choices):
+    body = {"model": "m", "prompt": prompt, "n": 2}
+    assert parse(body, Surface.COMPLETIONS).n == choices
+
+
+@pytest.mark.parametrize("prompt", [b"[ ]", b"[" + b'"a",' * 128 + b'"a"]'], ids=["0", "129"])
+def test_a_list_of_no_prompts_or_too_many_is_refused(prompt):
+    error = refused(b'{"model":"m","prompt":' + prompt + b"}", Surface.COMPLETIONS)
     assert (error.code, error.param) == ("invalid_value", "prompt")
 
 

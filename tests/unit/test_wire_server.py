@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import uvloop
 
+from serving.errors import CallerError
 from serving.settings import Limits
 from serving.wire.server import Connection, Request, Server
 
@@ -651,6 +652,68 @@ async def _drip(served: Served, first: bytes, more: bytes) -> list[Answer]:
         await asyncio.wait((reading,), timeout=0.05)
     writer.close()
     return answers(await reading)
+
+
+LARGE = Limits(body_bytes_max=1 << 20, bodies_bytes_max=1 << 20)
+SIZE = 608 << 10
+
+
+def large(framing: str) -> list[bytes]:
+    """A request with a body of `SIZE` bytes, in segments of 16 KiB."""
+    if framing == "announced":
+        data = post(HOST, b"Content-Length: %d" % SIZE, body=b"x" * SIZE, path=b"/later")
+    else:
+        chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+        body = chunk * (SIZE // 0x4000) + b"0\r\n\r\n"
+        data = post(HOST, CHUNKED, body=body, path=b"/later")
+    return [data[i : i + 0x4000] for i in range(0, len(data), 0x4000)]
+
+
+@pytest.mark.parametrize("framing", ["announced", "chunked"])
+def test_a_large_body_is_read_for_a_known_caller_only(framing):
+    async def check() -> None:
+        app = App()
+        wire = Wire(app, LARGE)
+        wire.server.vet = lambda headers: (
+            None if b"authorization" in headers else CallerError("missing_api_key", "who are you?")
+        )
+        (answer,) = wire.feed(*large(framing))
+        assert (answer.status, answer.error["message"]) == (401, "who are you?")
+        assert not app.seen
+        assert wire.server.room_bytes == LARGE.bodies_bytes_max
+
+    by_hand(check)
+
+
+@pytest.mark.parametrize("framing", ["announced", "chunked"])
+def test_large_bodies_share_one_bound_until_they_are_answered(framing):
+    async def check() -> None:
+        app = App()
+        first, second = Wire(app, LARGE), Wire(app, LARGE)
+        second.protocol._server = second.server = first.server
+        first.feed(*large(framing))
+        (refusal,) = second.feed(*large(framing))
+        assert (refusal.status, refusal.error["code"]) == (503, "no_capacity")
+        assert refusal.headers["retry-after"] == "1"
+        assert [len(request.body) // 1024 for request in app.seen] == [SIZE >> 10]
+        app.go.set()
+        await until(lambda: first.sent)
+        second.protocol.connection_lost(None)
+        assert first.server.room_bytes == LARGE.bodies_bytes_max
+
+    by_hand(check)
+
+
+def test_work_that_dies_without_an_answer_cuts_its_connection(caplog):
+    async def check() -> None:
+        app = App()
+        wire = Wire(app)
+        app.pieces = [5]  # type: ignore[list-item] - the work fails on it
+        wire.feed(post(HOST, path=b"/stream"))
+        await until(lambda: wire.is_over)
+
+    by_hand(check)
+    assert "answer_lost" in caplog.text
 
 
 def test_slow_senders_and_idle_connections_are_ended():
