@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from ballast import chat as chatting
 from ballast import doctor as doctoring
-from ballast import identity, plan
+from ballast import identity, models_cli, plan
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.probe import probe
@@ -161,10 +161,15 @@ def explain(request_id: str, config: Config = None, as_json: AsJson = False) -> 
         stating.show_explained(Console(), row)
 
 
-@app.command()
+app.add_typer(models_cli.guarded(command), name="models")
+
+
+@models_cli.group.callback(invoke_without_command=True)
 @command
-def models(config: Config = None) -> None:
-    """List the models that clients may call."""
+def models(context: typer.Context, config: Config = None) -> None:
+    """List the models that clients may call; the catalogue is behind the commands below."""
+    if context.invoked_subcommand is not None:
+        return
     settings = _running(config)
     for model in settings.models:
         engine = "engine" if model.engine else "no engine"

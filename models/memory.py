@@ -24,6 +24,9 @@ SMALL_SEQUENCES = 32
 SMALL_SHARE = 0.5
 """Of the reserve, for an engine of so few tokens a step and sequences at once: a quarter of the
 activations and few graphs. ASSUMED; a shared GPU depends on it, so watch the first start."""
+HOST_TABLE_SHARE = 0.07
+"""Of the GPU's memory, more reserve where a part of the weights stays in host memory: the recipe of
+Qwen3.8-Flash-Next asks for a memory share of 0.85 in place of 0.92 (recipes PR 923)."""
 HOST_EXTRA_GIB = 8.0
 """Host memory of one engine beside its weights: processes, pinned buffers, the hub's cache."""
 
@@ -103,13 +106,20 @@ def fit(card: Card, gpu: Gpu, layout: Layout) -> Fits | DoesNotFit:
 
 def budget_of(card: Card, gpu: Gpu, layout: Layout) -> Budget:
     """Memory, weights and reserve on each GPU."""
-    is_small = layout.batched_tokens <= SMALL_TOKENS and layout.sequences <= SMALL_SEQUENCES
+    variant = card.variants[layout.variant]
     return Budget(
         memory=gpu.memory_gib * layout.memory_share,
-        weights=weights_gib_per_gpu(card, card.variants[layout.variant], layout),
-        reserve=gpu.reserve_gib * (SMALL_SHARE if is_small else 1.0)
-        + (COLLECTIVE_GIB if layout.gpus > 1 else 0.0),
+        weights=weights_gib_per_gpu(card, variant, layout),
+        reserve=_reserve_gib(variant, gpu, layout),
     )
+
+
+def _reserve_gib(variant: Variant, gpu: Gpu, layout: Layout) -> float:
+    is_small = layout.batched_tokens <= SMALL_TOKENS and layout.sequences <= SMALL_SEQUENCES
+    reserve = gpu.reserve_gib * (SMALL_SHARE if is_small else 1.0)
+    if layout.gpus > 1:
+        reserve += COLLECTIVE_GIB
+    return reserve + (gpu.memory_gib * HOST_TABLE_SHARE if variant.host_gib else 0.0)
 
 
 def weights_gib_per_gpu(card: Card, variant: Variant, layout: Layout) -> float:

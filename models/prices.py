@@ -95,7 +95,8 @@ class Prices(msgspec.Struct, frozen=True):
             cny_micro=cny,
             terms=terms,
             offers=len(found),
-            source=f"{provider}, median of {len(found)}; {rate.cny_per_usd} CNY/USD of {rate.day}",
+            source=f"{count} x {gpu} {terms}: {provider}, median of {len(found)} offers; "
+            f"{rate.cny_per_usd} CNY/USD of {rate.day}",
         )
 
     def _current(self, today: date) -> Iterable[Offer]:

@@ -19,12 +19,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from models.capacity import PROFILES
+from models import profiles
+from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.records import Exposure, LatencyClass, Overflow
 from serving.settings_tree import SettingsError, reason
@@ -207,14 +209,20 @@ class Model(Group):
     aliases: tuple[str, ...] = ()
     context_tokens: int = Field(8192, ge=1)
     profile: str = "cpu-embedded"
-    """Key of `models.capacity.PROFILES`."""
+    """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
+    _speed: Profile | None = PrivateAttr(None)
 
     @field_validator("profile")
     @classmethod
     def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES:
-            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}")
+        if name not in PROFILES and not profiles.NAME.fullmatch(name):
+            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}, or a card on GPUs")
         return name
+
+    @property
+    def speed(self) -> Profile:
+        """The profile; of a card, as it was computed when the settings were read."""
+        return self._speed or profiles.named(self.profile)
 
     time_to_ready_s: float = Field(120.0, gt=0)
     """First guess; the observed time replaces it."""
@@ -318,6 +326,16 @@ class Settings(Group):
     providers: tuple[ProviderAccess, ...] = ()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
+
+    @model_validator(mode="after")
+    def _with_speeds(self) -> Self:
+        """A profile of a card is computed here, once, with `cards_dir`, or refused."""
+        for model in self.models:
+            try:
+                model._speed = profiles.named(model.profile, self.cards_dir)
+            except profiles.ProfileError as error:
+                raise ValueError(f"models: {model.name}: {error}") from None
+        return self
 
 
 def load(
