@@ -116,7 +116,6 @@ def fewest(card: Card, kind: Gpu, variants: Iterable[str]) -> str:
                 tensor=count,
                 context_tokens=min(LIST_CONTEXT, card.context.native),
                 sequences=LIST_SEQUENCES,
-                batched_tokens=kind.vllm.max_num_batched_tokens,
             )
             if isinstance(fit(card, kind, layout), Fits):
                 return f"{count} {variant}"

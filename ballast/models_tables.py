@@ -83,9 +83,8 @@ def speed(sized: Sized) -> RenderableType:
     made.add_row("running / waiting", f"{steady.running:.0f} / {steady.waiting:.0f}")
     made.add_row("held up by", steady.limit)
     how = "measured" if model.basis == "fitted" else "scaled from"
-    return Group(
-        made, Text(f"{how} {model.calibration}" + (f" ({model.note})" if model.note else ""))
-    )
+    note = f" ({model.note})" if model.note else ""
+    return Group(made, Text(f"{how}: calibration {model.calibration}{note}"))
 
 
 def ranking(card: Card, found: Ranking) -> RenderableType:

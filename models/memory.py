@@ -21,9 +21,11 @@ COLLECTIVE_GIB = 0.5
 """Buffers of the collectives on each of several GPUs (NCCL, custom all-reduce)."""
 SMALL_TOKENS = 2048
 SMALL_SEQUENCES = 32
+SHARED_BELOW = 0.9
 SMALL_SHARE = 0.5
-"""Of the reserve, for an engine of so few tokens a step and sequences at once: a quarter of the
-activations and few graphs. ASSUMED; a shared GPU depends on it, so watch the first start."""
+"""Of the reserve, for an engine that shares its GPU and takes so few tokens a step and sequences at
+once: a quarter of the activations, few graphs. ASSUMED, so watch the first start; Qwen3-32B in BF16
+with 32k of context starts on one A100-80 (GPUStack), which leaves at most 2.3 GiB of reserve."""
 HOST_TABLE_SHARE = 0.07
 """Of the GPU's memory, more reserve where a part of the weights stays in host memory: the recipe of
 Qwen3.8-Flash-Next asks for a memory share of 0.85 in place of 0.92 (recipes PR 923)."""
@@ -115,7 +117,11 @@ def budget_of(card: Card, gpu: Gpu, layout: Layout) -> Budget:
 
 
 def _reserve_gib(variant: Variant, gpu: Gpu, layout: Layout) -> float:
-    is_small = layout.batched_tokens <= SMALL_TOKENS and layout.sequences <= SMALL_SEQUENCES
+    is_small = (
+        layout.memory_share < SHARED_BELOW
+        and layout.batched_tokens <= SMALL_TOKENS
+        and layout.sequences <= SMALL_SEQUENCES
+    )
     reserve = gpu.reserve_gib * (SMALL_SHARE if is_small else 1.0)
     if layout.gpus > 1:
         reserve += COLLECTIVE_GIB

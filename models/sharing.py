@@ -117,6 +117,7 @@ def _layout(gpu: Gpu, wish: Wish, ways: int) -> Layout:
         context_tokens=wish.context_tokens,
         sequences=min(wish.sequences, SMALL_SEQUENCES),
         batched_tokens=SMALL_TOKENS,
+        memory_share=0.5,  # until it is known
         features=SLEEPER if wish.is_rare else AWAKE,
     )
 

@@ -19,8 +19,10 @@ REPEATED_SHARE = 1 / 8
 """Of an answer that a sequence has made when it is sent back: the newest goes first."""
 PREEMPTIONS_FREE = 0.25
 PREEMPTION_WAIT = 0.4
-"""Each preemption of a sequence beyond the first quarter lengthens its answer by so much of it: it
-waits in the queue for memory. Fitted to the simulated scheduler (tests)."""
+MIDWAY_SHARE = 0.75
+"""Each preemption of a sequence beyond the first quarter lengthens its answer by `PREEMPTION_WAIT`
+of it: it waits in the queue for memory; but at most `MIDWAY_SHARE` of all waiting is of that kind.
+Fitted to the simulated scheduler (tests)."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -74,9 +76,8 @@ def steady(model: StepModel, room: Room, demand: Demand) -> Steady:
     preemptions = math.log1p(demand.output_tokens / demand.prompt_tokens) if is_full else 0.0
     step = _step_s(model, demand, running, preemptions)
     rate = running / step / demand.output_tokens
-    crowd = min(1.0, 2.0 * (asked / running - 1.0)) if is_full else 0.0
-    stretch = 1.0 + PREEMPTION_WAIT * max(0.0, preemptions - PREEMPTIONS_FREE) * crowd
-    per_token = step * stretch
+    midway = PREEMPTION_WAIT * max(0.0, preemptions - PREEMPTIONS_FREE)
+    per_token = step * (1.0 + min(midway, MIDWAY_SHARE * (asked / running - 1.0)))
     cycle_s = asked / rate if running < asked else 0.0
     return Steady(
         first_token_s=max(

@@ -65,6 +65,8 @@ class Left(msgspec.Struct, frozen=True):
     calibration: str
     left_out: LeftOut
     leaned_on: str
+    expected_error: float
+    """What the model said of itself."""
     mean_error: float
     max_error: float
 
@@ -109,7 +111,7 @@ def left_out(known: Knowledge) -> Iterator[Left]:
                 continue
             errors = [abs(model_ms / own_ms - 1) for own_ms, model_ms in _loads(one, its, model)]
             mean = sum(errors) / len(errors)
-            yield Left(one.name, kind, model.calibration, mean, max(errors))
+            yield Left(one.name, kind, model.calibration, model.error, mean, max(errors))
 
 
 def mean_error(rows: Iterable[Compared]) -> float:
