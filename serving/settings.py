@@ -209,20 +209,13 @@ class Model(Group):
     name: str
     aliases: tuple[str, ...] = ()
     context_tokens: int = Field(8192, ge=1)
-    profile: str = "cpu-embedded"
+    profile: Annotated[str, AfterValidator(profiles.spelled)] = "cpu-embedded"
     """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
     _speed: Profile | None = PrivateAttr(None)
 
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES and not profiles.NAME.fullmatch(name):
-            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}, or a card on GPUs")
-        return name
-
     @property
     def speed(self) -> Profile:
-        """The profile; of a card, as it was computed when the settings were read."""
+        """The profile."""
         return self._speed or profiles.named(self.profile)
 
     time_to_ready_s: float = Field(120.0, gt=0)
@@ -365,12 +358,8 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def _with_speeds(self) -> Self:
-        """A profile of a card is computed here, once, with `cards_dir`, or refused."""
-        for model in self.models:
-            try:
-                model._speed = profiles.named(model.profile, self.cards_dir)
-            except profiles.ProfileError as error:
-                raise ValueError(f"models: {model.name}: {error}") from None
+        for model in self.models:  # a card's is computed here, once, or refused
+            model._speed = profiles.named(model.profile, self.cards_dir)
         return self
 
 
