@@ -7,13 +7,15 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from ballast.logpipe import LOGS_KEPT, LogPipe
 from ballast.plan import Part
+from ballast.rotating import shift
 from serving.settings import EXIT_CODE
 
 PR_SET_PDEATHSIG = 1
@@ -21,7 +23,7 @@ LINE_BYTES_MAX = 1 << 20
 DEATHS_MAX = 6
 """In a row, each within `STEADY_S` of its start; then the part is given up."""
 STEADY_S = 60.0
-TAIL_LINES = 12
+TAIL_LINES, TAIL_BYTES = 12, 16 << 10
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -34,20 +36,28 @@ def restart_delay_s(deaths: int) -> float | None:
 class Child:
     """Keeps one part running until stopped. Tells `on_event` what it prints and how it fares."""
 
-    def __init__(self, part: Part, log: Path, environ: Mapping[str, str], on_event: OnEvent):
+    def __init__(self, part: Part, log: Path, on_event: OnEvent):
         self.part = part
         self.log = log
-        self._environ = environ
+        self._pipe = LogPipe(log)
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
         self._is_stopping = False
         self._libc = ctypes.CDLL(None)
 
     async def run(self) -> int:
-        """Run until it ends for good; the last exit code."""
+        """Run until it ends for good; the last exit code. Its log is whole by then."""
+        self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shift(self.log, LOGS_KEPT)
+        await self._pipe.open()
+        try:
+            return await self._run_again()
+        finally:
+            await self._pipe.close()
+
+    async def _run_again(self) -> int:
         deaths = 0
         loop = asyncio.get_running_loop()
-        rotate(self.log)
         while True:
             started_s = loop.time()
             code = await self._run_once()
@@ -63,13 +73,13 @@ class Child:
 
     async def _run_once(self) -> int:
         read_end, write_end = os.pipe()
-        with self.log.open("ab") as log, os.fdopen(read_end, "rb") as pipe:
+        with os.fdopen(read_end, "rb") as pipe:
             try:
-                self._process = process = await self._start(write_end, log)
+                self._process = process = await self._start(write_end)
             finally:
                 os.close(write_end)
             self._tell("started", pid=process.pid)
-            reading = asyncio.create_task(self._read(pipe, log))
+            reading = asyncio.create_task(self._read(pipe))
             code = await process.wait()
             # A grandchild may hold the pipe open; what the child itself said is read by then.
             await asyncio.wait([reading], timeout=0.5)
@@ -78,14 +88,14 @@ class Child:
                 await reading
             return code
 
-    async def _start(self, stdout: int, log: BinaryIO) -> asyncio.subprocess.Process:
+    async def _start(self, stdout: int) -> asyncio.subprocess.Process:
         # Our own pipe: asyncio's would make wait() last until the last grandchild closes it.
         return await asyncio.create_subprocess_exec(
             *self.part.argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
-            stderr=log,
-            env=dict(self._environ),
+            stderr=self._pipe.write_end,
+            env=dict(self.part.environ),
             start_new_session=True,
             preexec_fn=self._die_with_parent,
         )
@@ -94,15 +104,14 @@ class Child:
         """Runs between fork and exec: SIGTERM for the child should we be killed."""
         self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
-    async def _read(self, pipe: BinaryIO, log: BinaryIO) -> None:
+    async def _read(self, pipe: BinaryIO) -> None:
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
         try:
             while line := await _line(reader):
-                log.write(line)
-                log.flush()
+                self._pipe.write(line)
                 with contextlib.suppress(msgspec.DecodeError, TypeError, KeyError):
                     fields = msgspec.json.decode(line)
                     self._tell(str(fields.pop("event")), **fields)
@@ -113,9 +122,15 @@ class Child:
         self._on_event(self.part.name, {"event": event} | fields)
 
     @property
-    def pid(self) -> int | None:
-        """Its process id, once it was started."""
-        return None if self._process is None else self._process.pid
+    def pids(self) -> set[int]:
+        """The processes that asyncio waits for: its own, once it was started, and its log's."""
+        own = None if self._process is None else self._process.pid
+        return {pid for pid in (own, self._pipe.pid) if pid is not None}
+
+    @property
+    def writer_pid(self) -> int | None:
+        """Who writes its log; ends by itself when nobody can write any more."""
+        return self._pipe.pid
 
     @property
     def is_running(self) -> bool:
@@ -145,7 +160,9 @@ class Child:
     def tail(self) -> str:
         """The last lines of its log."""
         try:
-            text = self.log.read_text("utf-8", errors="replace")
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-TAIL_LINES:])
@@ -157,10 +174,3 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         return await reader.readline()
     except ValueError:
         return b"\n"
-
-
-def rotate(log: Path) -> None:
-    """Start a log anew and keep one old."""
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if log.exists():
-        log.replace(log.with_suffix(".old.log"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -13,12 +13,16 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from ballast import chat as chatting
 from ballast import doctor as doctoring
-from ballast import identity, models_cli, plan
+from ballast import explain as explaining
+from ballast import identity, models_cli, plan, preflight
 from ballast import status as stating
 from ballast import up as stacking
+from ballast.prepare import identity_of, prepare
 from ballast.probe import probe
 from ballast.problem import ProblemError
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -28,12 +32,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 Given = ParamSpec("Given")
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (YAML).", dir_okay=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Source = Annotated[
+    str, typer.Option(help="A configured name, a folder or a hub id; else the embedded model.")
+]
+Public = Annotated[
+    int | None, typer.Option(help="Public port.", min=0, max=65535, show_default="8080")
+]
+WithEngine = Annotated[bool, typer.Option(help="Start an engine on this machine.")]
 
 
 def command(act: Callable[Given, None]) -> Callable[Given, None]:
@@ -67,14 +79,7 @@ def _complain(what: str, remedy: str, code: int) -> None:
 @app.command()
 @command
 def up(
-    config: Config = None,
-    model: Annotated[
-        str, typer.Option(help="A configured name, a folder or a hub id; else the embedded model.")
-    ] = "",
-    port: Annotated[
-        int | None, typer.Option(help="Public port.", min=0, max=65535, show_default="8080")
-    ] = None,
-    engine: Annotated[bool, typer.Option(help="Start an engine on this machine.")] = True,
+    config: Config = None, model: Source = "", port: Public = None, engine: WithEngine = True
 ) -> None:
     """Start gateway, engine and controller on this machine; Ctrl-C stops them."""
     stacking.up(load(config), plan.Wish(model=model, port=port, has_engine=engine))
@@ -83,7 +88,7 @@ def up(
 @app.command()
 @command
 def status(config: Config = None, as_json: AsJson = False) -> None:
-    """Show fleet, queue and the latest decisions."""
+    """Show fleet, queue, the latest decisions and the day's money."""
     found = stating.collect(_running(config))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
@@ -93,19 +98,37 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
 
 @app.command()
 @command
-def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """Say what on this machine would stop the stack, and how to mend it."""
-    settings = load(config)
-    state = settings.state_dir.expanduser()
-    ports = stacking.ports_of(settings, plan.Wish())
-    facts = probe(state, settings.cache_dir.expanduser(), ports, stacking.owner(state))
-    findings = doctoring.examine(facts)
+def doctor(
+    config: Config = None,
+    model: Source = "",
+    port: Public = None,
+    engine: WithEngine = True,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would stop `up` with the same flags, on this machine and in the settings, and how
+    to mend it."""
+    findings = list(_findings(load(config), plan.Wish(model=model, port=port, has_engine=engine)))
     if as_json:
         rows = [finding._asdict() for finding in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:
         _show_findings(findings)
     raise typer.Exit(1 if doctoring.stops(findings) else 0)
+
+
+def _findings(settings: Settings, wish: plan.Wish) -> Iterator[doctoring.Finding]:
+    settings = stacking.rooted(settings)
+    state = settings.state_dir
+    owner = stacking.owner(state)
+    facts = probe(state, settings.cache_dir, stacking.ports_of(settings, wish), owner)
+    try:
+        with identity_of(state) as own:
+            prepared = prepare(settings, own, wish)
+            yield from doctoring.examine(facts, has_engine=prepared.has_engine)
+            yield from preflight.examine(prepared)
+    except (ProblemError, SettingsError) as problem:
+        remedy = getattr(problem, "remedy", "mend the settings it names")
+        yield doctoring.Finding("settings", doctoring.Level.STOP, str(problem), remedy)
 
 
 def _show_findings(findings: list[doctoring.Finding]) -> None:
@@ -142,23 +165,30 @@ def chat(
         typer.echo(piece, nl=False)
         sys.stdout.flush()
 
-    notes = chatting.chat(
-        _base_url(settings), identity.demo_key(settings.state_dir.expanduser()), body, show
-    )
+    key = identity.demo_key(settings.state_dir.expanduser())
+    told = chatting.chat(_base_url(settings), key, body, show)
     typer.echo("")
-    for note in notes:
-        typer.echo(note, err=True)
+    typer.echo(chatting.summary(settings, told), err=True)
 
 
 @app.command()
 @command
-def explain(request_id: str, config: Config = None, as_json: AsJson = False) -> None:
-    """Say what was decided about one of the latest requests, and why."""
-    row = stating.explain(_running(config), request_id)
+def explain(
+    request_id: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="From x-request-id; else the latest.")
+    ] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell one request: who asked, where it went and why, each try, what it waited and cost."""
+    found = explaining.find(_running(config), request_id)
     if as_json:
-        typer.echo(msgspec.json.encode(row))
-    else:
-        stating.show_explained(Console(), row)
+        typer.echo(explaining.as_json(found))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, text in explaining.tell(found):
+        table.add_row(heading, Text(text))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
 app.add_typer(models_cli.guarded(command), name="models")
@@ -171,6 +201,9 @@ def models(context: typer.Context, config: Config = None) -> None:
     if context.invoked_subcommand is not None:
         return
     settings = _running(config)
+    if not settings.models:
+        with identity_of(settings.state_dir) as own:
+            settings = prepare(settings, own, plan.Wish()).settings
     for model in settings.models:
         engine = "engine" if model.engine else "no engine"
         names = ", ".join((model.name, *model.aliases))
@@ -185,8 +218,14 @@ def models(context: typer.Context, config: Config = None) -> None:
     }
 )
 @command
-def fake(context: typer.Context, kind: Annotated[str, typer.Argument()]) -> None:
-    """Run a simulated engine or a misbehaving provider: `ballast fake engine|provider ...`."""
+def fake(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="engine|provider")] = "--help",
+) -> None:
+    """Run a simulated engine or a misbehaving provider: `ballast fake engine|provider --help`."""
+    if kind in ("-h", "--help"):
+        typer.echo("Usage: ballast fake engine|provider [OPTIONS]; each has a --help of its own")
+        return
     if kind not in ("engine", "provider"):
         raise ProblemError(f"no fake {kind!r}", "ballast fake engine --help, or provider --help")
     module = f"serving.fakes.{kind}"

@@ -1,4 +1,4 @@
-"""What makes this deployment itself: its secret, its pepper and the demo key, made once.
+"""What makes this deployment itself: its id, its secret, its pepper and the demo key, made once.
 
 All lie in the state folder, mode 0600. Nothing here is ever printed but the demo key, by `up`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from ballast.problem import ProblemError
+from serving import deployment
 from serving.auth import digest, new_key
 from serving.records import Exposure, LatencyClass, Overflow
 
@@ -20,10 +21,11 @@ SECRET_BYTES = 32
 
 
 class Identity:
-    """Paths of a deployment's secrets, and the demo key itself."""
+    """Paths of a deployment's secrets, its id, and the demo key itself."""
 
-    def __init__(self, state: Path, demo_key: str) -> None:
+    def __init__(self, state: Path, deployment_id: str, demo_key: str) -> None:
         self.state = state
+        self.deployment_id = deployment_id
         self.demo_key = demo_key
         self.secret_file = state / "secret"
         self.pepper_file = state / "pepper"
@@ -31,7 +33,10 @@ class Identity:
 
 
 def ensure(state: Path) -> Identity:
-    """The identity kept in `state`, made at the first call. Raises ProblemError."""
+    """The identity kept in `state`, made at the first call.
+
+    Raises ProblemError; SettingsError for a damaged deployment id.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         _once(state / "secret", secrets.token_hex(SECRET_BYTES))
@@ -43,7 +48,12 @@ def ensure(state: Path) -> Identity:
             f"cannot write the state folder {state}: {error.strerror}",
             "make it writable, or name another with XDG_STATE_HOME",
         ) from None
-    return Identity(state, key)
+    return Identity(state, deployment.ensure(state), key)
+
+
+def is_made(state: Path) -> bool:
+    """Whether a deployment was up here once."""
+    return (state / "demo-key").exists()
 
 
 def demo_key(state: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Part:
     """From SIGTERM to SIGKILL."""
     is_essential: bool = False
     """Without it the stack stops; without the others it goes on and says so."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All that it inherits; holds secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def cheapest(row: Provider) -> str:
 
 
 def _from_source(source: str) -> Model:
-    is_path = source.startswith(("/", ".", "~"))
+    folder = Path(source).expanduser().resolve()
+    is_path = source.startswith(("/", ".", "~")) or folder.is_dir()
     if not is_path and source.count("/") != 1:
         raise ProblemError(
             f"--model {source!r} is no configured model, folder or hub id like owner/name",
@@ -90,8 +93,8 @@ def _from_source(source: str) -> Model:
             exit_code=EXIT_CODE,
         )
     # Until its own profile is measured it is predicted like the demo's engine on this machine.
-    engine = Engine(source=source)
-    return Model(name=Path(source).name.lower(), profile="cpu-embedded", engine=engine)
+    engine = Engine(source=str(folder) if is_path else source)
+    return Model(name=folder.name.lower(), profile="cpu-embedded", engine=engine)
 
 
 def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:
@@ -118,8 +121,9 @@ def effective(
         fleet["ray_token_file"] = token_file
     return settings.model_copy(
         update={
-            "pepper_file": identity.pepper_file,
-            "keys_file": identity.keys_file,
+            "deployment_id": settings.deployment_id or identity.deployment_id,
+            "pepper_file": settings.pepper_file or identity.pepper_file,
+            "keys_file": settings.keys_file or identity.keys_file,
             "gateway": settings.gateway.model_copy(update=gateway),
             "fleet": settings.fleet.model_copy(update=fleet),
             "models": tuple(models),
@@ -170,16 +174,21 @@ def _engine(name: str, engine: Engine, secret: Path, device: str) -> EngineSpec:
     )
 
 
-def parts(settings_file: Path, spec_file: Path, settings: Settings, has_engine: bool) -> list[Part]:
+def parts(
+    settings_file: Path, spec_file: Path, settings: Settings,
+    environs: Mapping[str, Mapping[str, str]], *, has_engine: bool,
+) -> list[Part]:  # fmt: skip
     """The children in the order they start; they stop in the order gateway, controller, engine."""
     python, config = sys.executable, str(settings_file)
+    gateway = (python, "-m", "serving.app", "--config", config)
     drain_s = settings.gateway.drain_s
-    found = [Part("gateway", (python, "-m", "serving.app", "--config", config), drain_s + 2, True)]
+    found = [Part("gateway", gateway, drain_s + 2, True, environs["gateway"])]
     if has_engine:
-        command = (python, "-m", "serving.engine.cluster", "up")
         where = ("--state", str(settings.state_dir), "--spec", str(spec_file))
-        found.append(Part("engine", (*command, *where), 13.0))
-    found.append(Part("controller", (python, "-m", "autoscale.app", "--config", config), 3.0))
+        engine = (python, "-m", "serving.engine.cluster", "up", *where)
+        found.append(Part("engine", engine, 13.0, False, environs["engine"]))
+    controller = (python, "-m", "autoscale.app", "--config", config)
+    found.append(Part("controller", controller, 3.0, False, environs["controller"]))
     return found
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,17 @@ from ballast.problem import ProblemError
 from serving.engine import processes
 from serving.settings import EXIT_CODE
 
-LEFTOVER_S_MAX = 3.0
+LEFTOVER_S_MAX, WRITERS_S_MAX = 3.0, 1.0
 REAP_S = 2.0
 
 OnListening = Callable[[str], None]
-
-
-def child_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Our own environment without settings: the children read the effective file."""
-    kept = {name: text for name, text in environ.items() if not name.startswith("BALLAST_")}
-    return kept | {"PYTHONUNBUFFERED": "1"}
 
 
 class Stack:
     """The running parts."""
 
     def __init__(self, parts: list[Part], logs: Path, board: Board, on_listening: OnListening):
-        environ = child_environ(os.environ)
-        self._children = [Child(p, logs / f"{p.name}.log", environ, self._on_event) for p in parts]
+        self._children = [Child(p, logs / f"{p.name}.log", self._on_event) for p in parts]
         self._board = board
         self._on_listening = on_listening
         self._gateway_up = asyncio.Event()
@@ -144,13 +137,17 @@ class Stack:
     async def _sweep(self) -> list[int]:
         """Kill what is left; the ids of what survived even that."""
         loop = asyncio.get_running_loop()
+        writers_until_s = loop.time() + WRITERS_S_MAX
         until_s = loop.time() + LEFTOVER_S_MAX
+        writers = {child.writer_pid for child in self._children}
         while True:
             left = processes.descendants(os.getpid())
             for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            processes.reap_orphans()
+                # A log's writer ends by itself once those that could write are gone.
+                if pid not in writers or loop.time() > writers_until_s:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            reap_adopted(self._own_pids())
             if not left or loop.time() > until_s:
                 return left
             await asyncio.sleep(0.05)
@@ -158,7 +155,10 @@ class Stack:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(REAP_S)
-            reap_adopted({pid for child in self._children if (pid := child.pid) is not None})
+            reap_adopted(self._own_pids())
+
+    def _own_pids(self) -> set[int]:
+        return set().union(*(child.pids for child in self._children))
 
 
 def reap_adopted(own: set[int]) -> None:

@@ -1,15 +1,15 @@
-"""`ballast status` and `explain`: what the running stack says of itself, as tables."""
+"""`ballast status`: what the running stack says of itself, and what it spent, as tables."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
+from ballast import books
 from ballast.problem import ProblemError
 from ballast.web import get_json
 from serving.settings import Settings
@@ -18,7 +18,8 @@ LAST = 10
 
 
 def collect(settings: Settings) -> dict[str, Any]:
-    """What gateway and controller say now; a part that does not answer is an `error` text."""
+    """What gateway and controller say now, and the day's money; a part that does not answer is an
+    `error` text."""
     gateway = f"http://{settings.gateway.ops_host}:{settings.gateway.ops_port}"
     controller = f"http://127.0.0.1:{settings.controller.ops_port}"
     found: dict[str, Any] = {"gateway": gateway}
@@ -34,6 +35,10 @@ def collect(settings: Settings) -> dict[str, Any]:
             if name == "signals":
                 raise
             found[name] = {"error": problem.what}
+    try:
+        found["money"] = books.spent(settings, time.time_ns() // 1_000_000)
+    except ProblemError as problem:
+        found["money"] = {"error": problem.what}
     return found
 
 
@@ -45,6 +50,8 @@ def tables(found: Mapping[str, Any]) -> Group:
         _queue(found["signals"]),
         "",
         _decisions(found["decisions"]),
+        "",
+        _money(found["money"]),
         "",
         _controller(found["controller"]),
     )
@@ -116,6 +123,21 @@ def _decisions(decisions: Any) -> Table:
     return table
 
 
+def _money(money: Any) -> Table:
+    title = "MONEY"
+    if "since_ms" in money:
+        since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(money["since_ms"] / 1000))
+        title += f" (tries ended since {since} UTC; what runs is not in it)"
+    table = _table(title, ["target", "tries", "prompt", "completion", "money", "estimated tries"])
+    if "error" in money:
+        table.add_row(str(money["error"]))
+    for row in money.get("rows", ()):
+        cost = books.amount(row["currency"], row["micro"]) if row["currency"] else "by the hour"
+        numbers = (row["attempts"], row["prompt_tokens"], row["completion_tokens"])
+        table.add_row(row["target"], *map(_cell, numbers), cost, _cell(row["estimated"]))
+    return table
+
+
 def _controller(decisions: Any) -> Table:
     table = _table(
         "CONTROLLER (dry run: it only says what it would do)", ["at", "model", "decision", "reason"]
@@ -132,26 +154,6 @@ def rows_of(decisions: Any) -> list[dict[str, Any]]:
     """The list inside a `/decisions` answer, latest first."""
     rows = decisions.get("decisions", []) if isinstance(decisions, dict) else decisions
     return [row for row in rows if isinstance(row, dict)]
-
-
-def explain(settings: Settings, request_id: str) -> dict[str, Any]:
-    """The decision line of one request. Raises ProblemError when nobody remembers it."""
-    gateway = f"http://{settings.gateway.ops_host}:{settings.gateway.ops_port}"
-    rows = rows_of(get_json(f"{gateway}/decisions?request_id={quote(request_id)}"))
-    if not rows:
-        raise ProblemError(
-            f"request {request_id!r} is not among the latest",
-            "the id stands in the answer's header x-request-id; older rows are in the ledger",
-        )
-    return rows[0]
-
-
-def show_explained(console: Console, row: Mapping[str, Any]) -> None:
-    """One field a line."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in row.items():
-        table.add_row(name, _cell(value))
-    console.print(table)
 
 
 def _cell(value: Any) -> str:

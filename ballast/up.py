@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,36 +15,51 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from ballast import doctor, identity, plan
+from ballast import doctor, environs, identity, plan, preflight, sources
 from ballast.board import Board
-from ballast.probe import Facts, is_taken, probe
+from ballast.doctor import Finding
+from ballast.logpipe import LOGS_KEPT
+from ballast.prepare import Prepared, prepare
+from ballast.probe import is_taken, probe
 from ballast.problem import ProblemError
+from ballast.rotating import shift
 from ballast.stack import Stack
-from models import provider
 from serving.engine.ray_head import ensure_token
-from serving.engine.spec import SpecError
-from serving.settings import EXIT_CODE, Settings
+from serving.settings import Settings
 
 LOCK = "up.lock"
 
 
 def up(settings: Settings, wish: plan.Wish) -> None:
-    """Run the stack in the foreground until a signal. Raises ProblemError."""
-    state = settings.state_dir.expanduser().resolve()
-    settings = settings.model_copy(
-        update={"state_dir": state, "cache_dir": settings.cache_dir.expanduser().resolve()}
-    )
-    own = identity.ensure(state)
-    with held(state):
-        facts = probe(state, settings.cache_dir, ports_of(settings, wish), None)
-        check(facts, has_engine=wish.has_engine)
+    """Run the stack in the foreground until a signal. Raises ProblemError, SettingsError."""
+    settings = rooted(settings)
+    own = identity.ensure(settings.state_dir)
+    with held(own.state):
+        facts = probe(own.state, settings.cache_dir, ports_of(settings, wish), None)
         wish = replace(
             wish,
             device="gpu" if "vllm" in facts.packages else "cpu",
             dashboard_port=free_port(wish.dashboard_port),
         )
-        settings = prepare(settings, own, wish)
-        _run(settings, own, wish)
+        prepared = prepare(settings, own, wish)
+        terms = preflight.terms_of(prepared)
+        refuse("this machine is not ready", doctor.examine(facts, has_engine=prepared.has_engine))
+        for source in sources.hub_ids(prepared):
+            sys.stdout.write(f"looking for {source}\n")
+            sys.stdout.flush()
+        refuse("the model cannot be had", list(sources.examine(prepared)))
+        write(prepared, own)
+        _run(prepared, own, preflight.warnings(prepared, terms))
+
+
+def rooted(settings: Settings) -> Settings:
+    """With its folders absolute, as the children in other folders need them."""
+    return settings.model_copy(
+        update={
+            "state_dir": settings.state_dir.expanduser().resolve(),
+            "cache_dir": settings.cache_dir.expanduser().resolve(),
+        }
+    )
 
 
 def ports_of(settings: Settings, wish: plan.Wish) -> tuple[int, ...]:
@@ -53,63 +69,63 @@ def ports_of(settings: Settings, wish: plan.Wish) -> tuple[int, ...]:
     return public, gateway.ops_port, settings.controller.ops_port
 
 
-def check(facts: Facts, *, has_engine: bool) -> None:
-    """Raises ProblemError with all that would stop the stack."""
-    found = doctor.stops(doctor.examine(facts, has_engine=has_engine))
-    if found:
+def refuse(what: str, findings: list[Finding]) -> None:
+    """Raises ProblemError with all among the findings that would stop the stack."""
+    if found := doctor.stops(findings):
         lines = [f"{f.subject}: {f.text}\n    {f.remedy}" for f in found]
         raise ProblemError(
-            "this machine is not ready\n  " + "\n  ".join(lines),
-            "`ballast doctor` shows everything it looked at",
+            f"{what}\n  " + "\n  ".join(lines), "`ballast doctor` shows everything it looked at"
         )
 
 
-def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Settings:
-    """Write `up.yaml` and `cluster-spec.json`; the effective settings. Raises ProblemError."""
-    try:
-        folders = (provider.FOLDER, *([settings.providers_dir] if settings.providers_dir else ()))
-        rows = provider.load(*folders)
-    except provider.ProviderFileError as error:
-        raise ProblemError(str(error), "mend that file", exit_code=EXIT_CODE) from None
-    plan.check_providers(settings, rows)
-    models = plan.choose_models(settings, wish, rows)
-    token = ensure_token(own.state) if wish.has_engine else own.state / "ray_token"
-    settings = plan.effective(settings, models, own, wish, token)
-    settings = plan.with_demo_tenant(settings, rows)
+def write(prepared: Prepared, own: identity.Identity) -> None:
+    """Write what the parts read: `up.yaml`, `cluster-spec.json`, Ray's token."""
+    settings = prepared.settings
     text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
     identity.write_private(own.state / "up.yaml", "# Written by `ballast up`.\n" + text)
-    if wish.has_engine:
-        try:
-            spec = plan.cluster(settings, wish)
-        except SpecError as error:
-            raise ProblemError(
-                str(error), "mend `models` in --config or --model", exit_code=EXIT_CODE
-            ) from None
-        identity.write_private(own.state / "cluster-spec.json", msgspec.json.encode(spec).decode())
-    return settings
+    if prepared.spec is not None:
+        ensure_token(own.state)
+        shift(own.state / "ray.log", LOGS_KEPT)  # Ray's daemons write it; some lines a start
+        spec = msgspec.json.encode(prepared.spec).decode()
+        identity.write_private(own.state / "cluster-spec.json", spec)
 
 
-def _run(settings: Settings, own: identity.Identity, wish: plan.Wish) -> None:
-    has_engine = wish.has_engine and any(model.engine for model in settings.models)
+def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding]) -> None:
+    settings = prepared.settings
     files = own.state / "up.yaml", own.state / "cluster-spec.json"
-    parts = plan.parts(*files, settings, has_engine)
+    inherited = environs.by_part(os.environ, settings, prepared.rows)
+    parts = plan.parts(*files, settings, inherited, has_engine=prepared.has_engine)
     board = Board([part.name for part in parts])
 
     def announce(url: str) -> None:
-        base_url = f"{url.rstrip('/')}/v1"
-        for model in settings.models:
-            if model.offerings:
-                board.say(f"{model.name} overflows to {', '.join(model.offerings)}")
-        board.say(f"base URL  {base_url}")
-        board.say(f"key       {own.demo_key}")
-        board.say(plan.curl(base_url, own.demo_key, settings.models[0].name))
-        if has_engine:
-            board.say("the engine is still loading; until it is ready, answers say when to return")
+        for line in greeting(prepared, own, url):
+            board.say(line)
+        for warning in warnings:
+            board.say(f"warning: {warning.text}")
+            board.say(f"         -> {warning.remedy}")
 
     try:
         asyncio.run(Stack(parts, own.state / "logs", board, announce).run())
     finally:
         board.finish()
+
+
+def greeting(prepared: Prepared, own: identity.Identity, url: str) -> Iterator[str]:
+    """What to copy once the gateway listens."""
+    settings, base_url = prepared.settings, f"{url.rstrip('/')}/v1"
+    for model in settings.models:
+        if model.offerings:
+            yield f"{model.name} overflows to {', '.join(model.offerings)}"
+    yield f"base URL  {base_url}"
+    key = own.demo_key
+    if not preflight.knows(settings, key):
+        key = "YOUR_KEY"
+        yield f"key       one of yours, from {settings.keys_file}"
+    else:
+        yield f"key       {key}"
+    yield plan.curl(base_url, key, settings.models[0].name)
+    if prepared.has_engine:
+        yield "the engine is still loading; until it is ready, answers say when to return"
 
 
 def free_port(wanted: int) -> int:

@@ -30,7 +30,7 @@ CONTEXT_TOKENS: Final = 32_768
 """Of a layout that a name stands for; the engine's own settings may differ."""
 
 
-class ProfileError(Exception):
+class ProfileError(ValueError):
     """No such profile, or the layout it names cannot be; says why."""
 
 
@@ -38,17 +38,23 @@ def named(name: str, cards_dir: Path | None = None) -> Profile:
     """The profile of that name. Raises ProfileError."""
     if name in PROFILES:
         return PROFILES[name]
-    found = NAME.fullmatch(name)
-    if found is None:
-        raise ProfileError(
-            f"no profile {name!r}; known: {', '.join(PROFILES)}; or a card's, like "
-            "qwen3-32b/fp8@2xh100-80"
-        )
+    found = NAME.fullmatch(spelled(name))
+    assert found is not None, name
     try:
         known = sizing.load(cards_dir)
         return profile_for(known, _layout(known, found))
     except (CatalogError, CalibrationError, UnknownGpuError, NoCalibrationError) as error:
         raise ProfileError(f"profile {name!r}: {error}") from None
+
+
+def spelled(name: str) -> str:
+    """The name, if it may be one. Raises ProfileError."""
+    if name not in PROFILES and not NAME.fullmatch(name):
+        raise ProfileError(
+            f"no such profile; known: {', '.join(PROFILES)}; or a card on GPUs, like "
+            "qwen3-32b/fp8@2xh100-80"
+        )
+    return name
 
 
 def profile_for(known: Knowledge, layout: Layout, mean_output_tokens: int = 256) -> Profile:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from models.tokens import UPPER
 from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Ticket, Usage
-from serving.routing import effective_residency
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
+from serving.rules import effective_residency
 
 _MTOK = 1_000_000
 FREE = Price("", 0, 0, 0, "own GPU: the hour is paid, not the token", "")

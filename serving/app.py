@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -19,16 +20,21 @@ from typing import Any
 
 import msgspec
 import uvloop
+from fastapi import FastAPI
 
 from models.tokens import TokenRatio
-from serving import auth, logs
+from serving import auth, deployment, logs
 from serving.admission import Admission
-from serving.api import ops
+from serving.allowances import Allowances
+from serving.api import admin_routes, ops
+from serving.api.admin import Admin
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
+from serving.directory.sqlite import SqliteDirectory
+from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
@@ -36,7 +42,7 @@ from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
-from serving.keys import Keys
+from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
 from serving.ledger.sqlite import SqliteLedger
@@ -46,6 +52,7 @@ from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.pipeline import Pipeline
+from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.recovery import Recovery
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -63,6 +70,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started_ms = utc_ms()
+        self._deployment_id = ""
         bought = accounts(settings)
         sold = offerings(settings, bought)
         self._admission = Admission()
@@ -98,6 +106,7 @@ class Gateway:
         self, stop: asyncio.Event, died: Callable[[], None], closing: contextlib.AsyncExitStack
     ) -> None:
         own, loop = self._settings.gateway, asyncio.get_running_loop()
+        self._deployment_id = deployment.identify(self._settings)
         closing.callback(self._log.flush)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await self._book(store, died, closing)
@@ -112,13 +121,13 @@ class Gateway:
         line = Line(self._queue, loop)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, line, backends, journal, observer, own.retry,
-                loop, self._settings.ledger.sync == "disk",
+                self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
+                observer, own.retry, loop, self._settings.ledger.sync == "disk",
             )
         )  # fmt: skip
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
-            self._keys.on_behalf, own.classes, self._settings.deployment_id, metrics.unparsed,
+            self._keys.on_behalf, own.classes, self._deployment_id, metrics.unparsed,
             self._ratios, loop.time,
         )  # fmt: skip
         inference = Inference(terms)
@@ -126,14 +135,17 @@ class Gateway:
         server.vet = inference.vet
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
-            f"{self._settings.deployment_id}/{own.index}", self._started_ms,
+            f"{self._deployment_id}/{own.index}", self._started_ms,
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
             metrics, self._log, loop.time, lambda: _faults(server, journal), self._fleet.away,
         )  # fmt: skip
         self._fleet.on_death = died
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
-        await self._listen(server, facts, stop, closing)
+        policies = await self._obey(died, closing)
+        ops_app = ops.build(facts)
+        admin_routes.mount(ops_app, self._admin(policies))
+        await self._listen(server, ops_app, stop, closing)
 
     async def _book(
         self, store: Idempotency, died: Callable[[], None], closing: contextlib.AsyncExitStack
@@ -156,6 +168,28 @@ class Gateway:
         await recovery.start()
         return journal, drainer
 
+    async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
+        """What administrators decided, read and obeyed from now on."""
+        path = self._settings.state_dir / "directory.sqlite"
+        policies = Policies(lambda: SqliteDirectory.open(path))
+        closing.push_async_callback(policies.close)
+
+        def changed(directory: Directory) -> None:
+            self._fleet.stops = stops(directory)
+            self._fleet.publish()
+            self._keys.take(directory)
+
+        def read() -> None:
+            self._fleet.policy_at_s = policies.read_s
+
+        policies.on_change, policies.on_read, policies.on_death = changed, read, died
+        await policies.start()
+        return policies
+
+    def _admin(self, policies: Policies) -> Admin:
+        pepper_bytes = pepper(self._settings)
+        return Admin(policies, pepper_bytes, lambda: self._keys.standing, os.urandom, utc_ms)
+
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""
         view = self._fleet.view
@@ -163,14 +197,13 @@ class Gateway:
         self._pool.forget({(r.host, r.port) for rows in view.replicas.values() for r in rows})
 
     def _backends(self) -> Mapping[type[Any], Backend]:
-        settings = self._settings
         return {
             Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
-            Offering: ProviderBackend(self._bought, settings.deployment_id),
+            Offering: ProviderBackend(self._bought, self._deployment_id),
         }
 
     async def _listen(
-        self, server: Server, facts: ops.Facts, stop: asyncio.Event,
+        self, server: Server, ops_app: FastAPI, stop: asyncio.Event,
         closing: contextlib.AsyncExitStack,
     ) -> None:  # fmt: skip
         settings, own = self._settings, self._settings.gateway
@@ -185,7 +218,7 @@ class Gateway:
         closing.callback(self._fleet.ready_times.save, times)
         closing.push_async_callback(self._fleet.close)
         self._fleet.start(sources)
-        ops_server = Ops(ops.build(facts), ops_socket)
+        ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
         line = {
             "event": "listening",

@@ -5,13 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from serving.errors import CallerError
-from serving.records import Caller, Overflow, Policy, Residency, ResidencyLevel
-from serving.settings import KeySettings, TenantSettings
+from serving.records import (
+    Allowance,
+    Caller,
+    Overflow,
+    Policy,
+    Residency,
+    ResidencyLevel,
+    Subject,
+)
+from serving.settings import AllowanceSettings, KeySettings, TenantSettings
 
 KEY_PREFIX = "bl-"
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class KeyConflict(Exception):  # noqa: N818 - names a state of the settings
@@ -29,10 +40,26 @@ def new_key(random_bytes: bytes) -> str:
     return KEY_PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
 
 
-def directory(
-    keys: Iterable[KeySettings], tenants: Iterable[TenantSettings]
-) -> dict[bytes, Caller | None]:
-    """Callers by key digest, None for a revoked key. Raises KeyConflict naming the key."""
+def is_same(one: str, other: str) -> bool:
+    """Compare digests without telling by the time it takes how much of them agrees."""
+    return hmac.compare_digest(one, other)
+
+
+class Callers(NamedTuple):
+    """Who is known at one moment."""
+
+    by_digest: dict[bytes, Caller | None]
+    """None for a key that is revoked, expired or of a suspended tenant."""
+    changes_at: datetime
+    """When a key expires next, and this must be made anew."""
+
+
+def callers(
+    keys: Iterable[KeySettings], tenants: Iterable[TenantSettings], now: datetime,
+    projects: Mapping[str, AllowanceSettings] = {},
+) -> Callers:  # fmt: skip
+    """Who may call at `now`. `projects` are allowances by `tenant:project`. Raises KeyConflict
+    naming the key."""
     owners: dict[str, TenantSettings] = {}
     for tenant in tenants:
         if tenant.id in owners:
@@ -40,6 +67,7 @@ def directory(
         owners[tenant.id] = tenant
     found: dict[bytes, Caller | None] = {}
     names: set[str] = set()
+    ends: list[datetime] = [NEVER]
     for key in keys:
         if key.id in names:
             # Idempotency and the books tell callers apart by this id.
@@ -50,11 +78,25 @@ def directory(
             raise KeyConflict(
                 f"key {key.id!r} names tenant {key.tenant!r}, which is not configured"
             )
-        mark = bytes.fromhex(key.hmac)
-        if mark in found:
-            raise KeyConflict(f"key {key.id!r} has the same value as another key")
-        found[mark] = None if key.is_revoked else _caller(key, owner)
-    return found
+        is_good = not key.is_revoked and not owner.is_suspended
+        project = f"{key.tenant}:{key.project}"
+        beside = subject(f"project:{project}", projects.get(project))
+        caller = _caller(key, owner, beside) if is_good else None
+        for mark, until in _values(key):
+            if mark in found:
+                raise KeyConflict(f"key {key.id!r} has the same value as another key")
+            found[mark] = caller if until > now else None
+            if until > now:
+                ends.append(until)
+    return Callers(found, min(ends))
+
+
+def _values(key: KeySettings) -> Iterator[tuple[bytes, datetime]]:
+    """A key's values as digests, and until when each is good."""
+    until = key.expires or NEVER
+    yield bytes.fromhex(key.hmac), until
+    if key.previous_hmac is not None:
+        yield bytes.fromhex(key.previous_hmac), min(until, key.previous_until or NEVER)
 
 
 def residency(owner: TenantSettings) -> Residency:
@@ -62,7 +104,15 @@ def residency(owner: TenantSettings) -> Residency:
     return Residency(ResidencyLevel[owner.residency.upper()], frozenset(owner.jurisdictions))
 
 
-def _caller(key: KeySettings, owner: TenantSettings) -> Caller:
+def subject(id_: str, given: AllowanceSettings | None) -> tuple[Subject, ...]:
+    """Who has an allowance; nobody where none is given or it limits nothing."""
+    if given is None:
+        return ()
+    allowance = Allowance(given.requests_per_min, given.tokens_per_min, given.concurrent)
+    return () if allowance == Allowance() else (Subject(id_, allowance),)
+
+
+def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]) -> Caller:
     policy = Policy(
         residency=residency(owner),
         overflow=key.overflow or (Overflow.NEVER if key.is_forwarder else Overflow.ALLOWED),
@@ -71,6 +121,11 @@ def _caller(key: KeySettings, owner: TenantSettings) -> Caller:
         models=None if key.models is None else frozenset(key.models),
         is_load_test=key.is_load_test,
         is_forwarder=key.is_forwarder,
+        subjects=(
+            *subject(f"key:{key.id}", key.allowance),
+            *beside,
+            *subject(f"tenant:{owner.id}", owner.allowance),
+        ),
     )
     return Caller(key.id, owner.id, key.project, policy, key.feature)
 
@@ -88,6 +143,7 @@ def identify(
     caller = callers.get(mark)
     if caller is None:
         if mark in callers:
-            raise CallerError("invalid_api_key", "this API key has been revoked")
+            message = "this API key has been revoked, has expired or belongs to a suspended tenant"
+            raise CallerError("invalid_api_key", message)
         raise CallerError("invalid_api_key", "this API key is not known here")
     return caller

@@ -53,6 +53,8 @@ TABLE: dict[str, Row] = {
     "request_timeout": Row(408, _INVALID, True),
     "idempotency_in_flight": Row(409, _INVALID, True),
     "already_served": Row(409, _INVALID, False),
+    "conflict": Row(409, _INVALID, False),
+    "role_required": Row(403, _DENIED, False),
     "body_too_large": Row(413, _INVALID, False),
     "unsupported_media_type": Row(415, _INVALID, False),
     "idempotency_mismatch": Row(422, _INVALID, False),
@@ -67,6 +69,7 @@ TABLE: dict[str, Row] = {
     "engine_loading": Row(503, _BUSY, True),
     "queue_full": Row(503, _BUSY, True),
     "deadline_unreachable": Row(503, _BUSY, True),
+    "stopped": Row(503, _BUSY, True),
     "queue_timeout": Row(503, _BUSY, True),
     # Upstream, when no further target may be tried.
     "upstream_unavailable": Row(502, _API, True),

@@ -19,7 +19,7 @@ from serving.admission import Admission
 from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source
 from serving.ready_times import ReadyTimes
-from serving.records import DataLabel, FleetView, Offering, Pending, Replica
+from serving.records import DataLabel, FleetView, Offering, Pending, Replica, Stops
 from serving.secret import Secret
 from serving.settings import Fleet as FleetSettings
 from serving.settings import Model
@@ -103,6 +103,9 @@ class Fleet:
         self.on_view: Callable[[], None] = lambda: None
         self.on_death: Callable[[], None] = lambda: None
         self.secret = Secret(settings.secret_file)
+        self.stops: Stops | None = None
+        """Set, with the next, by who reads the directory; `publish` makes them hold at once."""
+        self.policy_at_s = float("inf")
         pool = settings.pool
         self._label = DataLabel(pool.jurisdiction, pool.operator, pool.on_premises)
         for rows in offerings.values():
@@ -115,7 +118,7 @@ class Fleet:
         timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_s)
         self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
         self._listed_s = asyncio.get_running_loop().time()
-        self._publish()
+        self.publish()
         self._task = asyncio.create_task(self._poll_forever(sources), name="fleet")
         watch(self._task, lambda: self.on_death())
 
@@ -138,7 +141,7 @@ class Fleet:
             addresses = {a for found in self._listings.values() for a in found.addresses}
             self._seen = {a: self._seen.get(a) or _Seen(a) for a in addresses}
             await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
-            self._publish()
+            self.publish()
             await asyncio.sleep(max(0.05, self._settings.poll_s - (loop.time() - at_s)))
 
     async def _list(self, index: int, source: Source) -> None:
@@ -178,7 +181,8 @@ class Fleet:
         except _NO_REPORT as error:
             seen.missed(str(error) or type(error).__name__)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """A new view of what is known now."""
         now_s = asyncio.get_running_loop().time()
         replicas: dict[str, tuple[Replica, ...]] = {}
         for address, seen in sorted(self._seen.items()):
@@ -200,6 +204,8 @@ class Fleet:
             gateway_pods=self._bounds.gateway_pods,
             stale_s=self._settings.stale_s,
             hold_s_max=self._bounds.hold_s_max,
+            stops=self.stops,
+            policy_at_s=self.policy_at_s,
         )
         self.on_view()
 
@@ -228,7 +234,8 @@ class Fleet:
             if replicas.get(name):
                 self.ready_times.ready(name, now_s)
             else:
-                pending[name] = self.ready_times.expected(name, now_s)
+                is_blind = bool(self.away)
+                pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
         return pending
 
 

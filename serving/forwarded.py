@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from serving.errors import CallerError
-from serving.records import Caller, Residency
-from serving.routing import tighter
+from serving.records import Caller, Residency, Subject
+from serving.rules import tighter
 from serving.settings import NAME
 
 TENANT, PROJECT, FEATURE, USER = (
@@ -60,12 +60,23 @@ def customer_id(caller: Caller, name: str) -> str:
     return f"{caller.tenant}/{name}" if name else caller.tenant
 
 
-def on_behalf(caller: Caller, said: Named, user: str, rule: Residency | None) -> Caller:
+class CustomerTerms(NamedTuple):
+    """What binds one customer beside what binds its forwarder."""
+
+    residency: Residency | None = None
+    subjects: tuple[Subject, ...] = ()
+
+
+def on_behalf(caller: Caller, said: Named, user: str, terms: CustomerTerms) -> Caller:
     """The caller of one call: the forwarder's terms, under its customer's name, tightened by the
-    customer's own `rule` where it has one. `user` is the hash of the end user."""
+    customer's own. `user` is the hash of the end user."""
     policy = caller.policy
-    if rule is not None:
-        policy = msgspec.structs.replace(policy, residency=tighter(policy.residency, rule))
+    if terms.residency is not None:
+        residency = tighter(policy.residency, terms.residency)
+        policy = msgspec.structs.replace(policy, residency=residency)
+    if terms.subjects:
+        subjects = (*terms.subjects, *policy.subjects)
+        policy = msgspec.structs.replace(policy, subjects=subjects)
     return Caller(
         caller.key_id, customer_id(caller, said.tenant), said.project or caller.project, policy,
         said.feature or caller.feature, user,

@@ -7,15 +7,18 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from serving import forwarded
-from serving.auth import KeyConflict, digest, directory, identify, residency
+from serving.auth import Callers, KeyConflict, callers, digest, identify, residency, subject
+from serving.directory.values import Directory
 from serving.errors import CallerError
+from serving.forwarded import CustomerTerms
 from serving.records import Caller
-from serving.settings import KeySettings, Settings, SettingsError, reason
+from serving.settings import KeySettings, Settings, SettingsError, TenantSettings, reason
 
 CHECK_S = 1.0
 KNOWN_MAX = 10_000
@@ -47,14 +50,21 @@ class Keys:
         self._settings = settings
         self._stamp = -1.0
         self._checked_s = 0.0
-        self._callers: dict[bytes, Caller | None] = {}
+        self._callers = Callers({}, datetime.min.replace(tzinfo=UTC))
+        self._directory = Directory()
+        self._rows: tuple[KeySettings, ...] = ()
         self._pepper = pepper(settings)
         self._mark = os.urandom(32)
         self._known: dict[bytes, Caller] = {}
-        self._rules = {t.id: residency(t) for t in settings.tenants if "/" in t.id}
+        self._tenants: dict[str, TenantSettings] = {}
         self._customers: dict[str, set[str]] = {}
         """Named so far, by forwarder's key."""
         self._read()
+
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        """All that are known and not revoked."""
+        return tuple(caller for caller in self._callers.by_digest.values() if caller)
 
     def identify(self, authorization: bytes | None) -> Caller:
         """See `auth.identify`; looks at the key file at most once a second."""
@@ -68,7 +78,7 @@ class Keys:
         mark = hashlib.blake2b(authorization or b"", key=self._mark, digest_size=16).digest()
         caller = self._known.get(mark)
         if caller is None:
-            caller = identify(self._callers, self._pepper, authorization)
+            caller = identify(self._callers.by_digest, self._pepper, authorization)
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
             self._known[mark] = caller
@@ -91,18 +101,48 @@ class Keys:
         user = ""
         if said.user:
             user = digest(self._pepper, tenant.encode() + b"\0" + said.user).hex()[:32]
-        return forwarded.on_behalf(caller, said, user, self._rules.get(tenant))
+        return forwarded.on_behalf(caller, said, user, self._terms(caller, tenant))
+
+    def _terms(self, caller: Caller, customer: str) -> CustomerTerms:
+        if customer == caller.tenant:
+            return CustomerTerms()
+        own, forwarder = self._tenants.get(customer), self._tenants.get(caller.tenant)
+        given = None if own is None else own.allowance
+        if given is None and forwarder is not None:
+            given = forwarder.customer_allowance
+        rule = None if own is None else residency(own)
+        return CustomerTerms(rule, subject(f"tenant:{customer}", given))
+
+    def take(self, directory: Directory) -> None:
+        """Know what the directory says beside the settings. Raises KeyConflict: the last good keys
+        stay."""
+        before, self._directory = self._directory, directory
+        try:
+            self._make()
+        except KeyConflict:
+            self._directory = before
+            raise
+
+    @property
+    def standing(self) -> Directory:
+        """What stands in settings and key file: not the admin API's to change."""
+        settings = self._settings
+        return Directory(
+            tenants={t.id: t for t in settings.tenants},
+            keys={k.id: k for k in (*settings.keys, *self._rows)},
+            administrators={a.id: a for a in settings.administrators},
+        )
 
     def _read(self) -> None:
-        path, rows = self._settings.keys_file, self._settings.keys
+        """Read the key file again if it has changed, and make all anew if time has."""
+        path = self._settings.keys_file
         if path is None:
-            if self._stamp < 0:
-                self._callers = directory(rows, self._settings.tenants)
-                self._stamp = 0.0
+            self._make_if_due()
             return
         try:
             stamp = path.stat().st_mtime
             if stamp == self._stamp:
+                self._make_if_due()
                 return
             found = _KEYS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
         except ValidationError as error:
@@ -110,6 +150,23 @@ class Keys:
             raise SettingsError(f"keys_file: {path}: {faults}") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(f"keys_file: cannot read {path}: {reason(error)}") from None
-        self._callers = directory((*rows, *found), self._settings.tenants)
-        self._known.clear()
+        before, self._rows = self._rows, found
+        try:
+            self._make()
+        except KeyConflict:
+            self._rows = before
+            raise
         self._stamp = stamp
+
+    def _make_if_due(self) -> None:
+        if datetime.now(UTC) >= self._callers.changes_at:
+            self._make()
+
+    def _make(self) -> None:
+        settings, stored = self._settings, self._directory
+        tenants = (*settings.tenants, *stored.tenants.values())
+        rows = (*settings.keys, *self._rows, *stored.keys.values())
+        limited = {p.id: p.allowance for p in stored.projects.values() if p.allowance is not None}
+        self._callers = callers(rows, tenants, datetime.now(UTC), limited)
+        self._tenants = {t.id: t for t in tenants}
+        self._known.clear()

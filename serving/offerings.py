@@ -52,6 +52,11 @@ def _is_ourselves(url: str, own: Gateway) -> bool:
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
+def key_variable(access: ProviderAccess, row: Provider) -> str | None:
+    """The environment variable that holds a provider's key; None where a file does."""
+    return None if access.api_key_file is not None else access.api_key_env or row.api_key_env
+
+
 def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
     if access.api_key_file is not None:
         try:
@@ -62,7 +67,7 @@ def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> s
             raise SettingsError(f"{where}: {reason}") from None
         name = f"a key in {access.api_key_file}"
     else:
-        name = access.api_key_env or row.api_key_env
+        name = key_variable(access, row) or ""
         key = environ.get(name, "").strip()
     if not key:
         raise SettingsError(f"providers.{access.id}: set {name}, or name an api_key_file")

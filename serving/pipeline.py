@@ -17,9 +17,10 @@ from typing import assert_never
 
 from serving import accounting, errors, guard
 from serving.admission import RetryBudget
+from serving.allowances import Exceeded
 from serving.answers import failure
 from serving.backends.base import BlockStream
-from serving.errors import BallastError, Kind, OwnError, UpstreamError
+from serving.errors import BallastError, CallerError, Kind, OwnError, UpstreamError
 from serving.idempotency import Answer
 from serving.journal import JournalFull
 from serving.logs import utc_ms
@@ -111,6 +112,8 @@ class Pipeline:
         call, caller = progress.call, progress.caller
         if not self._journal.can_begin:
             raise JournalFull
+        if caller.policy.subjects:
+            self._let_in(progress)
         progress.sensitivity = guard.screen(call, caller).sensitivity
         self._budget.called(call.received_s)
         while True:
@@ -142,6 +145,17 @@ class Pipeline:
                 )
             else:
                 assert_never(placement)
+
+    def _let_in(self, progress: Progress) -> None:
+        """Take from the allowances, or refuse: the caller's own limit is a 429."""
+        call, subjects = progress.call, progress.caller.policy.subjects
+        found = self._stages.allowances.take(call, subjects, self._loop.time())
+        progress.standing = found.standing
+        if isinstance(found, Exceeded):
+            message = f"{found.subject.id} may have {found.limit} {found.what}"
+            wait_s = max(1.0, found.retry_after_s)
+            raise CallerError("rate_limit_exceeded", message, retry_after_s=wait_s)
+        progress.lease = found
 
     def _pass_on(self, progress: Progress) -> None:
         """A call whose turn it was needs no engine after all: the next in line may."""
@@ -288,6 +302,8 @@ class Pipeline:
     def _settle(self, progress: Progress) -> None:
         """The one place where a call ends. Whatever fails here, the caller is still answered."""
         progress.last_s = self._loop.time()
+        if progress.lease is not None:
+            progress.lease.settle(progress.usage)
         try:
             self._record(progress)
             self._stages.observer.request(progress)

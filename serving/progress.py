@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serving import accounting
+from serving.allowances import Lease, Standing, headers
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.records import (
     Block,
@@ -76,8 +77,8 @@ class Progress:
 
     __slots__ = (
         "attempt", "attempts", "burst_reason", "call", "caller", "code", "fault", "first_s",
-        "had_turn", "has_committed", "idempotency", "last_s", "outcome", "queue_s", "reason",
-        "rows", "sensitivity", "status", "target", "tried", "usage",
+        "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome", "queue_s",
+        "reason", "rows", "sensitivity", "standing", "status", "target", "tried", "usage",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -90,6 +91,9 @@ class Progress:
         self.attempt: Attempt | None = None
         self.fault: UpstreamError | None = None
         self.has_committed = False
+        self.lease: Lease | None = None
+        """Taken from allowances."""
+        self.standing: Standing | None = None
         self.had_turn = False
         """Has been in the queue: need not stand in line again."""
         self.queue_s = 0.0
@@ -196,6 +200,8 @@ class Progress:
         """Header lines that explain the decision, as much as the key may see."""
         call = self.call
         line = f"x-request-id: {call.request_id}\r\n"
+        if self.standing is not None:
+            line += headers(self.standing)
         exposure = self.caller.policy.exposure
         if exposure is _NONE:
             return line.encode()

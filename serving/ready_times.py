@@ -1,5 +1,7 @@
 """When a model's first engine may be expected: learnt from how long the last ones took.
 
+Only loading is learnt from, so that an hour's outage does not become the time to expect: a wait
+during which nobody could look teaches nothing, and one wait at most doubles what was expected.
 Kept in a small file between lives; only what was observed is kept, never the settings' first guess.
 """
 
@@ -17,8 +19,30 @@ from serving.settings import Model
 LATE_S = 10.0
 """An engine later than expected is expected again after this, or after half of what it is late
 already if that is more: callers of a long outage are sent elsewhere at once."""
+BLIND_S_MAX = 60.0
+"""Ray itself starts in less. When nobody looked for longer (Ray was away, the machine slept), the
+engine begins to load some time after that: it is counted from there, and not learnt from."""
+GROWTH_MAX = 2.0
+"""A long outage that looks like loading (crash loops, a first download) is forgotten by the next
+start; a model that became slower is known after a few."""
 _PLAUSIBLE_S = 7200.0
 _log = logging.getLogger(__name__)
+
+
+class _Absence:
+    """A stretch without an engine."""
+
+    __slots__ = ("is_whole", "looked_s", "since_s")
+
+    def __init__(self, now_s: float) -> None:
+        self.since_s = self.looked_s = now_s
+        self.is_whole = True
+        """Somebody looked all the time."""
+
+    def look(self, now_s: float) -> None:
+        if now_s - self.looked_s > BLIND_S_MAX:
+            self.since_s, self.is_whole = now_s, False
+        self.looked_s = now_s
 
 
 class ReadyTimes:
@@ -27,18 +51,24 @@ class ReadyTimes:
     def __init__(self, models: Iterable[Model]) -> None:
         self._ready_s = {m.name: m.time_to_ready_s for m in models}
         self._observed_s: dict[str, float] = {}
-        self._unready_since_s: dict[str, float] = {}
+        self._absences: dict[str, _Absence] = {}
 
     def ready(self, model: str, now_s: float) -> None:
         """The model has an engine: learn how long it took, if it had none before."""
-        since_s = self._unready_since_s.pop(model, None)
-        if since_s is not None:
-            self._ready_s[model] = self._observed_s[model] = now_s - since_s
+        absence = self._absences.pop(model, None)
+        if absence is None:
+            return
+        absence.look(now_s)
+        if absence.is_whole:
+            took_s = min(now_s - absence.since_s, GROWTH_MAX * self._ready_s[model])
+            self._ready_s[model] = self._observed_s[model] = took_s
 
-    def expected(self, model: str, now_s: float) -> Pending:
-        """The model has no engine but should get one: when."""
-        since_s = self._unready_since_s.setdefault(model, now_s)
-        due_s = since_s + self._ready_s[model]
+    def expected(self, model: str, now_s: float, *, is_blind: bool = False) -> Pending:
+        """The model has no engine but should get one: when. `is_blind`: nobody can look now."""
+        absence = self._absences.setdefault(model, _Absence(now_s))
+        if not is_blind:
+            absence.look(now_s)
+        due_s = absence.since_s + self._ready_s[model]
         late_s = now_s - due_s
         return Pending(model, due_s if late_s < 0 else now_s + max(LATE_S, late_s / 2))
 

@@ -59,6 +59,16 @@ class Exposure(Label):
     FULL = "full"
 
 
+class Role(Label):
+    """What an administrator may do; the table is `directory.roles`."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    FINANCE = "finance"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
 class Sensitivity(IntEnum):
     """What the input holds; `SECRET` never leaves the premises."""
 
@@ -107,6 +117,24 @@ class Residency(msgspec.Struct, frozen=True):
         return self.level is ResidencyLevel.NAMED and label.jurisdiction in self.jurisdictions
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """How much may be asked for; 0 is no limit."""
+
+    requests_per_min: int = 0
+    tokens_per_min: int = 0
+    """Prompt and answer together."""
+    concurrent: int = 0
+    """Calls under way at once, held ones included."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Who has an allowance."""
+
+    id: str
+    """`key:...`, `project:...` or `tenant:...`."""
+    allowance: Allowance
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What one key may do. Built once when keys are loaded, shared by all its calls."""
 
@@ -120,6 +148,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Load-test calls never leave for an API."""
     is_forwarder: bool = False
     """An upstream gateway's key: may say for which of its own customers it calls."""
+    subjects: tuple[Subject, ...] = ()
+    """Whose allowances bind its calls: the key's, its project's, its tenant's."""
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -282,6 +312,23 @@ class TargetState:
         """Its breaker is open until then."""
 
 
+class Stops(msgspec.Struct, frozen=True):
+    """What kill switches stop for new calls; why and by whom stands in the directory."""
+
+    is_all: bool = False
+    models: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    jurisdictions: frozenset[str] = frozenset()
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is stopped."""
+        return bool(
+            self.is_all or self.models or self.tenants or self.providers or self.jurisdictions
+        )
+
+
 class FleetView(msgspec.Struct, frozen=True):
     """What could serve a call at one moment. A new view replaces the old one whole.
 
@@ -303,6 +350,10 @@ class FleetView(msgspec.Struct, frozen=True):
     stale_s: float = 10.0
     """A report or view older than this counts for nothing but our own sends."""
     hold_s_max: float = 20.0
+    stops: Stops | None = None
+    """None is none: asked on every placement."""
+    policy_at_s: float = float("inf")
+    """When the directory was last read whole; infinite where there is none to read."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):

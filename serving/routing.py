@@ -1,6 +1,6 @@
 """One placement for one call over one view of the fleet. Pure.
 
-Hard rules first: residency, surface, breaker, the caller's overflow right; they filter our own
+Hard rules first (`rules`), then surface, breaker, the caller's overflow right; they filter our own
 pools too and fail closed. Then our own replicas in the order of prefix affinity and predicted wait,
 then a third party's API when waiting would miss the deadline, then the queue, then no.
 """
@@ -14,7 +14,6 @@ from serving.choice import IDLE, choose, has_room, predict, scale_now, share, so
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.records import (
-    MAINLAND,
     Burst,
     Call,
     Caller,
@@ -24,17 +23,15 @@ from serving.records import (
     Placement,
     Refuse,
     Replica,
-    Residency,
-    ResidencyLevel,
     Run,
     Surface,
     Target,
     TargetState,
     Wait,
 )
+from serving.rules import effective_residency, may_see, stopped
 
 _NONE: frozenset[str] = frozenset()
-_MAINLAND = frozenset({MAINLAND})
 RETRY_S_DEFAULT = 30.0
 """Nothing is known to be coming back: a client may as well ask again in half a minute."""
 RETRY_S_MAX = 600.0
@@ -44,6 +41,8 @@ def place(
     call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str] = _NONE
 ) -> Placement:
     """Where this call goes now. `tried` names targets that failed it already."""
+    if view.stops is not None and (why := stopped(call, view.stops)):
+        return Refuse("stopped", "kill_switch", why, RETRY_S_DEFAULT)
     residency = effective_residency(call, caller)
     own = view.replicas.get(call.model, ())
     admitted = [r for r in own if residency.admits(r.label)]
@@ -69,35 +68,8 @@ def free(replica: Replica, view: FleetView) -> int:
     return max(0, share(replica, view) - state.unfinished)
 
 
-def effective_residency(call: Call, caller: Caller) -> Residency:
-    """The tighter of the key's rule and the call's: what both admit."""
-    rule = caller.policy.residency
-    return rule if call.residency is None else tighter(rule, call.residency)
-
-
-def tighter(one: Residency, other: Residency) -> Residency:
-    """A rule that admits what both admit, and nothing else."""
-    if one.level is ResidencyLevel.ANYWHERE:
-        return other
-    if other.level is ResidencyLevel.ANYWHERE:
-        return one
-    common = _jurisdictions(one) & _jurisdictions(other)
-    if not common:
-        return Residency(ResidencyLevel.PREMISES)
-    if common == _MAINLAND:
-        return Residency(ResidencyLevel.MAINLAND)
-    return Residency(ResidencyLevel.NAMED, common)
-
-
-def _jurisdictions(rule: Residency) -> frozenset[str]:
-    """Countries outside the premises, of a rule that names them."""
-    if rule.level is ResidencyLevel.NAMED:
-        return rule.jurisdictions
-    return _MAINLAND if rule.level is ResidencyLevel.MAINLAND else _NONE
-
-
 def _is_usable(replica: Replica, view: FleetView, now_s: float, tried: frozenset[str]) -> bool:
-    if replica.id in tried:
+    if replica.id in tried or not may_see(replica, view, now_s):
         return False
     state = view.state.get(replica.id)
     return state is None or state.open_until_s <= now_s
@@ -211,6 +183,8 @@ def _offering(
     wanted = needs(call.fields, RESERVED) if candidates else _NONE
     for offering in candidates:
         if offering.id in tried or call.surface not in offering.surfaces:
+            continue
+        if not may_see(offering, view, now_s):
             continue
         state = view.state.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,7 +29,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
-from serving.records import Exposure, LatencyClass, Overflow
+from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.settings_tree import SettingsError, reason
 
 __all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
@@ -208,20 +209,13 @@ class Model(Group):
     name: str
     aliases: tuple[str, ...] = ()
     context_tokens: int = Field(8192, ge=1)
-    profile: str = "cpu-embedded"
+    profile: Annotated[str, AfterValidator(profiles.spelled)] = "cpu-embedded"
     """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
     _speed: Profile | None = PrivateAttr(None)
 
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES and not profiles.NAME.fullmatch(name):
-            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}, or a card on GPUs")
-        return name
-
     @property
     def speed(self) -> Profile:
-        """The profile; of a card, as it was computed when the settings were read."""
+        """The profile."""
         return self._speed or profiles.named(self.profile)
 
     time_to_ready_s: float = Field(120.0, gt=0)
@@ -240,6 +234,16 @@ class Model(Group):
         return self
 
 
+class AllowanceSettings(Group):
+    """How much may be asked for; 0 is no limit."""
+
+    requests_per_min: int = Field(0, ge=0)
+    tokens_per_min: int = Field(0, ge=0)
+    """Prompt and answer together."""
+    concurrent: int = Field(0, ge=0)
+    """Calls under way at once."""
+
+
 class TenantSettings(Group):
     """An owner of keys, or a customer of one (`forwarder/customer`). Without a residency its data
     stays on the premises."""
@@ -247,13 +251,23 @@ class TenantSettings(Group):
     id: str = Field(pattern=f"^{NAME}(/{NAME})?$")
     residency: Literal["premises", "mainland", "named", "anywhere"] = "premises"
     jurisdictions: tuple[str, ...] = ()
+    is_suspended: bool = False
+    """None of its keys is known while this stands."""
+    allowance: AllowanceSettings | None = None
+    """Of all its keys together."""
+    customer_allowance: AllowanceSettings | None = None
+    """Of each customer that a forwarder's key names and that has no allowance of its own."""
 
 
 class KeySettings(Group):
     """One API key; `hmac` is HMAC-SHA-256 of the key under the deployment's pepper, hex."""
 
-    id: str
+    id: str = Field(pattern=f"^{NAME}$")
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+    previous_hmac: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """The value before the last rotation, good until `previous_until`."""
+    previous_until: AwareDatetime | None = None
+    expires: AwareDatetime | None = None
     tenant: str
     project: str = "default"
     feature: str = Field("", pattern=f"^({NAME})?$")
@@ -263,9 +277,20 @@ class KeySettings(Group):
     exposure: Exposure = Exposure.CLASS
     models: tuple[str, ...] | None = None
     is_load_test: bool = False
+    allowance: AllowanceSettings | None = None
     is_forwarder: bool = False
     """A trusted upstream gateway: its headers name customer, project, feature and end user."""
     is_revoked: bool = False
+
+
+class Administrator(Group):
+    """A person or service that may use the admin API with a key of its own."""
+
+    id: str = Field(pattern=f"^{NAME}$")
+    role: Role
+    hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """As of an API key."""
+    expires: AwareDatetime | None = None
 
 
 class ProviderAccess(Group):
@@ -304,7 +329,9 @@ def _expand(path: Path) -> Path:
 class Settings(Group):
     """The root, handed down as an argument."""
 
-    deployment_id: str = Field("ballast-local", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    deployment_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """The hop guard's name for all processes of this deployment and no other's. None: made once and
+    kept in `state_dir` (0105); gateways that share no state folder must name it."""
     state_dir: Annotated[Path, AfterValidator(_expand)] = Field(
         Path("~/.local/state/ballast"), validate_default=True
     )
@@ -323,18 +350,16 @@ class Settings(Group):
     models: tuple[Model, ...] = ()
     tenants: tuple[TenantSettings, ...] = ()
     keys: tuple[KeySettings, ...] = ()
+    administrators: tuple[Administrator, ...] = ()
+    """Those of the first hour; more are made through the admin API."""
     providers: tuple[ProviderAccess, ...] = ()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
 
     @model_validator(mode="after")
     def _with_speeds(self) -> Self:
-        """A profile of a card is computed here, once, with `cards_dir`, or refused."""
-        for model in self.models:
-            try:
-                model._speed = profiles.named(model.profile, self.cards_dir)
-            except profiles.ProfileError as error:
-                raise ValueError(f"models: {model.name}: {error}") from None
+        for model in self.models:  # a card's is computed here, once, or refused
+            model._speed = profiles.named(model.profile, self.cards_dir)
         return self
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from serving.admission import Admission
+from serving.allowances import Allowances
 from serving.backends.base import Backend
 from serving.holding import Line
 from serving.journal import Journal
@@ -64,6 +65,7 @@ class Stages(NamedTuple):
 
     fleet: Fleet
     admission: Admission
+    allowances: Allowances
     line: Line
     backends: Mapping[type[Any], Backend]
     journal: Journal

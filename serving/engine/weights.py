@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,11 @@ EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Raise it when embedded.py writes something else: caches made by older code are then remade.
 CONVERTER_VERSION = 2
 MARKER = "ballast-source.json"
+CONFIGS = ("config.json", "params.json")
+"""One of them tells what a checkpoint is; the second is Mistral's."""
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+POINTER_BYTES_MAX = 512
+"""A Git LFS pointer has some 130 bytes; the smallest checkpoint has more."""
 
 
 class WeightsError(Exception):
@@ -48,6 +54,42 @@ def resolve(source: str, cache_dir: Path, dtype: Dtype) -> str:
     if source.startswith(("/", ".", "~")) or source.count("/") != 1:
         raise WeightsError(f"{source!r} is neither a folder nor a hub id like owner/name")
     return source
+
+
+def checkpoint_fault(folder: Path) -> str:
+    """Why vLLM could not load this folder, as far as names and sizes tell; empty when it could."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if not any((folder / name).is_file() for name in CONFIGS):
+        return f"{folder} holds no config.json: it is no checkpoint"
+    for pattern in WEIGHTS:  # vLLM takes the first kind that is there
+        files, indexes = list(folder.glob(pattern)), list(folder.glob(f"{pattern}.index.json"))
+        if files or indexes:
+            return _shards_fault(folder, files, indexes)
+    return f"{folder} holds no weights ({', '.join(WEIGHTS)})"
+
+
+def _shards_fault(folder: Path, files: list[Path], indexes: list[Path]) -> str:
+    wanted = {name for path in files for name in _siblings(path.name)}
+    try:
+        for index in indexes:
+            wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return f"{folder}: its list of shards (*.index.json) cannot be read"
+    if missing := sorted(name for name in wanted if not (folder / name).is_file()):
+        return f"{folder} lacks weights, such as {missing[0]}: an unfinished download?"
+    if pointers := [path for path in files if path.stat().st_size < POINTER_BYTES_MAX]:
+        return f"{pointers[0]} holds no weights: a Git LFS pointer? fetch it with `git lfs pull`"
+    return ""
+
+
+def _siblings(name: str) -> set[str]:
+    """All the shards that `x-00002-of-00004.y` is one of."""
+    found = re.fullmatch(r"(.*-)(\d+)-of-(\d{1,5})(\..*)", name)
+    if found is None:
+        return set()
+    stem, number, total, suffix = found.groups()
+    return {f"{stem}{i:0{len(number)}d}-of-{total}{suffix}" for i in range(1, int(total) + 1)}
 
 
 def ensure_embedded(cache_dir: Path, dtype: Dtype) -> Path:

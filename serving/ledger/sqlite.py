@@ -62,6 +62,19 @@ class SqliteLedger:
             raise LedgerUnavailable(f"cannot open {path}: {error}") from error
         return cls(writer, reader)
 
+    @classmethod
+    def open_to_read(cls, path: Path, busy_s: float = BUSY_S) -> SqliteLedger:
+        """Open an existing file to read, beside the gateway that writes it; creates nothing.
+
+        Raises LedgerUnavailable; LedgerNewer as `open` does.
+        """
+        where = f"{path.absolute().as_uri()}?mode=ro"
+        with _translated(), contextlib.ExitStack() as opened:
+            reader = opened.enter_context(contextlib.closing(_connect(where, busy_s)))
+            _check_version(reader)
+            opened.pop_all()
+        return cls(reader, reader)
+
     def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
         """See `base.Ledger`."""
         life = position.life if position else ""
@@ -93,6 +106,18 @@ class SqliteLedger:
         """See `base.Ledger`."""
         rows = self._query(sql.GET_REQUESTS.format(""), since_ms, limit)
         return [sql.to_request(row) for row in rows]
+
+    def request(self, request_id: str) -> RequestEnd | None:
+        """One request's row; None before it ended, or when there is none."""
+        query = sql.GET_REQUESTS.format("AND request_id = ?")
+        rows = self._query(query, 0, request_id, 1)
+        return sql.to_request(rows[0]) if rows else None
+
+    def latest_since_ms(self, attempts: int) -> int:
+        """From when on no more than so many attempts ended; 0 when there are no more at all."""
+        query = "SELECT ended_ms + 1 FROM attempts ORDER BY ended_ms DESC LIMIT 1 OFFSET ?"
+        rows = self._query(query, attempts)
+        return (rows[0][0] or 0) if rows else 0
 
     def attempts(self, request_id: str) -> list[Attempt]:
         """See `base.Ledger`."""
@@ -161,17 +186,28 @@ def _translated() -> Iterator[None]:
         raise LedgerUnavailable(f"the ledger is unavailable: {error}") from error
 
 
-def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+def _connect(path: Path | str, busy_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path,
+        timeout=busy_s,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(path, str),
+    )
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+def _check_version(db: sqlite3.Connection) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > sql.VERSION:
         raise LedgerNewer(
             f"the ledger has schema version {version}, this Ballast knows {sql.VERSION}: "
             "start the newer one again"
         )
+    return version
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    version = _check_version(db)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")

@@ -24,6 +24,7 @@ import uvloop
 from models.capacity import PROFILES
 from serving.accounting import charge
 from serving.admission import Admission
+from serving.allowances import Allowances
 from serving.errors import Kind, UpstreamError
 from serving.holding import Line
 from serving.journal import Disk, Journal, JournalFull
@@ -206,7 +207,7 @@ class House:
         backends = {Replica: lot, Offering: lot}
         self.pipeline = Pipeline(
             Stages(
-                self, self.admission, self.line, backends, journal, self.observer,
+                self, self.admission, Allowances(), self.line, backends, journal, self.observer,
                 Retry(budget_min=10_000), loop,
             )
         )  # fmt: skip

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from serving.auth import KeyConflict, digest, directory, identify, new_key
+from serving.auth import NEVER, KeyConflict, digest, identify, new_key
+from serving.auth import callers as callers_at
 from serving.errors import CallerError
 from serving.records import Exposure, LatencyClass, Overflow, Residency, ResidencyLevel
 from serving.settings import KeySettings, TenantSettings
 
 PEPPER = b"p" * 32
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = b"bl-secret"
 ACME = TenantSettings(id="acme", residency="named", jurisdictions=("us", "sg"))
 
@@ -23,7 +26,7 @@ def row(key_id="k1", value=KEY, **changes):
 
 
 def callers(*rows):
-    return directory(rows or (row(),), (ACME,))
+    return callers_at(rows or (row(),), (ACME,), NOW).by_digest
 
 
 def test_a_new_key_is_made_of_all_its_random_bytes():
@@ -88,7 +91,7 @@ def test_the_policy_joins_the_key_and_its_tenant():
 
 
 def test_a_tenant_without_a_label_stays_on_the_premises():
-    found = directory((row(),), (TenantSettings(id="acme"),))
+    found = callers_at((row(),), (TenantSettings(id="acme"),), NOW).by_digest
     assert identify(found, PEPPER, b"Bearer bl-secret").policy.residency == Residency()
 
 
@@ -104,5 +107,38 @@ def test_a_tenant_without_a_label_stays_on_the_premises():
 )
 def test_contradictions_are_named_and_not_guessed_at(keys, tenants, words):
     with pytest.raises(KeyConflict, match=words) as caught:
-        directory(keys, tenants)
+        callers_at(keys, tenants, NOW)
     assert digest(PEPPER, KEY).hex() not in str(caught.value)
+
+
+def test_an_expired_key_is_refused_from_its_moment_on():
+    key = row(expires=NOW)
+    for at, is_known in ((NOW - timedelta(seconds=1), True), (NOW, False)):
+        found = callers_at((key,), (ACME,), at)
+        assert (found.by_digest[digest(PEPPER, KEY)] is not None) == is_known
+        assert found.changes_at == (NOW if is_known else NEVER)
+
+
+def test_after_a_rotation_both_values_are_good_until_the_grace_ends():
+    old = digest(PEPPER, b"old").hex()
+    until = NOW + timedelta(hours=1)
+    key = row(previous_hmac=old, previous_until=until)
+    found = callers_at((key,), (ACME,), NOW)
+    assert {c.key_id for c in found.by_digest.values() if c} == {"k1"}
+    assert found.changes_at == until
+    found = callers_at((key,), (ACME,), until)
+    assert found.by_digest[digest(PEPPER, b"old")] is None
+    assert found.by_digest[digest(PEPPER, KEY)] is not None
+
+
+def test_a_revoked_key_is_refused_with_both_its_values():
+    old = digest(PEPPER, b"old").hex()
+    found = callers(row(is_revoked=True, previous_hmac=old, previous_until=NEVER))
+    assert set(found.values()) == {None}
+
+
+def test_no_key_of_a_suspended_tenant_is_known():
+    asleep = ACME.model_copy(update={"is_suspended": True})
+    found = callers_at((row(),), (asleep,), NOW).by_digest
+    with pytest.raises(CallerError, match="suspended"):
+        identify(found, PEPPER, b"Bearer bl-secret")

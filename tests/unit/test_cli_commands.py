@@ -14,12 +14,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ballast import status
-from ballast.chat import contents
+from ballast.chat import events
 from ballast.cli import app
 from ballast.problem import ProblemError
 from ballast.web import error_text
 
-DECISION = {"request_id": "r1", "model": "m", "target": "own;a", "reason": "local", "status": 200}
+DECISION = {
+    "request_id": "r1", "at_ms": 0, "tenant": "acme", "project": "p", "key_id": "k",
+    "surface": "chat", "model": "m", "alias": "m", "latency_class": "live", "outcome": "ok",
+    "status": 200, "code": "", "target": "m@h:1", "reason": "local", "attempts": 1, "queue_ms": 0,
+    "predicted_ms": 7, "first_token_ms": 5, "total_ms": 9, "prompt_tokens": 3,
+    "completion_tokens": 4,
+}  # fmt: skip
 OPS = {
     "/signals": {"models": {"m": {"running": 3, "queued": 2, "oldest_wait_s": 0.5}}},
     "/fleet": {
@@ -124,18 +130,48 @@ def test_status_shows_fleet_queue_and_decisions(monkeypatch: pytest.MonkeyPatch)
     with ops(monkeypatch):
         code, output = run("status")
         assert code == 0
-        for text in ("m@h:1", "50%", "open", "API in us", "expected in 12.00 s", "own;a", "local"):
+        for text in ("m@h:1", "50%", "open", "API in us", "expected in 12.00 s", "r1", "local"):
             assert text in output
         code, output = run("status", "--json")
         assert msgspec.json.decode(output)["signals"] == OPS["/signals"]
 
 
-def test_explain_finds_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [["r1"], ["chatcmpl-R1"], []])
+def test_explain_tells_what_the_gateway_remembers_without_a_ledger(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ops(monkeypatch):
-        assert "own;a" in run("explain", "r1")[1]
+        code, output = run("explain", *asked)
+    assert code == 0
+    told = " ".join(output.split())
+    assert "r1 was answered (HTTP 200)." in told
+    assert "Key k of tenant acme (project p) called chat with the model m" in told
+    assert "because it had room" in told
+    assert "5 ms after the call (predicted for the engine: 7 ms)" in told
+    assert "not in the ledger yet" in told
+
+
+def test_a_request_nobody_knows_is_said_to_be_unknown_and_where_ids_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ops(monkeypatch):
         code, output = run("explain", "r2")
-        assert code == 1
-        assert "not among the latest" in output
+    assert code == 1
+    assert "no request 'r2'" in output
+    assert "x-request-id" in output
+
+
+def test_models_are_listed_before_the_first_start() -> None:
+    code, output = run("models")
+    assert code == 0
+    assert "smollm2-135m-instruct" in output
+
+
+@pytest.mark.parametrize("arguments", [["fake"], ["fake", "--help"], ["-h"], ["explain", "-h"]])
+def test_help_is_given_however_it_is_asked_for(arguments: list[str]) -> None:
+    code, output = run(*arguments)
+    assert code == 0
+    assert "Usage:" in output
 
 
 def test_a_part_that_does_not_answer_is_shown_as_such() -> None:
@@ -144,11 +180,14 @@ def test_a_part_that_does_not_answer_is_shown_as_such() -> None:
         "fleet": {"error": "away"},
         "decisions": {"error": "away"},
         "controller": {"error": "nothing answers at 127.0.0.1:8090"},
+        "money": {"error": "no ledger at x"},
     }
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(status.tables(found))
     console.file.close()
-    assert "nothing answers at 127.0.0.1:8090" in console.export_text()
+    shown = console.export_text()
+    assert "nothing answers at 127.0.0.1:8090" in shown
+    assert "no ledger at x" in shown
 
 
 def test_a_stream_yields_its_text_and_ends_at_done() -> None:
@@ -158,7 +197,8 @@ def test_a_stream_yields_its_text_and_ends_at_done() -> None:
         b'data: {"choices":[{"delta":{"content":"lo"}}]}\n', b'data: {"choices":[]}\n',
         b"data: [DONE]\n", b"data: beyond\n",
     ]  # fmt: skip
-    assert "".join(contents(lines)) == "Hello"
+    found = [c["delta"].get("content", "") for event in events(lines) for c in event["choices"]]
+    assert "".join(found) == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +212,7 @@ def test_a_stream_yields_its_text_and_ends_at_done() -> None:
 )
 def test_a_broken_stream_says_so(lines: list[bytes], words: str) -> None:
     with pytest.raises(ProblemError, match=words):
-        list(contents(lines))
+        list(events(lines))
 
 
 def test_an_error_body_of_any_form_yields_text() -> None:

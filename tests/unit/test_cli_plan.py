@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ballast import identity, plan
+from ballast.environs import by_part
+from ballast.prepare import prepare
 from ballast.problem import ProblemError
 from models import provider
-from serving.auth import digest, directory
+from serving.auth import callers, digest
 from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
 
 ROWS = provider.load(provider.FOLDER)
@@ -75,8 +78,73 @@ def test_without_an_engine_ray_is_neither_asked_nor_started(tmp_path: Path) -> N
     wish = plan.Wish(has_engine=False)
     settings = plan.effective(Settings(), (OWN,), own, wish, tmp_path / "t")
     assert settings.fleet.serve_url == ""
-    names = [part.name for part in plan.parts(tmp_path, tmp_path, settings, has_engine=False)]
-    assert names == ["gateway", "controller"]
+    environs = by_part({}, settings, ROWS)
+    parts = plan.parts(tmp_path, tmp_path, settings, environs, has_engine=False)
+    assert [part.name for part in parts] == ["gateway", "controller"]
+
+
+def test_a_providers_key_goes_to_the_gateway_alone(tmp_path: Path) -> None:
+    own = identity.ensure(tmp_path)
+    access = ProviderAccess(id="deepseek", api_key_env="MY_KEY")
+    settings = plan.effective(
+        Settings(providers=(access,)), (OWN,), own, plan.Wish(), tmp_path / "t"
+    )
+    given = {
+        "MY_KEY": "k", "OPENAI_API_KEY": "o", "DEEPSEEK_API_KEY": "d", "BALLAST_GATEWAY__PORT": "1",
+        "PATH": "p", "LC_ALL": "C", "PYTHONPATH": "q", "HF_TOKEN": "h", "AWS_SECRET": "a",
+    }  # fmt: skip
+    environs = by_part(given, settings, ROWS)
+    parts = plan.parts(tmp_path, tmp_path, settings, environs, has_engine=True)
+    plain = {"PATH", "LC_ALL", "PYTHONPATH", "PYTHONUNBUFFERED"}
+    assert {part.name: set(part.environ) for part in parts} == {
+        "gateway": plain | {"MY_KEY"},
+        "engine": plain | {"HF_TOKEN", "AWS_SECRET"},
+        "controller": plain,
+    }
+    assert "MY_KEY" not in repr(parts)
+
+
+def test_a_key_in_a_file_takes_no_variable_along() -> None:
+    access = ProviderAccess(id="deepseek", api_key_file=Path("k"), api_key_env="MY_KEY")
+    environs = by_part(
+        {"MY_KEY": "k", "DEEPSEEK_API_KEY": "d"}, Settings(providers=(access,)), ROWS
+    )
+    assert all(set(environ) == {"PYTHONUNBUFFERED"} for environ in environs.values())
+
+
+def test_no_engine_is_started_when_no_model_has_one(tmp_path: Path) -> None:
+    bought = Model(name="bought", offerings=("deepseek/deepseek-flash",))
+    settings = Settings(models=(bought,), providers=(ProviderAccess(id="deepseek"),))
+    prepared = prepare(settings, identity.ensure(tmp_path), plan.Wish())
+    assert not prepared.has_engine
+    assert prepared.settings.fleet.serve_url == ""
+
+
+def test_key_and_pepper_files_of_the_settings_are_used(tmp_path: Path) -> None:
+    settings = Settings(keys_file=tmp_path / "own.yaml", pepper_file=tmp_path / "own")
+    own = identity.ensure(tmp_path / "state")
+    found = plan.effective(settings, (OWN,), own, plan.Wish(), tmp_path / "t")
+    assert (found.keys_file, found.pepper_file) == (tmp_path / "own.yaml", tmp_path / "own")
+
+
+def test_the_deployment_has_an_id_of_its_own_unless_one_is_named(tmp_path: Path) -> None:
+    own, other = identity.ensure(tmp_path / "one"), identity.ensure(tmp_path / "two")
+    made = plan.effective(Settings(), (OWN,), own, plan.Wish(), tmp_path / "t")
+    assert made.deployment_id == own.deployment_id != other.deployment_id
+    named = plan.effective(Settings(deployment_id="us"), (OWN,), own, plan.Wish(), tmp_path / "t")
+    assert named.deployment_id == "us"
+
+
+def test_a_folder_is_taken_whole_whatever_its_name_looks_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("Mine", "./Mine", str(tmp_path / "Mine")):
+        (model,) = plan.choose_models(Settings(), plan.Wish(model=name), ROWS)
+        assert model.name == "mine"
+        assert model.engine is not None
+        assert model.engine.source == str(tmp_path / "Mine")
 
 
 def test_the_curl_is_one_line_that_starts_with_curl() -> None:
@@ -89,7 +157,7 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     first = identity.ensure(tmp_path / "new")
     again = identity.ensure(tmp_path / "new")
     assert first.demo_key == again.demo_key
-    for name in ("secret", "pepper", "demo-key", "keys.yaml"):
+    for name in ("secret", "pepper", "demo-key", "keys.yaml", "deployment-id"):
         assert stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) == 0o600
 
 
@@ -100,7 +168,7 @@ def test_the_demo_key_opens_the_demo_tenant(tmp_path: Path) -> None:
     keys = [KeySettings.model_validate(row) for row in yaml.safe_load(own.keys_file.read_text())]
     tenants = plan.with_demo_tenant(Settings(), ROWS).tenants
     mark = digest(own.pepper_file.read_bytes(), own.demo_key.encode())
-    caller = directory(keys, tenants)[mark]
+    caller = callers(keys, tenants, datetime.now(UTC)).by_digest[mark]
     assert caller is not None
     assert caller.policy.latency_class == "patient"
     assert caller.policy.overflow == "allowed"

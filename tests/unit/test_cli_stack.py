@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,12 @@ from pathlib import Path
 import pytest
 
 from ballast.board import describe
-from ballast.child import DEATHS_MAX, restart_delay_s, rotate
+from ballast.child import DEATHS_MAX, restart_delay_s
 from ballast.problem import ProblemError
-from ballast.stack import child_environ
 from ballast.up import held, owner
 
 HARNESS = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from pathlib import Path
 from ballast.board import Board
 from ballast.plan import Part
@@ -32,7 +32,7 @@ from ballast.problem import ProblemError
 from ballast.stack import Stack
 
 rows = json.loads(sys.argv[2])
-parts = [Part(name, (sys.executable, "-c", code), stop_s, name == "gateway")
+parts = [Part(name, (sys.executable, "-c", code), stop_s, name == "gateway", dict(os.environ))
          for name, code, stop_s in rows]
 board = Board([part.name for part in parts])
 try:
@@ -148,6 +148,38 @@ def test_parts_end_when_the_stack_itself_is_killed(tmp_path: Path) -> None:
             os.close(pidfd)
 
 
+TALKER = """
+import json, os, pathlib, signal
+print(json.dumps({"event": "listening", "url": "http://here"}), flush=True)
+signal.sigwait({signal.SIGUSR1})
+for number in range(100_000):
+    os.write(2, b"line %06d, which is some forty bytes long\\n" % number)
+pathlib.Path(os.environ["TALKER_DONE"]).touch()
+signal.pause()
+"""
+
+
+def test_a_stopped_stack_neither_blocks_its_parts_nor_loses_their_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tmp_path / "done"
+    monkeypatch.setenv("TALKER_DONE", str(done))
+    code = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n" + TALKER
+    with stack(tmp_path, ("gateway", code, 5.0)) as process:
+        gateway = pid_in(lines_until(process, "everything is up")[0])
+        process.send_signal(signal.SIGSTOP)
+        os.kill(gateway, signal.SIGUSR1)
+        while not done.exists():
+            assert is_alive(gateway)
+            time.sleep(0.02)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    lines = (tmp_path / "gateway.log").read_text().splitlines()
+    numbers = [int(line[5:11]) for line in lines if line.startswith("line ")]
+    assert numbers == list(range(100_000))
+
+
 def test_a_dead_part_is_started_again(tmp_path: Path) -> None:
     with stack(tmp_path, ("gateway", LISTEN, 5.0)) as process:
         first = pid_in(lines_until(process, "process")[-1])
@@ -171,20 +203,6 @@ def test_refused_settings_stop_the_stack_with_their_message(tmp_path: Path) -> N
 def test_restarts_back_off_and_end() -> None:
     delays = [restart_delay_s(deaths) for deaths in range(1, DEATHS_MAX + 1)]
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, None]
-
-
-def test_children_read_no_settings_from_the_environment() -> None:
-    given = {"BALLAST_GATEWAY__PORT": "1", "PATH": "p", "OPENAI_API_KEY": "k"}
-    assert child_environ(given) == {"PATH": "p", "OPENAI_API_KEY": "k", "PYTHONUNBUFFERED": "1"}
-
-
-def test_one_old_log_is_kept(tmp_path: Path) -> None:
-    log = tmp_path / "x.log"
-    for text in ("first", "second"):
-        log.write_text(text)
-        rotate(log)
-    assert not log.exists()
-    assert (tmp_path / "x.old.log").read_text() == "second"
 
 
 def test_a_state_folder_is_held_by_one_stack(tmp_path: Path) -> None:

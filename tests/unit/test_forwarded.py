@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from serving.auth import digest
 from serving.errors import CallerError
-from serving.forwarded import FEATURE, PROJECT, TENANT, USER, USER_BYTES_MAX, named, on_behalf
+from serving.forwarded import (
+    FEATURE,
+    PROJECT,
+    TENANT,
+    USER,
+    USER_BYTES_MAX,
+    CustomerTerms,
+    named,
+    on_behalf,
+)
 from serving.keys import Keys
 from serving.records import Caller, Overflow, Policy, Residency, ResidencyLevel
 from serving.settings import Settings
@@ -50,7 +59,7 @@ def test_a_customer_s_name_never_leaves_its_forwarder(value):
         said = named({TENANT: value})
     except CallerError:
         return
-    caller = on_behalf(GATEWAY, said, "", None)
+    caller = on_behalf(GATEWAY, said, "", CustomerTerms())
     assert caller.tenant == f"gw/{value.decode('ascii')}"
 
 
@@ -61,8 +70,8 @@ def test_a_user_may_be_anything_but_long():
 
 
 def test_what_is_not_said_is_the_key_s():
-    assert on_behalf(GATEWAY, named({}), "", None) == GATEWAY
-    caller = on_behalf(GATEWAY, named({PROJECT: b"prod", FEATURE: b"quiz"}), "h", None)
+    assert on_behalf(GATEWAY, named({}), "", CustomerTerms()) == GATEWAY
+    caller = on_behalf(GATEWAY, named({PROJECT: b"prod", FEATURE: b"quiz"}), "h", CustomerTerms())
     assert (caller.tenant, caller.project, caller.feature, caller.user) == (
         "gw", "prod", "quiz", "h",
     )  # fmt: skip
@@ -71,9 +80,9 @@ def test_what_is_not_said_is_the_key_s():
 def test_a_customer_s_rule_tightens_and_never_loosens():
     home, wide = Residency(ResidencyLevel.PREMISES), Residency(ResidencyLevel.ANYWHERE)
     said = named({TENANT: b"acme"})
-    assert on_behalf(GATEWAY, said, "", home).policy.residency == home
+    assert on_behalf(GATEWAY, said, "", CustomerTerms(home)).policy.residency == home
     narrow = Caller("k", "gw", "p", Policy(home, is_forwarder=True))
-    assert on_behalf(narrow, said, "", wide).policy.residency == home
+    assert on_behalf(narrow, said, "", CustomerTerms(wide)).policy.residency == home
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from serving.records import (
     TargetState,
     Wait,
 )
-from serving.routing import RETRY_S_DEFAULT, RETRY_S_MAX, effective_residency, free, place, tighter
+from serving.routing import RETRY_S_DEFAULT, RETRY_S_MAX, free, place
+from serving.rules import effective_residency, tighter
 
 SLOW = PROFILES["cpu-embedded"]
 HERE = DataLabel("cn", "self", on_premises=True)

@@ -1,0 +1,46 @@
+"""What each child of `up` inherits: the environment it needs, and no other part's secrets. Pure.
+
+A provider's key goes to the gateway alone. Ray and vLLM are tuned by variables that nobody can
+list, so the engine gets all others; gateway and controller are ours and get what they need.
+Settings (`BALLAST_*`) go to nobody: the children read the effective file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.provider import Provider
+from serving.offerings import key_variable
+from serving.settings import Settings
+
+PLAIN = frozenset({
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "TZDIR", "USER", "VIRTUAL_ENV",
+})  # fmt: skip
+PLAIN_PREFIXES = ("GLIBC_", "LC_", "LD_", "MALLOC_", "OPENSSL_", "PYTHON", "SSL_", "XDG_")
+"""Locale, loader, allocator, certificates, Python itself."""
+OURS = "BALLAST_"
+FIXED = {"PYTHONUNBUFFERED": "1"}
+
+
+def by_part(
+    environ: Mapping[str, str], settings: Settings, rows: Mapping[str, Provider]
+) -> dict[str, dict[str, str]]:
+    """The environment of each part, by its name."""
+    used = {key_variable(access, rows[access.id]) for access in settings.providers}
+    named = {access.api_key_env for access in settings.providers}
+    keys = used | named | {row.api_key_env for row in rows.values()}
+    plain = {name: text for name, text in environ.items() if _is_plain(name) and name not in keys}
+    return {
+        "gateway": plain | {n: text for n, text in environ.items() if n in used} | FIXED,
+        "engine": {
+            name: text
+            for name, text in environ.items()
+            if name not in keys and not name.startswith(OURS)
+        }
+        | FIXED,
+        "controller": plain | FIXED,
+    }
+
+
+def _is_plain(name: str) -> bool:
+    return name in PLAIN or name.startswith(PLAIN_PREFIXES)

@@ -1,0 +1,88 @@
+"""Asks the gateway's own code whether it would start with these settings, and who could answer.
+
+The checks are the gateway's functions, called as it calls them; nothing is judged twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from ballast import sources
+from ballast.doctor import Finding, Level
+from ballast.outlook import Terms, outlook
+from ballast.prepare import Prepared
+from serving.auth import KeyConflict
+from serving.errors import CallerError
+from serving.keys import Keys
+from serving.ledger.base import LedgerNewer, LedgerUnavailable
+from serving.ledger.sqlite import SqliteLedger
+from serving.offerings import accounts, offerings
+from serving.settings import Settings, SettingsError
+
+
+def terms_of(prepared: Prepared) -> Terms:
+    """Keys, providers and offerings as the gateway reads them. Raises SettingsError."""
+    settings = prepared.settings
+    try:
+        sold = offerings(settings, accounts(settings))
+        return Terms(sold, Keys(settings).callers)
+    except KeyConflict as error:
+        raise SettingsError(str(error)) from None
+
+
+def knows(settings: Settings, key: str) -> bool:
+    """Whether a key is valid with these settings."""
+    try:
+        Keys(settings).identify(f"Bearer {key}".encode())
+    except CallerError:
+        return False
+    return True
+
+
+def warnings(prepared: Prepared, terms: Terms) -> list[Finding]:
+    """Whose calls nothing could answer."""
+    found = outlook(prepared.settings, terms, _unused_keys(prepared, os.environ))
+    return [finding for finding in found if finding.level is Level.WARN]
+
+
+def _unused_keys(prepared: Prepared, environ: Mapping[str, str]) -> dict[str, str]:
+    """Providers whose key is here but which are not switched on, by the key's variable."""
+    used = {access.id for access in prepared.settings.providers}
+    return {
+        row.api_key_env: row.id
+        for row in prepared.rows.values()
+        if row.id not in used and environ.get(row.api_key_env)
+    }
+
+
+def examine(prepared: Prepared) -> Iterator[Finding]:
+    """All that the settings would do to a start; for the doctor."""
+    from serving.app import Gateway  # half a second of imports that `up` leaves to the gateway
+
+    settings = prepared.settings
+    try:
+        terms = terms_of(prepared)
+        Gateway(settings)
+    except (SettingsError, KeyConflict) as error:
+        yield Finding("settings", Level.STOP, str(error), "mend the settings it names")
+    else:
+        providers = ", ".join(access.id for access in settings.providers)
+        text = f"valid keys: {len(terms.callers)}; providers: {providers or 'none'}"
+        yield Finding("settings", Level.OK, text)
+        yield from outlook(settings, terms, _unused_keys(prepared, os.environ))
+    yield from _ledger(prepared)
+    yield from sources.examine(prepared)
+
+
+def _ledger(prepared: Prepared) -> Iterator[Finding]:
+    path = prepared.settings.state_dir / "ledger.sqlite"
+    if not path.exists():
+        return
+    try:
+        SqliteLedger.open_to_read(path).close()
+    except LedgerNewer as error:
+        yield Finding("ledger", Level.STOP, f"{path}: {error}", "or move the file away")
+    except LedgerUnavailable as error:
+        text = f"{path}: {error}; calls are served, their rows wait in the journal"
+        yield Finding("ledger", Level.WARN, text, "restore the file, or move it away")

@@ -1,0 +1,149 @@
+"""The directory as values: what is stored, and one whole state of it.
+
+Tenants and keys are the settings' own types, so that a row means the same wherever it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from pydantic import BaseModel, Field, ValidationError
+
+from serving.settings import (
+    NAME,
+    Administrator,
+    AllowanceSettings,
+    Group,
+    KeySettings,
+    TenantSettings,
+)
+
+WHY_CHARS_MAX = 500
+
+
+class Project(Group):
+    """A feature or product of a tenant, in one environment."""
+
+    tenant: str
+    name: str = Field(pattern=f"^{NAME}$")
+    environment: Literal["prod", "dev", "test"] = "prod"
+    owner: str = Field("", max_length=200)
+    """Who answers for it, in words."""
+    allowance: AllowanceSettings | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique in the directory."""
+        return f"{self.tenant}:{self.name}"
+
+
+Scope: TypeAlias = Literal["all", "model", "tenant", "provider", "jurisdiction"]
+
+
+class Switch(Group):
+    """A kill switch that is thrown: nothing new goes there until it is taken back."""
+
+    scope: Scope
+    value: str = Field("", max_length=200)
+    """The model, tenant, provider or jurisdiction; empty for `all`."""
+    why: str = Field(min_length=1, max_length=WHY_CHARS_MAX)
+    by: str
+    at_ms: int
+
+    @property
+    def id(self) -> str:
+        """Unique in the directory."""
+        return f"{self.scope}:{self.value}"
+
+
+Kind: TypeAlias = Literal["tenant", "project", "key", "administrator", "switch"]
+MODELS: Mapping[Kind, type[BaseModel]] = {
+    "tenant": TenantSettings,
+    "project": Project,
+    "key": KeySettings,
+    "administrator": Administrator,
+    "switch": Switch,
+}
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One row as stored."""
+
+    kind: Kind
+    id: str
+    data: bytes
+    """JSON; empty when the row was removed."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change and its reason, as the history keeps it."""
+
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    """`kind:id`."""
+    why: str
+    details: dict[str, Any]
+    """What changed; never a key or its HMAC."""
+
+
+class DirectoryFault(Exception):  # noqa: N818 - a state of the store
+    """A stored row cannot be read; names it."""
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """One whole state."""
+
+    version: int = 0
+    tenants: Mapping[str, TenantSettings] = {}
+    projects: Mapping[str, Project] = {}
+    keys: Mapping[str, KeySettings] = {}
+    administrators: Mapping[str, Administrator] = {}
+    switches: Mapping[str, Switch] = {}
+
+
+_FIELDS: Mapping[Kind, str] = {
+    "tenant": "tenants", "project": "projects", "key": "keys",
+    "administrator": "administrators", "switch": "switches",
+}  # fmt: skip
+
+
+def build(version: int, documents: list[Document]) -> Directory:
+    """The state that stored rows make. Raises DirectoryFault."""
+    rows: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS.values()}
+    for document in documents:
+        if not document.data:
+            continue
+        try:
+            value = MODELS[document.kind].model_validate_json(document.data)
+        except (KeyError, ValidationError) as error:
+            text = f"the directory's row {document.kind}:{document.id} cannot be read: {error}"
+            raise DirectoryFault(text) from None
+        rows[_FIELDS[document.kind]][document.id] = value
+    return Directory(version, **rows)
+
+
+def over(standing: Directory, stored: Directory) -> Directory:
+    """What is known in all: `stored` rows beside those that stand in settings and files, which
+    nobody may have twice."""
+    rows = {name: {**getattr(stored, name), **getattr(standing, name)} for name in _FIELDS.values()}
+    return Directory(stored.version, **rows)
+
+
+def names(directory: Directory) -> list[str]:
+    """Every row as `kind:id`, sorted."""
+    return sorted(f"{kind}:{id_}" for kind, f in _FIELDS.items() for id_ in getattr(directory, f))
+
+
+def document(kind: Kind, value: BaseModel) -> Document:
+    """A row to store."""
+    data = value.model_dump_json(exclude_none=True).encode()
+    return Document(kind, value.id, data)  # type: ignore[attr-defined]
+
+
+def removed(kind: Kind, id_: str) -> Document:
+    """A row to remove."""
+    return Document(kind, id_, b"")

@@ -1,0 +1,217 @@
+"""The directory's rules, its history's chain, and who may change what."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.directory import commands
+from serving.directory.base import decode_event, encode_event
+from serving.directory.chain import GENESIS, Entry, breaks, link
+from serving.directory.commands import By, Change
+from serving.directory.roles import RIGHTS, Right, may
+from serving.directory.values import Directory, DirectoryFault, Document, build, names, over
+from serving.errors import CallerError
+from serving.records import Role
+
+HMAC, OTHER = "a" * 64, "b" * 64
+BY = By("owner", 1_700_000_000_000, "because")
+
+
+def after(directory: Directory, change: Change) -> Directory:
+    """The state with a change in it, as a store would give it back."""
+    kinds = {"tenant": "tenants", "project": "projects", "key": "keys",
+             "administrator": "administrators", "switch": "switches"}  # fmt: skip
+    rows = {
+        (kind, id_): Document(kind, id_, row.model_dump_json(exclude_none=True).encode())
+        for kind, field in kinds.items()
+        for id_, row in getattr(directory, field).items()
+    }
+    rows |= {(d.kind, d.id): d for d in change.documents}
+    return build(directory.version + 1, list(rows.values()))
+
+
+@pytest.fixture
+def acme() -> Directory:
+    """A tenant, a project and a key."""
+    found = Directory()
+    found = after(found, commands.create_tenant(found, {"id": "acme", "residency": "mainland"}, BY))
+    found = after(found, commands.create_project(found, {"tenant": "acme", "name": "quiz"}, BY))
+    row = {"id": "k", "tenant": "acme", "project": "quiz", "hmac": HMAC}
+    return after(found, commands.create_key(found, row, BY))
+
+
+def test_rows_come_back_as_they_were_put(acme):
+    assert names(acme) == ["key:k", "project:acme:quiz", "tenant:acme"]
+    assert acme.tenants["acme"].residency == "mainland"
+    assert acme.keys["k"].hmac == HMAC
+    assert acme.version == 3
+
+
+def refused(call, *args) -> CallerError:
+    with pytest.raises(CallerError) as caught:
+        call(*args)
+    return caught.value
+
+
+def test_a_tenant_must_say_its_residency(acme):
+    assert refused(commands.create_tenant, acme, {"id": "x"}, BY).param == "residency"
+
+
+@pytest.mark.parametrize("id_", ["acme", "ACME"])
+def test_no_two_tenants_have_one_name_or_names_that_look_alike(acme, id_):
+    row = {"id": id_, "residency": "mainland"}
+    assert refused(commands.create_tenant, acme, row, BY).code == "conflict"
+
+
+@pytest.mark.parametrize(
+    "id_", ["", "a b", "../x", "a/b/c", "\u0430cme", "a\n", "x" * 65, "a'; DROP TABLE keys;--"]
+)
+def test_what_is_no_name_is_no_tenant(acme, id_):
+    row = {"id": id_, "residency": "mainland"}
+    assert refused(commands.create_tenant, acme, row, BY).code == "invalid_value"
+
+
+def test_a_customer_needs_its_forwarder(acme):
+    row = {"id": "acme/shop", "residency": "premises"}
+    assert commands.create_tenant(acme, row, BY).documents[0].id == "acme/shop"
+    row = {"id": "ghost/shop", "residency": "premises"}
+    assert "ghost" in refused(commands.create_tenant, acme, row, BY).message
+
+
+def test_a_key_needs_its_tenant_and_project(acme):
+    for row in ({"tenant": "ghost"}, {"tenant": "acme", "project": "ghost"}):
+        key = {"id": "n", "hmac": OTHER, **row}
+        assert refused(commands.create_key, acme, key, BY).code == "not_found"
+
+
+@pytest.mark.parametrize("name", ["hmac", "tenant", "is_revoked", "previous_hmac", "id"])
+def test_a_change_never_touches_a_key_s_value_or_owner(acme, name):
+    assert refused(commands.change_key, acme, "k", {name: "x"}, BY).code == "invalid_value"
+
+
+def test_a_change_is_validated_like_a_new_row(acme):
+    error = refused(commands.change_key, acme, "k", {"latency_class": "fast"}, BY)
+    assert error.param == "latency_class"
+    changed = after(acme, commands.change_key(acme, "k", {"latency_class": "live"}, BY))
+    assert changed.keys["k"].latency_class == "live"
+
+
+def test_a_rotation_keeps_the_old_value_for_its_grace(acme):
+    changed = after(acme, commands.rotate_key(acme, "k", OTHER, 60, BY))
+    key = changed.keys["k"]
+    assert (key.hmac, key.previous_hmac) == (OTHER, HMAC)
+    assert key.previous_until.timestamp() == BY.at_ms / 1e3 + 60
+    for grace in (-1, commands.GRACE_S_MAX + 1):
+        assert refused(commands.rotate_key, acme, "k", OTHER, grace, BY).param == "grace_s"
+
+
+def test_a_revoked_key_is_for_ever(acme):
+    gone = after(acme, commands.revoke_key(acme, "k", BY))
+    assert gone.keys["k"].is_revoked
+    assert refused(commands.rotate_key, gone, "k", OTHER, 60, BY).code == "conflict"
+    row = {"id": "k", "tenant": "acme", "hmac": OTHER}
+    assert refused(commands.create_key, gone, row, BY).code == "conflict"
+
+
+def test_a_switch_says_who_and_why_and_is_thrown_once(acme):
+    assert refused(commands.throw_switch, acme, "all", "", BY._replace(why=" ")).param == "why"
+    assert refused(commands.throw_switch, acme, "all", "x", BY).param == "value"
+    assert refused(commands.throw_switch, acme, "model", "", BY).param == "value"
+    thrown = after(acme, commands.throw_switch(acme, "model", "m", BY))
+    assert (thrown.switches["model:m"].by, thrown.switches["model:m"].why) == ("owner", "because")
+    assert refused(commands.throw_switch, thrown, "model", "m", BY).code == "conflict"
+    back = after(thrown, commands.take_back_switch(thrown, "model", "m", BY))
+    assert not back.switches
+    assert refused(commands.take_back_switch, back, "model", "m", BY).code == "not_found"
+
+
+def test_no_event_ever_tells_a_key_or_its_hmac(acme):
+    changes = [
+        commands.create_key(acme, {"id": "n", "tenant": "acme", "hmac": OTHER}, BY),
+        commands.rotate_key(acme, "k", OTHER, 60, BY),
+        commands.revoke_key(acme, "k", BY),
+        commands.create_administrator(acme, {"id": "a", "role": "admin", "hmac": OTHER}, BY),
+    ]
+    for change in changes:
+        told = encode_event(change.event)
+        assert HMAC.encode() not in told
+        assert OTHER.encode() not in told
+        assert decode_event(told) == change.event
+
+
+def test_settings_stand_beside_what_is_stored(acme):
+    row = acme.tenants["acme"].model_copy(update={"id": "settled"})
+    both = over(Directory(tenants={"settled": row}), acme)
+    assert set(both.tenants) == {"acme", "settled"}
+    assert both.version == acme.version
+
+
+def test_a_row_that_cannot_be_read_is_named():
+    with pytest.raises(DirectoryFault, match="tenant:x"):
+        build(1, [Document("tenant", "x", b"{}")])
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_the_admin_role_manages(role):
+    assert may(role, Right.MANAGE) == (role is Role.ADMIN)
+    assert may(role, Right.SEE)
+
+
+def test_every_role_has_its_rights():
+    assert set(RIGHTS) == set(Role)
+    assert may(Role.OPERATOR, Right.SWITCH)
+    assert not may(Role.AUDITOR, Right.SWITCH)
+    assert not may(Role.VIEWER, Right.SEE_HISTORY)
+
+
+# -- the chain
+
+
+def chained(data: list[bytes]) -> list[Entry]:
+    found, before = [], GENESIS
+    for number, piece in enumerate(data, 1):
+        before = link(before, number, piece)
+        found.append(Entry(number, piece, before))
+    return found
+
+
+PIECES = st.lists(st.binary(max_size=8), min_size=2, max_size=8)
+
+
+@given(PIECES)
+def test_a_whole_chain_holds_and_holds_its_own_head(pieces):
+    entries = chained(pieces)
+    assert breaks(entries) == []
+    assert breaks(entries, (entries[-1].number, entries[-1].hash)) == []
+
+
+@given(PIECES, st.data())
+def test_an_edit_a_deletion_and_another_order_show(pieces, data):
+    entries = chained(pieces)
+    at = data.draw(st.integers(0, len(entries) - 1))
+    edited = list(entries)
+    edited[at] = entries[at]._replace(data=entries[at].data + b"!")
+    assert breaks(edited)
+    if at < len(entries) - 1:
+        assert breaks(entries[:at] + entries[at + 1 :])
+        swapped = list(entries)
+        swapped[at], swapped[at + 1] = swapped[at + 1], swapped[at]
+        assert breaks(swapped)
+
+
+@given(PIECES)
+def test_a_chain_cut_off_at_its_end_shows_against_a_head_kept_elsewhere(pieces):
+    entries = chained(pieces)
+    head = (entries[-1].number, entries[-1].hash)
+    assert breaks(entries[:-1]) == []
+    assert breaks(entries[:-1], head)
+    assert breaks(chained([*pieces[:-1], pieces[-1] + b"!"]), head)
+
+
+def test_events_are_small_and_plain(acme):
+    change = commands.throw_switch(acme, "tenant", "acme", By("o", 1, "x" * 500))
+    assert len(encode_event(change.event)) < 2_000
+    assert msgspec.json.decode(encode_event(change.event))["subject"] == "switch:tenant:acme"
