@@ -19,7 +19,7 @@ from rich.text import Text
 from ballast import chat as chatting
 from ballast import doctor as doctoring
 from ballast import explain as explaining
-from ballast import identity, plan, preflight
+from ballast import identity, models_cli, plan, preflight
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.prepare import identity_of, prepare
@@ -191,10 +191,15 @@ def explain(
     Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
-@app.command()
+app.add_typer(models_cli.guarded(command), name="models")
+
+
+@models_cli.group.callback(invoke_without_command=True)
 @command
-def models(config: Config = None) -> None:
-    """List the models that clients may call."""
+def models(context: typer.Context, config: Config = None) -> None:
+    """List the models that clients may call; the catalogue is behind the commands below."""
+    if context.invoked_subcommand is not None:
+        return
     settings = _running(config)
     if not settings.models:
         with identity_of(settings.state_dir) as own:

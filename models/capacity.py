@@ -1,8 +1,10 @@
 """How fast a model runs on a kind of GPU, and what a call has to wait for under a given load.
 
 Pure arithmetic on values: no clock, no I/O, no memory. Refuses to know replicas, tenants or money.
-The step-time model is linear: one engine step costs a base, a part for each running sequence, a
-part for each token of their contexts, and a part for each prompt token it prefills.
+The step-time model: one engine step costs a base, a part for each running sequence, a part for each
+token of their contexts, and a part for each prompt token it prefills; a mixture of experts also the
+reading of the experts that its sequences chose, which saturates. Profiles of catalogue cards are
+made by `profiles`.
 
 `estimate` runs on the request path (budget 3 microseconds), hence msgspec structs and few branches.
 """
@@ -54,6 +56,10 @@ class Profile(msgspec.Struct, frozen=True):
     """Tokens one step computes at most (vLLM's default for serving on large GPUs)."""
     mean_output_tokens: int = 256
     """Assumed length of an answer when a running sequence's own limit is unknown."""
+    experts_s: float = 0.0
+    """Seconds of reading all experts; 0 of a dense model."""
+    untouched: float = 1.0
+    """Share of the experts that one sequence does not choose in a step."""
 
 
 class Load(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +104,8 @@ def estimate(
         + profile.per_sequence_s * batch
         + profile.per_context_token_s * profile.kv_tokens * load.kv_use
     )
+    if profile.experts_s:
+        step_s += profile.experts_s * (1.0 - profile.untouched**batch)
     excess = ahead + 1 - slots
     if load.kv_use >= KV_FULL and excess <= load.waiting:
         excess = load.waiting + 1
@@ -135,6 +143,7 @@ def step_s(profile: Profile, sequences: int, context_tokens: int, prefill_tokens
         + profile.per_sequence_s * sequences
         + profile.per_context_token_s * context_tokens
         + profile.per_prefill_token_s * prefill_tokens
+        + profile.experts_s * (1.0 - profile.untouched**sequences)
     )
 
 
@@ -201,4 +210,4 @@ _PROFILES = (
     ),
 )
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({p.name: p for p in _PROFILES})
-"""The profiles known by name."""
+"""The profiles known by name; `profiles.named` also makes them of catalogue cards."""

@@ -9,53 +9,60 @@ is left out and its block lists it under `unknown`: it is never guessed in silen
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from models.fact import Group, IsoDate, Listed, Positive, Source, Sourced
+from models.layout import Feature
+from models.shape import Shape
+
+HubId: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 CARD_ID = r"^[a-z0-9][a-z0-9.-]{0,62}$"
 """Also the name of its Serve application (`serving.engine.spec`)."""
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _named(value: Any) -> Any:
+    return tuple(value.values()) if isinstance(value, dict) else value
 
 
-Listed: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-"""One string or a list of them."""
-HubId: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-IsoDate: TypeAlias = Annotated[str, Field(pattern=r"^\d{4}-\d\d(-\d\d)?$")]
-"""A day, or a month where the day is not known."""
-Positive: TypeAlias = Annotated[int, Field(ge=1)]
-
-
-class Group(BaseModel):
-    """Frozen, and refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Sourced(Group):
-    """A block of facts with the keys of `sources.yaml` that it was taken from."""
-
-    source: Listed = Field(min_length=1)
-    unknown: Listed = ()
-    """Facts of this block that nobody has published as far as we found."""
+MODELSCOPE: Mapping[str, str] = MappingProxyType({"Qwen": "Qwen", "zai-org": "ZhipuAI"})
+"""Owner on Hugging Face -> the same vendor's name on ModelScope."""
 
 
 class Repository(Group):
     """Where the weights are."""
 
     huggingface: HubId
-    modelscope: HubId
+    modelscope: HubId | None = None
+    """Left out in a file where `MODELSCOPE` says it; None: not known to be there."""
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     """Commit on Hugging Face; None is not pinned: the first fetch pins what it finds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_modelscope(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "modelscope" in given:
+            return given
+        owner, _, name = str(given.get("huggingface")).partition("/")
+        there = f"{MODELSCOPE[owner]}/{name}" if owner in MODELSCOPE else None
+        return {**given, "modelscope": there}
 
 
 Format: TypeAlias = Literal[
     "bf16", "fp8_block", "fp8_channel", "awq_int4", "gptq_int4", "w4a8"
 ]  # fmt: skip
+
+
+class Licence(Sourced):
+    """The terms of the weights."""
+
+    id: str = Field(min_length=1)
+    """SPDX id, or the vendor's own name for it; `unknown` until somebody has read the card."""
+    note: str = ""
 
 
 class Variant(Repository, Sourced):
@@ -64,59 +71,13 @@ class Variant(Repository, Sourced):
     format: Format
     weights_gib: float = Field(gt=0)
     """Bytes of the checkpoint / 2^30: on the GPUs together, in host memory while it loads."""
+    host_gib: float = Field(0, ge=0)
+    """The part of it that stays in host memory while it serves (n-gram tables)."""
     is_measured: bool = False
     """Read off the files; else parameters x bytes, embeddings in BF16."""
     sm_min: int = 80
     """Lowest CUDA compute capability (80 = A100, 90 = H100) with a kernel for it."""
     note: str = ""
-
-
-Attention: TypeAlias = Literal[
-    "gqa", "mla", "mla_dsa", "gdn_hybrid", "gdn_sparse_hybrid", "kda_mla_hybrid"
-]  # fmt: skip
-HYBRID: frozenset[Attention] = frozenset({"gdn_hybrid", "gdn_sparse_hybrid", "kda_mla_hybrid"})
-LATENT: frozenset[Attention] = frozenset({"mla", "mla_dsa", "kda_mla_hybrid"})
-"""One latent per token for all heads, so every tensor-parallel rank holds all of it."""
-
-
-class Moe(Group):
-    """Mixture of experts."""
-
-    experts: Positive
-    experts_per_token: Positive
-    shared_experts: int = Field(0, ge=0)
-    expert_intermediate: Positive
-    """Width of one expert; block-FP8 needs it to divide by 128 on each rank (or a refined grid)."""
-
-
-class Shape(Sourced):
-    """Sizes that memory and parallelism depend on."""
-
-    attention: Attention
-    layers: Positive
-    attention_layers: Positive
-    """Layers that keep keys and values; the others keep a state of fixed size."""
-    hidden: Positive
-    heads: Positive | None = None
-    kv_heads: Positive | None = None
-    head_dim: Positive
-    """For latent attention the width of the latent with its rope part."""
-    vocabulary: Positive | None = None
-    kv_bytes_per_token: Positive | None = None
-    """BF16, whole model; stated where it is not 2 x layers x kv_heads x head_dim x 2."""
-    state_bytes_per_sequence: int = Field(0, ge=0)
-    """FP32 recurrent state of the linear layers, whole model, for each running sequence."""
-    moe: Moe | None = None
-
-    @property
-    def is_hybrid(self) -> bool:
-        """Whether some layers keep a recurrent state in place of keys and values."""
-        return self.attention in HYBRID
-
-    @property
-    def is_latent(self) -> bool:
-        """Whether the KV cache is one latent, whole on every tensor-parallel rank."""
-        return self.attention in LATENT
 
 
 class Size(Sourced):
@@ -131,10 +92,18 @@ class Context(Sourced):
 
     native: Positive
     stretched: Positive | None = None
-    stretch: dict[str, Any] = {}
+    stretch: dict[str, Any] = Field(default_factory=dict)
     """`hf_overrides` that stretch it; static YaRN costs quality on short prompts."""
     offered_max: Positive | None = None
     """We offer no more than this, for a reason in `known_bad`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.stretched is None) != (not self.stretch):
+            raise ValueError("`stretch` says how to reach `stretched`: both or neither")
+        if self.stretched is not None and self.stretched <= self.native:
+            raise ValueError("stretched: must be more than native")
+        return self
 
 
 class Thinking(Sourced):
@@ -142,7 +111,7 @@ class Thinking(Sourced):
 
     mode: Literal["never", "always", "switchable"]
     is_on_by_default: bool = False
-    off: dict[str, Any] = {}
+    off: dict[str, Any] = Field(default_factory=dict)
     """`chat_template_kwargs` that turn it off."""
     efforts: tuple[str, ...] = ()
     """Values of `reasoning_effort` that its template knows, lowest first."""
@@ -208,6 +177,7 @@ class Sample(Group):
     top_k: int | None = None
     min_p: float | None = None
     presence_penalty: float | None = None
+    repetition_penalty: float | None = None
 
 
 class Sampling(Sourced):
@@ -232,12 +202,13 @@ class Serving(Sourced):
     runner: Literal["generate", "pooling"] = "generate"
     tool_parser: str | None = None
     reasoning_parser: str | None = None
-    vllm_min: str
+    vllm_min: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    """Lowest release known to run it, which need not be the first."""
     args: tuple[str, ...] = ()
     """Flags on every GPU."""
-    env: dict[str, str] = {}
-    hf_overrides: dict[str, Any] = {}
-    chat_template_kwargs: dict[str, Any] = {}
+    env: dict[str, str] = Field(default_factory=dict)
+    hf_overrides: dict[str, Any] = Field(default_factory=dict)
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     speculation: Speculation | None = None
     trust_remote_code: str | None = None
     """The reason why code from the repository may run; None forbids it."""
@@ -246,10 +217,12 @@ class Serving(Sourced):
 class When(Group):
     """A condition on a placement; all that is said must hold."""
 
+    sm_from: int | None = None
     sm_below: int | None = None
+    """CUDA compute capability, `sm_from` <= it < `sm_below` (80 = A100, 90 = H100)."""
     gpus: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ()
-    features: tuple[Literal["speculation", "prefix_caching", "fp8_kv", "lora", "sleep"], ...] = ()
+    features: tuple[Feature, ...] = ()
     tensor_parallel: tuple[int, ...] = ()
     context_above: int | None = None
 
@@ -264,6 +237,16 @@ class KnownBad(Group):
     action: Literal["refuse", "add_args", "drop_feature", "warn"]
     args: tuple[str, ...] = ()
     """For `add_args`."""
+    drop: Feature | None = None
+    """For `drop_feature`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.action == "add_args") != bool(self.args):
+            raise ValueError("`args` says what to add, if and only if the action is add_args")
+        if (self.action == "drop_feature") != (self.drop is not None):
+            raise ValueError("`drop` says which, if and only if the action is drop_feature")
+        return self
 
 
 class Probe(Group):
@@ -276,7 +259,10 @@ class Probe(Group):
     @model_validator(mode="after")
     def _compiles(self) -> Self:
         if self.expect.startswith("matches:"):
-            re.compile(self.expect.removeprefix("matches:"))
+            try:
+                re.compile(self.expect.removeprefix("matches:"))
+            except re.error as error:
+                raise ValueError(f"expect: no regular expression: {error}") from None
         return self
 
 
@@ -286,7 +272,7 @@ class Card(Group):
     id: str = Field(pattern=CARD_ID)
     name: str
     family: Literal["qwen", "glm"]
-    licence: str
+    licence: Licence
     size: Size
     shape: Shape
     context: Context
@@ -296,8 +282,11 @@ class Card(Group):
     serving: Serving
     sampling: Sampling | None = None
     variants: dict[str, Variant] = Field(min_length=1)
-    known_bad: tuple[KnownBad, ...] = ()
+    known_bad: Annotated[tuple[KnownBad, ...], BeforeValidator(_named)] = ()
+    """In a file a mapping: the names let a card that inherits it add, change or remove one."""
     probe: Probe
+    sources: dict[str, Source] = Field(default_factory=dict)
+    """Sources of this card alone, beside those in `sources.yaml`."""
     notes: Listed = ()
 
     @property

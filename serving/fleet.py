@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from models.capacity import PROFILES
 from serving.admission import Admission
 from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source
@@ -227,7 +226,7 @@ class Fleet:
             port=address.port,
             prefix=address.prefix,
             label=self._label,
-            profile=PROFILES[model.profile],
+            profile=model.speed,
             limit=seen.limit,
             seed=zlib.crc32(address.id.encode()),
             adapters=seen.adapters,

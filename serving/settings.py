@@ -20,12 +20,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from models.capacity import PROFILES
+from models import profiles
+from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.settings_tree import SettingsError, reason
@@ -222,15 +224,14 @@ class Model(Group):
     name: str
     aliases: tuple[str, ...] = ()
     context_tokens: int = Field(8192, ge=1)
-    profile: str = "cpu-embedded"
-    """Key of `models.capacity.PROFILES`."""
+    profile: Annotated[str, AfterValidator(profiles.spelled)] = "cpu-embedded"
+    """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
+    _speed: Profile | None = PrivateAttr(None)
 
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES:
-            raise ValueError(f"no such profile; known: {', '.join(PROFILES)}")
-        return name
+    @property
+    def speed(self) -> Profile:
+        """The profile."""
+        return self._speed or profiles.named(self.profile)
 
     time_to_ready_s: float = Field(120.0, gt=0)
     """First guess; the observed time replaces it."""
@@ -359,6 +360,8 @@ class Settings(Group):
     """YAML list of keys, beside those in `keys`; re-read when it changes."""
     providers_dir: Path | None = None
     """More provider rows, laid over the packaged ones."""
+    cards_dir: Path | None = None
+    """More model cards and measured numbers, laid over the packaged ones."""
     gateway: Gateway = Gateway()
     fleet: Fleet = Fleet()
     weights: dict[str, Any] = {}
@@ -372,6 +375,12 @@ class Settings(Group):
     providers: tuple[ProviderAccess, ...] = ()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
+
+    @model_validator(mode="after")
+    def _with_speeds(self) -> Self:
+        for model in self.models:  # a card's is computed here, once, or refused
+            model._speed = profiles.named(model.profile, self.cards_dir)
+        return self
 
 
 def load(

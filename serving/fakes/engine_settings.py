@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 
-from models.capacity import PROFILES, Profile
+from models.capacity import Profile
+from models.profiles import ProfileError, named
 from serving.fakes.scheduler import BLOCK_TOKENS
+
+
+@cache
+def _profile(name: str) -> Profile:
+    """Read once: a card's is computed from the catalogue."""
+    return named(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +26,7 @@ class EngineSettings:
     adapters: tuple[str, ...] = ()
     """LoRA adapters: names that it answers to as well."""
     profile: str = "instant"
-    """Key of `models.capacity.PROFILES`."""
+    """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
     host: str = "127.0.0.1"
     port: int = 0
     """0 = any free port."""
@@ -43,9 +51,10 @@ class EngineSettings:
     """The engine dies at once when one generation request more than this arrives."""
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            known = ", ".join(PROFILES)
-            raise ValueError(f"unknown profile {self.profile!r}; known: {known}")
+        try:
+            _profile(self.profile)
+        except ProfileError as error:
+            raise ValueError(str(error)) from None
         if self.time_scale < 0 or self.start_delay_s < 0:
             raise ValueError("time_scale and start_delay_s must not be negative")
         if self.prefix and not self.prefix.startswith("/"):
@@ -54,7 +63,7 @@ class EngineSettings:
     @property
     def capacity(self) -> Profile:
         """The profile with this engine's own batch size."""
-        profile = PROFILES[self.profile]
+        profile = _profile(self.profile)
         if self.max_num_seqs is None:
             return profile
         return msgspec.structs.replace(profile, max_num_seqs=self.max_num_seqs)

@@ -1,0 +1,175 @@
+"""`ballast models profile`: drive a live engine with a small designed load, learn its step times.
+
+Bounded in time, sequences and tokens. Prompts are random token ids, so that no prefix cache helps;
+answers run to their limit whatever they say. Nothing else should use the engine meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import aiohttp
+import msgspec
+
+from ballast.problem import ProblemError
+from ballast.token_stream import Engine, Stream
+from models.learn import Decoding, Learnt, Loop, NotEnoughError, Prompt, checked, learn
+from models.steady import Demand
+
+SHORT_TOKENS = 64
+ANSWER_TOKENS = 48
+ANSWER_TOKENS_MAX = 768
+WINDOW_TOKENS_MIN = 16
+"""Of each answer, while all of them decode."""
+REPEATS = 3
+LOOP_PROMPT, LOOP_ANSWERS, LOOP_ROUNDS, LOOP_SKIPPED = 256, (16, 112), 7, 2
+"""Answers of different lengths, else all callers would stay in step with each other."""
+
+Tell = Callable[[str], None]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to measure, and its bounds."""
+
+    url: str
+    """`http://host:port/prefix/v1`"""
+    model: str = ""
+    budget_s: float = 600.0
+    sequences: int = 64
+    context_tokens: int = 8192
+    """All sequences together hold at most twice as much, and one prompt half of it."""
+    touched: float = 0.0
+    """Share of its experts that one token chooses."""
+    key_env: str = ""
+    """Variable that holds the API key."""
+    secret_file: Path | None = None
+    """The engines' deployment secret."""
+
+
+def measure(plan: Plan, tell: Tell) -> Learnt:
+    """Measure and fit; `tell` hears of each step. Raises ProblemError."""
+    try:
+        return asyncio.run(measured(plan, tell))
+    except NotEnoughError as error:
+        raise ProblemError(str(error), "give it more time with --budget") from None
+    except TimeoutError:
+        raise ProblemError(f"{plan.url} took too long to answer", "lower --sequences") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise ProblemError(f"{plan.url}: {error}", "is the engine up at that address?") from None
+
+
+async def measured(plan: Plan, tell: Tell) -> Learnt:
+    """As `measure`, in the running loop. Raises NotEnoughError, ProblemError, aiohttp's errors."""
+    until_s = asyncio.get_running_loop().time() + plan.budget_s
+    limits = aiohttp.TCPConnector(limit=0)
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with aiohttp.ClientSession(
+        headers=_headers(plan), connector=limits, timeout=patience
+    ) as session:
+        engine = Engine(session, plan.url.rstrip("/"), plan.model, random.Random(1))  # noqa: S311
+        await engine.find_model()
+        await engine.answers(1, SHORT_TOKENS, WINDOW_TOKENS_MIN)  # the first call warms it
+        prompts = await _prompts(engine, plan, tell)
+        decodings = await _decodings(engine, plan, until_s, tell)
+        learnt = learn(decodings, prompts, plan.touched)
+        return checked(learnt, await _closed_loop(engine, max(2, plan.sequences // 2)))
+
+
+async def _prompts(engine: Engine, plan: Plan, tell: Tell) -> list[Prompt]:
+    """Time to first token of single prompts of four lengths: the median of a few each."""
+    found = []
+    longest = plan.context_tokens // 2
+    for tokens in sorted({SHORT_TOKENS, longest // 4, longest // 2, longest}):
+        streams = [(await engine.answers(1, tokens, 1))[0] for _ in range(REPEATS)]
+        found.append(Prompt(tokens, median(s.first_s for s in streams)))
+        tell(f"prompt of {tokens} tokens: first token after {found[-1].first_token_s * 1e3:.1f} ms")
+    return found
+
+
+async def _decodings(engine: Engine, plan: Plan, until_s: float, tell: Tell) -> list[Decoding]:
+    found = []
+    for sequences, tokens in cells(plan):
+        if asyncio.get_running_loop().time() > until_s:
+            tell("the time is up: fitting what was seen")
+            break
+        seen = await _decoding(engine, sequences, tokens)
+        if seen is not None:
+            tell(f"{sequences} x {tokens} tokens: {seen.step_s * 1e3:.2f} ms a step")
+            found.append(seen)
+    return found
+
+
+def cells(plan: Plan) -> Iterator[tuple[int, int]]:
+    """(sequences, prompt tokens) to time: numbers double, contexts go from short to the bound."""
+    held_max = 2 * plan.context_tokens
+    counts = [1 << power for power in range(plan.sequences.bit_length())]
+    for count in (c for c in counts if c <= plan.sequences):
+        longest = min(plan.context_tokens // 2, held_max // count - 2 * ANSWER_TOKENS)
+        for tokens in sorted({SHORT_TOKENS, longest // 2, longest}):
+            if SHORT_TOKENS <= tokens <= longest:
+                yield count, tokens
+
+
+async def _decoding(engine: Engine, sequences: int, tokens: int) -> Decoding | None:
+    """A step of so many sequences that all decode; None when their prompts took longer than the
+    longest answers."""
+    answer = ANSWER_TOKENS
+    while answer <= ANSWER_TOKENS_MAX:
+        seen = window(await engine.answers(sequences, tokens, answer))
+        if seen is not None:
+            return seen
+        answer *= 2
+    return None
+
+
+def window(streams: list[Stream]) -> Decoding | None:
+    """What the moments in which all answers decode say; None when they are too few."""
+    start_s = max(s.times_s[0] for s in streams)
+    end_s = min(s.times_s[-1] for s in streams)
+    made = [s.per_event() * sum(start_s < t <= end_s for t in s.times_s) for s in streams]
+    mean = sum(made) / len(made)
+    if mean < WINDOW_TOKENS_MIN:
+        return None
+    before = [s.per_event() * sum(t <= start_s for t in s.times_s) for s in streams]
+    held = sum(s.prompt_tokens + b + m / 2 for s, b, m in zip(streams, before, made, strict=True))
+    return Decoding(len(streams), held, (end_s - start_s) / mean)
+
+
+async def _closed_loop(engine: Engine, callers: int) -> Loop:
+    """Some rounds of a closed loop; the first ones, all prompts at once, are not counted."""
+    lengths = random.Random(2)  # noqa: S311
+
+    async def call() -> list[Stream]:
+        return [
+            (await engine.answers(1, LOOP_PROMPT, lengths.randint(*LOOP_ANSWERS)))[0]
+            for _ in range(LOOP_ROUNDS)
+        ][LOOP_SKIPPED:]
+
+    rounds = await asyncio.gather(*(call() for _ in range(callers)))
+    kept = [stream for some in rounds for stream in some]
+    further = sum(s.completion_tokens - 1 for s in kept)
+    return Loop(
+        Demand(LOOP_PROMPT, (LOOP_ANSWERS[0] + LOOP_ANSWERS[1]) // 2, callers),
+        sum(s.first_s for s in kept) / len(kept),
+        sum(s.times_s[-1] - s.times_s[0] for s in kept) / further,
+    )
+
+
+def _headers(plan: Plan) -> dict[str, str]:
+    headers = {"content-type": "application/json"}
+    if plan.key_env:
+        key = os.environ.get(plan.key_env)
+        if not key:
+            raise ProblemError(f"{plan.key_env} is not set", "put the engine's API key there")
+        headers["authorization"] = f"Bearer {key}"
+    if plan.secret_file is not None:
+        lines = plan.secret_file.read_text(encoding="utf-8").split()
+        if not lines:
+            raise ProblemError(f"{plan.secret_file} is empty", "it holds the deployment secret")
+        headers["x-ballast-secret"] = lines[0]
+    return headers

@@ -1,0 +1,207 @@
+"""Tables of `ballast models ...`: values in, rich renderables out; no facts and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from models.card import Card
+from models.gpu import Gpu
+from models.layout import Layout
+from models.learn import Learnt
+from models.memory import DoesNotFit, Fits
+from models.rank import FIRST_TOKEN_ERROR, Choice, Ranking
+from models.sharing import NotShared, Shared
+from models.sizing import Sized
+
+CHOICES_SHOWN = 12
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """An empty table; a column that begins with `>` is aligned to the right."""
+    made = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        name = column.removeprefix(">")
+        made.add_column(name, justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def catalogue(rows: Iterable[tuple[Card, dict[str, str]]], kinds: Iterable[Gpu]) -> Table:
+    """One line a model; for each kind of GPU the fewest that hold it."""
+    made = table("model", ">B", ">active B", ">context", "task", "released", *(k.id for k in kinds))
+    for card, fewest in rows:
+        made.add_row(
+            card.id,
+            f"{card.size.total_b:g}",
+            f"{card.size.active_b:g}",
+            thousands(card.context.native),
+            card.capabilities.task,
+            card.life.released,
+            *fewest.values(),
+        )
+    return made
+
+
+def fits(card: Card, layout: Layout, found: Fits) -> RenderableType:
+    """Where the memory of each GPU goes, and what is left."""
+    budget = found.budget
+    made = table("", ">", title=f"{card.name}: {spelled(layout)}")
+    made.add_row("memory of each GPU, GiB", f"{budget.memory:.1f}")
+    made.add_row("- weights", f"{budget.weights:.1f}")
+    made.add_row("- activations, graphs, collectives", f"{budget.reserve:.1f}")
+    made.add_row("= KV pool", f"{budget.left:.1f}")
+    if found.state_gib:
+        made.add_row("recurrent state of one sequence, GiB", f"{found.state_gib:.2f}")
+    made.add_row("tokens of context", f"{found.kv_tokens:,}")
+    made.add_row("as vLLM reports it", f"{found.kv_tokens_reported:,}")
+    at_once = f"{found.sequences} of {layout.sequences}"
+    made.add_row(f"sequences of {layout.context_tokens:,} tokens at once", at_once)
+    made.add_row("sequences at most", f"{found.sequences_max:,}")
+    made.add_row("host memory, GiB", f"{found.host_gib:.0f}")
+    return Group(made, *(Text(f"mind: {text}") for text in found.cautions))
+
+
+def refusal(layout: Layout, found: DoesNotFit) -> RenderableType:
+    """Why not."""
+    return Group(
+        Text(f"does not fit: {spelled(layout)}", style="bold red"),
+        *(Text(f"  {reason}") for reason in found.reasons),
+    )
+
+
+def speed(sized: Sized) -> RenderableType:
+    """How fast it is under the load that was asked about."""
+    steady, model = sized.steady, sized.model
+    made = table("", ">")
+    made.add_row("first token, s", f"{steady.first_token_s:.2f} (+-{FIRST_TOKEN_ERROR:.0%})")
+    made.add_row("each further token, ms", f"{steady.per_token_s * 1e3:.1f} (+-{model.error:.0%})")
+    made.add_row("output tokens a second", f"{steady.output_tokens_per_s:,.0f}")
+    made.add_row("running / waiting", f"{steady.running:.0f} / {steady.waiting:.0f}")
+    made.add_row("held up by", steady.limit)
+    how = "measured" if model.basis == "fitted" else "scaled from"
+    note = f" ({model.note})" if model.note else ""
+    return Group(made, Text(f"{how}: calibration {model.calibration}{note}"))
+
+
+def ranking(card: Card, found: Ranking) -> RenderableType:
+    """The cheapest layouts."""
+    made = table(
+        "GPUs", "variant", "split", ">engines", ">callers/engine", ">first token s", ">token ms",
+        ">out tok/s", ">CNY/h", ">CNY/Mtok", ">output", ">full",
+        title=f"{card.name}: cheapest first",
+    )  # fmt: skip
+    for choice in found.choices[:CHOICES_SHOWN]:
+        made.add_row(*_choice(choice))
+    more = len(found.choices) - CHOICES_SHOWN
+    notes = [f"{more} more within the objective"] if more > 0 else []
+    notes.append(f"{len(found.excluded)} layouts excluded; --json names each with its reason")
+    prices = {c.price.source for c in found.choices[:CHOICES_SHOWN] if c.price is not None}
+    notes += [f"price: {source}" for source in sorted(prices)]
+    return Group(made, *map(Text, notes))
+
+
+def shared(gpu: Gpu, found: Shared) -> RenderableType:
+    """Who sits where."""
+    made = table(
+        "model", "on GPUs", ">memory share", ">GiB each", ">tokens", ">at once", "",
+        title=f"{len(found.free_gib)} x {gpu.name}",
+    )  # fmt: skip
+    for seat in found.seats:
+        made.add_row(
+            f"{seat.wish.card.id}/{seat.wish.variant}",
+            ", ".join(map(str, seat.gpus)),
+            f"{seat.layout.memory_share:.3f}",
+            f"{seat.needs_gib:.1f}",
+            f"{seat.fits.kv_tokens:,}",
+            str(seat.fits.sequences),
+            "sleeps, takes turns" if seat.wish.is_rare else "",
+        )
+    free = ", ".join(f"{gib:.1f}" for gib in found.free_gib)
+    notes = [f"free beyond these needs, GiB: {free}"]
+    if found.host_gib:
+        notes.append(f"host memory for sleeping weights: {found.host_gib:.0f} GiB")
+    return Group(made, *map(Text, [*notes, *(f"mind: {text}" for text in found.cautions)]))
+
+
+def spelled(layout: Layout) -> str:
+    """A layout in few words."""
+    split = _split(layout)
+    return f"{layout.variant} on {layout.gpus} x {layout.gpu}" + (f" ({split})" if split else "")
+
+
+def thousands(count: int) -> str:
+    """Tokens, in units of 1024."""
+    return f"{count // 1024}k" if count >= 1024 else str(count)
+
+
+def _choice(choice: Choice) -> tuple[str, ...]:
+    steady, layout = choice.sized.steady, choice.layout
+    rate = steady.output_tokens_per_s * choice.engines
+    return (
+        f"{choice.gpus} x {layout.gpu}",
+        layout.variant,
+        _split(layout),
+        str(choice.engines),
+        str(choice.callers_max),
+        f"{steady.first_token_s:.2f}",
+        f"{steady.per_token_s * 1e3:.1f} +-{choice.sized.model.error:.0%}",
+        f"{rate:,.0f}",
+        _money(choice.cny_per_hour, 1),
+        _money(choice.cny_per_mtok, 2),
+        _money(choice.cny_per_mtok_output, 2),
+        _money(choice.cny_per_mtok_full, 2),
+    )
+
+
+def _split(layout: Layout) -> str:
+    parts = [f"TP{layout.tensor}"] if layout.tensor > 1 else []
+    parts += [f"DP{layout.data}"] if layout.data > 1 else []
+    parts += ["EP"] if layout.is_expert_parallel else []
+    return " ".join(parts)
+
+
+def _money(amount: float | None, digits: int) -> str:
+    return "no price" if amount is None else f"{amount:,.{digits}f}"
+
+
+def learnt(found: Learnt) -> RenderableType:
+    """Coefficients that were measured, with their errors."""
+    made = table("", ">", title="time of one step")
+    made.add_row("base, ms", f"{found.base_ms:.3f}")
+    if found.touched:
+        made.add_row("all experts, ms", f"{found.experts_ms:.3f}")
+    made.add_row("each sequence, ms", f"{found.per_sequence_ms:.4f}")
+    made.add_row("each thousand tokens of context, ms", f"{found.per_kilo_context_ms:.4f}")
+    made.add_row("each thousand prompt tokens, ms", f"{found.per_kilo_prefill_ms:.2f}")
+    made.add_row("first token, fixed, ms", f"{found.first_token.fixed_ms:.1f}")
+    errors = f"{found.mean_error:.1%}, largest {found.max_error:.1%}, prompts"
+    made.add_row("error of steps", f"{errors} {found.prefill_error:.1%}")
+    if found.loop_token_error is not None and found.loop_first_error is not None:
+        loop = f"{found.loop_token_error:+.1%} a token, {found.loop_first_error:+.1%} first token"
+        made.add_row("predicted / seen in a closed loop", loop)
+    return made
+
+
+def plain(found: Shared | NotShared) -> dict[str, Any]:
+    """A sharing plan for machines."""
+    if isinstance(found, NotShared):
+        return {"reasons": found.reasons}
+    return {
+        "free_gib": found.free_gib,
+        "host_gib": found.host_gib,
+        "cautions": found.cautions,
+        "seats": [
+            {
+                "layout": seat.layout,
+                "gpus": seat.gpus,
+                "needs_gib": seat.needs_gib,
+                "is_rare": seat.wish.is_rare,
+                "memory": seat.fits,
+            }
+            for seat in found.seats
+        ],
+    }
