@@ -54,9 +54,10 @@ Not modelled: speculation, prefix cache hits beyond a stated share, pipeline par
 ranks that wait for each other, front ends that cannot keep up. The calibrations saw at most 128
 sequences at once; more is beyond them.
 
-Memory: the fewest GPUs agree with the table of the facts in all rows compared, the tokens of KV with
-what vLLM 0.32 logged on a CPU for the embedded model and tiny checkpoints of four architectures
-(46,592, 524,288, 466,032 and 209,715 tokens in 1 GiB) within 0.1 %.
+Memory: the fewest GPUs agree with the table of the facts in all rows compared, the tokens of KV
+with what vLLM 0.32 logged on a CPU for the embedded model and tiny checkpoints (Qwen3, Qwen3-MoE,
+GLM-4.5: 524,288 tokens in 1 GiB; GLM-4.7-Flash 466,032; Qwen3-Next 209,715; embedded 46,592)
+within 0.1 %.
 
 ## Measure your own
 
