@@ -6,6 +6,7 @@ Starts nothing and writes nothing, so that the whole plan can be tested.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from typing import Any
 from ballast.identity import DEMO, Identity
 from ballast.problem import ProblemError
 from models.provider import Provider
-from serving.engine.spec import ClusterSpec, EngineSpec
+from serving.engine.spec import ClusterSpec, EngineSpec, engine_spec
+from serving.engine.weights.errors import WeightsError
+from serving.engine.weights.sources import parse
 from serving.settings import EXIT_CODE, Engine, Model, Settings, TenantSettings
 
 DEMO_MODEL = "smollm2-135m-instruct"
@@ -86,15 +89,19 @@ def cheapest(row: Provider) -> str:
 def _from_source(source: str) -> Model:
     folder = Path(source).expanduser().resolve()
     is_path = source.startswith(("/", ".", "~")) or folder.is_dir()
-    if not is_path and source.count("/") != 1:
+    try:
+        parse(str(folder) if is_path else source)
+    except WeightsError as error:
         raise ProblemError(
-            f"--model {source!r} is no configured model, folder or hub id like owner/name",
+            f"--model {source!r} is no configured model, folder or hub id like owner/name: {error}",
             "name one of these, or leave it out to serve the embedded model",
             exit_code=EXIT_CODE,
-        )
+        ) from None
     # Until its own profile is measured it is predicted like the demo's engine on this machine.
     engine = Engine(source=str(folder) if is_path else source)
-    return Model(name=folder.name.lower(), profile="cpu-embedded", engine=engine)
+    last = re.split("[/:]", source.partition("@")[0].rstrip("/"))[-1]
+    name = folder.name if is_path else last
+    return Model(name=name.lower(), profile="cpu-embedded", engine=engine)
 
 
 def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:
@@ -148,7 +155,7 @@ def cluster(settings: Settings, wish: Wish) -> ClusterSpec:
     assert secret is not None
     return ClusterSpec(
         engines=tuple(
-            _engine(model.name, model.engine, secret, wish.device)
+            _engine(model, settings.weights, secret, wish.device)
             for model in settings.models
             if model.engine is not None
         ),
@@ -157,20 +164,32 @@ def cluster(settings: Settings, wish: Wish) -> ClusterSpec:
     )
 
 
-def _engine(name: str, engine: Engine, secret: Path, device: str) -> EngineSpec:
-    return EngineSpec(
-        model_name=name,
-        model_path=engine.source,
-        secret_path=str(secret),
-        device="gpu" if device == "gpu" else "cpu",
-        max_model_len=engine.max_model_len,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_queued_reqs=engine.max_num_queued_reqs,
-        max_num_queued_tokens=engine.max_num_queued_tokens,
-        kv_cache_gib=math.ceil(engine.kv_cache_gib),
-        watchdog_s=engine.watchdog_s,
-        extra_args=engine.args,
-        num_gpus=1.0 if device == "gpu" else 0.0,
+def _engine(model: Model, weights: Mapping[str, Any], secret: Path, device: str) -> EngineSpec:
+    """One engine's spec. Raises SpecError naming a field that is unknown or wrong."""
+    engine = model.engine
+    assert engine is not None
+    adapters = [a.model_dump() for a in model.adapters if a.source]
+    # Adapters that come later need room too.
+    room: dict[str, Any] = {"lora": {}} if model.adapters else {}
+    return engine_spec(
+        {
+            "model_name": model.name,
+            "model_path": engine.source,
+            "secret_path": str(secret),
+            "device": "gpu" if device == "gpu" else "cpu",
+            "max_model_len": engine.max_model_len,
+            "max_num_seqs": engine.max_num_seqs,
+            "max_num_queued_reqs": engine.max_num_queued_reqs,
+            "max_num_queued_tokens": engine.max_num_queued_tokens,
+            "kv_cache_gib": math.ceil(engine.kv_cache_gib),
+            "watchdog_s": engine.watchdog_s,
+            "extra_args": engine.args,
+            "num_gpus": 1.0 if device == "gpu" else 0.0,
+            "adapters": adapters,
+            "weights": weights,
+            **room,
+            **engine.spec,
+        }
     )
 
 

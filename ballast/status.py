@@ -93,6 +93,8 @@ def _fleet(fleet: Any) -> Table:
                 *("", "", ""),
                 _cell(row.get("breaker", "")),
             )
+        if why := model.get("trouble"):
+            table.add_row(name, "engine not starting", str(why))
         if (wait_s := model.get("expected_in_s")) is not None:
             table.add_row(name, "engine loading", f"expected in {_cell(wait_s)} s")
     return table

@@ -1,32 +1,26 @@
 """docs/models.md as text: the tables a person chooses a model from, computed from the cards.
 
 `python -m models.page [FILE]` writes it. Pure but for that: everything stated here is a fact of a
-card, or what `memory` says of it.
+card, or what `needs` makes of it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from models import gpu as gpus
+from models import prices as price_table
+from models import sizing
 from models.card import Card
-from models.catalog import Catalog, load
-from models.gpu import Gpu
-from models.layout import Layout
+from models.catalog import Catalog
 from models.markdown import code, section, table, tokens
-from models.memory import Fits, fit
+from models.needs import CONTEXT, OFFICE, SEQUENCES, cheapest, priced_on, smallest, supported
+from models.prices import Prices
+from models.sizing import Knowledge
 from models.traps import traps
 
-CONTEXT: Final = 32_768
-SEQUENCES: Final = 8
-COUNTS: Final = (1, 2, 4, 8)
-PRECISION: Final = ("bf16", "fp8_block", "fp8_channel", "w4a8", "awq_int4", "gptq_int4")
-"""Of variants that need the same number of GPUs, the first is shown."""
 TASKS: Final = {
     "embedding": "Embeddings",
     "rerank": "Reranking",
@@ -35,8 +29,8 @@ TASKS: Final = {
 HEAD: Final = """\
 # Models
 
-Written by `python -m models.page` from the cards in `models/cards/` and the arithmetic of
-`models/memory.py`; a test keeps it in step. To add a model: [add-a-model.md](add-a-model.md).
+Written by `python -m models.page` from the cards in `models/cards/`, the arithmetic of memory and
+speed, and the price table; a test keeps it in step. To add one: [add-a-model.md](add-a-model.md).
 
 - **size**: parameters in billions, and those that work on each token where that is fewer.
 - **context**: tokens of prompt and answer, native and (stretched). Stretching costs quality on
@@ -44,68 +38,60 @@ Written by `python -m models.page` from the cards in `models/cards/` and the ari
 - **thinks**: `always`, `never`, `on` or `off` unless the request says otherwise; with the values of
   `reasoning_effort`.
 - **weights**: GiB of each set of weights.
-- **GPUs**: the smallest number in one machine that holds {context} tokens of context and
-  {sequences} sequences of state, and with which weights; `-` where eight do not, or no kernel
-  exists. Calculated, not tried: nothing here has run on a GPU of ours yet. Long contexts and many
-  users need more: `ballast models fit`.
+- **a100-40** to **h200-141**: the fewest in one machine that hold {context} tokens of context and
+  {sequences} sequences of state, and with which weights; `-` where eight do not, or none has a
+  kernel for it.
+- **yuan**: rent for a million tokens, prompt and answer together, on the kind, number and weights
+  that are cheapest when {callers} callers at once send {prompt} tokens and get {answer}, the first
+  within {first:g} s and each further one within {each:g} ms. Median on-demand prices, {day}; with
+  the expected error of the speed model. An idle GPU costs the same: at a tenth of that load a
+  million tokens cost ten times as much.
+
+Memory and speed are calculated, not tried: nothing here has run on a GPU of ours yet. Your own load
+and prices: `ballast models fit` and `ballast models rank`.
 """
 
 
-class Need(msgspec.Struct, frozen=True):
-    """What a model needs of one kind of GPU."""
-
-    count: int
-    variant: str
-
-
-def render(catalog: Catalog, kinds: Mapping[str, Gpu]) -> str:
-    """The page, for these kinds of GPU."""
-    parts = [HEAD.format(context=CONTEXT, sequences=SEQUENCES)]
+def render(known: Knowledge, prices: Prices) -> str:
+    """The page."""
+    catalog = known.catalog
+    parts = [_head(prices)]
     cards = sorted(catalog.cards.values(), key=lambda card: (card.size.total_b, card.id))
     chat = [card for card in cards if card.capabilities.task == "chat"]
     for family, name in (("qwen", "Qwen"), ("glm", "GLM")):
         ours = [card for card in chat if card.family == family]
         newest = [card for card in ours if card.life.successor is None]
         older = [card for card in ours if card.life.successor is not None]
-        parts += section(f"{name}: the newest of each class", _chat(newest, kinds))
-        parts += section(f"{name}: followed by a newer one", _chat(older, kinds))
+        parts += section(f"{name}: the newest of each class", _chat(newest, known, prices))
+        parts += section(f"{name}: followed by a newer one", _chat(older, known, prices))
     for task, title in TASKS.items():
         rows = [card for card in cards if card.capabilities.task == task]
-        parts += section(title, _pooled(rows, kinds))
+        parts += section(title, _pooled(rows, known))
     parts += section("Known trouble", traps(cards))
     parts += section("Sources", _sources(catalog))
     return "\n".join(parts)
 
 
-def smallest(card: Card, kind: Gpu) -> Need | None:
-    """The fewest GPUs of one machine with which some set of weights starts."""
-    for count in COUNTS:
-        for name in sorted(card.variants, key=lambda v: PRECISION.index(card.variants[v].format)):
-            if any(isinstance(fit(card, kind, one), Fits) for one in _layouts(card, name, count)):
-                return Need(count, name)
-    return None
+def _head(prices: Prices) -> str:
+    return HEAD.format(
+        context=CONTEXT,
+        sequences=SEQUENCES,
+        callers=OFFICE.concurrency,
+        prompt=OFFICE.prompt_tokens,
+        answer=OFFICE.output_tokens,
+        first=OFFICE.first_token_s,
+        each=OFFICE.per_token_s * 1e3,
+        day=priced_on(prices),
+    )
 
 
-def _layouts(card: Card, variant: str, count: int) -> Iterator[Layout]:
-    for spread in (False, True) if card.is_moe else (False,):
-        yield Layout(
-            card=card.id,
-            variant=variant,
-            gpu="",
-            tensor=count,
-            is_expert_parallel=spread,
-            context_tokens=min(CONTEXT, card.context.native),
-            sequences=SEQUENCES,
-        )
+def _chat(cards: Iterable[Card], known: Knowledge, prices: Prices) -> Iterator[str]:
+    heads = ["model", "size", "context", "thinks", "tools", "pictures", "weights",
+             *supported(known), "yuan", "on", "licence", "since", "followed by"]  # fmt: skip
+    return table(heads, (_chat_row(card, known, prices) for card in cards))
 
 
-def _chat(cards: Iterable[Card], kinds: Mapping[str, Gpu]) -> Iterator[str]:
-    heads = ["model", "size", "context", "thinks", "tools", "pictures", "weights", *kinds,
-             "licence", "since", "followed by"]  # fmt: skip
-    return table(heads, (_chat_row(card, kinds) for card in cards))
-
-
-def _chat_row(card: Card, kinds: Mapping[str, Gpu]) -> list[str]:
+def _chat_row(card: Card, known: Knowledge, prices: Prices) -> list[str]:
     able = card.capabilities
     return [
         code(card.id),
@@ -115,15 +101,17 @@ def _chat_row(card: Card, kinds: Mapping[str, Gpu]) -> list[str]:
         "yes" if able.tools else "-",
         ("pictures, video" if able.vision.has_video else "pictures") if able.vision else "-",
         _weights(card),
-        *_needs(card, kinds),
+        *_needs(card, known),
+        *_cost(card, known, prices),
         card.licence.id,
         card.life.released,
         code(card.life.successor) if card.life.successor else "-",
     ]
 
 
-def _pooled(cards: Iterable[Card], kinds: Mapping[str, Gpu]) -> Iterator[str]:
-    heads = ["model", "size", "context", "dimension", "pictures", "weights", *kinds, "licence"]
+def _pooled(cards: Iterable[Card], known: Knowledge) -> Iterator[str]:
+    heads = ["model", "size", "context", "dimension", "pictures", "weights", *supported(known),
+             "licence"]  # fmt: skip
     rows = (
         [
             code(card.id),
@@ -132,7 +120,7 @@ def _pooled(cards: Iterable[Card], kinds: Mapping[str, Gpu]) -> Iterator[str]:
             str(card.capabilities.embedding.dimension) if card.capabilities.embedding else "-",
             "yes" if card.capabilities.vision else "-",
             _weights(card),
-            *_needs(card, kinds),
+            *_needs(card, known),
             card.licence.id,
         ]
         for card in cards
@@ -189,18 +177,22 @@ def _weights(card: Card) -> str:
     )
 
 
-def _needs(card: Card, kinds: Mapping[str, Gpu]) -> Iterator[str]:
-    for kind in kinds.values():
+def _needs(card: Card, known: Knowledge) -> Iterator[str]:
+    for kind in supported(known).values():
         need = smallest(card, kind)
         yield f"{need.count} {need.variant}" if need else "-"
 
 
-def supported() -> dict[str, Gpu]:
-    """The kinds of GPU that the catalogue is made for."""
-    return {key: kind for key, kind in gpus.load().gpus.items() if kind.support == "supported"}
+def _cost(card: Card, known: Knowledge, prices: Prices) -> tuple[str, str]:
+    choice = cheapest(known, prices, card)
+    if choice is None or choice.cny_per_mtok is None:
+        return "-", "-"
+    error = f"{choice.sized.model.error:.0%}".replace("%", " %")
+    layout = choice.layout
+    return f"{choice.cny_per_mtok:.2f} ± {error}", f"{choice.gpus} {layout.gpu} {layout.variant}"
 
 
 if __name__ == "__main__":
     Path(sys.argv[1] if len(sys.argv) > 1 else "docs/models.md").write_text(
-        render(load(), supported()), encoding="utf-8"
+        render(sizing.load(), price_table.load()), encoding="utf-8"
     )

@@ -138,6 +138,7 @@ class Gateway:
             f"{self._deployment_id}/{own.index}", self._started_ms,
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
             metrics, self._log, loop.time, lambda: _faults(server, journal), self._fleet.away,
+            lambda: self._fleet.troubles,
         )  # fmt: skip
         self._fleet.on_death = died
         self._fleet.on_view = lambda: self._viewed(line)

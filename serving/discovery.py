@@ -6,17 +6,21 @@ nothing. `fleet` asks each listed engine itself before anything is sent there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from serving.brief import brief
 from serving.settings import SettingsError, StaticReplica
 
 ROUTE_PREFIX = "/m/"
 """Serve route prefix of a model's application: `/m/<model>`."""
 _REPLICA = "SERVE_REPLICA"
+_FAILED_START = "failed to start"
 _BUSY = frozenset({"NOT_STARTED", "DEPLOYING"})
 
 
@@ -43,6 +47,8 @@ class Listing(NamedTuple):
     """Models whose application is being deployed."""
     failed: frozenset[str]
     """Models whose deployment has failed: nothing is coming."""
+    troubles: Mapping[str, str] = MappingProxyType({})
+    """Why an engine of a model did not start, in the source's own words."""
 
 
 class Source(Protocol):
@@ -105,6 +111,7 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
     addresses: list[Address] = []
     loading: set[str] = set()
     failed: set[str] = set()
+    troubles: dict[str, str] = {}
     try:
         for application in (data.get("applications") or {}).values():
             prefix = application.get("route_prefix") or ""
@@ -114,6 +121,8 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
                     loading.add(model)
                 elif application["status"] == "DEPLOY_FAILED":
                     failed.add(model)
+                if reason := _trouble(application):
+                    troubles[model] = reason
         for group in data.get("target_groups") or ():
             prefix = group["route_prefix"]
             if group.get("protocol", "HTTP") != "HTTP" or not prefix.startswith(ROUTE_PREFIX):
@@ -127,4 +136,11 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
             ]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"Ray's list of applications has changed its form: {error!r}") from error
-    return Listing(tuple(addresses), frozenset(loading), frozenset(failed))
+    return Listing(tuple(addresses), frozenset(loading), frozenset(failed), troubles)
+
+
+def _trouble(application: dict[str, Any]) -> str:
+    """The reason of a failed start, if Serve tells of one."""
+    deployments = (application.get("deployments") or {}).values()
+    said = [application.get("message") or "", *(d.get("message") or "" for d in deployments)]
+    return next((brief(text) for text in reversed(said) if _FAILED_START in text), "")

@@ -45,13 +45,15 @@ class Bounds(NamedTuple):
 class _Seen:
     """One listed engine: whether it answers, and what was logged about it when it did not."""
 
-    __slots__ = ("address", "in_a_row", "is_draining", "limit", "misses", "ready", "reason", "told")
+    __slots__ = ("adapters", "address", "in_a_row", "is_draining", "limit", "misses", "ready",
+                 "reason", "told")  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.ready = False
         self.is_draining = False
         self.limit = address.limit
+        self.adapters: frozenset[str] = frozenset()
         self.misses = 0
         self.reason = self.told = ""
         self.in_a_row = 0
@@ -113,6 +115,11 @@ class Fleet:
                 admission.know(row.id)
         self.view = FleetView(offerings=offerings, state=admission.state)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why engines of a model did not start, by model."""
+        return {m: why for found in self._listings.values() for m, why in found.troubles.items()}
+
     def start(self, sources: list[Source]) -> None:
         """Begin polling; the first view is published before the first poll ends."""
         timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_s)
@@ -147,13 +154,16 @@ class Fleet:
     async def _list(self, index: int, source: Source) -> None:
         assert self._session is not None
         try:
-            self._listings[index] = await source.poll(self._session)
+            found = await source.poll(self._session)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             if source.name not in self.away:
                 _log.warning("source_unreachable", extra={"source": source.name, "reason": reason})
             self.away[source.name] = reason
         else:
+            for model, why in found.troubles.items() - self.troubles.items():
+                _log.warning("engine_not_starting", extra={"model": model, "reason": why})
+            self._listings[index] = found
             if self.away.pop(source.name, None) is not None:
                 _log.info("source_reachable", extra={"source": source.name})
 
@@ -165,12 +175,11 @@ class Fleet:
         try:
             async with self._session.get(url, headers=headers) as response:
                 if response.status != 200:
-                    raise ValueError(_status(response.status))
+                    raise ValueError(load_report.refused(response.status))
                 data: dict[str, Any] = await response.json()
-                load = load_report.checked(
-                    int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"])
-                )
+                load = load_report.told(data)
                 seen.limit = int(data.get("limit") or address.limit)
+                seen.adapters = frozenset(map(str, data.get("adapters") or ()))
                 seen.is_draining = bool(data.get("draining", False))
                 seen.ready = not seen.is_draining
                 seen.answered()
@@ -220,6 +229,7 @@ class Fleet:
             profile=model.speed,
             limit=seen.limit,
             seed=zlib.crc32(address.id.encode()),
+            adapters=seen.adapters,
         )
 
     def _pending(
@@ -237,10 +247,3 @@ class Fleet:
                 is_blind = bool(self.away)
                 pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
         return pending
-
-
-def _status(status: int) -> str:
-    """What an engine's refusal to tell its load means."""
-    if status == 401:
-        return "status 401: it has another deployment secret"
-    return f"status {status}"

@@ -65,6 +65,8 @@ def _models(live: Live, held: Mapping[str, tuple[int, int, float]]) -> Iterable[
     yield _series("ballast_running", "Tickets out", {m: admission.running(m) for m in ratios})
     engines = {m: len(view.replicas.get(m, ())) for m in ratios}
     yield _series("ballast_replicas", "Engines in the view", engines)
+    troubles = {m: float(m in live.fleet.troubles) for m in ratios}
+    yield _series("ballast_engine_not_starting", "1 while starts fail; /fleet says why", troubles)
     learnt = {m: r.ascii for m, r in ratios.items()}
     yield _series("ballast_tokens_per_byte", "Learnt for ASCII prompts", learnt)
 

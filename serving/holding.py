@@ -6,9 +6,18 @@ from __future__ import annotations
 import asyncio
 
 from serving.errors import OwnError
-from serving.records import Call, FleetView
+from serving.records import Call, FleetView, LatencyClass
 from serving.routing import free
 from serving.waiting import Held, Queue
+
+RANKS = {
+    LatencyClass.LIVE: 0, LatencyClass.INTERACTIVE: 0, LatencyClass.PATIENT: 1,
+    LatencyClass.BATCH: 2,
+}  # fmt: skip
+"""Live calls are never held long; people in front of a screen do not push each other out."""
+EVICTED_MAX = 8
+"""Places one large call may take, counted in calls."""
+EVICTED_RETRY_S = 15.0
 
 
 class Line:
@@ -26,17 +35,26 @@ class Line:
         """Wait until woken or `until_s`. Raises OwnError when the line is full."""
         since_s = self._loop.time()
         waiter: asyncio.Future[None] = self._loop.create_future()
+        is_evicted = False
 
         def wake() -> None:
             if not waiter.done():
                 waiter.set_result(None)
 
+        def evict() -> None:
+            nonlocal is_evicted
+            is_evicted = True
+            wake()
+
         held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
-        if not self._queue.put(held, until_s, since_s):
-            raise OwnError("queue_full", "the queue of this gateway is full", retry_after_s=5.0)
+        held.evict, held.rank = evict, RANKS[call.latency_class]
+        self._put(held, until_s, since_s)
         timer = self._loop.call_at(until_s, wake)
         try:
             await waiter
+            if is_evicted:
+                message = "the queue is full; this call gave its place to one that cannot wait"
+                raise OwnError("queue_full", message, retry_after_s=EVICTED_RETRY_S)
         except asyncio.CancelledError:
             if held.is_gone:
                 self.wake(call.model)  # it was this call's turn: pass it on
@@ -44,6 +62,19 @@ class Line:
         finally:
             timer.cancel()
             self._queue.remove(held)
+
+    def _put(self, held: Held, until_s: float, now_s: float) -> None:
+        """Stand in line, if need be in the place of calls that may rather wait. Raises OwnError."""
+        for _ in range(EVICTED_MAX):
+            if self._queue.put(held, until_s, now_s):
+                return
+            victim = self._queue.victim(held.rank)
+            if victim is None:
+                break
+            self._queue.remove(victim)
+            victim.evict()
+        if not self._queue.put(held, until_s, now_s):
+            raise OwnError("queue_full", "the queue of this gateway is full", retry_after_s=5.0)
 
     def wake(self, model: str) -> None:
         """Capacity may have come free: the next in line tries again."""

@@ -239,6 +239,8 @@ class Call(msgspec.Struct, frozen=True):
     """Tightened by a header; None keeps the key's."""
     n: int = 1
     """Answers asked for."""
+    adapter: str = ""
+    """LoRA adapter of the model that is to answer; only our own engines have it."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -256,6 +258,8 @@ class Replica(msgspec.Struct, frozen=True):
     """Calls the engine takes at once, running and waiting."""
     seed: int = 0
     """Spreads rendezvous hashing; the same in every gateway."""
+    adapters: frozenset[str] = frozenset()
+    """LoRA adapters it has loaded, by its own report."""
 
 
 class Offering(msgspec.Struct, frozen=True):

@@ -47,6 +47,8 @@ def place(
     own = view.replicas.get(call.model, ())
     admitted = [r for r in own if residency.admits(r.label)]
     usable = [r for r in admitted if _is_usable(r, view, now_s, tried)]
+    if call.adapter:
+        usable = [r for r in usable if call.adapter in r.adapters]
     if not usable:
         return _elsewhere(call, caller, view, now_s, tried)
     roomy = [r for r in usable if has_room(r, view, now_s)]
@@ -150,7 +152,9 @@ def _elsewhere(
         return Refuse("residency_refused", "residency", message)
     message = f"no target for {call.model!r} can take this call now"
     unknown = _unknown_fields(call, view)
-    if unknown:
+    if call.adapter:
+        message = f"no engine that can take this call now has adapter {call.adapter!r} loaded"
+    elif unknown:
         message += f"; third parties do not know {', '.join(unknown)}"
     soonest_s = _soonest(call, view, now_s)
     return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s))
@@ -176,7 +180,7 @@ def _offering(
     policy = caller.policy
     if policy.overflow is not Overflow.ALLOWED or policy.is_load_test:
         return None
-    if call.surface is Surface.TOKENIZE:
+    if call.surface is Surface.TOKENIZE or call.adapter:
         return None
     residency = effective_residency(call, caller)
     candidates = view.offerings.get(call.model, ())

@@ -193,7 +193,7 @@ class Engine(Group):
     """How a model's engine starts; read by the launcher, not by the gateway."""
 
     source: str = "embedded"
-    """`embedded`, a path, or a hub id."""
+    """`embedded`, a folder, `owner/name` at a hub, `s3://`, ...: see `engine/weights/sources`."""
     max_model_len: int = Field(8192, ge=128)
     max_num_seqs: int = Field(16, ge=1)
     max_num_queued_reqs: int = Field(64, ge=1)
@@ -201,6 +201,21 @@ class Engine(Group):
     kv_cache_gib: float = Field(1.0, gt=0)
     watchdog_s: float = Field(30.0, gt=0)
     args: tuple[str, ...] = ()
+    spec: dict[str, Any] = {}
+    """More fields of `serving.engine.spec.EngineSpec`: probe, load, lora, trust_remote_code, ...;
+    checked with the rest of it before anything starts."""
+
+
+class Adapter(Group):
+    """A LoRA adapter, addressed by its name as a model is."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    source: str = ""
+    """A folder, hub id or prefix that each engine loads it from at its start; empty = somebody
+    loads it while the engine runs."""
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    base: str = ""
+    """The model it was trained on, where that has another name than the engine's."""
 
 
 class Model(Group):
@@ -222,6 +237,8 @@ class Model(Group):
     """First guess; the observed time replaces it."""
     token_bytes_max: int = Field(256, ge=1)
     """Longest token in bytes: a prompt is refused unread only when even then it cannot fit."""
+    adapters: tuple[Adapter, ...] = ()
+    """Never sent to third parties, who do not have them."""
     offerings: tuple[str, ...] = ()
     """`provider/upstream-model`, in the order of preference."""
     engine: Engine | None = None
@@ -347,6 +364,9 @@ class Settings(Group):
     """More model cards and measured numbers, laid over the packaged ones."""
     gateway: Gateway = Gateway()
     fleet: Fleet = Fleet()
+    weights: dict[str, Any] = {}
+    """How engines fetch weights: fields of `serving.engine.weights.settings.WeightsSettings`
+    (mirrors, files with credentials, offline), checked before anything starts."""
     models: tuple[Model, ...] = ()
     tenants: tuple[TenantSettings, ...] = ()
     keys: tuple[KeySettings, ...] = ()

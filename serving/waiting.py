@@ -17,7 +17,10 @@ QUANTUM_TOKENS = 2048
 class Held:
     """One call in the queue."""
 
-    __slots__ = ("deadline_s", "is_gone", "model", "since_s", "size", "tenant", "tokens", "wake")
+    __slots__ = (
+        "deadline_s", "evict", "is_gone", "model", "rank", "since_s", "size", "tenant", "tokens",
+        "wake",
+    )  # fmt: skip
 
     def __init__(
         self, model: str, tenant: str, tokens: int, size: int, wake: Callable[[], None]
@@ -27,6 +30,10 @@ class Held:
         self.tokens = tokens
         self.size = size
         self.wake = wake
+        self.evict = wake
+        """Called instead of `wake` when it must give its place to a call that matters more."""
+        self.rank = 0
+        """How readily it gives way: a higher one gives way to a lower one."""
         self.deadline_s = 0.0
         self.since_s = 0.0
         self.is_gone = False
@@ -80,6 +87,19 @@ class Queue:
         self.bytes += held.size
         self._held[held.model] = self._held.get(held.model, 0) + 1
         return True
+
+    def victim(self, rank: int) -> Held | None:
+        """Who gives way to a call of this rank when the queue is full: of those that rank highest
+        the latest come, None when nobody ranks above it. Mutates nothing."""
+        found: Held | None = None
+        for lanes in self._lanes.values():
+            for lane in lanes.values():
+                for _, _, held in lane.heap:
+                    if held.is_gone or held.rank <= rank:
+                        continue
+                    if found is None or (held.rank, held.since_s) > (found.rank, found.since_s):
+                        found = held
+        return found
 
     def remove(self, held: Held) -> None:
         """Take a call out, wherever it stands; safe to call twice."""

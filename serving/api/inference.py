@@ -130,6 +130,7 @@ class Inference:
             crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
             session, _text(headers, b"x-ballast-hop"), _text(headers, b"idempotency-key"),
             hints.residency, parsed.n,
+            parsed.model if parsed.model in terms.catalogue.adapters else "",
         )  # fmt: skip
 
     def _fault(
@@ -148,8 +149,7 @@ class Inference:
             )
             message = f"model {parsed.model[:200]!r} is not served here{hint}"
             return CallerError("model_not_found", message, param="model")
-        allowed = caller.policy.models
-        if allowed is not None and model.name not in allowed:
+        if not self._terms.catalogue.allows(parsed.model, model, caller):
             message = f"this key may not call {model.name!r}"
             return CallerError("model_not_allowed", message, param="model")
         certain = parsed.text_bytes // model.token_bytes_max

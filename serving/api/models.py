@@ -23,14 +23,16 @@ class Catalogue:
         self._created_s = created_s
         self._by_name: dict[str, Model] = {}
         for model in models:
-            for name in (model.name, *model.aliases):
+            for name in (model.name, *model.aliases, *(a.name for a in model.adapters)):
                 if name in self._by_name:
                     raise SettingsError(f"models: the name {name!r} is given twice")
                 self._by_name[name] = model
+        self.adapters = frozenset(a.name for m in self._by_name.values() for a in m.adapters)
+        """Names of LoRA adapters, each served by its model's engines."""
 
     @property
     def names(self) -> list[str]:
-        """Every name, aliases too."""
+        """Every name, aliases and adapters too."""
         return list(self._by_name)
 
     def find(self, name: str) -> Model | None:
@@ -39,11 +41,10 @@ class Catalogue:
 
     def render(self, name: str, caller: Caller) -> bytes:
         """JSON of all models the caller may use, or of one. Raises CallerError."""
-        allowed = caller.policy.models
         rows = [
             self._row(alias, model)
             for alias, model in self._by_name.items()
-            if allowed is None or model.name in allowed
+            if self.allows(alias, model, caller)
         ]
         if not name:
             return msgspec.json.encode({"object": "list", "data": rows})
@@ -51,6 +52,13 @@ class Catalogue:
             if row["id"] == name:
                 return msgspec.json.encode(row)
         raise CallerError("model_not_found", f"model {name[:200]!r} is not served here")
+
+    def allows(self, name: str, model: Model, caller: Caller) -> bool:
+        """Whether a key may call `model` by `name`: by the model's name, or by the adapter's."""
+        allowed = caller.policy.models
+        if allowed is None or model.name in allowed:
+            return True
+        return name in self.adapters and name in allowed
 
     def _row(self, alias: str, model: Model) -> dict[str, Any]:
         view = self._view()
@@ -68,4 +76,4 @@ class Catalogue:
             "owned_by": "ballast",
             "max_model_len": model.context_tokens,
             "ballast": {"model": model.name, "status": status},
-        }
+        } | ({"parent": model.name} if alias in self.adapters else {})

@@ -36,6 +36,8 @@ class Facts(NamedTuple):
     """Reasons why new work would be refused now."""
     away: Mapping[str, str]
     """Why a source of the fleet does not answer, by its name."""
+    troubles: Callable[[], Mapping[str, str]] = dict
+    """Why engines of a model did not start, by model."""
 
 
 def build(facts: Facts) -> FastAPI:
@@ -104,7 +106,7 @@ def signals(facts: Facts) -> dict[str, Any]:
 
 def fleet(facts: Facts) -> dict[str, Any]:
     """The view in words: what could serve a call now, and why not."""
-    view, now_s = facts.view(), facts.clock()
+    view, now_s, troubles = facts.view(), facts.clock(), facts.troubles()
     models: dict[str, Any] = {}
     for name in facts.models:
         pending = view.pending.get(name)
@@ -119,6 +121,7 @@ def fleet(facts: Facts) -> dict[str, Any]:
                 for o in view.offerings.get(name, ())
             ],
             "expected_in_s": None if pending is None else round(pending.expected_s - now_s, 1),
+            "trouble": troubles.get(name),
         }
     age_s = round(now_s - view.observed_s, 3)
     return {"seq": view.seq, "age_s": age_s, "away": dict(facts.away), "models": models}

@@ -160,7 +160,9 @@ class _ReplicaStream:
         if exchange.status != 200:
             body = await self._whole()
             self._give()
-            raise _status_fault(exchange.status, exchange.headers, body)
+            # An adapter unloaded a moment ago: the engine is well, and so is its breaker.
+            is_gone = exchange.status == 404 and self._call.adapter
+            raise _status_fault(400 if is_gone else exchange.status, exchange.headers, body)
         if self._call.stream:
             self._cutter = sse.Cutter(self._call.wants_usage, self._call.n)
             return await self._next()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from models.capacity import Load
 
@@ -28,3 +30,15 @@ def checked(waiting: int, running: int, queued_tokens: int, kv_use: float) -> Lo
     if min(waiting, running, queued_tokens) < 0 or not 0.0 <= kv_use <= 1.0:
         raise ValueError("a load report with impossible numbers")
     return Load(waiting, running, queued_tokens, kv_use)
+
+
+def told(data: Mapping[str, Any]) -> Load:
+    """The same as JSON. Raises KeyError, TypeError, ValueError or OverflowError."""
+    return checked(int(data["w"]), int(data["r"]), int(data["q"]), float(data["kv"]))
+
+
+def refused(status: int) -> str:
+    """What an engine's refusal to tell its load means."""
+    if status == 401:
+        return "status 401: it has another deployment secret"
+    return f"status {status}"

@@ -184,7 +184,7 @@ def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     """The body for one of our own engines: the caller's, with the reserved fields ours."""
     fields = {k: v for k, v in call.fields.items() if k not in RESERVED}
     out: dict[str, Any] = fields
-    out["model"] = call.model
+    out["model"] = call.adapter or call.model
     if call.surface is _TOKENIZE:
         return _encode(out)
     out["request_id"] = ticket_id

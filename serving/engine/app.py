@@ -27,5 +27,7 @@ def deployment_options(spec: EngineSpec) -> dict[str, Any]:
         "health_check_timeout_s": 10.0,
         "graceful_shutdown_timeout_s": spec.stream_s_max + 10.0,
         "graceful_shutdown_wait_loop_s": 0.5,
+        # A start that fails, fails again: after so many the deployment says why and rests.
+        "max_constructor_retry_count": spec.starts_max,
         "ray_actor_options": {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus},
     }

@@ -1,9 +1,12 @@
 """Turns an EngineSpec into vLLM's command line and environment. Pure."""
 
+from serving.engine.adapter_spec import LoraLimits
 from serving.engine.hardware import CpuPlan
+from serving.engine.loading import load_environment, load_flags
 from serving.engine.spec import EngineSpec
 
 CPU_WORKER = "serving.engine.vllm_worker.ExactCPUWorker"
+GPU_WORKER = "serving.engine.vllm_gpu_worker.MeasuredWorker"
 
 
 def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
@@ -19,6 +22,7 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
         *("--gpu-memory-utilization", str(spec.memory_fraction)),
         "--enable-prompt-tokens-details",
         "--disable-fastapi-docs",
+        *load_flags(spec.load, spec.device),
     ]
     if spec.max_model_len is not None:
         flags += ["--max-model-len", str(spec.max_model_len)]
@@ -30,12 +34,22 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
     if spec.device == "cpu":
         # One process for core and worker: no shared-memory hop per token, one import less.
         flags += ["--distributed-executor-backend", "uni", "--worker-cls", CPU_WORKER]
+    else:
+        flags += ["--worker-cls", GPU_WORKER]
+    if spec.trust_remote_code:
+        flags.append("--trust-remote-code")
+    if spec.takes_adapters:
+        limits = spec.lora or LoraLimits()
+        flags += ["--enable-lora", "--max-lora-rank", str(limits.rank_max)]
+        flags += ["--max-loras", str(limits.batch_max)]
+        flags += ["--max-cpu-loras", str(max(limits.batch_max, limits.kept_max))]
     return [*flags, *spec.extra_args]
 
 
 def environment(spec: EngineSpec, plan: CpuPlan | None) -> dict[str, str]:
     """Variables vLLM reads at import or when it starts its core; set before importing it."""
     common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    common |= load_environment(spec.model_path, spec.weights)
     if spec.device == "gpu" or plan is None:
         return common
     threads = str(spec.threads or plan.threads)

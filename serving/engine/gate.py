@@ -23,6 +23,8 @@ SECRET_HEADER = b"x-ballast-secret"
 LOAD_HEADER = b"x-ballast-load"
 INTERNAL_LOAD = ("GET", "/internal/load")
 LIVENESS = ("GET", "/livez")
+ADAPTERS = "/internal/adapters"
+ADAPTER_BODY_MAX = 64 << 10
 WORK = frozenset(
     {
         ("POST", "/v1/chat/completions"),
@@ -45,7 +47,13 @@ class Status(Protocol):
     def is_draining(self) -> bool: ...
 
     def facts(self) -> dict[str, Any]:
-        """Constant part of the load JSON: limit, started, model."""
+        """The rest of the load JSON: limit, started, model, adapters, stages."""
+        ...
+
+    async def adapters(
+        self, method: str, name: str, body: bytes
+    ) -> tuple[int, dict[str, Any], str]:
+        """Answer a call to the internal adapter routes: status, JSON, error code."""
         ...
 
 
@@ -79,12 +87,23 @@ class Gate:
             await send_error(send, 401, "invalid_secret", "The deployment secret is wrong.")
         elif route == INTERNAL_LOAD:
             await send_json(send, 200, self._load_fields())
+        elif route[1].startswith(ADAPTERS):
+            await self._change_adapters(route, receive, send)
         elif route not in ALLOWED:
             await send_error(send, 404, "not_found", f"No route {route[0]} {route[1]} here.")
         elif route in WORK and self._status.is_draining():
             await send_error(send, 503, "draining", "This replica is shutting down.")
         else:
             await self._app(scope, receive, send)
+
+    async def _change_adapters(self, route: tuple[str, str], receive: Receive, send: Send) -> None:
+        body = await read_body(receive, ADAPTER_BODY_MAX)
+        name = route[1].removeprefix(ADAPTERS).removeprefix("/")
+        status, content, code = await self._status.adapters(route[0], name, body)
+        if code:
+            await send_error(send, status, code, content["message"])
+        else:
+            await send_json(send, status, content)
 
     def _is_trusted(self, headers: list[Header]) -> bool:
         given = b""
@@ -110,6 +129,17 @@ class Gate:
             await send(message)
 
         return send_with_load
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body, or its first bytes beyond `limit`: more than is let through."""
+    body = bytearray()
+    while len(body) <= limit:
+        message = await receive()
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            break
+    return bytes(body)
 
 
 async def send_error(send: Send, status: int, code: str, message: str) -> None:

@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.engine.flags import arguments, environment
+from serving.engine.adapter_routes import reply
 from serving.engine.gate import App, Gate, read_secrets
 from serving.engine.hardware import CpuPlan, cpu_flags, plan_cpu
 from serving.engine.load import LoadReport, Watchdog
 from serving.engine.spec import engine_spec
-from serving.engine.vllm_adapter import Engine, EngineDeadError, open_engine, preload_core
+from serving.engine.starting import Started, start
+from serving.engine.vllm_adapter import Engine, EngineDeadError
 
 
 class EngineReplica:
@@ -27,17 +28,18 @@ class EngineReplica:
         self._secrets = read_secrets(Path(spec.secret_path).read_text(encoding="utf-8"))
         self._watchdog = Watchdog(spec.watchdog_s)
         self._engine: Engine | None = None
+        self._started: Started | None = None
         self._started_ms = 0
         self._gate: Gate | None = None
 
     async def __serve_build_asgi_app__(self) -> App:
-        """Serve's hook: start the engine inside the replica's loop, return the app to serve."""
+        """Serve's hook: start the engine inside the replica's loop, return the app to serve.
+
+        Raises NotReadyError, whose reason Serve puts into the deployment's status.
+        """
         plan = local_plan() if self._spec.device == "cpu" else None
-        os.environ.update(environment(self._spec, plan))
-        if plan is not None:
-            preload_core()
-        flags = arguments(self._spec, plan)
-        self._engine = await open_engine(flags, core_is_preloaded=plan is not None)
+        self._started = await start(self._spec, plan)
+        self._engine = self._started.engine
         self._started_ms = _unix_ms()
         self._gate = Gate(self._engine.app, self._secrets, self)
         return self._gate
@@ -52,12 +54,23 @@ class EngineReplica:
         return is_replica_stopping()
 
     def facts(self) -> dict[str, Any]:
-        """What does not change while the replica lives."""
+        """What an engine tells of itself beside its load."""
+        started = self._started
+        assert started is not None, "the gate is made after the start"
         return {
             "limit": self._spec.max_num_queued_reqs,
             "started": self._started_ms,
             "model": self._spec.model_name,
+            "adapters": started.adapters.names,
+            "stages": {stage: round(s, 3) for stage, s in started.stages.items()},
         }
+
+    async def adapters(
+        self, method: str, name: str, body: bytes
+    ) -> tuple[int, dict[str, Any], str]:
+        """The internal adapter routes, for the gate."""
+        assert self._started is not None, "the gate is made after the start"
+        return await reply(self._started.adapters, method, name, body)
 
     async def check_health(self) -> None:
         """Raises if the engine core is dead, or silent for `watchdog_s` with work to do.

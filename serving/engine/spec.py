@@ -11,6 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from serving.engine.adapter_spec import Adapter, LoraLimits
+from serving.engine.loading import Load
+from serving.engine.probe_spec import Probe
+from serving.engine.weights.settings import WeightsSettings
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -31,7 +36,28 @@ class EngineSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model_name: str
     """Name that requests carry in `model`; also the Serve application and `/m/<name>`."""
     model_path: str
-    """Folder or hub id for vLLM; "embedded" = the demo model, resolved before Serve sees it."""
+    """Where the weights come from, in the forms of `weights/sources.py`; whoever fetches them puts
+    the folder here and what stood here into `source`."""
+    source: str = ""
+    load: Load = "auto"
+    """How vLLM reads the weights (`loading.py`); auto = by where they lie."""
+    manifest: str = ""
+    """A file written by sha256sum that the weights must match; else what the first fetch pinned."""
+    trust_remote_code: str | None = None
+    """Why Python code of the repository may run inside the engine; None forbids it."""
+    weights: WeightsSettings = WeightsSettings()
+    cache_dir: str = ""
+    """Where this engine's host keeps weights and adapters."""
+    start_times: str = ""
+    """File that learns how long each stage of a start took (`serving/start_record.py`)."""
+    probe: Probe | None = Probe()
+    """Asked before a replica is called ready; None asks nothing."""
+    adapters: tuple[Adapter, ...] = ()
+    """LoRA adapters that every replica loads at its start, each a model name of its own."""
+    lora: LoraLimits | None = None
+    """Room for adapters; None = defaults where `adapters` are given, else none can be loaded."""
+    starts_max: Positive = 3
+    """Failed starts in a row after which Serve gives the deployment up and says why."""
     secret_path: str
     """File with the deployment secrets, one a line: current, then previous during rotation."""
     device: Literal["cpu", "gpu"] = "cpu"
@@ -73,6 +99,18 @@ class EngineSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise SpecError(
                 f"model_name {self.model_name!r}: lower case, digits, '.', '_', '-'; 63 at most"
             )
+        names = [self.model_name, *(adapter.name for adapter in self.adapters)]
+        if len(set(names)) < len(names):
+            raise SpecError(f"adapters: a name is given twice among {', '.join(names)}")
+        for argument in self.extra_args:
+            # vLLM's parser takes underscores and any beginning that is not ambiguous.
+            if argument.replace("_", "-").startswith("--trust"):
+                raise SpecError(f"extra_args: {argument}: say why in trust_remote_code instead")
+
+    @property
+    def takes_adapters(self) -> bool:
+        """Whether the engine is started with room for adapters."""
+        return bool(self.adapters) or self.lora is not None
 
     @property
     def route_prefix(self) -> str:

@@ -7,7 +7,6 @@ deploying again. A replica's death is Serve's to mend; it is only reported.
 import asyncio
 import json
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -16,15 +15,21 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from serving import start_record
 from serving.engine import processes, ray_head
 from serving.engine.hardware import cpu_flags, plan_cpu
+from serving.engine.phases import News
+from serving.engine.prepare import NotPreparedError, Prepared, fetch_row, order_of, prepare
+from serving.engine.probe_spec import Probe
 from serving.engine.serve_rest import AppStatus, ServeApi, ServeError
 from serving.engine.spec import EMBEDDED, ClusterSpec, EngineSpec
+from serving.engine.weights.demo import EMBEDDED_NAME, Dtype
 
 POLL_S = 0.5
-REASON_CHARS_MAX = 300
 RAY_UP_S_MAX = 180.0
 STOP_GRACE_S = 4.0
+START_TIMES = "start-times.jsonl"
+EMBEDDED_PROBE = Probe(prompt="What is the capital of France?", expect="contains:Paris")
 
 
 class ClusterFailedError(Exception):
@@ -112,27 +117,24 @@ class Cluster:
     async def _watch(
         self, api: ServeApi, head: ray_head.RayHead, engines: tuple[EngineSpec, ...]
     ) -> None:
-        """Report changes of state until Ray dies or an application fails to deploy."""
-        seen: dict[str, tuple[str, AppStatus]] = {}
+        """Report changes of state until Ray dies.
+
+        An application that Serve has given up stays as it is: others serve on, and trying the same
+        start for ever would only hide why it fails.
+        """
+        news, names = News(), {engine.model_name for engine in engines}
         deadline_s = time.monotonic() + self._spec.startup_s_max
         while True:
             if not head.is_alive():
                 raise RayLostError("Ray's head has ended")
             for status in await self._statuses(api):
-                phase = phase_of(status)
-                before = seen.get(status.name)
-                if (
-                    before is None
-                    or before[0] != phase
-                    or (phase == "ready" and before[1].addresses != status.addresses)
-                ):
-                    self._report(phase, status)
-                    seen[status.name] = (phase, status)
-            ready = {name for name, (phase, _) in seen.items() if phase == "ready"}
-            if len(ready) == len(engines):
-                self._deaths, deadline_s = 0, float("inf")
+                for event, fields in news.events(status):
+                    self._events.emit(event, **fields)
+            ready, failed = news.named("ready"), news.named("failed")
+            if ready | failed >= names:
+                self._deaths, deadline_s = 0 if ready else self._deaths, float("inf")
             elif time.monotonic() > deadline_s:
-                late = sorted({engine.model_name for engine in engines} - ready)
+                late = sorted(names - ready - failed)
                 raise ClusterFailedError(f"not ready in time: {', '.join(late)}")
             processes.reap_orphans()
             await asyncio.sleep(POLL_S)
@@ -143,60 +145,53 @@ class Cluster:
         except (ServeError, aiohttp.ClientError, TimeoutError):
             return []  # Ray's death is seen by its process; a slow head is no news.
 
-    def _report(self, phase: str, status: AppStatus) -> None:
-        if phase == "failed":
-            raise ClusterFailedError(f"{status.name}: {brief(status.message)}")
-        fields: dict[str, Any] = {"model": status.name}
-        if phase == "ready":
-            fields["addresses"] = list(status.addresses)
-        elif status.message:
-            fields["reason"] = brief(status.message)
-        self._events.emit(phase, **fields)
-
     async def _resolve_engines(self) -> tuple[EngineSpec, ...]:
-        return tuple([await self._resolve(engine) for engine in self._spec.engines])
+        """The engines whose weights are here. One without does not keep the others down."""
+        found = await asyncio.gather(*(self._resolve(e) for e in self._spec.engines))
+        ready = tuple(engine for engine in found if engine is not None)
+        if not ready:
+            raise ClusterFailedError("no engine's weights can be had; each says why above")
+        return ready
 
-    async def _resolve(self, engine: EngineSpec) -> EngineSpec:
+    async def _resolve(self, engine: EngineSpec) -> EngineSpec | None:
         """In a process of its own, which ends with the cluster even amid a conversion."""
-        started_s = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "serving.engine.weights", "--cache", self._spec.cache_dir),
-            *("--dtype", checkpoint_dtype(engine), engine.model_path),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        name, times = engine.model_name, self._state / START_TIMES
+        engine = msgspec.structs.replace(
+            engine,
+            cache_dir=engine.cache_dir or self._spec.cache_dir,
+            start_times=engine.start_times or str(times),
         )
-        output, complaint = await process.communicate()
-        if process.returncode:
-            raise ClusterFailedError(f"{engine.model_name}: {complaint.decode().strip()[-2000:]}")
-        path = output.decode().strip()
-        seconds = round(time.monotonic() - started_s, 2)
-        self._events.emit("weights_ready", model=engine.model_name, path=path, seconds=seconds)
-        strict = "parameter" if engine.model_path == EMBEDDED else engine.tool_strict_level
-        return msgspec.structs.replace(engine, model_path=path, tool_strict_level=strict)
+        order = order_of(engine, self._spec.cache_dir, checkpoint_dtype(engine))
+
+        def tell(event: str, fields: dict[str, Any]) -> None:
+            self._events.emit(event, model=name, **fields)
+
+        try:
+            found = await prepare(order, engine, tell)
+        except NotPreparedError as error:
+            self._events.emit("failed", model=name, reason=str(error))
+            return None
+        fetched = {"path": found.path, "seconds": round(found.seconds, 2), "cold": found.is_cold}
+        self._events.emit("weights_ready", model=name, **fetched)
+        row = fetch_row(name, found, time.time_ns() // 1_000_000)
+        start_record.append(Path(engine.start_times), [row])
+        return resolved(engine, found)
 
 
-def checkpoint_dtype(engine: EngineSpec) -> str:
+def resolved(engine: EngineSpec, found: Prepared) -> EngineSpec:
+    """The spec as it is deployed, with what is known of the embedded model filled in."""
+    source = engine.source or engine.model_path
+    changes: dict[str, Any] = {"model_path": found.path, "load": found.load, "source": source}
+    if engine.model_path == EMBEDDED:
+        changes |= {"tool_strict_level": "parameter", "source": EMBEDDED_NAME}
+        if engine.probe == Probe():
+            changes["probe"] = EMBEDDED_PROBE
+    return msgspec.structs.replace(engine, **changes)
+
+
+def checkpoint_dtype(engine: EngineSpec) -> Dtype:
     """In which of the two dtypes the embedded checkpoint is kept for this engine."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     plan = plan_cpu(cpu_flags(cpuinfo), os.cpu_count() or 1)
     wanted = plan.dtype if engine.dtype == "auto" else engine.dtype
     return "float32" if wanted == "float32" else "bfloat16"
-
-
-def phase_of(status: AppStatus) -> str:
-    """The event a status stands for."""
-    if status.addresses:
-        return "ready"
-    if status.status == "DEPLOY_FAILED":
-        return "failed"
-    if "STARTING" in status.replica_states:
-        return "loading"
-    return "unready" if status.status in ("RUNNING", "UNHEALTHY") else "replica_starting"
-
-
-def brief(message: str) -> str:
-    """The last line that says something of a failure's text: Ray sends whole tracebacks, coloured.
-    All of it stands in the replica's log."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    return lines[-1][:REASON_CHARS_MAX] if lines else ""

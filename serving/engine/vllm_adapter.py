@@ -5,10 +5,11 @@ import. tests/unit/test_engine_vllm_contract.py asserts the names and parameters
 """
 
 import multiprocessing
+import time
 from argparse import Namespace
 from multiprocessing import forkserver
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.engine.gate import App
 from serving.engine.load import EngineMeter
@@ -18,13 +19,26 @@ class EngineDeadError(RuntimeError):
     """The engine core has died; the replica must be replaced."""
 
 
+class StartFacts(NamedTuple):
+    """How the engine came up."""
+
+    gpu: str
+    """`2x NVIDIA H200`, or `cpu`."""
+    tasks: frozenset[str]
+    """What the model can be asked for: generate, embed, score, ..."""
+    stages: dict[str, float]
+    """Seconds of start, load, compile and warm_up."""
+
+
 class Engine:
     """One running AsyncLLM and vLLM's own OpenAI app around it."""
 
-    def __init__(self, llm: Any, app: App, meter: EngineMeter) -> None:
-        self.app = app
+    def __init__(self, llm: Any, app: Any, meter: EngineMeter, facts: "StartFacts") -> None:
+        self.app: App = app
         self.meter = meter
+        self.start = facts
         self._llm = llm
+        self._models = app.state.openai_serving_models
 
     def unfinished(self) -> int:
         """Requests waiting or running."""
@@ -42,6 +56,29 @@ class Engine:
         """Tokens of prompt and answer together."""
         return int(self._llm.model_config.max_model_len)
 
+    async def load_adapter(self, name: str, folder: str) -> str:
+        """Make a LoRA adapter a model name; why it could not be, or ""."""
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        asked = LoadLoRAAdapterRequest(lora_name=name, lora_path=folder)
+        return _refusal(await self._models.load_lora_adapter(asked))
+
+    async def unload_adapter(self, name: str) -> str:
+        """Forget an adapter and free its room; why it could not be, or ""."""
+        from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+        known = self._models.lora_requests.get(name)
+        refusal = _refusal(
+            await self._models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=name))
+        )
+        if known is not None and not refusal:
+            await self._llm.remove_lora(known.lora_int_id)
+        return refusal
+
+    def adapters(self) -> dict[str, str]:
+        """The folder of each loaded adapter, by its name."""
+        return {name: str(r.lora_path) for name, r in self._models.lora_requests.items()}
+
     def close(self) -> None:
         """End the engine core; running requests fail."""
         self._llm.shutdown(timeout=1.0)
@@ -57,8 +94,13 @@ def preload_core() -> None:
     forkserver.ensure_running()
 
 
-async def open_engine(arguments: list[str], *, core_is_preloaded: bool) -> Engine:
-    """Start an engine from `vllm serve` flags. Blocks its loop for tens of seconds."""
+async def open_engine(
+    arguments: list[str], *, core_is_preloaded: bool, begun_s: float | None = None
+) -> Engine:
+    """Start an engine from `vllm serve` flags. Blocks its loop for tens of seconds.
+
+    `begun_s`: monotonic time from which the stage `start` counts; None is now.
+    """
     import vllm.v1.engine.utils as engine_utils
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
@@ -68,6 +110,7 @@ async def open_engine(arguments: list[str], *, core_is_preloaded: bool) -> Engin
         # vLLM forces "spawn" inside Ray actors, because fork would copy the actor's threads. The
         # fork server is a fresh process without any.
         engine_utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
+    begun_s = time.monotonic() if begun_s is None else begun_s
     options, engine_args = parse(arguments)
     meter = EngineMeter()
     llm = AsyncLLM.from_engine_args(engine_args, stat_loggers=[_stat_logger(meter)])
@@ -77,10 +120,34 @@ async def open_engine(arguments: list[str], *, core_is_preloaded: bool) -> Engin
         # vLLM's error handler stops `server` when the engine is dead; Serve's health check does.
         app.state.server = SimpleNamespace(should_exit=False)
         await init_app_state(llm, app.state, options, tasks)
+        facts = StartFacts(_device(llm), frozenset(tasks), await _stages(llm, begun_s))
     except BaseException:
         llm.shutdown(timeout=1.0)
         raise
-    return Engine(llm, app, meter)
+    return Engine(llm, app, meter, facts)
+
+
+async def _stages(llm: Any, begun_s: float) -> dict[str, float]:
+    """The slowest worker's time for each stage, and what no worker accounts for as `start`."""
+    told: list[dict[str, float]] = await llm.collective_rpc("stage_seconds")
+    stages = {stage: max(seconds[stage] for seconds in told) for stage in told[0]}
+    rest_s = time.monotonic() - begun_s - sum(stages.values())
+    return {"start": max(0.0, rest_s)} | stages
+
+
+def _device(llm: Any) -> str:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        return "cpu"
+    count = llm.vllm_config.parallel_config.world_size
+    return f"{count}x {current_platform.get_device_name()}"
+
+
+def _refusal(answer: Any) -> str:
+    """vLLM answers its LoRA calls with a text, or with an error response."""
+    error = getattr(answer, "error", None)
+    return "" if error is None else str(error.message)
 
 
 def parse(arguments: list[str]) -> tuple[Namespace, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 from vllm.v1.attention.backends import cpu_attn
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from serving.engine.stage_clock import StageClock
+
 _choose = cpu_attn._get_attn_isa
 
 
@@ -24,5 +26,5 @@ def choose_exact(*args: Any, **named: Any) -> str:
 cpu_attn._get_attn_isa = choose_exact
 
 
-class ExactCPUWorker(CPUWorker):  # type: ignore[misc]
-    """CPUWorker; importing this module is what makes it exact."""
+class ExactCPUWorker(StageClock, CPUWorker):  # type: ignore[misc]
+    """CPUWorker, timed; importing this module is what makes it exact."""

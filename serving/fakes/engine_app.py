@@ -38,7 +38,7 @@ class Engine:
         self.die: Callable[[], None] = lambda: None
         """What the end of the process is; set by who started the engine."""
         self._settings = settings
-        self._limits = ModelLimits(settings.model, settings.context_tokens)
+        self._limits = ModelLimits(settings.model, settings.context_tokens, settings.adapters)
         self._started = time.time()
         self._requests = 0
         self._task: asyncio.Task[None] | None = None
@@ -197,6 +197,7 @@ class Engine:
                 "started": round(self._started, 3),
                 "model": self._settings.model,
                 "draining": self.faults.drain,
+                **({"adapters": self._settings.adapters} if self._settings.adapters else {}),
             }
         )
 

@@ -23,6 +23,8 @@ class EngineSettings:
     """Settings of one simulated engine. Raises ValueError for an unknown profile or a bad range."""
 
     model: str = "fake-model"
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters: names that it answers to as well."""
     profile: str = "instant"
     """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
     host: str = "127.0.0.1"

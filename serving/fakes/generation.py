@@ -64,6 +64,8 @@ class ModelLimits:
 
     model: str
     max_model_len: int
+    adapters: tuple[str, ...] = ()
+    """Other names it answers to, each as itself."""
 
 
 @dataclass(frozen=True, slots=True)

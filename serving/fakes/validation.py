@@ -73,7 +73,7 @@ def _invalid_field(message: str, path: tuple[str, ...]) -> Rejection:
 
 
 def _out_of_range(fields: _Body, limits: ModelLimits) -> Rejection | None:
-    if fields.model not in (None, limits.model):
+    if fields.model not in (None, limits.model, *limits.adapters):
         message = f"The model `{fields.model}` does not exist."
         return Rejection(404, message, "NotFoundError", "model")
     n, top_p, temperature = fields.n, fields.top_p, fields.temperature
@@ -159,7 +159,7 @@ def _within_context(
     stop = fields.stop or ()
     return GenerationRequest(
         surface=surface,
-        model=limits.model,
+        model=fields.model or limits.model,
         prompts=prompts,
         max_tokens=min(_asked_tokens(fields) or default, limits.max_model_len - longest),
         n=fields.n or 1,

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -61,7 +62,8 @@ class Stack:
             with urllib.request.urlopen(request, timeout=120) as response:
                 return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), error.read()
+            with error:
+                return error.code, dict(error.headers), error.read()
 
     def status(self) -> str:
         """What `/v1/models` says of the model."""
@@ -133,6 +135,14 @@ def stop(stack: Stack) -> list[psutil.Process]:
 def patience() -> Callable[[Callable[[], bool], str], None]:
     """Wait for what takes as long as an engine's start."""
     return lambda check, what: eventually(check, READY_S, what)
+
+
+@pytest.fixture(scope="session")
+def stacks() -> SimpleNamespace:
+    """What a test needs that starts a stack of its own."""
+    return SimpleNamespace(
+        start=start, stop=stop, answers=answers, eventually=eventually, READY_S=READY_S, MODEL=MODEL
+    )
 
 
 @pytest.fixture(scope="session")

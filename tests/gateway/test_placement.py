@@ -325,6 +325,33 @@ def test_a_full_queue_refuses(run, kit):
     run(check, engines=[slow], **{"gateway.queue": {"calls_max": 1}})
 
 
+def test_in_a_full_queue_a_call_that_may_wait_gives_its_place_to_one_that_cannot(run, kit):
+    async def check(stack) -> None:
+        async with stack.streaming("patient", max_tokens=100) as response:
+            await response.content.readany()
+            patient = asyncio.ensure_future(stack.chat("patient"))
+
+            async def is_held() -> bool:
+                return (await stack.signals())["queued"] == 1
+
+            await kit.eventually(is_held)
+            urgent = asyncio.ensure_future(stack.chat("main"))
+            reply = await patient
+            assert (reply.status, reply.error["code"]) == (503, "queue_full")
+            assert "cannot wait" in reply.error["message"]
+            again = await stack.chat("patient")
+            assert (again.status, again.error["code"]) == (503, "queue_full")
+        assert (await urgent).status == 200
+        assert len(await stack.rows(4)) == 4
+
+    slow = kit.engine(**kit.SLOW, max_queued_reqs=1, output_tokens=500)
+    run(
+        check, engines=[slow],
+        **{"gateway.queue": {"calls_max": 1},
+           "gateway.classes": {"interactive": {"first_token_s": 30.0, "complete_s": 60.0}}},
+    )  # fmt: skip
+
+
 def test_a_client_that_leaves_mid_stream_frees_its_engine_slot(run, kit):
     async def check(stack) -> None:
         async with stack.streaming(max_tokens=512) as response:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from ballast.cli import app
 from models import gpu as gpus
 from models.catalog import Catalog, CatalogError, load
 from models.layout import Layout
@@ -16,6 +18,7 @@ from serving.settings import load as load_settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/add-a-model.md").read_text("utf-8")
 FILES = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.S))
+COMMANDS = re.findall(r"```console\n(.*?)```", PAGE, re.S)[0].splitlines()
 TOLD = re.findall(r"```text\n(.*?)```", PAGE, re.S)[0].splitlines()
 NEW = ("acme-support-8b", "qwen2.5-7b-instruct")
 
@@ -83,3 +86,10 @@ def test_a_wrong_file_is_told_as_the_page_says(folder):
     with pytest.raises(CatalogError) as caught:
         load(Path("cards"))
     assert str(caught.value).splitlines() == TOLD
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_answer(folder, command):
+    result = CliRunner().invoke(app, command.split()[1:])
+    assert result.exit_code == 0, result.output
+    assert "Acme Support 8B" in result.output

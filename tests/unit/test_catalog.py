@@ -173,7 +173,7 @@ WRONG = {
     "{extends: qwen3.5-27b, known_bad: {sleep: {drop: sleep}}}": (
         "known_bad.sleep: Value error, `drop` says which, if and only if the action is drop_feature"
     ),
-    "{extends: qwen3.5-27b, known_bad: {sleep: {args: [-x]}}}": (
+    "{extends: qwen3.5-27b, known_bad: {sleep: {args: [--x]}}}": (
         "known_bad.sleep: Value error, `args` says what to add, if and only if the action is"
         " add_args"
     ),

@@ -35,6 +35,7 @@ OPS = {
                 "replicas": [{"id": "m@h:1", "address": "h:1/m/m", "kv": 0.5, "breaker": "open"}],
                 "offerings": [{"id": "p/x", "jurisdiction": "us"}],
                 "expected_in_s": 12.0,
+                "trouble": "NotReadyError: it answers nonsense",
             }
         },
     },
@@ -130,7 +131,8 @@ def test_status_shows_fleet_queue_and_decisions(monkeypatch: pytest.MonkeyPatch)
     with ops(monkeypatch):
         code, output = run("status")
         assert code == 0
-        for text in ("m@h:1", "50%", "open", "API in us", "expected in 12.00 s", "r1", "local"):
+        for text in ("m@h:1", "50%", "open", "API in us", "expected in 12.00 s", "r1", "local",
+                     "it answers nonsense"):  # fmt: skip
             assert text in output
         code, output = run("status", "--json")
         assert msgspec.json.decode(output)["signals"] == OPS["/signals"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from ballast.prepare import prepare
 from ballast.problem import ProblemError
 from models import provider
 from serving.auth import callers, digest
+from serving.engine.spec import SpecError
 from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
 
 ROWS = provider.load(provider.FOLDER)
@@ -179,3 +181,47 @@ def test_a_state_folder_that_cannot_be_made_is_a_problem(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="state folder"):
         identity.ensure(tmp_path / "file" / "below")
+
+
+def cluster_of(tmp_path: Path, model: dict[str, Any], **settings: Any) -> Any:
+    """The cluster that settings with one model become."""
+    tree = {"models": [model], "fleet": {"secret_file": str(tmp_path / "secret")}} | settings
+    return plan.cluster(Settings.model_validate(tree), plan.Wish())
+
+
+def test_an_engine_may_be_given_any_field_of_its_spec(tmp_path: Path) -> None:
+    probe = {"prompt": "2+2?", "expect": "contains:4"}
+    model = {"name": "m", "engine": {"spec": {"probe": probe, "load": "prefetch"}}}
+    weights = {"huggingface_url": "https://mirror.example", "is_offline": True}
+    (engine,) = cluster_of(tmp_path, model, weights=weights).engines
+    assert (engine.probe.expect, engine.load) == ("contains:4", "prefetch")
+    assert engine.weights.huggingface_url == "https://mirror.example"
+
+
+@pytest.mark.parametrize(
+    ("spec", "weights", "words"),
+    [
+        ({"probee": {}}, {}, "probee"),
+        ({"probe": {"expect": "?"}}, {}, "expect"),
+        ({}, {"mirror": "x"}, "mirror"),
+        ({}, {"huggingface_url": "ftp://x"}, "huggingface_url"),
+    ],
+)
+def test_a_wrong_field_is_named_before_anything_starts(
+    tmp_path: Path, spec: dict[str, Any], weights: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SpecError, match=words):
+        cluster_of(tmp_path, {"name": "m", "engine": {"spec": spec}}, weights=weights)
+
+
+def test_adapters_with_a_source_are_loaded_and_others_get_room(tmp_path: Path) -> None:
+    adapters = [{"name": "one", "source": "/a", "sha256": "0" * 64}, {"name": "later"}]
+    model = {"name": "m", "engine": {}, "adapters": adapters}
+    (engine,) = cluster_of(tmp_path, model).engines
+    assert [a.name for a in engine.adapters] == ["one"]
+    assert engine.takes_adapters
+    later = {"name": "m", "engine": {}, "adapters": [{"name": "later"}]}
+    (engine,) = cluster_of(tmp_path, later).engines
+    assert engine.takes_adapters
+    (plain,) = cluster_of(tmp_path, {"name": "m", "engine": {}}).engines
+    assert not plain.takes_adapters

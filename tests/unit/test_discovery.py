@@ -71,6 +71,20 @@ def test_an_application_s_status_says_what_is_coming(status, loading, failed):
     assert (found.loading, found.failed) == (loading, failed)
 
 
+FAILED = """A replica failed to start with exception. Retrying 2 more time(s). Error:
+Traceback (most recent call last):
+serving.engine.readiness.NotReadyError: qwen is not ready: smoke probe: 'x' is not 'contains:y'
+"""
+
+
+def test_the_reason_of_a_failed_start_is_read_from_the_deployment():
+    broken = app("DEPLOYING") | {"deployments": {"EngineReplica": {"message": FAILED}}}
+    found = listing({"applications": {"a": broken, "b": app("RUNNING", "/m/other")}}, 7)
+    assert found.troubles == {
+        "qwen": "NotReadyError: qwen is not ready: smoke probe: 'x' is not 'contains:y'"
+    }
+
+
 @pytest.mark.parametrize("data", [{}, {"applications": None, "target_groups": None}])
 def test_no_applications_are_no_addresses(data):
     assert listing(data, 7) == Listing((), frozenset(), frozenset())

@@ -30,6 +30,13 @@ class FakeStatus:
     def facts(self) -> dict[str, Any]:
         return {"limit": 32, "started": 99, "model": "model"}
 
+    async def adapters(
+        self, method: str, name: str, body: bytes
+    ) -> tuple[int, dict[str, Any], str]:
+        if method == "POST":
+            return 422, {"message": f"{len(body)} bytes"}, "adapter_refused"
+        return 200, {"asked": [method, name]}, ""
+
 
 async def engine_app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
@@ -57,14 +64,19 @@ def ask(method: str, path: str, headers: Headers = GOOD, draining: bool = False)
     return Answer(run({**scope, "headers": headers}, draining))
 
 
-def run(scope: dict[str, Any], draining: bool = False) -> list[dict[str, Any]]:
+def run(
+    scope: dict[str, Any], draining: bool = False, chunks: tuple[bytes, ...] = (b"",)
+) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(dict(message))
 
+    incoming = list(chunks)
+
     async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": b""}
+        body = incoming.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(incoming)}
 
     gate = Gate(engine_app, (b"current", b"previous"), FakeStatus(draining))
     asyncio.run(gate(scope, receive, send))
@@ -87,7 +99,11 @@ def test_lets_both_secrets_of_a_rotation_in(secret: bytes) -> None:
     ],
     ids=["none", "empty", "prefix", "elsewhere"],
 )
-@pytest.mark.parametrize("route", [("POST", "/v1/completions"), ("GET", "/metrics"), ("GET", "/x")])
+@pytest.mark.parametrize(
+    "route",
+    [("POST", "/v1/completions"), ("GET", "/metrics"), ("GET", "/x"),
+     ("POST", "/internal/adapters"), ("DELETE", "/internal/adapters/a")],
+)  # fmt: skip
 def test_refuses_everything_without_the_secret(route: tuple[str, str], headers: Headers) -> None:
     answer = ask(*route, headers)
     assert (answer.status, answer.error["code"]) == (401, "invalid_secret")
@@ -107,6 +123,8 @@ def test_passes_the_listed_routes(route: tuple[str, str]) -> None:
     ("method", "path"),
     [
         ("POST", "/v1/load_lora_adapter"),
+        ("POST", "/v1/unload_lora_adapter"),
+        ("POST", "/internal/adapter"),
         ("POST", "/scale_elastic_ep"),
         ("POST", "/v1/responses"),
         ("POST", "/internal/resume"),
@@ -135,6 +153,27 @@ def test_reports_its_load_as_json() -> None:
     load = {"w": 1, "r": 2, "q": 300, "kv": 0.25, "at": 1234}
     facts = {"limit": 32, "started": 99, "model": "model", "draining": False}
     assert json.loads(answer.body) == load | facts
+
+
+def test_adapters_are_changed_behind_the_secret_only() -> None:
+    answer = ask("DELETE", "/internal/adapters/mine")
+    assert (answer.status, json.loads(answer.body)) == (200, {"asked": ["DELETE", "mine"]})
+    assert json.loads(ask("GET", "/internal/adapters").body) == {"asked": ["GET", ""]}
+
+
+def test_a_refused_adapter_is_an_error_in_openai_shape() -> None:
+    scope = {"type": "http", "method": "POST", "path": PREFIX + "/internal/adapters",
+             "root_path": PREFIX, "headers": GOOD}  # fmt: skip
+    answer = Answer(run(scope, chunks=(b"ab", b"cd")))
+    assert (answer.status, answer.error["code"]) == (422, "adapter_refused")
+    assert answer.error["message"] == "4 bytes"
+
+
+def test_an_endless_body_is_not_read_to_its_end() -> None:
+    scope = {"type": "http", "method": "POST", "path": PREFIX + "/internal/adapters",
+             "root_path": PREFIX, "headers": GOOD}  # fmt: skip
+    answer = Answer(run(scope, chunks=(b"x" * 40_000,) * 9))
+    assert int(answer.error["message"].split()[0]) == 80_000
 
 
 def test_a_draining_replica_refuses_work_but_answers_polls() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from serving.engine.flags import arguments, environment
 from serving.engine.hardware import CpuPlan, cpu_flags, plan_cpu
+from serving.engine.phases import phase_of
 from serving.engine.serve_rest import read_statuses, serve_config
 from serving.engine.spec import EngineSpec, SpecError, cluster_spec, engine_spec
-from serving.engine.supervisor import phase_of
 
 MINIMAL: dict[str, Any] = {
     "model_name": "demo-1b",

@@ -40,6 +40,27 @@ VLLM = [
     ("v1/metrics/stats.py", "SchedulerStats.kv_cache_usage", set()),
     ("v1/attention/backends/cpu_attn.py", "_get_attn_isa", {"dtype", "block_size"}),
     ("v1/worker/cpu_worker.py", "CPUWorker", set()),
+    ("v1/worker/gpu_worker.py", "Worker.load_model", set()),
+    ("v1/worker/gpu_worker.py", "Worker.determine_available_memory", set()),
+    ("v1/worker/gpu_worker.py", "Worker.initialize_from_config", {"kv_cache_config"}),
+    ("v1/worker/gpu_worker.py", "Worker.compile_or_warm_up_model", set()),
+    ("v1/worker/worker_base.py", "CompilationTimes.language_model", set()),
+    ("v1/worker/worker_base.py", "CompilationTimes.encoder", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.collective_rpc", {"method"}),
+    ("v1/engine/async_llm.py", "AsyncLLM.remove_lora", {"lora_id"}),
+    ("platforms/interface.py", "Platform.get_device_name", set()),
+    ("entrypoints/serve/lora/protocol.py", "LoadLoRAAdapterRequest.lora_path", set()),
+    ("entrypoints/serve/lora/protocol.py", "UnloadLoRAAdapterRequest.lora_name", set()),
+    (
+        "entrypoints/openai/models/serving.py",
+        "OpenAIServingModels.load_lora_adapter",
+        {"request"},
+    ),
+    (
+        "entrypoints/openai/models/serving.py",
+        "OpenAIServingModels.unload_lora_adapter",
+        {"request"},
+    ),
     ("utils/system_utils.py", "get_mp_context", set()),
 ]
 RAY = [
@@ -82,12 +103,33 @@ def test_ray_source_still_says(file: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "flag",
-    ["--max-num-queued-reqs", "--max-num-queued-tokens", "--worker-cls", "--served-model-name"],
-)
+    ["--max-num-queued-reqs", "--max-num-queued-tokens", "--worker-cls", "--served-model-name",
+     "--load-format", "--safetensors-load-strategy", "--trust-remote-code", "--enable-lora",
+     "--max-loras", "--max-lora-rank", "--max-cpu-loras"],
+)  # fmt: skip
 def test_vllm_still_has_the_flag(flag: str) -> None:
     source = (root_of("vllm") / "engine/arg_utils.py").read_text(encoding="utf-8")
     options = (root_of("vllm") / "entrypoints/launchers/cli_args.py").read_text(encoding="utf-8")
     assert f'"{flag}"' in source + options
+
+
+def test_vllm_still_has_the_load_formats() -> None:
+    root = root_of("vllm")
+    formats = (root / "model_executor/model_loader/__init__.py").read_text(encoding="utf-8")
+    strategies = (root / "config/load.py").read_text(encoding="utf-8")
+    for name in ("safetensors", "runai_streamer", "fastsafetensors"):
+        assert f'"{name}"' in formats
+    assert 'SafetensorsLoadStrategy: TypeAlias = Literal["lazy", "eager", "prefetch"' in strategies
+
+
+def test_vllm_still_has_the_lora_ranks() -> None:
+    source = (root_of("vllm") / "config/lora.py").read_text(encoding="utf-8")
+    assert "MaxLoRARanks = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]" in source
+
+
+def test_vllm_still_keeps_its_models_on_the_app_state() -> None:
+    path = root_of("vllm") / "entrypoints/launchers/api_server/app_state.py"
+    assert "state.openai_serving_models = " in path.read_text(encoding="utf-8")
 
 
 def root_of(package: str) -> Path:

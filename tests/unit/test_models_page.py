@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from models import gpu as gpus
-from models.catalog import load
-from models.page import Need, render, smallest, supported
+from models import prices, sizing
+from models.needs import Need, cheapest, smallest
+from models.page import render
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/models.md").read_text("utf-8")
-CATALOG = load()
+KNOWN = sizing.load()
+CATALOG = KNOWN.catalog
 
 
 def test_the_page_is_in_step_with_the_cards():
-    assert render(CATALOG, supported()) == PAGE, "run `python -m models.page` and commit the page"
+    assert render(KNOWN, prices.load()) == PAGE, "run `python -m models.page` and commit the page"
 
 
 def test_the_command_writes_the_page(tmp_path):
@@ -58,4 +59,16 @@ def test_all_known_trouble_and_all_sources_are_told():
     ],
 )
 def test_the_smallest_number_of_gpus_prefers_few_gpus_then_precision(model, gpu, need):
-    assert smallest(CATALOG.card(model), gpus.load().gpu(gpu)) == need
+    assert smallest(CATALOG.card(model), KNOWN.gpus.gpu(gpu)) == need
+
+
+def test_the_cheapest_way_meets_the_load_on_a_supported_gpu():
+    choice = cheapest(KNOWN, prices.load(), CATALOG.card("qwen3-32b"))
+    assert choice is not None
+    assert KNOWN.gpus.gpu(choice.layout.gpu).support == "supported"
+    assert choice.callers_max * choice.engines >= 32
+    assert choice.cny_per_mtok is not None
+
+
+def test_what_no_machine_holds_has_no_price():
+    assert cheapest(KNOWN, prices.load(), CATALOG.card("qwen3.8-2.4t-a95b")) is None

