@@ -7,6 +7,7 @@ answers run to their limit whatever they say. Nothing else should use the engine
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -26,7 +27,8 @@ ANSWER_TOKENS = 48
 ANSWER_TOKENS_MAX = 768
 WINDOW_TOKENS_MIN = 16
 """Of each answer, while all of them decode."""
-REPEATS = 3
+REPEATS = 4
+"""Of each prompt length; the first, which may compile something, is not counted."""
 LOOP_PROMPT, LOOP_ANSWERS, LOOP_ROUNDS, LOOP_SKIPPED = 256, (16, 112), 7, 2
 """Answers of different lengths, else all callers would stay in step with each other."""
 
@@ -86,7 +88,7 @@ async def _prompts(engine: Engine, plan: Plan, tell: Tell) -> list[Prompt]:
     longest = plan.context_tokens // 2
     for tokens in sorted({SHORT_TOKENS, longest // 4, longest // 2, longest}):
         streams = [(await engine.answers(1, tokens, 1))[0] for _ in range(REPEATS)]
-        found.append(Prompt(tokens, median(s.first_s for s in streams)))
+        found.append(Prompt(tokens, median(s.first_s for s in streams[1:])))
         tell(f"prompt of {tokens} tokens: first token after {found[-1].first_token_s * 1e3:.1f} ms")
     return found
 
@@ -128,16 +130,22 @@ async def _decoding(engine: Engine, sequences: int, tokens: int) -> Decoding | N
 
 
 def window(streams: list[Stream]) -> Decoding | None:
-    """What the moments in which all answers decode say; None when they are too few."""
+    """What the moments in which all answers decode say; None when they are too few. The median
+    between two tokens counts: a pause of the machine is not the engine's step."""
     start_s = max(s.times_s[0] for s in streams)
     end_s = min(s.times_s[-1] for s in streams)
-    made = [s.per_event() * sum(start_s < t <= end_s for t in s.times_s) for s in streams]
-    mean = sum(made) / len(made)
-    if mean < WINDOW_TOKENS_MIN:
+    inside = [[t for t in s.times_s if start_s <= t <= end_s] for s in streams]
+    made = [s.per_event() * len(times) for s, times in zip(streams, inside, strict=True)]
+    if sum(made) / len(made) < WINDOW_TOKENS_MIN:
         return None
-    before = [s.per_event() * sum(t <= start_s for t in s.times_s) for s in streams]
+    before = [s.per_event() * sum(t < start_s for t in s.times_s) for s in streams]
     held = sum(s.prompt_tokens + b + m / 2 for s, b, m in zip(streams, before, made, strict=True))
-    return Decoding(len(streams), held, (end_s - start_s) / mean)
+    gaps = [
+        (later - earlier) / s.per_event()
+        for s, times in zip(streams, inside, strict=True)
+        for earlier, later in itertools.pairwise(times)
+    ]
+    return Decoding(len(streams), held, median(gaps))
 
 
 async def _closed_loop(engine: Engine, callers: int) -> Loop:

@@ -47,9 +47,26 @@ hardly does, and every answer costs ln(1 + O / P) preemptions on average (held a
 scheduler by a test). Time to first token below that is 40 ms + the prompt's own prefill + 7 % of
 every other sequence's.
 
+Answers much shorter than their prompts come out 10 to 20 % faster than foreseen: callers that wait
+for a first token do not decode, which the closed form leaves out.
+
 Not modelled: speculation, prefix cache hits beyond a stated share, pipeline parallelism, pictures,
 ranks that wait for each other, front ends that cannot keep up. The calibrations saw at most 128
 sequences at once; more is beyond them.
+
+Memory: the fewest GPUs agree with the table of the facts in all rows compared, the tokens of KV
+with what vLLM 0.32 logged on a CPU for the embedded model and tiny checkpoints (Qwen3, Qwen3-MoE,
+GLM-4.5: 524,288 tokens in 1 GiB; GLM-4.7-Flash 466,032; Qwen3-Next 209,715; embedded 46,592)
+within 0.1 %.
+
+## Measure your own
+
+    ballast models profile http://HOST:PORT/v1 --card qwen3-32b/fp8 --gpu h100-80 --into CARDS_DIR
+
+takes some minutes on an otherwise idle engine and writes a calibration that `cards_dir` lays over
+these. Tried on the simulated engine, whose times are known (three profiles, 22 to 28 observations
+each, 45 to 140 s, 2026-11-25, two cores of an EPYC with other work beside it): base within 1 %,
+sequences within 4 %, experts within 2 %, prefill within 9 %, context within 15 %.
 """
 
 

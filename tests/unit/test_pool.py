@@ -11,6 +11,8 @@ from models.pool import Pool, Split, kv_bytes_per_gpu, pool_of
 from models.shape import Linear, Shape
 
 GIB = 1 << 30
+CPU_BLOCK = 128
+"""Tokens, vLLM's default on a CPU."""
 CARDS = catalog.load().cards
 TINY_HYBRID = Shape(
     attention="gdn_hybrid",
@@ -34,6 +36,14 @@ def embedded(kv_heads: int = 3, layers: int = 30) -> Shape:
     return Shape(
         attention="gqa", layers=layers, attention_layers=layers, hidden=576, heads=9,
         kv_heads=kv_heads, head_dim=64, source="test",
+    )  # fmt: skip
+
+
+def tiny(kv_heads: int | None, width: int) -> Shape:
+    """Two layers with `kv_heads`, or with a latent of that width."""
+    return Shape(
+        attention="gqa" if kv_heads else "mla", layers=2, attention_layers=2, hidden=64, heads=4,
+        kv_heads=kv_heads or 1, head_dim=width, source="test",
     )  # fmt: skip
 
 
@@ -61,10 +71,19 @@ def test_fp8_halves_the_kv_and_a_sparse_latent_keeps_656_of_1152_bytes():
     assert latent == pytest.approx(78 * 656)
 
 
-def test_a_plain_pool_reports_budget_over_bytes_of_a_token():
-    # vLLM 0.32 on a CPU with 1 GiB: 46,592 tokens at --max-model-len 2048.
-    pool = pool_of(embedded(), Split(alignment=32))
-    assert pool.reported(GIB, 2048) == pytest.approx(GIB / 23_040, rel=0.001)
+REPORTED = {
+    # vLLM 0.32 on a CPU, VLLM_CPU_KVCACHE_SPACE=1, BF16: what it logged as `CPU KV cache size`.
+    "the embedded model": (embedded(), 2048, 46_592),
+    "Qwen3, tiny": (tiny(2, 128), 1024, 524_288),
+    "GLM-4.7-Flash, tiny": (tiny(None, 576), 1024, 466_032),
+    "Qwen3-Next, tiny": (TINY_HYBRID, 1024, 209_715),
+}
+
+
+@pytest.mark.parametrize(("shape", "context", "logged"), REPORTED.values(), ids=REPORTED)
+def test_the_tokens_are_those_that_vllm_logged_on_a_cpu(shape, context, logged):
+    pool = pool_of(shape, Split(alignment=CPU_BLOCK))
+    assert pool.reported(GIB, context) == pytest.approx(logged, rel=1e-3)
 
 
 def test_a_hybrid_s_block_holds_one_recurrent_state():
