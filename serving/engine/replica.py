@@ -108,10 +108,14 @@ class EngineReplica:
         assert self._engine is not None, "Serve asks nothing before the app is built"
         return self._engine
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """End the engine; running requests fail."""
         engine = getattr(self, "_engine", None)  # absent if the constructor raised
         if engine is not None:
             engine.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def local_plan() -> CpuPlan:

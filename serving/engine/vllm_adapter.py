@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from serving.engine.gate import App
 from serving.engine.load import EngineMeter
+from serving.engine.vllm_cpu import inspect_models_here, use_pillow_without_torchvision
 
 
 class EngineDeadError(RuntimeError):
@@ -110,6 +111,8 @@ async def open_engine(
         # vLLM forces "spawn" inside Ray actors, because fork would copy the actor's threads. The
         # fork server is a fresh process without any.
         engine_utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
+        use_pillow_without_torchvision()
+        inspect_models_here()
     begun_s = time.monotonic() if begun_s is None else begun_s
     options, engine_args = parse(arguments)
     meter = EngineMeter()

@@ -13,6 +13,7 @@ from vllm.v1.attention.backends import cpu_attn
 from vllm.v1.worker.cpu_worker import CPUWorker
 
 from serving.engine.stage_clock import StageClock
+from serving.engine.vllm_cpu import use_pillow_without_torchvision
 
 _choose = cpu_attn._get_attn_isa
 
@@ -24,7 +25,8 @@ def choose_exact(*args: Any, **named: Any) -> str:
 
 
 cpu_attn._get_attn_isa = choose_exact
+use_pillow_without_torchvision()
 
 
 class ExactCPUWorker(StageClock, CPUWorker):  # type: ignore[misc]
-    """CPUWorker, timed; importing this module is what makes it exact."""
+    """CPUWorker, timed; importing this module makes it exact and fit for vision models' text."""

@@ -1,0 +1,168 @@
+"""The architectures a tiny checkpoint is written for, and how each is served. Values only.
+
+Configurations keep what kernels and parsers depend on as published (head widths, latent ranks,
+norms, rotary parameters, special tokens, expert routing) and shrink what only costs time (hidden
+size, layers, heads, experts). Shapes and parsers as in vLLM 0.32 and transformers 5.19.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.checkpoints import glm, qwen
+from benchmarks.checkpoints.templates import TemplateName
+from benchmarks.checkpoints.vocabulary import Vocabulary, VocabularyName
+
+Config = dict[str, Any]
+TEMPLATE_FILE = "chat_template.jinja"
+CONTEXT_TOKENS = 8192
+"""Tokens each tiny engine takes, so that a long prompt is cut in several steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """One architecture class of vLLM, tiny."""
+
+    name: str
+    """Folder of the checkpoint and name the engine serves it under."""
+    stands_for: str
+    """A published model of this architecture."""
+    vocabulary: VocabularyName
+    template: TemplateName | None
+    config: Callable[[Vocabulary], Config]
+    runner: Literal["generate", "pooling"] = "generate"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    hf_overrides: dict[str, Any] = field(default_factory=dict)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """float32 agrees with other implementations to five digits; vLLM's gated delta net on a CPU
+    takes bfloat16 only."""
+    is_multimodal: bool = False
+    pools_last: bool = False
+    """Its vector is the hidden state of an end token that the tokenizer adds."""
+
+    def engine(self, folder: Path, secret_path: Path) -> dict[str, Any]:
+        """Fields of the EngineSpec that serves the checkpoint in `folder`."""
+        extra = []
+        if self.is_multimodal:
+            extra.append("--language-model-only")
+        if self.template == "reranker":
+            extra += ["--chat-template", str(folder / TEMPLATE_FILE)]
+        return {
+            "model_name": self.name,
+            "model_path": str(folder),
+            "secret_path": str(secret_path),
+            "dtype": self.dtype,
+            "max_model_len": CONTEXT_TOKENS,
+            "max_num_seqs": 4,
+            "kv_cache_gib": 1,
+            "tool_parser": self.tool_parser,
+            "tool_strict_level": "parameter",
+            "reasoning_parser": self.reasoning_parser,
+            "runner": self.runner,
+            "hf_overrides": self.hf_overrides,
+            "extra_args": extra,
+        }
+
+
+RERANKER_OVERRIDES = {
+    "architectures": ["Qwen3ForSequenceClassification"],
+    "classifier_from_token": ["no", "yes"],
+    "is_original_qwen3_reranker": True,
+}
+ARCHITECTURES = {
+    each.name: each
+    for each in (
+        Architecture(
+            name="tiny-qwen3",
+            stands_for="Qwen/Qwen3-8B",
+            vocabulary="qwen3",
+            template="qwen3",
+            config=qwen.qwen3,
+            tool_parser="hermes",
+            reasoning_parser="qwen3",
+        ),
+        Architecture(
+            name="tiny-qwen3-moe",
+            stands_for="Qwen/Qwen3-30B-A3B",
+            vocabulary="qwen3",
+            template="qwen3",
+            config=qwen.qwen3_moe,
+            tool_parser="hermes",
+            reasoning_parser="qwen3",
+        ),
+        Architecture(
+            name="tiny-qwen3.5",
+            stands_for="Qwen/Qwen3.5-27B",
+            vocabulary="qwen3.5",
+            template="qwen3.5",
+            config=qwen.qwen3_5,
+            tool_parser="qwen3_coder",
+            reasoning_parser="qwen3",
+            is_multimodal=True,
+            dtype="bfloat16",
+        ),
+        Architecture(
+            name="tiny-qwen3-vl",
+            stands_for="Qwen/Qwen3-VL-8B-Instruct",
+            vocabulary="qwen3",
+            template="qwen3-instruct",
+            config=qwen.qwen3_vl,
+            tool_parser="hermes",
+            is_multimodal=True,
+        ),
+        Architecture(
+            name="tiny-qwen3-embedding",
+            stands_for="Qwen/Qwen3-Embedding-0.6B",
+            vocabulary="qwen3",
+            template=None,
+            config=qwen.qwen3,
+            runner="pooling",
+            pools_last=True,
+        ),
+        Architecture(
+            name="tiny-qwen3-reranker",
+            stands_for="Qwen/Qwen3-Reranker-0.6B",
+            vocabulary="qwen3",
+            template="reranker",
+            config=qwen.qwen3,
+            runner="pooling",
+            hf_overrides=RERANKER_OVERRIDES,
+        ),
+        Architecture(
+            name="tiny-glm-4",
+            stands_for="zai-org/GLM-4-9B-0414",
+            vocabulary="glm4",
+            template="glm4",
+            config=glm.glm4,
+        ),
+        Architecture(
+            name="tiny-glm-4.5",
+            stands_for="zai-org/GLM-4.5-Air",
+            vocabulary="glm4.5",
+            template="glm4.5",
+            config=glm.glm4_moe,
+            tool_parser="glm45",
+            reasoning_parser="glm45",
+        ),
+        Architecture(
+            name="tiny-qwen3-next",
+            stands_for="Qwen/Qwen3-Next-80B-A3B-Instruct",
+            vocabulary="qwen3",
+            template="qwen3-instruct",
+            config=qwen.qwen3_next,
+            tool_parser="hermes",
+            dtype="bfloat16",
+        ),
+        Architecture(
+            name="tiny-glm-4.7-flash",
+            stands_for="zai-org/GLM-4.7-Flash",
+            vocabulary="glm4.5",
+            template="glm4.7",
+            config=glm.glm4_moe_lite,
+            tool_parser="glm47",
+            reasoning_parser="glm45",
+        ),
+    )
+}
