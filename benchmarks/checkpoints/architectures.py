@@ -17,7 +17,8 @@ from benchmarks.checkpoints.vocabulary import Vocabulary, VocabularyName
 Config = dict[str, Any]
 TEMPLATE_FILE = "chat_template.jinja"
 CONTEXT_TOKENS = 8192
-"""Tokens each tiny engine takes, so that a long prompt is cut in several steps."""
+STEP_TOKENS = 2048
+"""Tokens of one step: a long prompt takes several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,14 @@ class Architecture:
     """float32 agrees with other implementations to five digits; vLLM's gated delta net on a CPU
     takes bfloat16 only."""
     is_multimodal: bool = False
+    remembers_prefixes: bool = True
+    """vLLM turns prefix caching off for latent attention on a CPU."""
     pools_last: bool = False
     """Its vector is the hidden state of an end token that the tokenizer adds."""
 
     def engine(self, folder: Path, secret_path: Path) -> dict[str, Any]:
         """Fields of the EngineSpec that serves the checkpoint in `folder`."""
-        extra = []
+        extra = ["--max-num-batched-tokens", str(STEP_TOKENS)]
         if self.is_multimodal:
             extra.append("--language-model-only")
         if self.template == "reranker":
@@ -56,6 +59,7 @@ class Architecture:
             "dtype": self.dtype,
             "max_model_len": CONTEXT_TOKENS,
             "max_num_seqs": 4,
+            "max_num_queued_reqs": 8,
             "kv_cache_gib": 1,
             "tool_parser": self.tool_parser,
             "tool_strict_level": "parameter",
@@ -156,6 +160,26 @@ ARCHITECTURES = {
             dtype="bfloat16",
         ),
         Architecture(
+            name="tiny-qwen3.5-moe",
+            stands_for="Qwen/Qwen3.5-35B-A3B",
+            vocabulary="qwen3.5",
+            template="qwen3.5",
+            config=qwen.qwen3_5_moe,
+            tool_parser="qwen3_coder",
+            reasoning_parser="qwen3",
+            is_multimodal=True,
+            dtype="bfloat16",
+        ),
+        Architecture(
+            name="tiny-qwen3-vl-moe",
+            stands_for="Qwen/Qwen3-VL-30B-A3B-Instruct",
+            vocabulary="qwen3",
+            template="qwen3-instruct",
+            config=qwen.qwen3_vl_moe,
+            tool_parser="hermes",
+            is_multimodal=True,
+        ),
+        Architecture(
             name="tiny-glm-4.7-flash",
             stands_for="zai-org/GLM-4.7-Flash",
             vocabulary="glm4.5",
@@ -163,6 +187,7 @@ ARCHITECTURES = {
             config=glm.glm4_moe_lite,
             tool_parser="glm47",
             reasoning_parser="glm45",
+            remembers_prefixes=False,
         ),
     )
 }

@@ -9,6 +9,7 @@ line is answered by one of JSON: address and seconds, or the error. vLLM's own w
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,11 @@ import uvicorn
 from serving.engine.replica import EngineReplica
 
 LOOPBACK = "127.0.0.1"
+GRACE_S = 20.0
+"""For a core to end by itself: ended by force, it may be gone before vLLM looks for its children,
+which raises."""
+REFUSALS = (RuntimeError, ValueError, ImportError, OSError, AssertionError, SystemExit)
+"""How vLLM says that it cannot run a model; its parser exits on a bad flag."""
 Answer = Callable[..., None]
 Read = Callable[[], Awaitable[bytes]]
 
@@ -29,7 +35,7 @@ async def serve(read: Read, answer: Answer) -> None:
     while line := await read():
         try:
             await _serve_one(json.loads(line), read, answer)
-        except (Exception, SystemExit) as error:  # vLLM's parser exits on a bad flag
+        except REFUSALS as error:
             answer(error=f"{type(error).__name__}: {error}")
 
 
@@ -48,16 +54,16 @@ async def engine(args: dict[str, Any]) -> AsyncIterator[str]:
     try:
         app: Any = await replica.__serve_build_asgi_app__()
         await replica.check_health()
-        server = uvicorn.Server(uvicorn.Config(app, host=LOOPBACK, port=0, log_level="warning"))
-        running = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield f"http://{LOOPBACK}:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.should_exit = True
-        await running
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        # It listens from here on: who connects before uvicorn runs waits in the kernel's queue.
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            running = asyncio.create_task(server.serve([listener]))
+            yield "http://{}:{}".format(*listener.getsockname())
+            server.should_exit = True
+            await running
         await replica.check_health()
     finally:
-        replica.close()
+        replica.close(GRACE_S)
 
 
 async def main() -> None:

@@ -87,7 +87,7 @@ def qwen3_next(words: Vocabulary) -> Config:
     )
 
 
-def _with_pictures(words: Vocabulary, text: Config, vision_type: str) -> Config:
+def _with_pictures(words: Vocabulary, text: Config, vision_type: str, **more: Any) -> Config:
     """A model whose language part is `text`, with a small vision tower."""
     top = ("architectures", "tie_word_embeddings", "dtype", "transformers_version")
     vision = {
@@ -104,6 +104,7 @@ def _with_pictures(words: Vocabulary, text: Config, vision_type: str) -> Config:
         "patch_size": 16,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
+        **more,
     }
     return {
         **{key: text[key] for key in top},
@@ -118,33 +119,49 @@ def _with_pictures(words: Vocabulary, text: Config, vision_type: str) -> Config:
 
 
 def qwen3_5(words: Vocabulary) -> Config:
-    rope = {
+    architecture = "Qwen3_5ForConditionalGeneration"
+    text = _qwen(words, "qwen3_5_text", architecture, **_HYBRID | _QWEN3_5)
+    return _with_pictures(words, text, "qwen3_5_vision")
+
+
+def qwen3_5_moe(words: Vocabulary) -> Config:
+    architecture = "Qwen3_5MoeForConditionalGeneration"
+    more = _QWEN_EXPERTS | _HYBRID | _QWEN3_5 | {"shared_expert_intermediate_size": 64}
+    text = _qwen(words, "qwen3_5_moe_text", architecture, **more)
+    return _with_pictures(words, text, "qwen3_5_moe_vision")
+
+
+_QWEN3_5 = {
+    "attn_output_gate": True,
+    "mamba_ssm_dtype": "float32",
+    "max_position_embeddings": 262_144,
+    "rope_parameters": {
         "rope_type": "default",
         "rope_theta": 10_000_000,
         "partial_rotary_factor": 0.25,
         "mrope_interleaved": True,
         "mrope_section": [11, 11, 10],
-    }
-    more = {
-        "attn_output_gate": True,
-        "mamba_ssm_dtype": "float32",
-        "max_position_embeddings": 262_144,
-        "rope_parameters": rope,
-    }
-    architecture = "Qwen3_5ForConditionalGeneration"
-    text = _qwen(words, "qwen3_5_text", architecture, **_HYBRID | more)
-    return _with_pictures(words, text, "qwen3_5_vision")
+    },
+}
 
 
 def qwen3_vl(words: Vocabulary) -> Config:
-    rope = {
+    text = _qwen(words, "qwen3_vl_text", "Qwen3VLForConditionalGeneration", **_QWEN3_VL)
+    return _with_pictures(words, text, "qwen3_vl_vision", deepstack_visual_indexes=[0, 1])
+
+
+def qwen3_vl_moe(words: Vocabulary) -> Config:
+    architecture = "Qwen3VLMoeForConditionalGeneration"
+    text = _qwen(words, "qwen3_vl_moe_text", architecture, **_QWEN_EXPERTS | _QWEN3_VL)
+    return _with_pictures(words, text, "qwen3_vl_moe_vision", deepstack_visual_indexes=[0, 1])
+
+
+_QWEN3_VL = {
+    "max_position_embeddings": 262_144,
+    "rope_parameters": {
         "rope_type": "default",
         "rope_theta": 5_000_000,
         "mrope_interleaved": True,
         "mrope_section": [24, 20, 20],
-    }
-    more = {"max_position_embeddings": 262_144, "rope_parameters": rope}
-    text = _qwen(words, "qwen3_vl_text", "Qwen3VLForConditionalGeneration", **more)
-    config = _with_pictures(words, text, "qwen3_vl_vision")
-    config["vision_config"]["deepstack_visual_indexes"] = [0, 1]
-    return config
+    },
+}

@@ -2,7 +2,7 @@
 
 What serving depends on is kept: turn markers, where reasoning is opened, closed and dropped from
 history, the switches (`enable_thinking`, `clear_thinking`, `/nothink`), and the form of tool calls
-and results. Each template is a line of settings and fragments from the folder `templates`.
+and results. Each template is a line of settings and fragments from the folder `template_parts`.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Literal
 
 TemplateName = Literal["qwen3", "qwen3-instruct", "qwen3.5", "glm4", "glm4.5", "glm4.7", "reranker"]
 
-FOLDER = Path(__file__).parent / "templates"
+FOLDER = Path(__file__).parent / "template_parts"
 _QWEN = {
     "picture": "<|vision_start|><|image_pad|><|vision_end|>",
     "film": "<|vision_start|><|video_pad|><|vision_end|>",

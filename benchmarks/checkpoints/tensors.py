@@ -1,9 +1,9 @@
 """Names, shapes and random values of a checkpoint's tensors, from its `config.json`. Pure.
 
-Names are those of the published repositories (one tensor per expert, gate and up apart, Qwen3.5's
-projections apart, GLM-4-0414's together). vLLM refuses a name it does not know and a parameter it
-is not given, so an engine that starts proves them. Values keep activations near 1 in every layer,
-and no two tensors are equal: what is loaded into the wrong place changes the answer.
+Names are those of the published repositories: one tensor per expert but for Qwen3-VL's, gate and up
+apart, Qwen3.5's projections apart, GLM-4-0414's together. vLLM refuses a name it does not know and
+a parameter it is not given, so an engine that starts proves them. Values keep activations near 1 in
+every layer, and no two tensors are equal: what is loaded into the wrong place changes the answer.
 """
 
 import zlib
@@ -19,7 +19,7 @@ Array: TypeAlias = Any  # a numpy array; numpy's own types are not checked here
 
 EMBEDDING_SCALE = 0.1
 """Small beside what the layers add, or tied embeddings would only repeat the last token."""
-ZERO_CENTRED = ("qwen3_next", "qwen3_5_text")
+ZERO_CENTRED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")
 """Their norms multiply by 1 + weight."""
 
 
@@ -44,7 +44,8 @@ def _values(name: str, noise: Array, is_zero_centred: bool) -> Array:
         return noise * 0.1 + (1 if is_plain else 0)
     if noise.ndim == 1:
         return noise * 0.1
-    return noise / np.sqrt(np.prod(noise.shape[1:], dtype=np.float32))
+    inputs = noise.shape[1:-1] if ".experts." in name and noise.ndim == 3 else noise.shape[1:]
+    return noise / np.sqrt(np.prod(inputs, dtype=np.float32))
 
 
 def named_shapes(config: Config) -> Named:
@@ -150,7 +151,12 @@ def _mlp(text: Config, width: int) -> Named:
 
 def _experts(text: Config) -> Named:
     count = text.get("num_experts") or text["n_routed_experts"]
-    yield "gate.weight", (count, text["hidden_size"])
+    hidden = text["hidden_size"]
+    yield "gate.weight", (count, hidden)
+    if text["model_type"] == "qwen3_vl_moe_text":
+        yield "experts.gate_up_proj", (count, hidden, 2 * text["moe_intermediate_size"])
+        yield "experts.down_proj", (count, text["moe_intermediate_size"], hidden)
+        return
     for expert in range(count):
         for name, shape in _mlp(text, text["moe_intermediate_size"]):
             yield f"experts.{expert}.{name}", shape
@@ -160,7 +166,7 @@ def _experts(text: Config) -> Named:
         yield from ((f"shared_experts.{name}", shape) for name, shape in _mlp(text, shared))
     elif shared := text.get("shared_expert_intermediate_size"):
         yield from ((f"shared_expert.{name}", shape) for name, shape in _mlp(text, shared))
-        yield "shared_expert_gate.weight", (1, text["hidden_size"])
+        yield "shared_expert_gate.weight", (1, hidden)
 
 
 def _vision(vision: Config) -> Named:

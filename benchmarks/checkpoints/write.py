@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checkpoints.architectures import TEMPLATE_FILE, Architecture
+from benchmarks.checkpoints.architectures import TEMPLATE_FILE, Architecture, Config
 from benchmarks.checkpoints.templates import chat_template
 from benchmarks.checkpoints.tensors import tensors
 from benchmarks.checkpoints.vocabulary import Vocabulary, vocabulary
@@ -37,32 +37,50 @@ def write(architecture: Architecture, parent: Path, seed: int = SEED) -> Path:
     return folder
 
 
+def write_config(name: str, words: Vocabulary, config: Config, parent: Path) -> Path:
+    """Write a folder without weights, for vLLM's `--load-format dummy`."""
+    folder = parent / name
+    folder.mkdir()
+    _write_files(folder, _described(config, words))
+    return folder
+
+
 def _fill(architecture: Architecture, folder: Path, seed: int) -> None:
     words = vocabulary(architecture.vocabulary)
     config = architecture.config(words)
-    files: dict[str, Any] = {
-        "config.json": config,
-        "generation_config.json": _generation_config(config),
-        "tokenizer_config.json": tokenizer_config(config, words),
-        "tokenizer.json": words.tokenizer,
-    }
-    if architecture.is_multimodal:
-        files["preprocessor_config.json"] = _pictures(config["vision_config"])
-        files["video_preprocessor_config.json"] = _films(config["vision_config"])
+    files = _described(config, words)
     if architecture.pools_last:
         files["tokenizer.json"] = words.tokenizer | {"post_processor": _ends_with_end(words)}
         files["modules.json"] = _MODULES
         files["1_Pooling/config.json"] = _POOLING | {
             "word_embedding_dimension": config["hidden_size"]
         }
+    _write_files(folder, files)
+    if architecture.template is not None:
+        (folder / TEMPLATE_FILE).write_text(chat_template(architecture.template), encoding="utf-8")
+    write_safetensors(folder / "model.safetensors", dict(tensors(config, seed)), "bfloat16")
+
+
+def _write_files(folder: Path, files: dict[str, Any]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         indent = None if name == "tokenizer.json" else 1
         path.write_text(json.dumps(content, ensure_ascii=False, indent=indent), encoding="utf-8")
-    if architecture.template is not None:
-        (folder / TEMPLATE_FILE).write_text(chat_template(architecture.template), encoding="utf-8")
-    write_safetensors(folder / "model.safetensors", dict(tensors(config, seed)), "bfloat16")
+
+
+def _described(config: Config, words: Vocabulary) -> dict[str, Any]:
+    """The JSON files every checkpoint has, by name."""
+    files = {
+        "config.json": config,
+        "generation_config.json": _generation_config(config),
+        "tokenizer_config.json": tokenizer_config(config, words),
+        "tokenizer.json": words.tokenizer,
+    }
+    if "vision_config" in config:
+        files["preprocessor_config.json"] = _pictures(config["vision_config"])
+        files["video_preprocessor_config.json"] = _films(config["vision_config"])
+    return files
 
 
 def tokenizer_config(config: dict[str, Any], words: Vocabulary) -> dict[str, Any]:

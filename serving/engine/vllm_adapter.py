@@ -80,9 +80,9 @@ class Engine:
         """The folder of each loaded adapter, by its name."""
         return {name: str(r.lora_path) for name, r in self._models.lora_requests.items()}
 
-    def close(self) -> None:
-        """End the engine core; running requests fail."""
-        self._llm.shutdown(timeout=1.0)
+    def close(self, grace_s: float = 1.0) -> None:
+        """End the engine core, by force after `grace_s`; running requests fail."""
+        self._llm.shutdown(timeout=grace_s)
 
 
 def preload_core() -> None:
