@@ -42,12 +42,13 @@ class Architecture:
     is_multimodal: bool = False
     remembers_prefixes: bool = True
     """vLLM turns prefix caching off for latent attention on a CPU."""
+    args: tuple[str, ...] = ()
     pools_last: bool = False
     """Its vector is the hidden state of an end token that the tokenizer adds."""
 
     def engine(self, folder: Path, secret_path: Path) -> dict[str, Any]:
         """Fields of the EngineSpec that serves the checkpoint in `folder`."""
-        extra = ["--max-num-batched-tokens", str(STEP_TOKENS)]
+        extra = ["--max-num-batched-tokens", str(STEP_TOKENS), *self.args]
         if self.is_multimodal:
             extra.append("--language-model-only")
         if self.template == "reranker":
@@ -188,6 +189,7 @@ ARCHITECTURES = {
             tool_parser="glm47",
             reasoning_parser="glm45",
             remembers_prefixes=False,
+            args=("--attention-backend", "CPU_MLA"),  # not AMX's where the CPU has it: see 0004
         ),
     )
 }

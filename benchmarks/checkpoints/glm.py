@@ -45,7 +45,7 @@ def _glm(words: Vocabulary, model_type: str, architecture: str, **more: Any) -> 
 
 
 _GLM_EXPERTS = {
-    "moe_intermediate_size": 64,
+    "moe_intermediate_size": 96,
     "n_group": 1,
     "n_routed_experts": 8,
     "n_shared_experts": 1,

@@ -45,7 +45,7 @@ def qwen3(words: Vocabulary) -> Config:
 _QWEN_EXPERTS = {
     "decoder_sparse_step": 1,
     "mlp_only_layers": [],
-    "moe_intermediate_size": 64,
+    "moe_intermediate_size": 96,
     "norm_topk_prob": True,
     "num_experts": 8,
     "num_experts_per_tok": 2,
@@ -82,7 +82,7 @@ def qwen3_next(words: Vocabulary) -> Config:
             "rope_theta": 10_000_000,
             "partial_rotary_factor": 0.25,
         },
-        shared_expert_intermediate_size=64,
+        shared_expert_intermediate_size=96,
         tie_word_embeddings=False,
     )
 
@@ -126,7 +126,7 @@ def qwen3_5(words: Vocabulary) -> Config:
 
 def qwen3_5_moe(words: Vocabulary) -> Config:
     architecture = "Qwen3_5MoeForConditionalGeneration"
-    more = _QWEN_EXPERTS | _HYBRID | _QWEN3_5 | {"shared_expert_intermediate_size": 64}
+    more = _QWEN_EXPERTS | _HYBRID | _QWEN3_5 | {"shared_expert_intermediate_size": 96}
     text = _qwen(words, "qwen3_5_moe_text", architecture, **more)
     return _with_pictures(words, text, "qwen3_5_moe_vision")
 

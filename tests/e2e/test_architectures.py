@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tokenizers import Tokenizer
 
 from benchmarks.checkpoints.architectures import ARCHITECTURES, CONTEXT_TOKENS, Architecture
 from benchmarks.checkpoints.beyond import BEYOND
@@ -47,8 +49,11 @@ EIGHT = (
 )
 """Run in `make test-full`; the others in `make models-full`."""
 SECRET = "a-test-secret"
-TOLERANCE = {"float32": 2e-3, "bfloat16": 0.25}
-"""Of a log-probability. The reference computes in float32."""
+LARGEST_APART = 2e-3
+"""Of any log-probability in float32; the reference computes in float32 too."""
+MEDIAN_APART = 0.05
+"""Of log-probabilities in bfloat16. Rounding sends a token to another expert now and then, and that
+token is then far off; a wrong kernel moves them all, by 0.3 and more."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -180,6 +185,7 @@ class Engines:
         folder = write(architecture, self.folder)
         facts = self.host.ask(json.dumps(architecture.engine(folder, self.secret_path)))
         assert "address" in facts, (facts, self.host.said()[-4000:])
+        print(f"{architecture.name}: ready after {facts['seconds']} s")
         headers = {"x-ballast-secret": SECRET}
         client = httpx.Client(base_url=facts["address"], headers=headers, timeout=120)
         return Served(architecture, folder, client)
@@ -218,8 +224,11 @@ def agrees_with_transformers(served: Served, transformers: Lines) -> None:
     given += choice["logprobs"]["token_logprobs"]
     request = {"folder": str(served.folder), "ids": prompt + ids}
     expected = transformers.ask(json.dumps(request))["logprobs"]
-    apart = [abs(one - other) for one, other in zip(given, expected, strict=True)]
-    assert max(apart) < TOLERANCE[served.architecture.dtype], (max(apart), apart.index(max(apart)))
+    apart = sorted(abs(one - other) for one, other in zip(given, expected, strict=True))
+    if served.architecture.dtype == "float32":
+        assert apart[-1] < LARGEST_APART
+    assert apart[len(apart) // 2] < MEDIAN_APART
+    print(f"{served.architecture.name}: median {apart[len(apart) // 2]:.1e}, max {apart[-1]:.1e}")
 
 
 def answers_a_chat(served: Served, _: Lines) -> None:
@@ -342,7 +351,8 @@ def reads_its_own_tool_calls_back(served: Served, _: Lines) -> None:
     told = served.post(
         "/v1/chat/completions", messages=messages, tools=[TOOL], max_tokens=4, return_token_ids=True
     )
-    prompt = served.post("/detokenize", tokens=told["prompt_token_ids"])["prompt"]
+    words = Tokenizer.from_file(str(served.folder / "tokenizer.json"))
+    prompt = words.decode(told["prompt_token_ids"], skip_special_tokens=False)
     assert "sunny" in prompt
     assert prompt.count("get_weather") >= 2
     assert ("A tool knows." in prompt) == bool(served.architecture.reasoning_parser)
@@ -490,12 +500,37 @@ def test_the_cpu_backend_refuses_what_it_cannot_run(name: str, engines: Engines)
     assert beyond.reason in engines.host.said()[before:] + facts["error"]
 
 
-def test_the_page_lists_every_architecture_and_every_refusal() -> None:
-    page = (ROOT / "docs/models-on-cpu.md").read_text(encoding="utf-8")
-    for architecture in ARCHITECTURES.values():
-        config_class = architecture.config(vocabulary(architecture.vocabulary))["architectures"][0]
-        assert f"`{config_class}`" in page
-        assert architecture.stands_for in page
-    for beyond in BEYOND.values():
-        assert beyond.stands_for in page
-        assert beyond.reason in page
+@pytest.mark.models
+def test_two_architectures_share_one_ray_head(tmp_path: Path) -> None:
+    """The way they are started in production: Serve applications that build the same replica."""
+    names = ("tiny-glm-4.5", "tiny-qwen3-embedding")
+    (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
+    chosen = [ARCHITECTURES[name] for name in names]
+    specs = [each.engine(write(each, tmp_path), tmp_path / "secret") for each in chosen]
+    (tmp_path / "spec.json").write_text(json.dumps({"engines": specs, "cache_dir": str(tmp_path)}))
+    where = ["--state", str(tmp_path / "state"), "--spec", str(tmp_path / "spec.json")]
+    command = [sys.executable, "-m", "serving.engine.cluster", "up", *where]
+    addresses: dict[str, str] = {}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                event = json.loads(line)
+                assert event["event"] != "failed", event
+                if event["event"] == "ready":
+                    addresses[event["model"]] = event["addresses"][0]
+                if len(addresses) == len(names):
+                    break
+            headers = {"x-ballast-secret": SECRET}
+            for each in chosen:
+                address = addresses[each.name]
+                with httpx.Client(base_url=address, headers=headers, timeout=120) as client:
+                    served = Served(each, tmp_path / each.name, client)
+                    if each.runner == "pooling":
+                        assert served.post("/v1/embeddings", input="Hi")["data"]
+                    else:
+                        assert served.chat(max_tokens=4)["message"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    assert process.returncode == 0

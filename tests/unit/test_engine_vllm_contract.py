@@ -39,6 +39,14 @@ VLLM = [
     ("v1/metrics/stats.py", "SchedulerStats.num_running_reqs", set()),
     ("v1/metrics/stats.py", "SchedulerStats.kv_cache_usage", set()),
     ("v1/attention/backends/cpu_attn.py", "_get_attn_isa", {"dtype", "block_size"}),
+    *(
+        (
+            "model_executor/layers/rotary_embedding/base.py",
+            f"RotaryEmbedding.{name}",
+            {"positions", "query", "key"},
+        )
+        for name in ("forward_cpu", "forward_native")
+    ),
     ("v1/worker/cpu_worker.py", "CPUWorker", set()),
     ("v1/worker/gpu_worker.py", "Worker.load_model", set()),
     ("v1/worker/gpu_worker.py", "Worker.determine_available_memory", set()),

