@@ -2,17 +2,20 @@
 
 Configurations keep what kernels and parsers depend on as published (head widths, latent ranks,
 norms, rotary parameters, special tokens, expert routing) and shrink what only costs time (hidden
-size, layers, heads, experts). Shapes and parsers as in vLLM 0.32 and transformers 5.19.
+size, layers, heads, experts). Runner, parsers and overrides are those of the card it stands for.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.checkpoints import glm, qwen
 from benchmarks.checkpoints.templates import TemplateName
 from benchmarks.checkpoints.vocabulary import Vocabulary, VocabularyName
+from models import catalog
+from models.card import Serving
 
 Config = dict[str, Any]
 TEMPLATE_FILE = "chat_template.jinja"
@@ -28,14 +31,10 @@ class Architecture:
     name: str
     """Folder of the checkpoint and name the engine serves it under."""
     stands_for: str
-    """A published model of this architecture."""
+    """Hub id of a published model of this architecture, whose card says how it is served."""
     vocabulary: VocabularyName
     template: TemplateName | None
     config: Callable[[Vocabulary], Config]
-    runner: Literal["generate", "pooling"] = "generate"
-    tool_parser: str | None = None
-    reasoning_parser: str | None = None
-    hf_overrides: dict[str, Any] = field(default_factory=dict)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """float32 agrees with other implementations to five digits; vLLM's gated delta net on a CPU
     takes bfloat16 only."""
@@ -45,6 +44,11 @@ class Architecture:
     args: tuple[str, ...] = ()
     pools_last: bool = False
     """Its vector is the hidden state of an end token that the tokenizer adds."""
+
+    @property
+    def serving(self) -> Serving:
+        """What the card says."""
+        return _catalogue().card(self.stands_for).serving
 
     def engine(self, folder: Path, secret_path: Path) -> dict[str, Any]:
         """Fields of the EngineSpec that serves the checkpoint in `folder`."""
@@ -62,20 +66,20 @@ class Architecture:
             "max_num_seqs": 4,
             "max_num_queued_reqs": 8,
             "kv_cache_gib": 1,
-            "tool_parser": self.tool_parser,
+            "tool_parser": self.serving.tool_parser,
             "tool_strict_level": "parameter",
-            "reasoning_parser": self.reasoning_parser,
-            "runner": self.runner,
-            "hf_overrides": self.hf_overrides,
+            "reasoning_parser": self.serving.reasoning_parser,
+            "runner": self.serving.runner,
+            "hf_overrides": self.serving.hf_overrides,
             "extra_args": extra,
         }
 
 
-RERANKER_OVERRIDES = {
-    "architectures": ["Qwen3ForSequenceClassification"],
-    "classifier_from_token": ["no", "yes"],
-    "is_original_qwen3_reranker": True,
-}
+@cache
+def _catalogue() -> catalog.Catalog:
+    return catalog.load()
+
+
 ARCHITECTURES = {
     each.name: each
     for each in (
@@ -85,8 +89,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="qwen3",
             config=qwen.qwen3,
-            tool_parser="hermes",
-            reasoning_parser="qwen3",
         ),
         Architecture(
             name="tiny-qwen3-moe",
@@ -94,8 +96,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="qwen3",
             config=qwen.qwen3_moe,
-            tool_parser="hermes",
-            reasoning_parser="qwen3",
         ),
         Architecture(
             name="tiny-qwen3.5",
@@ -103,8 +103,6 @@ ARCHITECTURES = {
             vocabulary="qwen3.5",
             template="qwen3.5",
             config=qwen.qwen3_5,
-            tool_parser="qwen3_coder",
-            reasoning_parser="qwen3",
             is_multimodal=True,
             dtype="bfloat16",
         ),
@@ -114,7 +112,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="qwen3-instruct",
             config=qwen.qwen3_vl,
-            tool_parser="hermes",
             is_multimodal=True,
         ),
         Architecture(
@@ -123,7 +120,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template=None,
             config=qwen.qwen3,
-            runner="pooling",
             pools_last=True,
         ),
         Architecture(
@@ -132,8 +128,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="reranker",
             config=qwen.qwen3,
-            runner="pooling",
-            hf_overrides=RERANKER_OVERRIDES,
         ),
         Architecture(
             name="tiny-glm-4",
@@ -148,8 +142,6 @@ ARCHITECTURES = {
             vocabulary="glm4.5",
             template="glm4.5",
             config=glm.glm4_moe,
-            tool_parser="glm45",
-            reasoning_parser="glm45",
         ),
         Architecture(
             name="tiny-qwen3-next",
@@ -157,7 +149,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="qwen3-instruct",
             config=qwen.qwen3_next,
-            tool_parser="hermes",
             dtype="bfloat16",
         ),
         Architecture(
@@ -166,9 +157,15 @@ ARCHITECTURES = {
             vocabulary="qwen3.5",
             template="qwen3.5",
             config=qwen.qwen3_5_moe,
-            tool_parser="qwen3_coder",
-            reasoning_parser="qwen3",
             is_multimodal=True,
+            dtype="bfloat16",
+        ),
+        Architecture(
+            name="tiny-qwen3.8-moe",
+            stands_for="Qwen/Qwen3.8-2.4T-A95B",
+            vocabulary="qwen3.5",
+            template="qwen3.5",
+            config=qwen.qwen3_5_moe_text,
             dtype="bfloat16",
         ),
         Architecture(
@@ -177,7 +174,6 @@ ARCHITECTURES = {
             vocabulary="qwen3",
             template="qwen3-instruct",
             config=qwen.qwen3_vl_moe,
-            tool_parser="hermes",
             is_multimodal=True,
         ),
         Architecture(
@@ -186,8 +182,6 @@ ARCHITECTURES = {
             vocabulary="glm4.5",
             template="glm4.7",
             config=glm.glm4_moe_lite,
-            tool_parser="glm47",
-            reasoning_parser="glm45",
             remembers_prefixes=False,
             args=("--attention-backend", "CPU_MLA"),  # not AMX's where the CPU has it: see 0004
         ),

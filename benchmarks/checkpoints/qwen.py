@@ -125,10 +125,14 @@ def qwen3_5(words: Vocabulary) -> Config:
 
 
 def qwen3_5_moe(words: Vocabulary) -> Config:
-    architecture = "Qwen3_5MoeForConditionalGeneration"
-    more = _QWEN_EXPERTS | _HYBRID | _QWEN3_5 | {"shared_expert_intermediate_size": 96}
-    text = _qwen(words, "qwen3_5_moe_text", architecture, **more)
+    text = qwen3_5_moe_text(words)
+    text["architectures"] = ["Qwen3_5MoeForConditionalGeneration"]
     return _with_pictures(words, text, "qwen3_5_moe_vision")
+
+
+def qwen3_5_moe_text(words: Vocabulary) -> Config:
+    more = _QWEN_EXPERTS | _HYBRID | _QWEN3_5 | {"shared_expert_intermediate_size": 96}
+    return _qwen(words, "qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", **more)
 
 
 _QWEN3_5 = {

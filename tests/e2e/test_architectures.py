@@ -261,7 +261,7 @@ THINKING_OFF = {"chat_template_kwargs": {"enable_thinking": False}}
 
 def writes_json_by_schema(served: Served, _: Lines) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": SCHEMA}}
-    ends = ("</think>",) if served.architecture.reasoning_parser else ()
+    ends = ("</think>",) if served.architecture.serving.reasoning_parser else ()
     for switch, bias in ((THINKING_OFF, served.bias()), ({}, served.bias(*ends))):
         choice = served.chat(response_format=wanted, logit_bias=bias, **switch)
         assert choice["finish_reason"] == "stop", choice
@@ -312,7 +312,7 @@ def calls_a_tool(served: Served, _: Lines) -> None:
         "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
     }
     switches: list[tuple[dict[str, Any], tuple[str, ...]]] = [(THINKING_OFF, ())]
-    if served.architecture.reasoning_parser:
+    if served.architecture.serving.reasoning_parser:
         switches.append(({}, ("</think>",)))
     for switch, ends in switches:
         bias = served.bias(*ends, "<tool_call>")
@@ -355,7 +355,7 @@ def reads_its_own_tool_calls_back(served: Served, _: Lines) -> None:
     prompt = words.decode(told["prompt_token_ids"], skip_special_tokens=False)
     assert "sunny" in prompt
     assert prompt.count("get_weather") >= 2
-    assert ("A tool knows." in prompt) == bool(served.architecture.reasoning_parser)
+    assert ("A tool knows." in prompt) == bool(served.architecture.serving.reasoning_parser)
 
 
 def splits_reasoning_from_its_answer(served: Served, _: Lines) -> None:
@@ -457,11 +457,11 @@ THOUGHTS: tuple[Check, ...] = (splits_reasoning_from_its_answer, thinks_only_whe
 
 
 def checks_of(architecture: Architecture) -> tuple[Check, ...]:
-    if architecture.runner == "pooling":
+    if architecture.serving.runner == "pooling":
         is_reranker = architecture.template is not None
         return (ranks_documents,) if is_reranker else (embeds_text, embeds_a_long_text)
-    tools = TOOLS if architecture.tool_parser else ()
-    return CHATS + tools + (THOUGHTS if architecture.reasoning_parser else ())
+    tools = TOOLS if architecture.serving.tool_parser else ()
+    return CHATS + tools + (THOUGHTS if architecture.serving.reasoning_parser else ())
 
 
 CASES = [
@@ -526,7 +526,7 @@ def test_two_architectures_share_one_ray_head(tmp_path: Path) -> None:
                 address = addresses[each.name]
                 with httpx.Client(base_url=address, headers=headers, timeout=120) as client:
                     served = Served(each, tmp_path / each.name, client)
-                    if each.runner == "pooling":
+                    if each.serving.runner == "pooling":
                         assert served.post("/v1/embeddings", input="Hi")["data"]
                     else:
                         assert served.chat(max_tokens=4)["message"]

