@@ -19,13 +19,14 @@ HAS_ENV := $(VENV)/made-$(ENV_ID)
 HAS_PACKAGES := $(VENV)/packages-$(call digest,$(LOCK) requirements/bootstrap.txt)
 HAS_PROJECT := $(VENV)/project-$(call digest,pyproject.toml)
 
-.PHONY: help install run test test-full check format lock clean
+.PHONY: help install run test test-full models-full check format lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run        set up, then serve the embedded model (Ctrl-C stops it)"
 	@echo "make test       set up, then run the tests          (<= 15 minutes on 2 cores)"
 	@echo "make test-full  the long tests too                  (<= 75 minutes)"
+	@echo "make models-full  tiny engines of every architecture (<= 20 minutes)"
 	@echo "make check      format, lint, types, house rules"
 	@echo "make format     mend what can be mended"
 	@echo "make lock       resolve requirements/*.lock anew; UPGRADE=1 takes newer versions"
@@ -41,7 +42,10 @@ test: install
 	@exec $(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
 
 test-full: install
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -m "not models" $(PYTEST_ARGS)
+
+models-full: install
+	@exec $(BIN)/python -m pytest tests/e2e/test_architectures.py $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

@@ -1,5 +1,7 @@
 """Turns an EngineSpec into vLLM's command line and environment. Pure."""
 
+import json
+
 from serving.engine.adapter_spec import LoraLimits
 from serving.engine.hardware import CpuPlan
 from serving.engine.loading import load_environment, load_flags
@@ -28,7 +30,13 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
         flags += ["--max-model-len", str(spec.max_model_len)]
     if spec.enforce_eager:
         flags.append("--enforce-eager")
-    if spec.tool_parser is not None:
+    if spec.runner != "auto":
+        flags += ["--runner", spec.runner]
+    if spec.hf_overrides:
+        flags += ["--hf-overrides", json.dumps(spec.hf_overrides)]
+    if spec.reasoning_parser is not None:
+        flags += ["--reasoning-parser", spec.reasoning_parser]
+    if spec.tool_parser is not None and spec.runner != "pooling":
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", spec.tool_parser]
         flags += ["--tool-strict-level", spec.tool_strict_level]
     if spec.device == "cpu":

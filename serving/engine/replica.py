@@ -108,10 +108,14 @@ class EngineReplica:
         assert self._engine is not None, "Serve asks nothing before the app is built"
         return self._engine
 
-    def __del__(self) -> None:
+    def close(self, grace_s: float = 1.0) -> None:
+        """End the engine, by force after `grace_s`; running requests fail."""
         engine = getattr(self, "_engine", None)  # absent if the constructor raised
         if engine is not None:
-            engine.close()
+            engine.close(grace_s)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def local_plan() -> CpuPlan:

@@ -85,6 +85,12 @@ class EngineSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Longest answer; a draining replica waits so long for its running streams."""
     tool_parser: str | None = "hermes"
     """vLLM's tool call parser; None turns automatic tool choice off."""
+    reasoning_parser: str | None = None
+    """vLLM's parser that takes thoughts out of the answer; None leaves them in its content."""
+    runner: Literal["auto", "generate", "pooling"] = "auto"
+    """pooling: embeddings or scores from a model whose architecture could also generate."""
+    hf_overrides: dict[str, Any] = {}
+    """Changes to the checkpoint's `config.json`, as vLLM's --hf-overrides."""
     tool_strict_level: Literal["auto", "function", "parameter"] = "auto"
     """How far vLLM's grammar binds tool calls: auto = as each tool's `strict` says; parameter =
     arguments always match their schema, which the demo model needs."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from serving.engine.gate import App
 from serving.engine.load import EngineMeter
+from serving.engine.vllm_cpu import inspect_models_here, use_pillow_without_torchvision
 
 
 class EngineDeadError(RuntimeError):
@@ -79,9 +80,9 @@ class Engine:
         """The folder of each loaded adapter, by its name."""
         return {name: str(r.lora_path) for name, r in self._models.lora_requests.items()}
 
-    def close(self) -> None:
-        """End the engine core; running requests fail."""
-        self._llm.shutdown(timeout=1.0)
+    def close(self, grace_s: float = 1.0) -> None:
+        """End the engine core, by force after `grace_s`; running requests fail."""
+        self._llm.shutdown(timeout=grace_s)
 
 
 def preload_core() -> None:
@@ -110,6 +111,8 @@ async def open_engine(
         # vLLM forces "spawn" inside Ray actors, because fork would copy the actor's threads. The
         # fork server is a fresh process without any.
         engine_utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
+        use_pillow_without_torchvision()
+        inspect_models_here()
     begun_s = time.monotonic() if begun_s is None else begun_s
     options, engine_args = parse(arguments)
     meter = EngineMeter()

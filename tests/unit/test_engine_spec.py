@@ -62,6 +62,16 @@ def test_the_engine_gets_its_limits() -> None:
     assert "--enforce-eager" in flags
 
 
+def test_parsers_runner_and_overrides_of_a_card_reach_vllm() -> None:
+    flags = dict(pairwise(arguments(spec(reasoning_parser="qwen3"), PLAN)))
+    assert flags["--reasoning-parser"] == "qwen3"
+    assert "--runner" not in flags
+    ranks = arguments(spec(runner="pooling", hf_overrides={"is_reranker": True}), PLAN)
+    assert dict(pairwise(ranks))["--runner"] == "pooling"
+    assert dict(pairwise(ranks))["--hf-overrides"] == '{"is_reranker": true}'
+    assert "--tool-call-parser" not in ranks
+
+
 def test_automatic_dtype_follows_the_plan_and_a_stated_one_does_not() -> None:
     assert "bfloat16" in arguments(spec(), PLAN)
     assert "float32" in arguments(spec(dtype="float32"), PLAN)

@@ -39,6 +39,14 @@ VLLM = [
     ("v1/metrics/stats.py", "SchedulerStats.num_running_reqs", set()),
     ("v1/metrics/stats.py", "SchedulerStats.kv_cache_usage", set()),
     ("v1/attention/backends/cpu_attn.py", "_get_attn_isa", {"dtype", "block_size"}),
+    *(
+        (
+            "model_executor/layers/rotary_embedding/base.py",
+            f"RotaryEmbedding.{name}",
+            {"positions", "query", "key"},
+        )
+        for name in ("forward_cpu", "forward_native")
+    ),
     ("v1/worker/cpu_worker.py", "CPUWorker", set()),
     ("v1/worker/gpu_worker.py", "Worker.load_model", set()),
     ("v1/worker/gpu_worker.py", "Worker.determine_available_memory", set()),
@@ -62,6 +70,11 @@ VLLM = [
         {"request"},
     ),
     ("utils/system_utils.py", "get_mp_context", set()),
+    ("model_executor/models/registry.py", "_run_in_subprocess", {"fn"}),
+]
+TWINS = [
+    ("qwen2_vl", "smart_resize", "Qwen2VLImageProcessorPil"),
+    ("glm4v", "smart_resize", "Glm4vImageProcessorPil"),
 ]
 RAY = [
     ("_private/services.py", "start_ray_process", {"command", "process_type"}),
@@ -85,6 +98,13 @@ def test_vllm_still_has(file: str, name: str, parameters: set[str]) -> None:
 @pytest.mark.parametrize(("file", "name", "parameters"), RAY, ids=lambda value: str(value)[-40:])
 def test_ray_still_has(file: str, name: str, parameters: set[str]) -> None:
     assert_defined(root_of("ray"), file, name, parameters)
+
+
+@pytest.mark.parametrize(("name", "function", "processor"), TWINS)
+def test_transformers_still_has_pillow_twins(name: str, function: str, processor: str) -> None:
+    file = f"models/{name}/image_processing_pil_{name}.py"
+    assert_defined(root_of("transformers"), file, function, {"height", "width"})
+    assert_defined(root_of("transformers"), file, processor, set())
 
 
 @pytest.mark.parametrize(
