@@ -7,10 +7,13 @@ green run there means that everything ran.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import settings
+
+from benchmarks.ledger.server import QUICK, PostgresServer, ServerMissing
 
 # A busy machine is no failure, and a run can be repeated: the examples depend on the code alone.
 settings.register_profile("ballast", deadline=None, derandomize=True, print_blob=True)
@@ -44,3 +47,26 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} may not be skipped here (--no-server-skips): {reason}"
     return report
+
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this session's own; a test that stops it starts it again."""
+    try:
+        server = PostgresServer(QUICK)
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    try:
+        server.make()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer) -> Callable[[], str]:
+    """Makes empty databases: the URL of one."""
+    return lambda: postgres.create(f"test{next(_serial)}")

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from serving.errors import OwnError
+from serving.ledger.costs import Cost, Question
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
 EVER_MS = (1 << 63) - 1
@@ -106,6 +107,14 @@ class Ledger(Protocol):
         """Request rows that ended at or after `since_ms`, newest first."""
         ...
 
+    def request(self, request_id: str) -> RequestEnd | None:
+        """One request's row; None before it ended, or when there is none."""
+        ...
+
+    def latest_since_ms(self, attempts: int) -> int:
+        """From when on no more than so many attempts ended; 0 when there are no more at all."""
+        ...
+
     def attempts(self, request_id: str) -> list[Attempt]:
         """A request's attempts, in their order."""
         ...
@@ -121,6 +130,10 @@ class Ledger(Protocol):
 
     def totals(self, since_ms: int = 0, until_ms: int = EVER_MS) -> list[Total]:
         """Sums by day, tenant, target and currency over attempts ended in [since, until)."""
+        ...
+
+    def costs(self, question: Question) -> list[Cost]:
+        """What was spent on what; see `costs`."""
         ...
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
