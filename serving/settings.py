@@ -357,7 +357,7 @@ class Ledger(Group):
         if url and parts.scheme not in ("postgresql", "postgres"):
             raise ValueError("a PostgreSQL address begins with postgresql://")
         asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
-        if "@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0] or asked & _SECRETS:
+        if ":" in parts.netloc.rpartition("@")[0] or asked & _SECRETS:
             raise ValueError("a password does not belong here: see password_file, password_env")
         return url
 

@@ -49,9 +49,6 @@ def pytest_runtest_makereport(
     return report
 
 
-_serial = itertools.count(1)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of this session's own; a test that stops it starts it again."""
@@ -66,7 +63,29 @@ def postgres() -> Iterator[PostgresServer]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def _databases() -> list[str]:
+    """Names of those that exist and are empty."""
+    return []
+
+
 @pytest.fixture
-def new_database(postgres: PostgresServer) -> Callable[[], str]:
-    """Makes empty databases: the URL of one."""
-    return lambda: postgres.create(f"test{next(_serial)}")
+def new_database(postgres: PostgresServer, _databases: list[str]) -> Iterator[Callable[[], str]]:
+    """Gives empty databases: the URL of one."""
+    taken: list[str] = []
+
+    def take() -> str:
+        if not _databases:
+            name = f"test{next(_serial)}"
+            postgres.create(name)
+            _databases.append(name)
+        taken.append(_databases.pop())
+        return postgres.url(taken[-1])
+
+    yield take
+    for name in taken:
+        postgres.wipe(name)
+        _databases.append(name)
+
+
+_serial = itertools.count(1)

@@ -86,7 +86,8 @@ class PostgresServer:
         data = self.folder / "data"
         command = [
             *self._as, str(self._bin / "initdb"), "--pgdata", str(data), "--username", OWNER,
-            "--encoding", "UTF8", "--locale", "C", "--auth", "trust", "--no-sync", "--no-instructions",
+            "--encoding", "UTF8", "--locale", "C", "--auth", "trust",
+            "--no-sync", "--no-instructions",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd="/")
         if done.returncode:
@@ -95,7 +96,7 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        """Start and wait until it takes connections."""
+        """Start and wait until it takes connections. It ends with the thread that calls this."""
         command = [*self._as, str(self._bin / "postgres"), "-D", str(self.folder / "data")]
         command += ["-k", str(self.folder)]
         for name, value in self._settings.items():
@@ -139,3 +140,13 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as db:
             db.execute(made)
         return self.url(database)
+
+    def wipe(self, database: str) -> None:
+        """Empty a database, whoever is still connected to it: much faster than making one."""
+        self.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            database,
+        )
+        self.run("DROP SCHEMA public CASCADE", database)
+        self.run("CREATE SCHEMA public", database)

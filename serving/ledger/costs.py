@@ -43,7 +43,7 @@ _SUMS = (
     "coalesce(sum(r.prompt_tokens), 0)",
     "coalesce(sum(r.completion_tokens), 0)",
 )
-"""In the order of Cost's fields, behind `key`."""
+"""In the order of Cost's fields, behind `money`."""
 _FROM = (
     " FROM attempts a LEFT JOIN requests r"
     " ON r.request_id = a.request_id AND r.attempts = a.attempt"
@@ -84,6 +84,7 @@ class Cost(msgspec.Struct, frozen=True):
 
     key: tuple[str, ...]
     """Values of the question's `by`."""
+    money: tuple[Money, ...]
     attempts: int
     estimated: int
     """Attempts among them whose usage is an estimate."""
@@ -98,7 +99,6 @@ class Cost(msgspec.Struct, frozen=True):
     """Whose last attempt ran on an engine of ours."""
     delivered_prompt_tokens: int
     delivered_completion_tokens: int
-    money: tuple[Money, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -155,7 +155,7 @@ def to_costs(question: Question, rows: Sequence[tuple[Any, ...]]) -> list[Cost]:
         key = tuple(to_day(value) if name == "day" else value for name, value in named)
         sums, (currency, kind, micro) = map(int, row[count:-3]), row[-3:]
         money = (Money(currency, kind, int(micro)),) if micro else ()
-        fresh = Cost(key, *sums, money=money)
+        fresh = Cost(key, money, *sums)
         found[key] = _sum(found[key], fresh) if key in found else fresh
     if "day" in question.by:
         return sorted(found.values(), key=lambda cost: cost.key)
@@ -164,7 +164,7 @@ def to_costs(question: Question, rows: Sequence[tuple[Any, ...]]) -> list[Cost]:
 
 def whole(costs: Sequence[Cost]) -> Cost:
     """All groups as one, with an empty key."""
-    empty = Cost((), *[0] * len(_SUMS))
+    empty = Cost((), (), *[0] * len(_SUMS))
     for cost in costs:
         empty = _sum(empty, cost)
     return empty
@@ -178,7 +178,7 @@ def _sum(one: Cost, other: Cost) -> Cost:
         at = (part.currency, part.kind)
         money[at] = money.get(at, 0) + part.micro
     parts = tuple(Money(currency, kind, micro) for (currency, kind), micro in sorted(money.items()))
-    return Cost(one.key, *sums, money=parts)
+    return Cost(one.key, parts, *sums)
 
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()

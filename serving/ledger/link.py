@@ -187,9 +187,7 @@ def _hung_up_after(connection: psycopg.Connection[Any], limit_s: float) -> Itera
     def hang_up() -> None:
         with guard:
             if not is_over:
-                with contextlib.suppress(OSError, psycopg.Error):
-                    with socket.socket(fileno=os.dup(connection.fileno())) as line:
-                        line.shutdown(socket.SHUT_RDWR)
+                _shut(connection)
 
     timer = threading.Timer(limit_s, hang_up)
     timer.name, timer.daemon = "ballast-ledger-watchdog", True
@@ -200,3 +198,12 @@ def _hung_up_after(connection: psycopg.Connection[Any], limit_s: float) -> Itera
         with guard:
             is_over = True
         timer.cancel()
+
+
+def _shut(connection: psycopg.Connection[Any]) -> None:
+    """End its socket below it: whoever waits for an answer learns that there is none."""
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)

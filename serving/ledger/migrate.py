@@ -42,6 +42,8 @@ class Step(NamedTuple):
 
 STEPS = (Step(1, 1),)
 VERSION = STEPS[-1].version
+_NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)
+"""No schema that the role may use reads as no schema at all."""
 _VERSIONS = b"""
     CREATE TABLE IF NOT EXISTS schema_versions (
         version BIGINT PRIMARY KEY,
@@ -79,8 +81,9 @@ def migrate(connection: psycopg.Connection[Any], lock_s: float) -> None:
                 limit = f"{round(lock_s * 1000)}ms"
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [limit])
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-                _climb(connection, _found(connection)[0])
-        except psycopg.errors.InsufficientPrivilege as error:
+                connection.execute(_VERSIONS)
+                _climb(connection, _latest(connection)[0])
+        except _NOT_ALLOWED as error:
             raise LedgerUnavailable(
                 f"role {connection.info.user} may not make the ledger's tables: let their owner run"
                 " `python -m serving.ledger.migrate --config FILE`"
@@ -90,7 +93,6 @@ def migrate(connection: psycopg.Connection[Any], lock_s: float) -> None:
 
 def _climb(connection: psycopg.Connection[Any], version: int) -> None:
     """Take the steps that are missing; none if another gateway was faster."""
-    connection.execute(_VERSIONS)
     for step in STEPS:
         if step.version > version:
             connection.execute(step.statements)
@@ -103,8 +105,10 @@ def _climb(connection: psycopg.Connection[Any], version: int) -> None:
 def _found(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     """Version, and the oldest that may write; zeros when there is no schema."""
     table = connection.execute("SELECT to_regclass('schema_versions')").fetchone()
-    if table is None or table[0] is None:
-        return 0, 0
+    return _latest(connection) if table and table[0] else (0, 0)
+
+
+def _latest(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     query = "SELECT version, oldest FROM schema_versions ORDER BY version DESC LIMIT 1"
     row = connection.execute(query).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

@@ -1,7 +1,7 @@
 """The ledger in PostgreSQL: the production store, shared by gateways on many machines.
 
-Any thread may call it, off the event loop. Nothing connects before the first call, and a server that
-is away makes calls raise at once; the journal keeps what they would have stored.
+Any thread may call it, off the event loop. Nothing connects before the first call. A server that is
+away makes calls raise, most of them at once; the journal keeps what they would have stored.
 """
 
 from __future__ import annotations
