@@ -8,6 +8,7 @@ supervisor knows not to try again. Secrets are named by environment variable or 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -357,11 +358,15 @@ class Ledger(Group):
         if url and parts.scheme not in ("postgresql", "postgres"):
             raise ValueError("a PostgreSQL address begins with postgresql://")
         asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
-        if ":" in parts.netloc.rpartition("@")[0] or asked & _SECRETS:
+        user, _, hosts = parts.netloc.rpartition("@")
+        if ":" in user or asked & _SECRETS:
             raise ValueError("a password does not belong here: see password_file, password_env")
+        if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+            raise ValueError("each of its hosts is a name or an address and perhaps `:port`")
         return url
 
 
+_HOST = re.compile(r"([^:\[\]]*|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _SECRETS = {"password", "sslpassword", "passfile"}
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from serving.errors import OwnError
-from serving.ledger.costs import Cost, Question
+from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
 EVER_MS = (1 << 63) - 1
@@ -132,7 +132,7 @@ class Ledger(Protocol):
         """Sums by day, tenant, target and currency over attempts ended in [since, until)."""
         ...
 
-    def costs(self, question: Question) -> list[Cost]:
+    def costs(self, question: Question) -> Answer:
         """What was spent on what; see `costs`."""
         ...
 

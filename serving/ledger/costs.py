@@ -52,7 +52,10 @@ _FROM = (
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Attempts that ended in [since, until), grouped. Raises ValueError on an unknown dimension."""
+    """Attempts that ended in [since, until), grouped; by nothing gives the sum of all.
+
+    Raises ValueError on an unknown dimension.
+    """
 
     by: tuple[str, ...]
     since_ms: int
@@ -63,7 +66,7 @@ class Question(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.by if name not in DIMENSIONS]
-        if unknown or not self.by or len(set(self.by)) < len(self.by):
+        if unknown or len(set(self.by)) < len(self.by):
             known = ", ".join(DIMENSIONS)
             raise ValueError(f"group by some of {known}, each once; not {', '.join(self.by)!r}")
         if not 1 <= self.rows_max <= ROWS_MAX:
@@ -129,8 +132,17 @@ class Cost(msgspec.Struct, frozen=True):
         return (2 * money.micro * 1_000_000 + self.tokens) // (2 * self.tokens)
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """The groups: those with most money first, then those with most tokens; by day in the order of
+    days."""
+
+    costs: tuple[Cost, ...]
+    is_cut: bool
+    """There are more than were asked for."""
+
+
 def asked(question: Question) -> tuple[str, dict[str, Any]]:
-    """The query and its parameters: most money first, then most tokens."""
+    """The query and its parameters. One row more than asked for tells that there are more."""
     keys = [DIMENSIONS[name] for name in question.by]
     columns = [*keys, *_SUMS, "coalesce(a.currency, '')", "a.money_kind", "sum(a.micro)"]
     spent, count = len(columns), len(keys)
@@ -141,33 +153,26 @@ def asked(question: Question) -> tuple[str, dict[str, Any]]:
         "since_ms": question.since_ms,
         "until_ms": question.until_ms,
         "offset_ms": question.offset_ms,
-        "limit": question.rows_max,
+        "limit": question.rows_max + 1,
     }
     return query, values
 
 
-def to_costs(question: Question, rows: Sequence[tuple[Any, ...]]) -> list[Cost]:
-    """One Cost a group; by day in the order of days, else as the rows came."""
+def to_answer(question: Question, rows: Sequence[tuple[Any, ...]]) -> Answer:
+    """What the rows of the query say: one each for a group, a currency and a kind of money."""
     found: dict[tuple[str, ...], Cost] = {}
     count = len(question.by)
-    for row in rows:
+    for row in rows[: question.rows_max]:
         named = zip(question.by, row[:count], strict=True)
         key = tuple(to_day(value) if name == "day" else value for name, value in named)
         sums, (currency, kind, micro) = map(int, row[count:-3]), row[-3:]
         money = (Money(currency, kind, int(micro)),) if micro else ()
         fresh = Cost(key, money, *sums)
         found[key] = _sum(found[key], fresh) if key in found else fresh
+    costs = tuple(found.values())
     if "day" in question.by:
-        return sorted(found.values(), key=lambda cost: cost.key)
-    return list(found.values())
-
-
-def whole(costs: Sequence[Cost]) -> Cost:
-    """All groups as one, with an empty key."""
-    empty = Cost((), (), *[0] * len(_SUMS))
-    for cost in costs:
-        empty = _sum(empty, cost)
-    return empty
+        costs = tuple(sorted(costs, key=lambda cost: cost.key))
+    return Answer(costs, len(rows) > question.rows_max)
 
 
 def _sum(one: Cost, other: Cost) -> Cost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from serving.ledger.base import EVER_MS, Attempt, Ledger, Position, Total, Violation
-from serving.ledger.costs import Cost, Question
+from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, Record, RequestEnd
 
 
@@ -73,7 +73,7 @@ class LateLedger:
         """See `base.Ledger`."""
         return self._ledger.totals(since_ms, until_ms)
 
-    def costs(self, question: Question) -> list[Cost]:
+    def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
         return self._ledger.costs(question)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.ledger import costs, sql
 from serving.ledger.base import EVER_MS, Attempt, Position, Total, Violation
-from serving.ledger.costs import Cost, Question
+from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, RequestEnd
 
 
@@ -65,9 +65,9 @@ class Reads:
         rows = self._rows(sql.TOTALS, {"since_ms": since_ms, "until_ms": until_ms})
         return [sql.to_total(row) for row in rows]
 
-    def costs(self, question: Question) -> list[Cost]:
+    def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
-        return costs.to_costs(question, self._rows(*costs.asked(question)))
+        return costs.to_answer(question, self._rows(*costs.asked(question)))
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
         """See `base.Ledger`."""
