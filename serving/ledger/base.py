@@ -103,6 +103,11 @@ class Ledger(Protocol):
         attempt, by request and in their order."""
         ...
 
+    def abandoned(self, before_ms: int) -> list[Attempt]:
+        """The same, whatever the life, of requests whose last attempt began by then; at most 1,000
+        requests."""
+        ...
+
     def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
         """Request rows that ended at or after `since_ms`, newest first."""
         ...

@@ -45,6 +45,10 @@ class LateLedger:
         """See `base.Ledger`."""
         return self._ledger.unsettled(life)
 
+    def abandoned(self, before_ms: int) -> list[Attempt]:
+        """See `base.Ledger`."""
+        return self._ledger.abandoned(before_ms)
+
     def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
         """See `base.Ledger`."""
         return self._ledger.requests(limit, since_ms)

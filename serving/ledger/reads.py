@@ -28,6 +28,10 @@ class Reads:
         """See `base.Ledger`."""
         return self._attempts(sql.UNSETTLED, {"life": life})
 
+    def abandoned(self, before_ms: int) -> list[Attempt]:
+        """See `base.Ledger`."""
+        return self._attempts(sql.ABANDONED, {"before_ms": before_ms, "limit": sql.ABANDONED_MAX})
+
     def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
         """See `base.Ledger`."""
         rows = self._rows(sql.GET_REQUESTS.format(""), {"since_ms": since_ms, "limit": limit})

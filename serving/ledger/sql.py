@@ -16,6 +16,7 @@ from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 
 ROWS_MAX = 100_000
 VIOLATIONS_MAX = 1_000
+ABANDONED_MAX = 1_000
 
 _USAGE = "prompt_tokens completion_tokens cached_tokens reasoning_tokens is_estimated"
 KEY = ("request_id", "attempt")
@@ -28,12 +29,12 @@ def _columns(names: str) -> list[str]:
 BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
-    " input_micro_per_mtok output_micro_per_mtok"
+    " input_micro_per_mtok output_micro_per_mtok feature end_user"
 )
 END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms")
 REQUEST = _columns(
     "received_ms ended_ms tenant project key_id surface model latency_class outcome status code"
-    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency"
+    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user"
 )
 INTENT = _columns("at_ms tenant sensitivity rule jurisdiction provider upstream_model")
 
@@ -47,6 +48,12 @@ OF_REQUEST = "a.request_id = :request_id"
 UNSETTLED = (
     "a.request_id IN (SELECT request_id FROM pending WHERE life = :life"
     " UNION SELECT request_id FROM attempts WHERE life = :life AND ended_ms IS NULL)"
+)
+ABANDONED = (
+    "a.request_id IN (SELECT s.request_id FROM attempts s WHERE s.request_id IN"
+    " (SELECT request_id FROM pending UNION SELECT request_id FROM attempts WHERE ended_ms IS NULL)"
+    " GROUP BY s.request_id HAVING max(coalesce(s.begun_ms, s.ended_ms)) <= :before_ms"
+    " LIMIT :limit)"
 )
 OPEN = "a.ended_ms IS NULL"
 OPEN_OF_LIFE = f"{OPEN} AND a.life = :life"
@@ -102,12 +109,13 @@ def to_total(row: tuple[Any, ...]) -> Total:
 
 def to_request(row: tuple[Any, ...]) -> RequestEnd:
     """A row of GET_REQUESTS."""
-    return RequestEnd(*[*row[:17], _usage(row[17:22]), row[22]])
+    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:]])
 
 
 def to_attempt(row: tuple[Any, ...]) -> Attempt:
     """A row of GET_ATTEMPTS."""
-    key, begin, end, intent = row[:2], row[2:18], row[18:29], row[29:]
+    at = len(KEY) + len(BEGIN)
+    key, begin, end, intent = row[:2], row[2:at], row[at : at + len(END)], row[at + len(END) :]
     parts: list[Any] = [None, None, None]
     if begin[0] is not None:
         parts[0] = AttemptBegin(*[*key, *begin[:9], bool(begin[9]), *begin[10:]])

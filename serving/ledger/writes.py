@@ -129,7 +129,7 @@ def _begin(row: AttemptBegin) -> tuple[Any, ...]:
         row.request_id, row.attempt, row.at_ms, row.received_ms, row.tenant, row.project,
         row.key_id, str(row.surface), row.model, str(row.latency_class), row.target,
         +row.is_egress, row.reason, row.prompt_tokens, row.completion_tokens, row.currency,
-        row.input_micro_per_mtok, row.output_micro_per_mtok,
+        row.input_micro_per_mtok, row.output_micro_per_mtok, row.feature, row.user,
     )  # fmt: skip
 
 
@@ -152,6 +152,6 @@ def _requests(rows: Sequence[RequestEnd]) -> list[Any]:
             str(row.surface), row.model, str(row.latency_class), str(row.outcome), row.status,
             row.code, row.reason, row.target, row.attempts, row.queue_ms, row.first_token_ms,
             usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens,
-            usage.reasoning_tokens, +usage.is_estimated, row.idempotency,
+            usage.reasoning_tokens, +usage.is_estimated, row.idempotency, row.feature, row.user,
         )  # fmt: skip
     return values

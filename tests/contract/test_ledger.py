@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from serving.ledger import sqlite
 from serving.ledger.base import Attempt, Ledger, LedgerUnavailable, Position, Total, Violation
+from serving.ledger.recover import sweep
 from serving.ledger.sqlite import SqliteLedger
 from serving.records import Charge, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
@@ -24,6 +26,7 @@ def begin(
     return AttemptBegin(
         request_id, attempt, at_ms, 5, "acme", "p", "k", "chat", "m", "interactive",
         "openai/gpt" if is_egress else "local", is_egress, "why", 7, 8, "USD", 1000, 2000,
+        "search", "hmac",
     )  # fmt: skip
 
 
@@ -35,7 +38,7 @@ def end(request_id: str, attempt: int = 1, micro: int = 0, ended_ms: int = 20) -
 def request(request_id: str, attempts: int = 1, ended_ms: int = 20, key: str = "") -> RequestEnd:
     return RequestEnd(
         request_id, 5, ended_ms, "acme", "p", "k", "chat", "m", "interactive", "ok", 200, "", "why",
-        "local", attempts, 1, 4, Usage(7, 3, 2, 1, True), key,
+        "local", attempts, 1, 4, Usage(7, 3, 2, 1, True), key, "search", "hmac",
     )  # fmt: skip
 
 
@@ -156,6 +159,32 @@ def test_unsettled_are_open_attempts_and_requests_without_a_row(ledger: Ledger) 
     ledger.apply([begin("elsewhere")], Position("other", 1, 1))
     found = [(a.request_id, a.end is None) for a in ledger.unsettled("life")]
     assert found == [("between", False), ("late", True), ("open", True)]
+
+
+def test_what_nobody_will_settle_is_found_when_it_is_old_enough(ledger: Ledger) -> None:
+    """Of a machine that is gone with its journal; whatever is younger may still be told of."""
+    here = Position("life", 1, 1)
+    ledger.apply(
+        [begin("done", at_ms=10), end("done"), request("done"), begin("a", at_ms=10)], here
+    )
+    ledger.apply([begin("b", at_ms=10), end("b", ended_ms=15), begin("b", 2, at_ms=30)], here)
+    ledger.apply([begin("c", at_ms=10), end("c", ended_ms=15)], Position("other", 1, 1))
+    ledger.apply([begin("d", at_ms=10), request("d")], Position("other", 1, 1))
+    assert ledger.abandoned(9) == []
+    assert [(a.request_id, a.attempt) for a in ledger.abandoned(29)] == [
+        ("a", 1),
+        ("c", 1),
+        ("d", 1),
+    ]
+    assert [(a.request_id, a.attempt) for a in ledger.abandoned(30)] == [
+        ("a", 1), ("b", 1), ("b", 2), ("c", 1), ("d", 1),
+    ]  # fmt: skip
+    assert sweep(ledger, 30, 99) == 4
+    assert ledger.abandoned(30) == ledger.open_attempts() == ledger.law() == []
+    ledger.apply([end("a"), request("a")])  # it comes back after all
+    assert {r.request_id: r.outcome for r in ledger.requests(9)} == {
+        "a": "ok", "b": "gateway_lost", "c": "gateway_lost", "d": "ok", "done": "ok",
+    }  # fmt: skip
 
 
 def test_totals_are_by_utc_day_tenant_target_and_currency(ledger: Ledger) -> None:
@@ -306,3 +335,21 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "l").write_bytes(b"not a database, not at all" * 100)
     with pytest.raises(LedgerUnavailable):
         SqliteLedger.open(tmp_path / "l")
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
+    schema = Path(sqlite.__file__).with_name("schema_1.sql").read_text("utf-8")
+    with sqlite3.connect(tmp_path / "l") as db:
+        db.executescript(f"{schema}; PRAGMA user_version = 1;")
+        db.execute(
+            "INSERT INTO requests VALUES ('old', 5, 20, 'acme', 'p', 'k', 'chat', 'm', 'batch',"
+            " 'ok', 200, '', 'why', 'local', 0, 1, 4, 7, 3, 2, 1, 0, '')"
+        )
+    db.close()
+    with pytest.raises(LedgerUnavailable, match="schema version 1"):
+        SqliteLedger.open_to_read(tmp_path / "l")
+    ledger = SqliteLedger.open(tmp_path / "l")
+    ledger.apply([request("new")])
+    found = {row.request_id: (row.feature, row.user) for row in ledger.requests(9)}
+    assert found == {"old": ("", ""), "new": ("search", "hmac")}
+    ledger.close()

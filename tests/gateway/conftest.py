@@ -35,7 +35,7 @@ from serving.fakes.provider import ProviderSettings, start_provider
 from serving.fakes.server import Served, serve
 from serving.fakes.text import answer_text, seed_of
 from serving.ledger.sqlite import SqliteLedger
-from serving.ledger.store import store
+from serving.ledger.store import opener
 from serving.records import Offering
 from serving.rows import RequestEnd
 from serving.settings import Settings
@@ -224,7 +224,7 @@ class Client:
     def ledger(self) -> Any:
         """The ledger that the gateway's settings name, made if it is not there."""
         if self.tree.get("ledger", {}).get("url"):
-            return contextlib.closing(store(Settings.model_validate(self.tree))())
+            return contextlib.closing(opener(Settings.model_validate(self.tree))())
         return contextlib.closing(SqliteLedger.open(self.state / "ledger.sqlite"))
 
     async def rows(self, count: int) -> list[RequestEnd]:

@@ -10,7 +10,7 @@ from serving.ledger.address import address, is_at_home
 from serving.ledger.link import Fault, judged
 from serving.ledger.postgres import PostgresLedger
 from serving.ledger.sqlite import SqliteLedger
-from serving.ledger.store import store
+from serving.ledger.store import opener
 from serving.settings import Ledger, Settings, SettingsError, load
 
 URL = "postgresql://gateway@db.internal:6432/ballast"
@@ -106,11 +106,11 @@ def test_a_password_that_is_not_there_is_named_before_the_start(tmp_path: Path) 
 
 
 def test_the_settings_choose_the_store(tmp_path: Path) -> None:
-    embedded = store(Settings(state_dir=tmp_path))()
+    embedded = opener(Settings(state_dir=tmp_path))()
     assert isinstance(embedded, SqliteLedger)
     embedded.close()
     assert (tmp_path / "ledger.sqlite").exists()
-    production = store(Settings(state_dir=tmp_path, ledger=Ledger(url=URL)))()
+    production = opener(Settings(state_dir=tmp_path, ledger=Ledger(url=URL)))()
     assert isinstance(production, PostgresLedger)  # nothing connects before it is asked
     production.close()
 

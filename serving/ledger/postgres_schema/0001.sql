@@ -33,6 +33,7 @@ CREATE TABLE attempts (
     micro BIGINT,
     first_token_ms BIGINT,
     feature TEXT COLLATE "C" NOT NULL DEFAULT '',
+    end_user TEXT COLLATE "C" NOT NULL DEFAULT '', -- an HMAC, never a name
     money_kind TEXT COLLATE "C" NOT NULL DEFAULT 'cash',
     cached_micro_per_mtok BIGINT,
     price_source TEXT COLLATE "C" NOT NULL DEFAULT '',
@@ -66,7 +67,8 @@ CREATE TABLE requests (
     reasoning_tokens BIGINT NOT NULL,
     is_estimated BOOLEAN NOT NULL,
     idempotency TEXT COLLATE "C" NOT NULL,
-    feature TEXT COLLATE "C" NOT NULL DEFAULT ''
+    feature TEXT COLLATE "C" NOT NULL DEFAULT '',
+    end_user TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
 CREATE INDEX requests_ended ON requests (ended_ms);
 CREATE INDEX requests_idempotency ON requests (ended_ms) WHERE idempotency <> '';
