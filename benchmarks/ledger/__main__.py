@@ -3,7 +3,8 @@
 Transactions of `--calls-per-batch` finished calls (10 % with an egress intent) through the ledgers'
 own `apply`, as the drainer does, committed to the disk. PostgreSQL is a throwaway server on a unix
 socket of the same machine. Figures are the median over rounds, then the lowest and highest; rounds
-of all contenders alternate.
+of all contenders alternate. `--ask` fills both stores with so many calls and times
+questions instead.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ import psycopg
 from benchmarks.gateway.contenders import ROOT
 from benchmarks.gateway.machine import provenance
 from benchmarks.ledger.server import PostgresServer
-from benchmarks.ledger.traffic import batches
+from benchmarks.ledger.traffic import batches, call
 from benchmarks.ledger.ways import WAYS
 from serving.ledger.address import address
-from serving.ledger.base import Ledger, Position
+from serving.ledger.base import EVER_MS, Ledger, Position
+from serving.ledger.costs import Question
 from serving.ledger.postgres import PostgresLedger
 from serving.ledger.sqlite import SqliteLedger
 from serving.rows import Record
 from serving.settings import Ledger as Settings
 
+BATCH = 1_300
+"""Calls in one of the drainer's transactions when the journal is behind (`held`)."""
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 Apply = Callable[[Sequence[Record], int], None]
 
@@ -85,29 +89,55 @@ def _tree_s(pid: int | None) -> float:
 @contextlib.contextmanager
 def opened(name: str, server: PostgresServer, folder: Path) -> Iterator[Apply]:
     """A contender with an empty store."""
+    with ledgers(name, server, folder) as ledger:
+        if name not in WAYS:
+            yield lambda records, number: ledger.apply(records, Position("life", 1, number))
+            return
+        database = server.run("SELECT max(datname) FROM pg_database WHERE datname LIKE 'bench%'")
+        with psycopg.connect(server.url(database[0][0]), autocommit=True) as db:
+            yield lambda records, _: WAYS[name](db, records)
+
+
+@contextlib.contextmanager
+def ledgers(name: str, server: PostgresServer, folder: Path) -> Iterator[Ledger]:
+    """An empty ledger with its tables made."""
     if name == "SQLite":
         path = folder / f"ledger-{time.monotonic_ns()}"
         with contextlib.closing(SqliteLedger.open(path)) as embedded:
-            yield _through(embedded)
+            yield embedded
         return
     database = f"bench{time.monotonic_ns()}"
     settings = Settings(url=server.create(database))
     with contextlib.closing(PostgresLedger.at(address(settings), settings)) as ledger:
         ledger.law()
-        if name == "PostgreSQL":
-            yield _through(ledger)
-        else:
-            with psycopg.connect(settings.url, autocommit=True) as db:
-                yield lambda records, _: WAYS[name](db, records)
+        yield ledger
     server.run(f"DROP DATABASE {database} WITH (FORCE)")
 
 
-def _through(ledger: Ledger) -> Apply:
-    return lambda records, number: ledger.apply(records, Position("life", 1, number))
+def asked(name: str, server: PostgresServer, folder: Path, calls: int, rounds: int) -> None:
+    """Print how long questions take over so many calls, seconds."""
+    with ledgers(name, server, folder) as ledger:
+        for at in range(0, calls, BATCH):
+            ledger.apply([record for n in range(at, min(at + BATCH, calls)) for record in call(n)])
+        by = ("tenant", "model", "target")
+        questions: dict[str, Callable[[], object]] = {
+            f"costs by {', '.join(by)}": lambda: ledger.costs(Question(by, 0, EVER_MS)),
+            "costs by day": lambda: ledger.costs(Question(("day",), 0, EVER_MS)),
+            "law": ledger.law,
+            "100 newest requests": lambda: ledger.requests(100),
+        }
+        for what, question in questions.items():
+            took_s = []
+            for _ in range(rounds):
+                begun_s = time.perf_counter()
+                question()
+                took_s.append(time.perf_counter() - begun_s)
+            print(f"| {name} | {what} | {_spread(took_s, 3)} |")
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):,.1f} ({min(values):,.1f}-{max(values):,.1f})"
+def _spread(values: Sequence[float], digits: int = 1) -> str:
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -115,14 +145,17 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.ledger", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=20_000, help="of each round")
-    parser.add_argument("--calls-per-batch", type=int, default=1_300, help="of a transaction")
+    parser.add_argument("--calls-per-batch", type=int, default=BATCH, help="of a transaction")
+    parser.add_argument("--ask", type=int, metavar="CALLS", help="time questions over so many")
     given = parser.parse_args(argv)
     found: dict[str, list[Round]] = {}
     server = PostgresServer()
     try:
         server.make()
         with tempfile.TemporaryDirectory() as folder:
-            for _ in range(given.rounds):
+            for name in ("SQLite", "PostgreSQL") if given.ask else ():
+                asked(name, server, Path(folder), given.ask, given.rounds)
+            for _ in range(0 if given.ask else given.rounds):
                 for name in ("SQLite", "PostgreSQL", *WAYS):
                     traffic = batches(given.calls, given.calls_per_batch)
                     with opened(name, server, Path(folder)) as apply:
@@ -140,6 +173,8 @@ def _print(found: dict[str, list[Round]], argv: Sequence[str], version: str) -> 
     facts: dict[str, Any] = msgspec.to_builtins(provenance(argv, ROOT, versions))
     facts["command"] = shlex.join(["python", "-m", "benchmarks.ledger", *argv])
     print(msgspec.json.format(msgspec.json.encode(facts)).decode())
+    if not found:
+        return
     print("| store | calls/s | client us/call | server us/call |\n|---|---|---|---|")
     for name, rounds in found.items():
         columns = zip(*rounds, strict=True)

@@ -17,6 +17,8 @@ from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, Request
 
 EVER_MS = (1 << 63) - 1
 """Later than any row."""
+QUERY_S = 60.0
+"""Longest question to a store: `law` and `costs` may look at everything."""
 
 
 class LedgerUnavailable(OwnError):  # noqa: N818 - a state

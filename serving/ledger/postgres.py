@@ -17,14 +17,11 @@ from psycopg.types.json import Jsonb
 
 from serving.ledger import migrate, sql, upserts
 from serving.ledger.address import Address
-from serving.ledger.base import LedgerUnavailable, Position
+from serving.ledger.base import QUERY_S, LedgerUnavailable, Position
 from serving.ledger.link import Limits, Link
 from serving.ledger.reads import Reads
 from serving.rows import Record
 from serving.settings import Ledger
-
-QUERY_S = 60.0
-"""Longest question: `law` and `costs` may look at everything."""
 
 _encode = msgspec.json.Encoder().encode
 _compiled = functools.lru_cache(256)(sql.for_psycopg)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from serving.ledger import sql, writes
-from serving.ledger.base import LedgerNewer, LedgerUnavailable, Position
+from serving.ledger.base import QUERY_S, LedgerNewer, LedgerUnavailable, Position
 from serving.ledger.reads import Reads
 from serving.ledger.segments import lock_all
 from serving.rows import Record
@@ -24,15 +25,22 @@ BUSY_S = 2.0
 """How long one call waits for another process's write."""
 VERSION = 2
 """`PRAGMA user_version` after all of schema_N.sql."""
+STEPS_BETWEEN_LOOKS = 100_000
+"""Of SQLite's own machine, a few milliseconds."""
 WAL_BYTES_MAX = 64 << 20
 
 
 class SqliteLedger(Reads):
     """Implements `base.Ledger`."""
 
+    query_s = QUERY_S
+    """Longest question; it ends as LedgerUnavailable, `interrupted`."""
+
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
         self._writer = writer
         self._reader = reader
+        self._until_s = 0.0
+        reader.set_progress_handler(lambda: time.monotonic() > self._until_s, STEPS_BETWEEN_LOOKS)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
 
@@ -94,6 +102,7 @@ class SqliteLedger(Reads):
 
     def _rows(self, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with _translated(), self._reading:
+            self._until_s = time.monotonic() + self.query_s
             return self._reader.execute(query, values).fetchall()
 
     @contextlib.contextmanager

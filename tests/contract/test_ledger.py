@@ -318,6 +318,19 @@ def test_a_nul_in_a_name_blocks_nothing(ledger: Ledger) -> None:
     assert ledger.position("life") == Position("life", 1, 1)
 
 
+def test_a_question_without_end_is_ended(tmp_path: Path) -> None:
+    ledger = SqliteLedger.open(tmp_path / "l")
+    ledger.query_s = 0.01
+    endless = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    )
+    with pytest.raises(LedgerUnavailable, match="interrupted"):
+        ledger._rows(endless, {})
+    ledger.apply(STORY)
+    assert len(ledger.requests(99)) == 3
+    ledger.close()
+
+
 def test_the_embedded_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     SqliteLedger.open(tmp_path / "l").close()
     assert (tmp_path / "l").stat().st_mode & 0o777 == 0o600
