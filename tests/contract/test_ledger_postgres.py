@@ -170,6 +170,16 @@ def test_a_conflict_is_tried_again_at_once(case: Case, sqlstate: str) -> None:
     assert case.ledger.position(LIFE) == Position(LIFE, 1, 1)
 
 
+@pytest.mark.parametrize("sqlstate", ["57P01", "25006"], ids=["shutdown", "no longer primary"])
+def test_a_server_that_turns_away_in_the_middle_is_asked_anew(case: Case, sqlstate: str) -> None:
+    case.ledger.apply([request("before")])
+    refuse_often(case, sqlstate, 1)
+    (old,) = case.backends()
+    case.ledger.apply([request("a")], Position(LIFE, 1, 1))
+    assert old not in case.backends()
+    assert ids(case.ledger) == ["a", "before"]
+
+
 @pytest.mark.parametrize("sqlstate", ["40001", "57014", "53100"], ids=["conflict", "slow", "full"])
 def test_what_keeps_failing_stores_nothing_and_repeats_no_row(case: Case, sqlstate: str) -> None:
     case.ledger.law()
