@@ -211,33 +211,6 @@ def models(context: typer.Context, config: Config = None) -> None:
         typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
 
 
-@app.command()
-@command
-def cost(
-    config: Config = None,
-    by: Annotated[
-        str, typer.Option(help="Of day, tenant, project, feature, model, target, tier.")
-    ] = costing.Wish().by,
-    since: Annotated[str, typer.Option(help="First day, as 2026-11-25; else --days.")] = "",
-    until: Annotated[str, typer.Option(help="Day after the last; else tomorrow.")] = "",
-    days: Annotated[int, typer.Option(help="Length of the period.", min=1)] = 30,
-    utc_offset: Annotated[
-        float,
-        typer.Option(help="Hours ahead of UTC, where days begin; 8 in China.", min=-12, max=14),
-    ] = 0.0,
-    limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Say what was spent on what, and how much of it ran on our own engines."""
-    report = costing.collect(
-        _running(config), costing.Wish(by, since, until, days, utc_offset, limit)
-    )
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(costing.as_json(report))))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(costing.tables(report))
-
-
 @app.command(
     context_settings={
         "allow_extra_args": True,
@@ -269,6 +242,9 @@ def _running(config: Path | None) -> Settings:
 
 def _base_url(settings: Settings) -> str:
     return f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
+
+
+costing.register(app, command, _running)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from rich.console import Group
+import typer
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ballast import books
 from ballast.problem import ProblemError
-from serving.ledger.base import LedgerUnavailable
 from serving.ledger.costs import DIMENSIONS, ROWS_MAX, Answer, Cost, Money, Question, begin_ms
-from serving.ledger.store import open_to_read
 from serving.settings import Settings
 
 DAYS_MAX = 400
@@ -77,18 +79,12 @@ def _date(flag: str, text: str) -> date | None:
 def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Report:
     """Ask the ledger. Raises ProblemError."""
     since, until, asked = question(wish, time.time() if now_s is None else now_s)
-    try:
-        ledger = open_to_read(settings)
-        try:
-            total = ledger.costs(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
-            return Report(since, until, asked, next(iter(total.costs), None), ledger.costs(asked))
-        finally:
-            ledger.close()
-    except LedgerUnavailable as error:
-        raise ProblemError(str(error), "a gateway makes the ledger when it first starts") from error
+    with books.opened(settings) as ledger:
+        total = ledger.costs(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
+        return Report(since, until, asked, next(iter(total.costs), None), ledger.costs(asked))
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_object(report: Report) -> dict[str, Any]:
     """Everything, for a program: money as integer micro-units, shares as 0..1."""
     return {
         "since": report.since,
@@ -179,3 +175,37 @@ def _amounts(amounts: Iterable[tuple[Money, int | None]]) -> str:
 def _printable(text: str) -> Text:
     """A name as it is, but for what could steer a terminal."""
     return Text("".join(char if char.isprintable() else "\ufffd" for char in text))
+
+
+def register(
+    app: typer.Typer,
+    guard: Callable[[Callable[..., None]], Callable[..., None]],
+    running: Callable[[Path | None], Settings],
+) -> None:
+    """Add the command. `guard` turns problems into words, `running` finds the settings."""
+
+    @app.command()
+    @guard
+    def cost(
+        config: Annotated[
+            Path | None, typer.Option("--config", "-c", help="Settings file (YAML).")
+        ] = None,
+        by: Annotated[
+            str, typer.Option(help="Of day, tenant, project, feature, model, target, tier.")
+        ] = Wish().by,
+        since: Annotated[str, typer.Option(help="First day, as 2026-11-25; else --days.")] = "",
+        until: Annotated[str, typer.Option(help="Day after the last; else tomorrow.")] = "",
+        days: Annotated[int, typer.Option(help="Length of the period.", min=1)] = 30,
+        utc_offset: Annotated[
+            float,
+            typer.Option(help="Hours ahead of UTC, where days begin; 8 in China.", min=-12, max=14),
+        ] = 0.0,
+        limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=ROWS_MAX)] = 50,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Say what was spent on what, and how much of it ran on our own engines."""
+        report = collect(running(config), Wish(by, since, until, days, utc_offset, limit))
+        if as_json:
+            typer.echo(msgspec.json.format(msgspec.json.encode(as_object(report))))
+        else:
+            Console(width=None if sys.stdout.isatty() else 160).print(tables(report))

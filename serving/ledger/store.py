@@ -27,12 +27,18 @@ def opener(settings: Settings) -> Callable[[], Ledger]:
 
 
 def open_to_read(settings: Settings) -> Ledger:
-    """The ledger for questions only. Raises SettingsError or LedgerUnavailable."""
+    """The ledger for questions only; makes none. Raises SettingsError or LedgerUnavailable, that
+    of PostgreSQL when it is first asked."""
     if settings.ledger.url:
         return PostgresLedger.to_read(address(settings.ledger, is_read_only=True), settings.ledger)
     return SqliteLedger.open_to_read(sqlite_file(settings))
 
 
+def place(settings: Settings) -> str:
+    """Where the ledger is, for messages. Raises SettingsError."""
+    return address(settings.ledger).name if settings.ledger.url else str(sqlite_file(settings))
+
+
 def sqlite_file(settings: Settings) -> Path:
     """Where the embedded store is."""
-    return settings.state_dir / FILE
+    return settings.state_dir.expanduser() / FILE

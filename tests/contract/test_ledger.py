@@ -74,6 +74,10 @@ def test_rows_come_back_as_they_went_in(ledger: Ledger) -> None:
     ]
     assert ledger.requests(1) == [request("b", 2, 30, "k1")]
     assert ledger.requests(100, since_ms=25) == ledger.requests(2)
+    assert ledger.request("b") == request("b", 2, 30, "k1")
+    assert ledger.request("open") is None
+    assert ledger.latest_since_ms(3) == 0
+    assert ledger.latest_since_ms(2) == 21
     assert ledger.open_attempts() == [begin("open")]
     assert ledger.idempotency(0) == [request("b", 2, 30, "k1")]
     assert ledger.idempotency(31) == []

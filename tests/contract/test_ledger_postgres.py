@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from ballast.cli import app
 from benchmarks.ledger.server import PostgresServer
 from serving.ledger import migrate
 from serving.ledger.address import Address, address
@@ -349,6 +352,23 @@ def test_the_owner_brings_the_schema_up_to_date_by_a_command(
     assert said[1].stdout == f"schema version {migrate.VERSION} -> {migrate.VERSION}\n"
     config.write_text("ledger: {}\n")
     assert subprocess.run(command, capture_output=True).returncode == 3
+
+
+def test_the_command_line_asks_it_as_it_asks_a_file(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("BALLAST_LEDGER__URL", case.url)
+    runner = CliRunner()
+    early = runner.invoke(app, ["cost"])
+    assert early.exit_code == 1
+    assert "schema version 0" in " ".join(early.output.split())
+    case.ledger.apply([request("a" * 32)])
+    asked = runner.invoke(app, ["cost", "--json", "--since", "1970-01-01", "--until", "1970-01-02"])
+    assert asked.exit_code == 0, asked.output
+    assert json.loads(asked.output)["rows"] == []
+    told = runner.invoke(app, ["explain", "a" * 32])
+    assert told.exit_code == 0, told.output
 
 
 def test_an_address_that_does_not_exist_costs_one_try_and_then_nothing() -> None:
