@@ -1,8 +1,8 @@
 """What each child of `up` inherits: the environment it needs, and no other part's secrets. Pure.
 
-A provider's key and the database's password go to the gateway alone. Ray and vLLM are tuned by variables that nobody can
-list, so the engine gets all others; gateway and controller are ours and get what they need.
-Settings (`BALLAST_*`) go to nobody: the children read the effective file.
+A provider's key and the database's password go to the gateway alone. Ray and vLLM are tuned by
+variables that nobody can list, so the engine gets all others; gateway and controller are ours and
+get what they need. Settings (`BALLAST_*`) go to nobody: the children read the effective file.
 """
 
 from __future__ import annotations
