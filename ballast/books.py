@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from ballast.problem import ProblemError
-from serving.ledger.base import Attempt, LedgerUnavailable, Total
-from serving.ledger.sqlite import SqliteLedger
+from serving.ledger.base import Attempt, Ledger, LedgerUnavailable, Total
+from serving.ledger.store import open_to_read, place, sqlite_file
 from serving.rows import RequestEnd
 from serving.settings import Settings
 
@@ -30,19 +30,16 @@ class Booked(NamedTuple):
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[SqliteLedger]:
+def opened(settings: Settings) -> Iterator[Ledger]:
     """The ledger, to read. Raises ProblemError."""
-    path = settings.state_dir.expanduser() / "ledger.sqlite"
-    if not path.exists():
-        raise ProblemError(f"no ledger at {path}", "`ballast up` makes one at its first start")
+    where = place(settings)
+    if not settings.ledger.url and not sqlite_file(settings).exists():
+        raise ProblemError(f"no ledger at {where}", "`ballast up` makes one at its first start")
     try:
-        ledger = SqliteLedger.open_to_read(path)
-        try:
+        with closing(open_to_read(settings)) as ledger:
             yield ledger
-        finally:
-            ledger.close()
     except LedgerUnavailable as error:
-        raise ProblemError(f"{path}: {error}", "try again; `ballast doctor` knows more") from None
+        raise ProblemError(f"{where}: {error}", "try again; `ballast doctor` knows more") from None
 
 
 def find(settings: Settings, request_id: str, wait_s: float = 0.0) -> Booked:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ballast import chat as chatting
+from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import identity, models_cli, plan, preflight
@@ -241,6 +242,9 @@ def _running(config: Path | None) -> Settings:
 
 def _base_url(settings: Settings) -> str:
     return f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
+
+
+costing.register(app, command, _running)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What each child of `up` inherits: the environment it needs, and no other part's secrets. Pure.
 
-A provider's key goes to the gateway alone. Ray and vLLM are tuned by variables that nobody can
-list, so the engine gets all others; gateway and controller are ours and get what they need.
-Settings (`BALLAST_*`) go to nobody: the children read the effective file.
+A provider's key and the database's password go to the gateway alone. Ray and vLLM are tuned by
+variables that nobody can list, so the engine gets all others; gateway and controller are ours and
+get what they need. Settings (`BALLAST_*`) go to nobody: the children read the effective file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ PLAIN = frozenset({
 PLAIN_PREFIXES = ("GLIBC_", "LC_", "LD_", "MALLOC_", "OPENSSL_", "PYTHON", "SSL_", "XDG_")
 """Locale, loader, allocator, certificates, Python itself."""
 OURS = "BALLAST_"
+LIBPQ = "PG"
+"""PGPASSWORD, PGSSLROOTCERT and so on: read by PostgreSQL's client library."""
 FIXED = {"PYTHONUNBUFFERED": "1"}
 
 
@@ -27,6 +29,8 @@ def by_part(
 ) -> dict[str, dict[str, str]]:
     """The environment of each part, by its name."""
     used = {key_variable(access, rows[access.id]) for access in settings.providers}
+    used |= {name for name in environ if name.startswith(LIBPQ)}
+    used |= {settings.ledger.password_env or ""}
     named = {access.api_key_env for access in settings.providers}
     keys = used | named | {row.api_key_env for row in rows.values()}
     plain = {name: text for name, text in environ.items() if _is_plain(name) and name not in keys}

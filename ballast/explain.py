@@ -14,6 +14,7 @@ from ballast.problem import ProblemError
 from ballast.sentences import Told, sentences, under_way
 from ballast.web import get_json
 from serving.ledger.base import Attempt
+from serving.ledger.store import place
 from serving.rows import RequestEnd
 from serving.settings import Settings
 
@@ -124,8 +125,7 @@ def _line_of(row: RequestEnd) -> dict[str, Any]:
 
 
 def _unknown(settings: Settings, request_id: str, trouble: ProblemError | None) -> ProblemError:
-    where = settings.state_dir.expanduser() / "ledger.sqlite"
-    text = f"no request {request_id!r} in {where}"
+    text = f"no request {request_id!r} in {place(settings)}"
     if trouble is not None:
         text += f", and {trouble.what}"
     return ProblemError(

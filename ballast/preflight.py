@@ -5,6 +5,7 @@ The checks are the gateway's functions, called as it calls them; nothing is judg
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
@@ -16,7 +17,7 @@ from serving.auth import KeyConflict
 from serving.errors import CallerError
 from serving.keys import Keys
 from serving.ledger.base import LedgerNewer, LedgerUnavailable
-from serving.ledger.sqlite import SqliteLedger
+from serving.ledger.store import open_to_read, place, sqlite_file
 from serving.offerings import accounts, offerings
 from serving.settings import Settings, SettingsError
 
@@ -76,13 +77,17 @@ def examine(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _ledger(prepared: Prepared) -> Iterator[Finding]:
-    path = prepared.settings.state_dir / "ledger.sqlite"
-    if not path.exists():
+    settings = prepared.settings
+    is_embedded = not settings.ledger.url
+    if is_embedded and not sqlite_file(settings).exists():
         return
+    where = place(settings)
     try:
-        SqliteLedger.open_to_read(path).close()
+        with contextlib.closing(open_to_read(settings)) as ledger:
+            ledger.requests(1)
     except LedgerNewer as error:
-        yield Finding("ledger", Level.STOP, f"{path}: {error}", "or move the file away")
+        yield Finding("ledger", Level.STOP, f"{where}: {error}", "or name another ledger")
     except LedgerUnavailable as error:
-        text = f"{path}: {error}; calls are served, their rows wait in the journal"
-        yield Finding("ledger", Level.WARN, text, "restore the file, or move it away")
+        text = f"{where}: {error}; calls are served, their rows wait in the journal"
+        remedy = "restore the file, or move it away" if is_embedded else "look at the database"
+        yield Finding("ledger", Level.WARN, text, remedy)

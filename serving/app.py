@@ -45,7 +45,7 @@ from serving.journal import Journal
 from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
-from serving.ledger.sqlite import SqliteLedger
+from serving.ledger.store import opener
 from serving.listen import Ops, bind
 from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
@@ -155,13 +155,13 @@ class Gateway:
         settings, own, book = self._settings, self._settings.gateway, self._settings.ledger
         state = settings.state_dir
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ledger = LateLedger(lambda: SqliteLedger.open(state / "ledger.sqlite"))
+        ledger = LateLedger(opener(settings))
         closing.callback(ledger.close)
         journal = Journal.open(
             state / "journal" / str(own.index), book.segment_bytes, book.reserve_bytes
         )
         closing.callback(journal.close)
-        drainer = Drainer(journal, ledger, book.drain_s)
+        drainer = Drainer(journal, ledger, book.drain_s, book.exit_wait_s)
         closing.push_async_callback(drainer.close)
         recovery = Recovery(drainer, ledger, (store, own.idempotency.ttl_s))
         closing.push_async_callback(recovery.close)

@@ -1,6 +1,8 @@
 """Takes over from earlier lives: settles what they left open, remembers which keys they answered.
 
 Before serving if the ledger can; else in a task of its own, until it can. Never a reason to stop.
+After that the task settles, once an hour, what was left open by gateways that are gone for good: a
+journal may go with its pod or machine, and its rows in a shared ledger would stay open for ever.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ import msgspec
 from serving.idempotency import Idempotency
 from serving.ledger.base import Ledger, LedgerNewer, LedgerUnavailable
 from serving.ledger.drain import Drainer
+from serving.ledger.recover import sweep
 from serving.logs import utc_ms
 from serving.settings import SettingsError
 from serving.watched import watch
 
 RETRY_S = 5.0
 """Between two tries: each may hold the ledger's thread for as long as a lock is waited for."""
+SWEEP_S = 3_600.0
+ABANDONED_S = 90_000.0
+"""The longest deadline a class has by default, a day, and an hour: nobody works on it any more."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,14 +49,16 @@ class Recovery:
         Raises SettingsError when a newer Ballast wrote the ledger: waiting would not help, and
         rolling back without the ledger is for a person to decide.
         """
+        is_done = False
         try:
             await self._recover()
+            is_done = True
         except LedgerNewer as error:
             raise SettingsError(str(error)) from error
         except (LedgerUnavailable, OSError) as error:
             _log.warning("recovery_postponed", extra={"reason": str(error)})
-            self._task = asyncio.create_task(self._retry(), name="recovery")
-            watch(self._task, lambda: self.on_death())
+        self._task = asyncio.create_task(self._run(is_done), name="recovery")
+        watch(self._task, lambda: self.on_death())
 
     async def close(self) -> None:
         """Stop trying; the next life will."""
@@ -58,13 +66,27 @@ class Recovery:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _retry(self) -> None:
-        while True:
+    async def _run(self, is_done: bool) -> None:
+        while not is_done:
             await asyncio.sleep(self._retry_s)
             try:
-                return await self._recover()
+                await self._recover()
+                is_done = True
             except (LedgerUnavailable, OSError) as error:
                 _log.debug("recovery_postponed", extra={"reason": str(error)})
+        while True:
+            try:
+                await self._sweep()
+            except LedgerUnavailable as error:
+                _log.debug("sweep_postponed", extra={"reason": str(error)})
+            await asyncio.sleep(SWEEP_S)
+
+    async def _sweep(self) -> None:
+        now_ms = utc_ms()
+        before_ms = now_ms - int(ABANDONED_S * 1e3)
+        settled = await self._drainer.ask(lambda: sweep(self._ledger, before_ms, now_ms))
+        if settled:
+            _log.warning("abandoned_settled", extra={"requests": settled})
 
     async def _recover(self) -> None:
         recovered = await self._drainer.recover(utc_ms())

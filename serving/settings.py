@@ -8,6 +8,7 @@ supervisor knows not to try again. Secrets are named by environment variable or 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -329,6 +330,44 @@ class Ledger(Group):
     reserve_bytes: int = Field(16 << 20, ge=0)
     """Kept free so that every open request can still write its end."""
     drain_s: float = Field(1.0, gt=0)
+    exit_wait_s: float = Field(0.0, ge=0)
+    """How long the exit waits for a ledger that is away. What is left then waits in the journal for
+    the next start; where that folder goes with the pod, say 20."""
+    url: str = ""
+    """`postgresql://user@host:5432/database`, several hosts by comma; empty is SQLite in the state
+    folder. Never with a password."""
+    password_file: Path | None = None
+    """Read at each connection."""
+    password_env: str | None = None
+    """Name of a variable; with neither, libpq's own ways count (PGPASSWORD, ~/.pgpass, none)."""
+    sslmode: Literal["disable", "require", "verify-ca", "verify-full"] = "require"
+    """Towards other machines only. `require` hides the rows on the wire; `verify-full` also makes
+    sure who reads them."""
+    sslrootcert: Path | None = None
+    connect_s: float = Field(3.0, ge=2)
+    """A database on the same network answers in milliseconds; below 2 libpq knows no limit."""
+    statement_s: float = Field(10.0, gt=0)
+    """One statement of a drain, which takes about 0.1 s when the journal is far behind."""
+    lock_s: float = Field(2.0, gt=0)
+    """For another's lock; then the next drain tries again."""
+
+    @field_validator("url")
+    @classmethod
+    def _keeps_no_password(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and parts.scheme not in ("postgresql", "postgres"):
+            raise ValueError("a PostgreSQL address begins with postgresql://")
+        asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
+        user, _, hosts = parts.netloc.rpartition("@")
+        if ":" in user or asked & _SECRETS:
+            raise ValueError("a password does not belong here: see password_file, password_env")
+        if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+            raise ValueError("each of its hosts is a name or an address and perhaps `:port`")
+        return url
+
+
+_HOST = re.compile(r"([^:\[\]]*|\[[0-9a-f:.]+\])(:\d{1,5})?")
+_SECRETS = {"password", "sslpassword", "passfile"}
 
 
 class Controller(Group):

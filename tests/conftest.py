@@ -7,10 +7,13 @@ green run there means that everything ran.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import settings
+
+from benchmarks.ledger.server import QUICK, PostgresServer, ServerMissing
 
 # A busy machine is no failure, and a run can be repeated: the examples depend on the code alone.
 settings.register_profile("ballast", deadline=None, derandomize=True, print_blob=True)
@@ -44,3 +47,45 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} may not be skipped here (--no-server-skips): {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this session's own; a test that stops it starts it again."""
+    try:
+        server = PostgresServer(QUICK)
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    try:
+        server.make()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def _databases() -> list[str]:
+    """Names of those that exist and are empty."""
+    return []
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer, _databases: list[str]) -> Iterator[Callable[[], str]]:
+    """Gives empty databases: the URL of one."""
+    taken: list[str] = []
+
+    def take() -> str:
+        if not _databases:
+            name = f"test{next(_serial)}"
+            postgres.create(name)
+            _databases.append(name)
+        taken.append(_databases.pop())
+        return postgres.url(taken[-1])
+
+    yield take
+    for name in taken:
+        postgres.wipe(name)
+        _databases.append(name)
+
+
+_serial = itertools.count(1)

@@ -12,10 +12,13 @@ from typing import Protocol
 import msgspec
 
 from serving.errors import OwnError
+from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
 EVER_MS = (1 << 63) - 1
 """Later than any row."""
+QUERY_S = 60.0
+"""Longest question to a store: `law` and `costs` may look at everything."""
 
 
 class LedgerUnavailable(OwnError):  # noqa: N818 - a state
@@ -102,8 +105,21 @@ class Ledger(Protocol):
         attempt, by request and in their order."""
         ...
 
+    def abandoned(self, before_ms: int) -> list[Attempt]:
+        """The same, whatever the life, of requests whose last attempt began by then; at most 1,000
+        requests."""
+        ...
+
     def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
         """Request rows that ended at or after `since_ms`, newest first."""
+        ...
+
+    def request(self, request_id: str) -> RequestEnd | None:
+        """One request's row; None before it ended, or when there is none."""
+        ...
+
+    def latest_since_ms(self, attempts: int) -> int:
+        """From when on no more than so many attempts ended; 0 when there are no more at all."""
         ...
 
     def attempts(self, request_id: str) -> list[Attempt]:
@@ -121,6 +137,10 @@ class Ledger(Protocol):
 
     def totals(self, since_ms: int = 0, until_ms: int = EVER_MS) -> list[Total]:
         """Sums by day, tenant, target and currency over attempts ended in [since, until)."""
+        ...
+
+    def costs(self, question: Question) -> Answer:
+        """What was spent on what; see `costs`."""
         ...
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:

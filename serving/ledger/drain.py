@@ -26,6 +26,8 @@ from serving.ledger.recover import Recovered, read, recover
 from serving.ledger.segments import Segment, put_aside, segments
 from serving.watched import watch
 
+EXIT_RETRY_S = 0.5
+"""Between two tries at the exit."""
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -33,10 +35,13 @@ _T = TypeVar("_T")
 class Drainer:
     """Owns the task that drains and the one thread in which the ledger is called."""
 
-    def __init__(self, journal: Journal, ledger: Ledger, drain_s: float) -> None:
+    def __init__(
+        self, journal: Journal, ledger: Ledger, drain_s: float, exit_wait_s: float = 0.0
+    ) -> None:
         self._journal = journal
         self._ledger = ledger
         self._drain_s = drain_s
+        self._exit_wait_s = exit_wait_s
         self._position: Position | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-ledger")
         self._stopping = asyncio.Event()
@@ -63,13 +68,13 @@ class Drainer:
         watch(self._task, lambda: self.on_death())
 
     async def close(self) -> None:
-        """Drain the rest and stop the thread. What the ledger refuses waits for the next start, and
-        so does all when the task died: it would die of the same again."""
+        """Drain the rest and stop the thread. What the ledger refuses for `exit_wait_s` waits for
+        the next start, and so does all when the task died: it would die of the same again."""
         self._stopping.set()
         if self._task is not None:
             await asyncio.wait((self._task,))
         if self._task is None or (not self._task.cancelled() and self._task.exception() is None):
-            await self.drain()
+            await self._drain_the_rest()
         self._journal.held.stop()
         self._thread.shutdown()
 
@@ -100,6 +105,14 @@ class Drainer:
             await self.drain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._drain_s)
+
+    async def _drain_the_rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._exit_wait_s
+        await self.drain()
+        while self.last_error and (left_s := until_s - loop.time()) > 0:
+            await asyncio.sleep(min(left_s, EXIT_RETRY_S))
+            await self.drain()
 
     def _drain_to(self, tail: Position, held: deque[Batch]) -> bool:
         """Apply everything before `tail`. True when the segment being written is damaged."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from serving.ledger.base import EVER_MS, Attempt, Ledger, Position, Total, Violation
+from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, Record, RequestEnd
 
 
@@ -44,9 +45,21 @@ class LateLedger:
         """See `base.Ledger`."""
         return self._ledger.unsettled(life)
 
+    def abandoned(self, before_ms: int) -> list[Attempt]:
+        """See `base.Ledger`."""
+        return self._ledger.abandoned(before_ms)
+
     def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
         """See `base.Ledger`."""
         return self._ledger.requests(limit, since_ms)
+
+    def request(self, request_id: str) -> RequestEnd | None:
+        """See `base.Ledger`."""
+        return self._ledger.request(request_id)
+
+    def latest_since_ms(self, attempts: int) -> int:
+        """See `base.Ledger`."""
+        return self._ledger.latest_since_ms(attempts)
 
     def attempts(self, request_id: str) -> list[Attempt]:
         """See `base.Ledger`."""
@@ -63,6 +76,10 @@ class LateLedger:
     def totals(self, since_ms: int = 0, until_ms: int = EVER_MS) -> list[Total]:
         """See `base.Ledger`."""
         return self._ledger.totals(since_ms, until_ms)
+
+    def costs(self, question: Question) -> Answer:
+        """See `base.Ledger`."""
+        return self._ledger.costs(question)
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
         """See `base.Ledger`."""

@@ -58,6 +58,18 @@ def settle(attempts: Sequence[Attempt], now_ms: int) -> list[Record]:
     return records
 
 
+def sweep(ledger: Ledger, before_ms: int, now_ms: int) -> int:
+    """Settle as lost what began by then and was never settled: its gateway is gone, and its journal
+    with it. Should they come back, their own word still wins. The number of requests.
+
+    Raises LedgerUnavailable.
+    """
+    by_request = itertools.groupby(ledger.abandoned(before_ms), key=lambda a: a.request_id)
+    settled = [settle(list(attempts), now_ms) for _, attempts in by_request]
+    ledger.apply(list(itertools.chain(*settled)))
+    return len(settled)
+
+
 def recover(journal: Journal, ledger: Ledger, now_ms: int) -> Recovered:
     """Replay and settle the earlier lives in the journal's folder, and every life in the folders
     beside it that nobody holds. Deletes what it has replayed. Blocking.

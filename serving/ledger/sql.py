@@ -1,15 +1,22 @@
-"""The SQLite ledger's columns, its queries, and how rows become records again. Pure."""
+"""The ledger's columns, the queries both stores run, and how rows become records again. Pure.
+
+Queries are written once, in what SQLite and PostgreSQL have in common: parameters are `:name`, days
+are whole numbers since 1970, booleans stand alone. Columns stand in the order of the rows' fields.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from serving.ledger.base import Attempt
+from serving.ledger.base import Attempt, Total
+from serving.ledger.costs import DAY_MS, to_day
 from serving.records import Charge, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 
-VERSION = 1
-"""`PRAGMA user_version` of schema.sql."""
+ROWS_MAX = 100_000
+VIOLATIONS_MAX = 1_000
+ABANDONED_MAX = 1_000
 
 _USAGE = "prompt_tokens completion_tokens cached_tokens reasoning_tokens is_estimated"
 KEY = ("request_id", "attempt")
@@ -22,12 +29,12 @@ def _columns(names: str) -> list[str]:
 BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
-    " input_micro_per_mtok output_micro_per_mtok"
+    " input_micro_per_mtok output_micro_per_mtok feature end_user"
 )
 END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms")
 REQUEST = _columns(
     "received_ms ended_ms tenant project key_id surface model latency_class outcome status code"
-    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency"
+    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user"
 )
 INTENT = _columns("at_ms tenant sensitivity rule jurisdiction provider upstream_model")
 
@@ -37,19 +44,36 @@ GET_ATTEMPTS = (
     f"SELECT {_ATTEMPT_COLUMNS}, {_INTENT_COLUMNS} FROM attempts a"  # noqa: S608
     " LEFT JOIN intents i USING (request_id, attempt) WHERE {} ORDER BY a.request_id, a.attempt"
 )
+OF_REQUEST = "a.request_id = :request_id"
 UNSETTLED = (
-    "a.request_id IN (SELECT request_id FROM pending WHERE life = ?1"
-    " UNION SELECT request_id FROM attempts WHERE life = ?1 AND ended_ms IS NULL)"
+    "a.request_id IN (SELECT request_id FROM pending WHERE life = :life"
+    " UNION SELECT request_id FROM attempts WHERE life = :life AND ended_ms IS NULL)"
 )
+ABANDONED = (
+    "a.request_id IN (SELECT s.request_id FROM attempts s WHERE s.request_id IN"
+    " (SELECT request_id FROM pending UNION SELECT request_id FROM attempts WHERE ended_ms IS NULL)"
+    " GROUP BY s.request_id HAVING max(coalesce(s.begun_ms, s.ended_ms)) <= :before_ms"
+    " LIMIT :limit)"
+)
+OPEN = "a.ended_ms IS NULL"
+OPEN_OF_LIFE = f"{OPEN} AND a.life = :life"
 GET_REQUESTS = (
     f"SELECT request_id, {', '.join(REQUEST)} FROM requests"  # noqa: S608
-    " WHERE ended_ms >= ? {} ORDER BY ended_ms DESC, request_id DESC LIMIT ?"
+    " WHERE ended_ms >= :since_ms {} ORDER BY ended_ms DESC, request_id DESC LIMIT :limit"
 )
-TOTALS = """
-    SELECT date(ended_ms / 1000, 'unixepoch'), coalesce(tenant, ''), coalesce(target, ''),
-           currency, count(*), sum(is_estimated), sum(prompt_tokens), sum(completion_tokens),
+LATEST = (
+    "SELECT ended_ms + 1 FROM attempts WHERE ended_ms IS NOT NULL"
+    " ORDER BY ended_ms DESC LIMIT 1 OFFSET :skip"
+)
+WITH_KEY = "AND idempotency <> ''"
+GET_POSITION = "SELECT life, sequence, offset_bytes FROM positions WHERE life = :life"
+FORGET = "DELETE FROM positions WHERE life = :life"
+TOTALS = f"""
+    SELECT ended_ms / {DAY_MS}, coalesce(tenant, ''), coalesce(target, ''), currency, count(*),
+           count(*) FILTER (WHERE is_estimated), sum(prompt_tokens), sum(completion_tokens),
            sum(cached_tokens), sum(reasoning_tokens), sum(micro)
-    FROM attempts WHERE ended_ms >= ? AND ended_ms < ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
+    FROM attempts WHERE ended_ms >= :since_ms AND ended_ms < :until_ms
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""  # noqa: S608
 
 LAW: dict[str, str] = {
     "attempts_differ": "SELECT request_id, 0 FROM requests r WHERE attempts <>"
@@ -70,14 +94,28 @@ LAW: dict[str, str] = {
 """Rule -> the rows that break it. A request's money is the sum of its attempts' by construction."""
 
 
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+
+
+def for_psycopg(query: str) -> bytes:
+    """The query with psycopg's parameters, `%(name)s`."""
+    return _PARAMETER.sub(r"%(\1)s", query.replace("%", "%%")).encode()
+
+
+def to_total(row: tuple[Any, ...]) -> Total:
+    """A row of TOTALS; PostgreSQL's sums are decimals."""
+    return Total(to_day(row[0]), *row[1:4], *map(int, row[4:]))
+
+
 def to_request(row: tuple[Any, ...]) -> RequestEnd:
     """A row of GET_REQUESTS."""
-    return RequestEnd(*[*row[:17], _usage(row[17:22]), row[22]])
+    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:]])
 
 
 def to_attempt(row: tuple[Any, ...]) -> Attempt:
     """A row of GET_ATTEMPTS."""
-    key, begin, end, intent = row[:2], row[2:18], row[18:29], row[29:]
+    at = len(KEY) + len(BEGIN)
+    key, begin, end, intent = row[:2], row[2:at], row[at : at + len(END)], row[at + len(END) :]
     parts: list[Any] = [None, None, None]
     if begin[0] is not None:
         parts[0] = AttemptBegin(*[*key, *begin[:9], bool(begin[9]), *begin[10:]])

@@ -9,37 +9,38 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from serving.ledger import sql, writes
-from serving.ledger.base import (
-    EVER_MS,
-    Attempt,
-    LedgerNewer,
-    LedgerUnavailable,
-    Position,
-    Total,
-    Violation,
-)
+from serving.ledger.base import QUERY_S, LedgerNewer, LedgerUnavailable, Position
+from serving.ledger.reads import Reads
 from serving.ledger.segments import lock_all
-from serving.rows import AttemptBegin, Record, RequestEnd
+from serving.rows import Record
 
 BUSY_S = 2.0
 """How long one call waits for another process's write."""
-ROWS_MAX = 100_000
-VIOLATIONS_MAX = 1_000
+VERSION = 2
+"""`PRAGMA user_version` after all of schema_N.sql."""
+STEPS_BETWEEN_LOOKS = 100_000
+"""Of SQLite's own machine, a few milliseconds."""
 WAL_BYTES_MAX = 64 << 20
 
 
-class SqliteLedger:
+class SqliteLedger(Reads):
     """Implements `base.Ledger`."""
+
+    query_s = QUERY_S
+    """Longest question; it ends as LedgerUnavailable, `interrupted`."""
 
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
         self._writer = writer
         self._reader = reader
+        self._until_s = 0.0
+        reader.set_progress_handler(lambda: time.monotonic() > self._until_s, STEPS_BETWEEN_LOOKS)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
 
@@ -64,14 +65,16 @@ class SqliteLedger:
 
     @classmethod
     def open_to_read(cls, path: Path, busy_s: float = BUSY_S) -> SqliteLedger:
-        """Open an existing file to read, beside the gateway that writes it; creates nothing.
-
-        Raises LedgerUnavailable; LedgerNewer as `open` does.
-        """
-        where = f"{path.absolute().as_uri()}?mode=ro"
+        """Open an existing file that cannot be written through this. Raises LedgerUnavailable."""
         with _translated(), contextlib.ExitStack() as opened:
-            reader = opened.enter_context(contextlib.closing(_connect(where, busy_s)))
-            _check_version(reader)
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            reader = opened.enter_context(contextlib.closing(_connect(uri, busy_s)))
+            version = _version(reader)
+            if version < VERSION:
+                raise LedgerUnavailable(
+                    f"{path} has schema version {version}, this Ballast reads {VERSION}: "
+                    "its gateway brings it up to date when it starts"
+                )
             opened.pop_all()
         return cls(reader, reader)
 
@@ -86,69 +89,10 @@ class SqliteLedger:
                 where = (life, position.sequence, position.offset_bytes)
                 db.execute(writes.PUT_POSITION, where)
 
-    def position(self, life: str) -> Position | None:
-        """See `base.Ledger`."""
-        rows = self._query(
-            "SELECT life, sequence, offset_bytes FROM positions WHERE life = ?", life
-        )
-        return Position(*rows[0]) if rows else None
-
     def forget(self, life: str) -> None:
         """See `base.Ledger`."""
         with self._transaction() as db:
-            db.execute("DELETE FROM positions WHERE life = ?", (life,))
-
-    def unsettled(self, life: str) -> list[Attempt]:
-        """See `base.Ledger`."""
-        return self._attempts(sql.UNSETTLED, life)
-
-    def requests(self, limit: int, since_ms: int = 0) -> list[RequestEnd]:
-        """See `base.Ledger`."""
-        rows = self._query(sql.GET_REQUESTS.format(""), since_ms, limit)
-        return [sql.to_request(row) for row in rows]
-
-    def request(self, request_id: str) -> RequestEnd | None:
-        """One request's row; None before it ended, or when there is none."""
-        query = sql.GET_REQUESTS.format("AND request_id = ?")
-        rows = self._query(query, 0, request_id, 1)
-        return sql.to_request(rows[0]) if rows else None
-
-    def latest_since_ms(self, attempts: int) -> int:
-        """From when on no more than so many attempts ended; 0 when there are no more at all."""
-        query = "SELECT ended_ms + 1 FROM attempts ORDER BY ended_ms DESC LIMIT 1 OFFSET ?"
-        rows = self._query(query, attempts)
-        return (rows[0][0] or 0) if rows else 0
-
-    def attempts(self, request_id: str) -> list[Attempt]:
-        """See `base.Ledger`."""
-        return self._attempts("a.request_id = ?", request_id)
-
-    def open_attempts(self, life: str | None = None) -> list[AttemptBegin]:
-        """See `base.Ledger`."""
-        where = "a.ended_ms IS NULL" + (" AND a.life = ?" if life is not None else "")
-        values = [life] if life is not None else []
-        query = sql.GET_ATTEMPTS.format(where) + f" LIMIT {ROWS_MAX}"
-        found = [sql.to_attempt(row) for row in self._query(query, *values)]
-        return [attempt.begin for attempt in found if attempt.begin is not None]
-
-    def idempotency(self, since_ms: int) -> list[RequestEnd]:
-        """See `base.Ledger`."""
-        query = sql.GET_REQUESTS.format("AND idempotency <> ''")
-        return [sql.to_request(row) for row in self._query(query, since_ms, ROWS_MAX)]
-
-    def totals(self, since_ms: int = 0, until_ms: int = EVER_MS) -> list[Total]:
-        """See `base.Ledger`."""
-        return [Total(*row) for row in self._query(sql.TOTALS, since_ms, until_ms)]
-
-    def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
-        """See `base.Ledger`."""
-        found: list[Violation] = []
-        for rule, query in sql.LAW.items():
-            with _translated(), self._reading:
-                bounds = {"settled_by_ms": settled_by_ms, "limit": VIOLATIONS_MAX}
-                rows = self._reader.execute(f"{query} LIMIT :limit", bounds).fetchall()
-            found += [Violation(rule, *row) for row in rows]
-        return found
+            db.execute(sql.FORGET, {"life": life})
 
     def close(self) -> None:
         """See `base.Ledger`."""
@@ -156,12 +100,9 @@ class SqliteLedger:
             self._reader.close()
             self._writer.close()
 
-    def _attempts(self, where: str, *values: str) -> list[Attempt]:
-        query = sql.GET_ATTEMPTS.format(where)
-        return [sql.to_attempt(row) for row in self._query(query, *values)]
-
-    def _query(self, query: str, *values: Any) -> list[Any]:
+    def _rows(self, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with _translated(), self._reading:
+            self._until_s = time.monotonic() + self.query_s
             return self._reader.execute(query, values).fetchall()
 
     @contextlib.contextmanager
@@ -188,29 +129,27 @@ def _translated() -> Iterator[None]:
 
 def _connect(path: Path | str, busy_s: float) -> sqlite3.Connection:
     return sqlite3.connect(
-        path,
-        timeout=busy_s,
-        isolation_level=None,
-        check_same_thread=False,
+        path, timeout=busy_s, isolation_level=None, check_same_thread=False,
         uri=isinstance(path, str),
-    )
+    )  # fmt: skip
 
 
-def _check_version(db: sqlite3.Connection) -> int:
+def _version(db: sqlite3.Connection) -> int:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > sql.VERSION:
+    if version > VERSION:
         raise LedgerNewer(
-            f"the ledger has schema version {version}, this Ballast knows {sql.VERSION}: "
+            f"the ledger has schema version {version}, this Ballast knows {VERSION}: "
             "start the newer one again"
         )
     return version
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    version = _check_version(db)
+    version = _version(db)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
-    if version < sql.VERSION:
-        schema = resources.files("serving.ledger").joinpath("schema.sql").read_text("utf-8")
-        db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {sql.VERSION};\nCOMMIT;")
+    for number in range(version + 1, VERSION + 1):
+        file = resources.files("serving.ledger").joinpath(f"schema_{number}.sql")
+        schema = file.read_text("utf-8")
+        db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {number};\nCOMMIT;")

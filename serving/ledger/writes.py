@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
+from serving.ledger.sorting import LOST, clamped, sort, storable
 from serving.ledger.sql import BEGIN, END, INTENT, KEY, REQUEST
-from serving.records import Outcome, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
 ROWS = 20
 """Rows in one statement: 10 cost a tenth more, 40 nothing less."""
 
-_INT_MAX = (1 << 63) - 1
-_USUAL_BITS = 30
-_LOST = str(Outcome.GATEWAY_LOST.value)
 _T = TypeVar("_T")
 Statement = tuple[str, Iterable[list[Any]]]
 """For `executemany`."""
@@ -50,7 +47,7 @@ def _upsert(table: str, keys: Sequence[str], columns: Sequence[str], condition: 
 
 def _unless_lost(table: str) -> str:
     """What the gateway told itself beats what recovery supposed, whichever comes first."""
-    return f"WHERE excluded.outcome <> '{_LOST}' OR {table}.outcome IS NULL"
+    return f"WHERE excluded.outcome <> '{LOST}' OR {table}.outcome IS NULL"
 
 
 PUT_ATTEMPT = _upsert("attempts", KEY, ["life", *BEGIN, *END])
@@ -67,49 +64,6 @@ PUT_PENDING = _put(
 )
 _DROP = "DELETE FROM pending WHERE request_id"
 DROP_PENDING = Put(f"{_DROP} = ?", f"{_DROP} IN ({', '.join('?' * ROWS)})")
-
-
-class Sorted(NamedTuple):
-    """The records of a slice by the write they need."""
-
-    intents: list[EgressIntent]
-    whole: list[tuple[AttemptBegin, AttemptEnd]]
-    """Begun and ended within the slice: most of the traffic, one write instead of two."""
-    begins: list[AttemptBegin]
-    started: list[str]
-    """Requests without their row so far; one that got it within the slice was never pending."""
-    ends: list[AttemptEnd]
-    requests: list[RequestEnd]
-
-
-def sort(records: Sequence[Record]) -> Sorted:
-    """One look at each record; a begin may come after its end."""
-    begins: dict[tuple[str, int], AttemptBegin] = {}
-    ended: list[AttemptEnd] = []
-    requests: list[RequestEnd] = []
-    intents: list[EgressIntent] = []
-    for record in records:
-        kind = type(record)
-        if kind is AttemptBegin:
-            begins[record.request_id, record.attempt] = record  # type: ignore[union-attr, assignment]
-        elif kind is AttemptEnd:
-            ended.append(record)  # type: ignore[arg-type]
-        elif kind is RequestEnd:
-            requests.append(record)  # type: ignore[arg-type]
-        else:
-            intents.append(record)  # type: ignore[arg-type]
-    settled = {request.request_id for request in requests}
-    started = sorted({request_id for request_id, _ in begins} - settled)
-    whole, ends = [], []
-    for end in ended:
-        begin = None
-        if end.outcome != _LOST:
-            begin = begins.pop((end.request_id, end.attempt), None)
-        if begin is None:
-            ends.append(end)
-        else:
-            whole.append((begin, end))
-    return Sorted(intents, whole, list(begins.values()), started, ends, requests)
 
 
 def statements(records: Sequence[Record], life: str) -> Iterator[Statement]:
@@ -175,45 +129,29 @@ def _begin(row: AttemptBegin) -> tuple[Any, ...]:
         row.request_id, row.attempt, row.at_ms, row.received_ms, row.tenant, row.project,
         row.key_id, str(row.surface), row.model, str(row.latency_class), row.target,
         +row.is_egress, row.reason, row.prompt_tokens, row.completion_tokens, row.currency,
-        row.input_micro_per_mtok, row.output_micro_per_mtok,
+        row.input_micro_per_mtok, row.output_micro_per_mtok, row.feature, row.user,
     )  # fmt: skip
 
 
 def _end(row: AttemptEnd) -> tuple[Any, ...]:
     """What follows the key."""
-    usage, charge = _storable(row.usage), row.charge
+    usage, charge = storable(row.usage), row.charge
     return (
         row.ended_ms, str(row.outcome), row.error, usage.prompt_tokens, usage.completion_tokens,
         usage.cached_tokens, usage.reasoning_tokens, +usage.is_estimated,
-        charge.currency, _clamped(charge.micro), row.first_token_ms,
+        charge.currency, clamped(charge.micro), row.first_token_ms,
     )  # fmt: skip
 
 
 def _requests(rows: Sequence[RequestEnd]) -> list[Any]:
     values: list[Any] = []
     for row in rows:
-        usage = _storable(row.usage)
+        usage = storable(row.usage)
         values += (
             row.request_id, row.received_ms, row.ended_ms, row.tenant, row.project, row.key_id,
             str(row.surface), row.model, str(row.latency_class), str(row.outcome), row.status,
             row.code, row.reason, row.target, row.attempts, row.queue_ms, row.first_token_ms,
             usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens,
-            usage.reasoning_tokens, +usage.is_estimated, row.idempotency,
+            usage.reasoning_tokens, +usage.is_estimated, row.idempotency, row.feature, row.user,
         )  # fmt: skip
     return values
-
-
-def _storable(usage: Usage) -> Usage:
-    """A target may report any number of tokens; a row that SQLite refuses would block all."""
-    # One look at all four: no bit beyond the usual ones, no sign.
-    counts = usage.prompt_tokens | usage.completion_tokens | usage.cached_tokens
-    if (counts | usage.reasoning_tokens) >> _USUAL_BITS == 0:
-        return usage
-    return Usage(
-        _clamped(usage.prompt_tokens), _clamped(usage.completion_tokens),
-        _clamped(usage.cached_tokens), _clamped(usage.reasoning_tokens), usage.is_estimated,
-    )  # fmt: skip
-
-
-def _clamped(number: int) -> int:
-    return number if -_INT_MAX <= number <= _INT_MAX else max(-_INT_MAX, min(number, _INT_MAX))

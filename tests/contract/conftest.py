@@ -1,12 +1,15 @@
-"""What the suites of this folder share: every Backend with a target that plays along."""
+"""What the suites of this folder share: every Backend with a target that plays along, every ledger
+with its database."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,6 +27,10 @@ from serving.codecs import openai
 from serving.fakes.engine import EngineSettings, start_engine
 from serving.fakes.provider import ProviderSettings, start_provider
 from serving.fakes.server import Served
+from serving.ledger.address import address
+from serving.ledger.base import Ledger
+from serving.ledger.postgres import PostgresLedger
+from serving.ledger.sqlite import SqliteLedger
 from serving.records import (
     Call,
     DataLabel,
@@ -35,6 +42,7 @@ from serving.records import (
     Target,
     Ticket,
 )
+from serving.settings import Ledger as LedgerSettings
 from serving.wire.client import Pool
 
 WAIT_S = 15.0
@@ -186,3 +194,51 @@ def against() -> Callable[..., None]:
         uvloop.run(main())
 
     return run
+
+
+class Books:
+    """One kind of ledger: as many empty ones as wanted, each opened as often as wanted."""
+
+    def __init__(self, kind: str, make: Callable[[], str], closing: contextlib.ExitStack) -> None:
+        self.kind = kind
+        self._make = make
+        self._closing = closing
+
+    def place(self) -> str:
+        """Where an empty ledger can be made."""
+        return self._make()
+
+    def open(self, place: str, is_to_read: bool = False) -> Ledger:
+        """The ledger there, closed with the test."""
+        ledger: Ledger
+        if self.kind == "sqlite":
+            path = Path(place)
+            ledger = SqliteLedger.open_to_read(path) if is_to_read else SqliteLedger.open(path)
+        else:
+            settings = LedgerSettings(url=place)
+            where = address(settings, is_read_only=is_to_read)
+            at = PostgresLedger.to_read if is_to_read else PostgresLedger.at
+            ledger = at(where, settings)
+        self._closing.callback(ledger.close)
+        return ledger
+
+    def new(self) -> Ledger:
+        """An empty ledger."""
+        return self.open(self.place())
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
+    """Every kind of ledger."""
+    serial = itertools.count(1)
+    make: Callable[[], str] = lambda: str(tmp_path / f"ledger{next(serial)}")  # noqa: E731
+    if request.param == "postgres":
+        make = request.getfixturevalue("new_database")
+    with contextlib.ExitStack() as closing:
+        yield Books(request.param, make, closing)
+
+
+@pytest.fixture
+def ledger(books: Books) -> Ledger:
+    """An empty ledger of every kind."""
+    return books.new()

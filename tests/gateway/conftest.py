@@ -35,6 +35,7 @@ from serving.fakes.provider import ProviderSettings, start_provider
 from serving.fakes.server import Served, serve
 from serving.fakes.text import answer_text, seed_of
 from serving.ledger.sqlite import SqliteLedger
+from serving.ledger.store import opener
 from serving.records import Offering
 from serving.rows import RequestEnd
 from serving.settings import Settings
@@ -176,6 +177,7 @@ class Client:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.url = self.ops = ""
+        self.tree: dict[str, Any] = {}
         self.session: aiohttp.ClientSession = None  # type: ignore[assignment]
 
     def headers(self, key: str | None, more: Mapping[str, str]) -> dict[str, str]:
@@ -220,6 +222,9 @@ class Client:
         return (await self.get("/signals")).json["models"][model]
 
     def ledger(self) -> Any:
+        """The ledger that the gateway's settings name, made if it is not there."""
+        if self.tree.get("ledger", {}).get("url"):
+            return contextlib.closing(opener(Settings.model_validate(self.tree))())
         return contextlib.closing(SqliteLedger.open(self.state / "ledger.sqlite"))
 
     async def rows(self, count: int) -> list[RequestEnd]:
@@ -246,7 +251,6 @@ class Stack(Client):
 
     def __init__(self, state: Path) -> None:
         super().__init__(state)
-        self.tree: dict[str, Any] = {}
         self.engines: list[Served] = []
         self.providers: dict[str, Served] = {}
         self._stop = asyncio.Event()
@@ -457,6 +461,7 @@ class Live(Client):
 
     async def start(self, tree: dict[str, Any]) -> None:
         """Start, and read where it listens."""
+        self.tree = tree
         path = self.state / "settings.yaml"
         path.write_text(yaml.safe_dump(tree), encoding="utf-8")
         command = [sys.executable, "-m", "serving.app", "--config", str(path)]
@@ -517,3 +522,11 @@ def run_live(tmp_path: Path) -> Callable[..., None]:
         uvloop.run(main())
 
     return start
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def book(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings of every kind of ledger: `run(check, **book)`."""
+    if request.param == "sqlite":
+        return {}
+    return {"ledger.url": request.getfixturevalue("new_database")()}

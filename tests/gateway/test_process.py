@@ -11,7 +11,7 @@ import signal
 from serving.records import Charge
 
 
-def test_a_killed_gateway_leaves_a_lost_row_with_an_estimate_and_no_duplicate(run_live, kit):
+def test_a_killed_gateway_leaves_a_lost_row_with_an_estimate_and_no_duplicate(run_live, kit, book):
     async def check(live, stack, tree) -> None:
         await live.start(tree)
         await live.ready()
@@ -51,7 +51,7 @@ def test_a_killed_gateway_leaves_a_lost_row_with_an_estimate_and_no_duplicate(ru
     ]
     slow = kit.engine(**kit.SLOW, output_tokens=500)
     providers = {"alpha": kit.provider(itl_ms=50)}
-    run_live(check, engines=[slow], providers=providers, models=models)
+    run_live(check, engines=[slow], providers=providers, models=models, **book)
 
 
 def test_a_gateway_that_is_told_to_stop_lets_streams_end(run_live, kit):

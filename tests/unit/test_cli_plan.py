@@ -16,7 +16,7 @@ from ballast.problem import ProblemError
 from models import provider
 from serving.auth import callers, digest
 from serving.engine.spec import SpecError
-from serving.settings import Engine, KeySettings, Model, ProviderAccess, Settings
+from serving.settings import Engine, KeySettings, Ledger, Model, ProviderAccess, Settings
 
 ROWS = provider.load(provider.FOLDER)
 OWN = Model(name="own", aliases=("mine",), profile="instant", engine=Engine(source="a/b"))
@@ -112,6 +112,16 @@ def test_a_key_in_a_file_takes_no_variable_along() -> None:
         {"MY_KEY": "k", "DEEPSEEK_API_KEY": "d"}, Settings(providers=(access,)), ROWS
     )
     assert all(set(environ) == {"PYTHONUNBUFFERED"} for environ in environs.values())
+
+
+def test_the_ledgers_password_goes_to_the_gateway_alone() -> None:
+    settings = Settings(ledger=Ledger(url="postgresql://u@h/d", password_env="BOOKS"))
+    environs = by_part({"BOOKS": "k", "PGPASSWORD": "p", "HF_TOKEN": "h"}, settings, ROWS)
+    assert {name: set(environ) - {"PYTHONUNBUFFERED"} for name, environ in environs.items()} == {
+        "gateway": {"BOOKS", "PGPASSWORD"},
+        "engine": {"HF_TOKEN"},
+        "controller": set(),
+    }
 
 
 def test_no_engine_is_started_when_no_model_has_one(tmp_path: Path) -> None:

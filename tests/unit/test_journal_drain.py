@@ -189,6 +189,38 @@ def test_a_locked_ledger_stops_nothing_and_is_caught_up_with(
     assert len(ledger.requests(99)) == 10
 
 
+class Returning:
+    """A ledger that refuses the first calls of `apply`."""
+
+    def __init__(self, inner: SqliteLedger, refusals: int) -> None:
+        self.inner, self.refusals = inner, refusals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise LedgerUnavailable("away")
+        self.inner.apply(records, position)
+
+
+@pytest.mark.parametrize(("exit_wait_s", "rows"), [(0.0, 0), (60.0, 10)])
+def test_the_exit_waits_for_a_ledger_that_is_away_as_long_as_it_was_told(
+    tmp_path: Path, ledger: SqliteLedger, exit_wait_s: float, rows: int
+) -> None:
+    async def run() -> None:
+        journal = journal_in(tmp_path)
+        away: Any = Returning(ledger, 2)
+        drainer = Drainer(journal, away, 60, exit_wait_s)
+        write(journal, 10)
+        await drainer.close()
+        journal.close()
+
+    asyncio.run(run())
+    assert len(ledger.requests(99)) == rows
+
+
 def test_the_task_drains_each_period_and_close_flushes(
     tmp_path: Path, ledger: SqliteLedger
 ) -> None:

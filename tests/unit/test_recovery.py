@@ -8,14 +8,16 @@ import os
 import sqlite3
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from serving.idempotency import Idempotency, Mismatch, Served
 from serving.journal import Journal
-from serving.ledger.base import LedgerUnavailable
+from serving.ledger.base import LedgerUnavailable, Position
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
 from serving.ledger.sqlite import SqliteLedger
+from serving.logs import utc_ms
 from serving.records import Charge, Usage
 from serving.recovery import Recovery
 from serving.rows import AttemptBegin, AttemptEnd, RequestEnd
@@ -68,6 +70,10 @@ class Book:
     def rows(self):
         with closing(SqliteLedger.open(self.path)) as ledger:
             assert ledger.law() == []
+        return self.outcomes()
+
+    def outcomes(self):
+        with closing(SqliteLedger.open(self.path)) as ledger:
             return {row.request_id: row.outcome for row in ledger.requests(9)}
 
 
@@ -117,6 +123,22 @@ def test_a_ledger_away_at_the_start_is_caught_up_with(tmp_path, caplog, harm):
     assert messages().count("recovery_postponed") == 1
     assert messages().count("ledger_unavailable") == 1
     assert messages().count("ledger_available") == 1
+
+
+def test_work_of_a_machine_that_is_gone_is_settled(tmp_path):
+    async def run():
+        book = Book(tmp_path)
+        old = msgspec.structs.replace(begin("gone"), at_ms=1)
+        young = msgspec.structs.replace(begin("elsewhere"), at_ms=utc_ms())
+        with closing(SqliteLedger.open(book.path)) as ledger:
+            ledger.apply([old, young], Position("another life", 1, 1))
+        await book.recovery.start()
+        await until(lambda: book.ledger.abandoned(1) == [])
+        assert [a.request_id for a in book.ledger.open_attempts()] == ["elsewhere"]
+        await book.close()
+        assert book.outcomes() == {"gone": "gateway_lost", "open": "gateway_lost"}
+
+    asyncio.run(run())
 
 
 def test_a_ledger_of_a_newer_version_is_not_waited_for(tmp_path):

@@ -1,0 +1,211 @@
+"""`ballast cost`: what was spent on what, asked of the ledger itself. Reads, never writes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from ballast import books
+from ballast.problem import ProblemError
+from serving.ledger.costs import DIMENSIONS, ROWS_MAX, Answer, Cost, Money, Question, begin_ms
+from serving.settings import Settings
+
+DAYS_MAX = 400
+HOUR_MS = 3_600_000
+NOTE = "own engines are paid by the hour, which the ledger does not hold yet: they show no money"
+
+
+class Wish(NamedTuple):
+    """What the flags ask for."""
+
+    by: str = "tenant,model,target"
+    since: str = ""
+    """ISO date; empty is `days` before `until`."""
+    until: str = ""
+    """ISO date, exclusive; empty is the end of today."""
+    days: int = 30
+    utc_offset_hours: float = 0.0
+    limit: int = 50
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The figures and what they are of."""
+
+    since: date
+    until: date
+    question: Question
+    total: Cost | None
+    """None when nothing ended in that time."""
+    answer: Answer
+
+
+def question(wish: Wish, now_s: float) -> tuple[date, date, Question]:
+    """The period and the question. Raises ProblemError naming the flag. Pure."""
+    offset_ms = round(wish.utc_offset_hours * HOUR_MS)
+    today = datetime.fromtimestamp(now_s + offset_ms / 1e3, UTC).date()
+    until = _date("--until", wish.until) or today + timedelta(days=1)
+    since = _date("--since", wish.since) or until - timedelta(days=wish.days)
+    if not 1 <= (until - since).days <= DAYS_MAX:
+        raise ProblemError(
+            f"from {since} until {until} is no period", f"ask for 1 to {DAYS_MAX} days"
+        )
+    by = tuple(name.strip() for name in wish.by.split(",") if name.strip())
+    try:
+        asked = Question(
+            by, begin_ms(since, offset_ms), begin_ms(until, offset_ms), offset_ms, wish.limit
+        )
+    except ValueError as error:
+        raise ProblemError(f"--by: {error}", f"known: {', '.join(DIMENSIONS)}") from None
+    return since, until, asked
+
+
+def _date(flag: str, text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ProblemError(f"{flag}: {text!r} is no date", "write it as 2026-11-25") from None
+
+
+def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Report:
+    """Ask the ledger. Raises ProblemError."""
+    since, until, asked = question(wish, time.time() if now_s is None else now_s)
+    with books.opened(settings) as ledger:
+        total = ledger.costs(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
+        return Report(since, until, asked, next(iter(total.costs), None), ledger.costs(asked))
+
+
+def as_object(report: Report) -> dict[str, Any]:
+    """Everything, for a program: money as integer micro-units, shares as 0..1."""
+    return {
+        "since": report.since,
+        "until": report.until,
+        "utc_offset_hours": report.question.offset_ms / HOUR_MS,
+        "by": report.question.by,
+        "is_cut": report.answer.is_cut,
+        "total": _object(report.total) if report.total else None,
+        "rows": [
+            dict(zip(report.question.by, cost.key, strict=True)) | _object(cost)
+            for cost in report.answer.costs
+        ],
+    }
+
+
+def _object(cost: Cost) -> dict[str, Any]:
+    counts = {
+        name: getattr(cost, name) for name in Cost.__struct_fields__ if name not in ("key", "money")
+    }
+    return counts | {
+        "own_request_share": cost.own_request_share,
+        "own_token_share": cost.own_token_share,
+        "tokens_per_request": cost.tokens_per_request,
+        "money": [
+            {
+                "currency": money.currency,
+                "kind": money.kind,
+                "micro": money.micro,
+                "micro_per_mtok": cost.micro_per_mtok(money),
+            }
+            for money in cost.money
+        ],
+    }
+
+
+def tables(report: Report) -> Group:
+    """Everything, for a person."""
+    by = report.question.by
+    offset = report.question.offset_ms / HOUR_MS
+    table = Table(
+        title=f"COST from {report.since} until {report.until} (UTC{offset:+g})",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    for name in by:
+        table.add_column(name, overflow="fold")
+    for name in ("requests", "own", "tokens", "own", "tokens/request", "money", "per M tokens"):
+        table.add_column(name, justify="right")
+    for cost in report.answer.costs:
+        table.add_row(*map(_printable, cost.key), *_cells(cost))
+    if report.total is not None and by:
+        table.add_section()
+        table.add_row("all", *[""] * (len(by) - 1), *_cells(report.total), style="bold")
+    notes = [NOTE]
+    if not report.answer.costs:
+        notes.insert(0, "nothing ended in that time")
+    if report.answer.is_cut:
+        notes.insert(0, f"there are more rows than {report.question.rows_max}: raise --limit")
+    return Group(table, "", *(Text(note, style="dim") for note in notes))
+
+
+def _cells(cost: Cost) -> list[str]:
+    return [
+        f"{cost.requests:,}",
+        _share(cost.own_request_share),
+        f"{cost.tokens:,}",
+        _share(cost.own_token_share),
+        "-" if cost.tokens_per_request is None else f"{cost.tokens_per_request:,.0f}",
+        _amounts((money, money.micro) for money in cost.money),
+        _amounts((money, cost.micro_per_mtok(money)) for money in cost.money),
+    ]
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _amounts(amounts: Iterable[tuple[Money, int | None]]) -> str:
+    """One line each; four digits, because a request costs fractions of a cent."""
+    lines = [
+        f"{_printable(money.currency)} {micro / 1e6:,.4f}"
+        + ("" if money.kind == "cash" else f" {_printable(money.kind)}")
+        for money, micro in amounts
+        if micro is not None
+    ]
+    return "\n".join(lines) or "-"
+
+
+def _printable(text: str) -> Text:
+    """A name as it is, but for what could steer a terminal."""
+    return Text("".join(char if char.isprintable() else "\ufffd" for char in text))
+
+
+def register(
+    app: typer.Typer,
+    guard: Callable[[Callable[..., None]], Callable[..., None]],
+    running: Callable[[Path | None], Settings],
+) -> None:
+    """Add the command. `guard` turns problems into words, `running` finds the settings."""
+
+    @app.command()
+    @guard
+    def cost(
+        config: Annotated[
+            Path | None, typer.Option("--config", "-c", help="Settings file (YAML).")
+        ] = None,
+        by: Annotated[
+            str, typer.Option(help="Of day, tenant, project, feature, model, target, tier.")
+        ] = Wish().by,
+        since: Annotated[str, typer.Option(help="First day, as 2026-11-25; else --days.")] = "",
+        until: Annotated[str, typer.Option(help="Day after the last; else tomorrow.")] = "",
+        days: Annotated[int, typer.Option(help="Length of the period.", min=1)] = 30,
+        utc_offset: Annotated[
+            float,
+            typer.Option(help="Hours ahead of UTC, where days begin; 8 in China.", min=-12, max=14),
+        ] = 0.0,
+        limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=ROWS_MAX)] = 50,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Say what was spent on what, and how much of it ran on our own engines."""
+        report = collect(running(config), Wish(by, since, until, days, utc_offset, limit))
+        if as_json:
+            typer.echo(msgspec.json.format(msgspec.json.encode(as_object(report))))
+        else:
+            Console(width=None if sys.stdout.isatty() else 160).print(tables(report))

@@ -1,0 +1,9 @@
+-- Least privilege, to be run by the owner of the tables after the schema is made (0107). The roles
+-- exist already, with their passwords: CREATE ROLE ballast_gateway LOGIN PASSWORD '...';
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO ballast_gateway, ballast_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO ballast_reader;
+GRANT SELECT ON schema_versions TO ballast_gateway;
+-- A gateway adds to the books and corrects its own rows; it never deletes one.
+GRANT SELECT, INSERT, UPDATE ON attempts, requests, intents TO ballast_gateway;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pending, positions TO ballast_gateway;
