@@ -472,7 +472,7 @@ def test_a_forwarder_s_customers_stay_apart_in_books_residency_and_engine_caches
         rows = {row.tenant: row for row in await stack.rows(2)}
         assert set(rows) == {"acme/shop", "acme/home"}
         row = rows["acme/shop"]
-        assert row.project == "prod"
+        assert (row.project, row.feature, len(row.user)) == ("prod", "quiz", 32)
         for name, value in ann.items():
             reply = await stack.chat("main", headers={name: value})
             assert (reply.status, reply.error["code"]) == (403, "header_not_allowed")
