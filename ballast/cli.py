@@ -246,6 +246,5 @@ def _base_url(settings: Settings) -> str:
 
 costing.register(app, command, _running)
 
-
 if __name__ == "__main__":
     app()
