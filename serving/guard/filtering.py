@@ -41,17 +41,20 @@ class TermFilter:
     def feed(self, text: str, is_last: bool = False) -> str:
         """What may leave now. `is_last`: the text is complete and nothing is held back; what comes
         after that is another text."""
-        out = "" if self.is_blocked else self._feed(text, is_last)
-        if is_last:
-            self._is_inside = False
-        return out
-
-    def _feed(self, text: str, is_last: bool) -> str:
+        if self.is_blocked:
+            return ""
         if self._held:
             text = self._held + text
         hold = self._terms.quick(text, self._is_inside, is_last)
         if hold >= 0 and not self._condemned:
-            return self._release(text, hold)
+            out = self._release(text, hold)
+        else:
+            out = self._look(text, is_last)
+        if is_last:
+            self._is_inside = False
+        return out
+
+    def _look(self, text: str, is_last: bool) -> str:
         found = self._terms.search(text, self._is_inside, is_last)
         hold = found.hold
         matches = [match for match in found.matches if match.term.list in self._lists]

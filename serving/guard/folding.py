@@ -126,8 +126,12 @@ class Folding:
     def ends_in_word(self, text: str, before: bool) -> bool:
         """Whether a letter put behind `text` would go on with a word; `before` tells it for the
         empty text."""
+        words = self.words
+        folded = words[ord(text[-1])] if text else ""
+        if folded:
+            return folded[-1] != SPACE
         for char in reversed(text):
-            folded = self.words[ord(char)]
+            folded = words[ord(char)]
             if folded:
                 return folded[-1] != SPACE
         return before

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import msgspec
+
 from serving.guard.folding import SPACE, Folding
 from serving.guard.values import Match, Term
 
@@ -21,8 +23,8 @@ _CLAUSE = frozenset("，。！？；：、,.!?;:…\n\r")
 """Ends a clause: what stands on its two sides is one word only if every gap is such a one."""
 
 
-class Entry(NamedTuple):
-    """What an automaton holds for a key."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What an automaton holds for a key; out of the collector's sight, for there are thousands."""
 
     size: int
     """Bytes of the key."""

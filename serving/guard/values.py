@@ -52,7 +52,7 @@ class Personal(NamedTuple):
     end: int
 
 
-class Term(msgspec.Struct, frozen=True):
+class Term(msgspec.Struct, frozen=True, gc=False):
     """One entry of a term list."""
 
     text: str

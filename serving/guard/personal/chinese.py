@@ -38,8 +38,8 @@ _HAN = r"[\u4e00-\u9fff]"
 _GIVEN_NOT = "的了是在有和与及或也都不没吗呢吧啊呀这那哪其为"
 _NAME = re.compile(
     rf"(?:(?:{_CUE})(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}|(?:{_WEAK})[ \t]*[:：][ \t]*)"
-    rf"(?P<name>(?:{_COMPOUND}|[{_SURNAMES}])(?![{_GIVEN_NOT}]){_HAN}{{1,2}}"
-    rf"|{_HAN}{{2,6}}(?:·{_HAN}{{1,8}}){{1,3}})"
+    rf"(?P<name>{_HAN}{{2,6}}(?:·{_HAN}{{1,8}}){{1,3}}"
+    rf"|(?:{_COMPOUND}|[{_SURNAMES}])(?![{_GIVEN_NOT}]){_HAN}{{1,2}})"
 )
 _ENDS = re.compile(
     r"\Z|[^\u4e00-\u9fffA-Za-z·]|先生|女士|小姐|老师|同学|医生|同志|教授|的|是|今年|来自|住在|住址|"
@@ -47,7 +47,7 @@ _ENDS = re.compile(
     r"岁|因|于|已|向|从|被|将|说|称|有|想|要|需|也|，|民族|职业|工号|学号|银行|卡号|护照"
 )
 _NOT_NAMES = words(
-    "高中 高中生 高级 安排 方便 常见 平时 时候 时间 成功 都是 应该 明天 明白 金额 金融 那么 "
+    "应当 高中 高中生 高级 安排 方便 常见 平时 时候 时间 成功 都是 应该 明天 明白 金额 金融 那么 "
     "那个 全部 全名 全称 简称 相同 相关 单位 单独 高兴 任何 任意 公司 空白 通过 向导 原因 "
     "常用 商家 项目 经理 程序 年龄 连接 温馨 须知 容易 成员 利益 管理员 管理 计划 解释 "
     "计算机 强制 越来越 于是 方式 方法 关系 白天 黑色 单号 尚未 查询 查看 连同 广东 广西 "
@@ -82,8 +82,10 @@ _HOME_CUE = re.compile(
     r"(?:住址|地址|住在|家住|现住|居住于|寄到|寄往|送到|户籍|籍贯|住所|住处|所在地)"
     r"[ \t]*[:：是为在于]{0,2}[ \t]*"
 )
+_PROVINCE_START = re.compile(_PROVINCE)
+_LEADS = re.compile(r"(?:居|家|现)*住(?:在|于|址|所)?|位于|寄到|寄往|送到|送至|地址|户籍|来自")
 _FREE = re.compile(r"[^\s,，。;；!！?？、|\"'“”<>{}\[\]]{5,45}")
-_COARSE = re.compile(r"省|市|区|县|镇|乡|州|旗")
+_COARSE = re.compile(rf"{_PROVINCE}|{_HAN}{{2,8}}?(?:省|市|区|县|镇|乡|州|旗|盟)")
 _FINE = re.compile(r"路|街|号|村|组|室|栋|幢|小区|单元|楼|巷|弄|屯|道|苑|公寓")
 
 
@@ -124,7 +126,7 @@ def _addresses(text: str) -> Iterator[Personal]:
             yield Personal(Kind.ADDRESS, start, rest.end() if rest else found.end())
     for cue in _HOME_CUE.finditer(text):
         free = _FREE.match(text, cue.end())
-        if free and _COARSE.search(free[0]) and _FINE.search(free[0]):
+        if free and _COARSE.match(free[0]) and _FINE.search(free[0]):
             yield Personal(Kind.ADDRESS, *free.span())
 
 
@@ -133,5 +135,14 @@ def _head_start(text: str, low: int, end: int) -> int:
     for at in range(low, end):
         head = _HEAD.match(text, at, end)
         if head is not None and head["area"] and end - at >= 4:
-            return at
+            return _behind_verb(text, at, end)
     return end
+
+
+def _behind_verb(text: str, start: int, end: int) -> int:
+    """Where a place itself starts: at its province, or behind the words that lead to it."""
+    province = _PROVINCE_START.search(text, start, end)
+    if province is not None:
+        return province.start()
+    ends = [m.end() for m in _LEADS.finditer(text, start, end) if end - m.end() >= 4]
+    return ends[-1] if ends else start

@@ -43,12 +43,15 @@ _STREET = re.compile(
     r"(?<![\w.])\d{1,5}[A-Z]?(?: (?:[NSEW]|North|South|East|West)\.?)?"
     r"(?: (?:[A-Z][a-z']+|\d{1,3}(?:st|nd|rd|th))){1,3} "
     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Square"
-    r"|Sq|Terrace|Crescent|Close|Parkway|Pkwy|Highway|Hwy|Circle|Cir)\b\.?"
+    r"|Sq|Terrace|Crescent|Close|Parkway|Pkwy|Highway|Hwy|Circle|Cir)\b(?:\.(?=,| [A-Z0-9#]))?"
     r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|#)\.? ?[0-9A-Za-z\-]{1,6})?"
-    r"(?:,? [A-Z][A-Za-z]+(?: [A-Z][A-Za-z]+){0,2})?"
-    r"(?:,? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z0-9]? \d[A-Z]{2}))?"
+    r"(?:,? [A-Z][A-Za-z]+\b(?: [A-Z][A-Za-z]+\b){0,2})?"
+    r"(?:,? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z0-9]? \d[A-Z]{2}))?",
+    re.ASCII,
 )
-_BOX = re.compile(r"\bP\.? ?O\.? Box \d{1,6}(?:, [A-Z][A-Za-z ]{2,24})?(?:, [A-Z]{2} \d{5})?")
+_BOX = re.compile(
+    r"\bP\.? ?O\.? Box \d{1,6}(?:, [A-Z][A-Za-z ]{2,24})?(?:, [A-Z]{2} \d{5})?", re.ASCII
+)
 
 
 def find(text: str) -> Iterator[Personal]:

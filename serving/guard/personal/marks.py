@@ -13,7 +13,9 @@ from serving.guard.values import Kind, Personal
 _LOCAL_MAX = 64
 """Characters before the @, by RFC 5321."""
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]+\Z")
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}\b")
+_DOMAIN = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+)
 _FILES = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "ico"})
 """`logo@2x.png` is a file."""
 _IBAN = re.compile(
@@ -29,7 +31,8 @@ _CREDENTIAL = re.compile(
     r"-----)?"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bLTAI[0-9A-Za-z]{12,20}\b|\bAKID[0-9A-Za-z]{32}\b"
     r"|\bgh[pousr]_[0-9A-Za-z]{36,}|\bsk-[0-9A-Za-z_\-]{20,}|\bxox[abprs]-[0-9A-Za-z\-]{10,}"
-    r"|\bAIza[0-9A-Za-z_\-]{35}|\beyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]{8,}"
+    r"|\bAIza[0-9A-Za-z_\-]{35}|\beyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]{8,}",
+    re.ASCII,
 )
 _CREDENTIAL_SIGNS = (
     "PRIVATE KEY", "AKIA", "ASIA", "LTAI", "AKID", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "sk-",
@@ -40,7 +43,7 @@ _CUES = Cues(
     dict.fromkeys(["passport", "护照", "通行证"], _PASSPORT)
     | dict.fromkeys(["password", "passwd", "pwd", "密码", "口令"], _PASSWORD)
 )
-_NOT_PASSWORDS = re.compile(r"[a-z]+[.,;!?)\"']*\Z|.*[(<{$*]", re.IGNORECASE)
+_NOT_PASSWORDS = re.compile(r"[a-z]+[.,;!?)\"']*\Z|.*[(\[<{$*]", re.IGNORECASE)
 """Plain words, calls and templates are no passwords."""
 
 
@@ -57,7 +60,8 @@ def find(text: str) -> Iterator[Personal]:
             if near is not None:
                 yield Personal(Kind.PASSPORT, *near.span())
         elif (given := _PASSWORD.match(text, end)) and not _NOT_PASSWORDS.match(given[1]):
-            yield Personal(Kind.CREDENTIAL, *given.span(1))
+            end = given.start(1) + len(given[1].rstrip(",.;\"'"))
+            yield Personal(Kind.CREDENTIAL, given.start(1), end)
     if any(sign in text for sign in _CREDENTIAL_SIGNS):
         for found in _CREDENTIAL.finditer(text):
             yield Personal(Kind.CREDENTIAL, *found.span())

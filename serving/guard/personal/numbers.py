@@ -24,10 +24,12 @@ _BEFORE = 40
 _PHONE_CUE = re.compile(
     r"(?:tele|mobile|cell|\b)(?:phone|ph)\b|\b(?:tel|call|mobile|cell|fax|whatsapp|sms|text|contact"
     r"|reach|dial|hotline)\b|电话|手机|联系方式|座机|致电|拨打|微信|传真|号码",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
-_SSN_CUE = re.compile(r"\bssn\b|social security|\btax(?:payer)? id", re.IGNORECASE)
+_SSN_CUE = re.compile(r"\bssn\b|social security|\btax(?:payer)? id", re.IGNORECASE | re.ASCII)
 _PASSPORT_CUE = re.compile(r"passport|护照", re.IGNORECASE)
+_UNITS = frozenset("元万亿个件条名人次吨米倍股点")
+"""Behind a number they say that it is an amount."""
 _OTHER = re.compile(
     r"(?:订单|单号|编号|流水|序列|序号|批次|快递|运单|工单|发票|版本|产品|型号|条码|端口|案号|"
     r"order|invoice|tracking|serial|ticket|sku|isbn|batch|ref(?:erence)?|item|part|build|case)"
@@ -65,7 +67,7 @@ class _Run(NamedTuple):
     def is_apart(self) -> bool:
         """Whether it is no part of a longer number, word or decimal."""
         last = self.before[-1:]
-        is_joined = last.isascii() and (last.isalnum() or last in "_./#=&%$€£¥")
+        is_joined = last.isascii() and (last.isalnum() or last in "_.#%$€£¥")
         return not (is_joined and last) and not (
             self.after.isascii() and (self.after.isalnum() or self.after in "_%") and self.after
         )
@@ -159,7 +161,7 @@ def _is_ssn(run: _Run) -> bool:
 
 def _is_phone(run: _Run) -> bool:
     digits, sizes, joints = run.digits, run.sizes, run.joints
-    if _OTHER.search(run.before):
+    if run.after in _UNITS or _OTHER.search(run.before):
         return False
     if digits.startswith("0086"):
         digits, sizes = digits[2:], (sizes[0] - 2, *sizes[1:])
@@ -184,8 +186,10 @@ def _is_american(run: _Run) -> bool:
     digits, sizes = run.digits, run.sizes
     if len(digits) == 11 and digits[0] == "1" and sizes[0] == 1:
         digits, sizes = digits[1:], sizes[1:]
-    if sizes != (3, 3, 4) or not checks.is_american(digits):
+    if sizes != (3, 3, 4) or not checks.is_american(digits) or digits.startswith("400"):
         return False
+    if digits.startswith("800"):
+        return _PHONE_CUE.search(run.before) is not None
     if run.before.endswith("(") or run.joints == {"-"}:
         return True
     return _PHONE_CUE.search(run.before) is not None
