@@ -8,10 +8,11 @@ from collections import Counter
 import msgspec
 
 from serving.guard.filtering import TermFilter
-from serving.guard.placeholders import Restorer, Vault
+from serving.guard.placeholders import Piece, Restorer, Vault
 from serving.guard.terms import Terms
 from serving.guard.values import Finding, Match, Policy
 
+_VALUE, _MANGLED = Piece.VALUE, Piece.MANGLED
 _encode = msgspec.json.encode
 
 
@@ -64,22 +65,20 @@ class Channel:
         """What may leave now. A blocking term sets `Output.is_blocked`, and nothing follows."""
         if self._restorer is None:
             return self._filtered(text, is_last)
-        output, restorer = self._output, self._restorer
-        restored, mangled = restorer.restored, restorer.mangled
-        pieces = restorer.feed(text, is_last)
-        output.restored += restorer.restored - restored
-        output.mangled += restorer.mangled - mangled
+        output = self._output
         out = []
-        for piece, is_value in pieces:
-            if output.is_blocked:
-                break
-            if not is_value:
+        for piece, kind in self._restorer.feed(text, is_last):
+            if kind is _VALUE:
+                out.append(self._filtered("", True))
+                if not output.is_blocked:
+                    output.restored += 1
+                    out.append(_escaped(piece) if self._is_json else piece)
+            else:
                 out.append(self._filtered(piece, False))
-                continue
-            out.append(self._filtered("", True))
-            if not output.is_blocked:
-                out.append(_escaped(piece) if self._is_json else piece)
-        if is_last and not output.is_blocked:
+                output.mangled += kind is _MANGLED
+            if output.is_blocked:
+                return "".join(out)
+        if is_last:
             out.append(self._filtered("", True))
         return "".join(out)
 

@@ -42,7 +42,7 @@ class Inspector:
     """One answer on its way. Mutable, one per answer."""
 
     def __init__(self, output: Output, asked: Asked) -> None:
-        self._output = output
+        self.output = output
         self._asked = asked
         self._mark = asked.mark
         self._label = "" if asked.is_json else output.policy.ai_text
@@ -137,7 +137,7 @@ class Inspector:
         if choice is None:
             if len(self._choices) >= CHOICES_MAX:
                 raise Unreadable("an answer has too many choices")
-            choice = self._choices[index] = Choice(self._output, self._label)
+            choice = self._choices[index] = Choice(self.output, self._label)
         return choice, index
 
     def _send(self, index: int, choice: Choice, out: list[bytes]) -> None:
@@ -155,7 +155,7 @@ class Inspector:
         """Members of an event or body that no dialect we know has: read whole."""
         is_dirty = False
         for name in node.keys() - _KNOWN:
-            new = walk(self._output, name, node[name])
+            new = walk(self.output, name, node[name])
             if new != node[name]:
                 node[name], is_dirty = new, True
         return is_dirty
@@ -168,9 +168,9 @@ class Inspector:
                 self._send(index, choice, out)
 
     def _count(self, error: Blocked | Unreadable) -> None:
-        self._output.is_blocked = True
+        self.output.is_blocked = True
         if isinstance(error, Unreadable):
-            self._output.findings[Finding("unreadable", Action.BLOCK, "answer")] += 1
+            self.output.findings[Finding("unreadable", Action.BLOCK, "answer")] += 1
 
     def _blocked(self, block: Block, out: list[bytes], error: Blocked | Unreadable) -> Block:
         """The last Block of a stream that ends here."""
@@ -194,13 +194,13 @@ class Inspector:
         choices = body.get("choices")
         for node in choices if type(choices) is list else ():
             choice, _ = self._choice(node)
-            self._output.is_blocked = False
+            self.output.is_blocked = False
             try:
                 is_dirty = choice.take(node, "message") or is_dirty
             except Blocked:
                 cut(node, choice)
                 is_dirty, finish = True, CONTENT_FILTER
-        self._output.is_blocked = finish is not None
+        self.output.is_blocked = finish is not None
         is_dirty = self._others(body) or is_dirty
         if self._mark is not None:
             body[labels.MEMBER], self._mark = self._mark, None

@@ -15,6 +15,7 @@ from typing import Any
 import ahocorasick  # type: ignore[import-not-found]
 
 from serving.guard.values import Kind, Personal
+from serving.records import Label
 
 WORD = "MASKED"
 LETTERS = "bcdfghjknpqrstvwxyz"
@@ -146,41 +147,49 @@ def _is_apart(text: str, start: int, end: int) -> bool:
     return True
 
 
+class Piece(Label):
+    """What a piece of an answer is."""
+
+    TEXT = "text"
+    VALUE = "value"
+    """Put back in place of a placeholder."""
+    MANGLED = "mangled"
+    """Looks like a placeholder and is none of ours: left as it is."""
+
+
+_TEXT, _VALUE, _MANGLED = Piece.TEXT, Piece.VALUE, Piece.MANGLED
+
+
 class Restorer:
     """Puts values back into one text that arrives in pieces. However it is cut, the same leaves,
     and a placeholder leaves whole or not at all."""
 
-    __slots__ = ("_held", "_values", "mangled", "restored")
+    __slots__ = ("_held", "_values")
 
     def __init__(self, vault: Vault) -> None:
         self._values = vault.values
         self._held = ""
-        self.restored = 0
-        self.mangled = 0
-        """Looked like a placeholder and was none of ours: left as it was."""
 
     @property
     def held(self) -> int:
         """Characters held back."""
         return len(self._held)
 
-    def feed(self, text: str, is_last: bool = False) -> list[tuple[str, bool]]:
-        """(piece, whether it is a value put back), in order."""
+    def feed(self, text: str, is_last: bool = False) -> list[tuple[str, Piece]]:
+        """Pieces in order, each with what it is."""
         if self._held:
             text, self._held = self._held + text, ""
         elif _MAY_BEGIN(text) is None:
-            return [(text, False)]
+            return [(text, _TEXT)]
         if not is_last:
             begun = _BEGUN.search(text, max(0, len(text) - HOLD_CHARS_MAX))
             if begun is not None:
                 text, self._held = text[: begun.start()], text[begun.start() :]
-        out, at = [], 0
+        out: list[tuple[str, Piece]] = []
+        at = 0
         for like in _LIKE.finditer(text):
             value = self._values.get(like[0])
-            if value is None:
-                self.mangled += 1
-                continue
-            self.restored += 1
-            out += [(text[at : like.start()], False), (value, True)]
+            kind = _MANGLED if value is None else _VALUE
+            out += [(text[at : like.start()], _TEXT), (value or like[0], kind)]
             at = like.end()
-        return [*out, (text[at:], False)]
+        return [*out, (text[at:], _TEXT)]

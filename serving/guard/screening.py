@@ -167,6 +167,8 @@ class _Body:
                 self._walk(node, at, mode, depth + 1)
         elif isinstance(node, dict):
             for name in node:
+                if self._is_within:
+                    self._reader.read(name, self._where, may_rewrite=False)
                 if name in _MEDIA and node[name]:
                     self._opaque()
                 elif name not in _IDS:
@@ -183,7 +185,7 @@ class _Body:
             return
         forms = self._embedded(text, mode, depth) if _may_be_json(key, text) else None
         if forms is None:
-            cue = f"{key[:_CUE_MAX]}:" if self._is_within and isinstance(key, str) else ""
+            cue = f'"{key[:_CUE_MAX]}":' if self._is_within and isinstance(key, str) else ""
             forms = self._reader.read(text, self._where, mode == _ALL, cue)
             if mode == _ALL:
                 self.texts.append(text)

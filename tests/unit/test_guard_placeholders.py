@@ -14,6 +14,7 @@ from serving.guard.placeholders import (
     LETTERS,
     NONCE_LETTERS,
     VALUES_MAX,
+    Piece,
     Restorer,
     Vault,
     nonce,
@@ -38,9 +39,11 @@ KNOWN = list(FULL.values)
 def restored(pieces: Iterable[str], made: Vault = FULL) -> tuple[str, int, int]:
     """(text, restored, mangled)."""
     flow = Restorer(made)
-    out = [piece for part in pieces for piece, _ in flow.feed(part)]
-    out += [piece for piece, _ in flow.feed("", is_last=True)]
-    return "".join(out), flow.restored, flow.mangled
+    out = [found for part in pieces for found in flow.feed(part)]
+    out += flow.feed("", is_last=True)
+    kinds = [kind for _, kind in out]
+    text = "".join(piece for piece, _ in out)
+    return text, kinds.count(Piece.VALUE), kinds.count(Piece.MANGLED)
 
 
 def test_one_request_has_one_nonce_and_another_another() -> None:
@@ -146,8 +149,8 @@ def test_no_part_of_a_placeholder_leaves_before_the_rest(text: str, sizes: list[
     lengths = {value: len(known) for known, value in FULL.values.items()}
     flow, read = Restorer(FULL), 0
     for piece in cut(text, sizes):
-        for part, is_value in flow.feed(piece):
-            read += lengths[part] if is_value else len(part)
+        for part, kind in flow.feed(piece):
+            read += lengths[part] if kind is Piece.VALUE else len(part)
         assert flow.held <= HOLD_CHARS_MAX
         assert not any(read in places for places in inside)
 

@@ -14,12 +14,14 @@ def words(text: str) -> frozenset[str]:
 
 
 class Cues:
-    """Words, each with the pattern of what it announces. Immutable."""
+    """Words, each with the pattern of what it announces. Immutable. A word with a capital counts
+    only so, others in any case."""
 
     def __init__(self, patterns: Mapping[str, re.Pattern[str]]) -> None:
         self._automaton = ahocorasick.Automaton()
         for cue, pattern in patterns.items():
-            for spelling in {cue, cue.upper(), cue.title(), cue[0].upper() + cue[1:]}:
+            others = {cue.upper(), cue.title(), cue[0].upper() + cue[1:]}
+            for spelling in {cue} if cue[0].isupper() else {cue} | others:
                 self._automaton.add_word(spelling, (len(spelling), pattern))
         self._automaton.make_automaton()
 

@@ -13,21 +13,27 @@ from serving.guard.personal.cues import Cues, words
 from serving.guard.values import Kind, Personal
 
 _PART = r"(?:(?:Mc|Mac|O'|D'|De|Van |van |de |von )?[A-Z][a-z]+(?:-[A-Z][a-z]+)?)"
-_FULL = rf"{_PART}(?: [A-Z]\.)?(?: {_PART}){{0,3}}"
+_END = r"(?![A-Za-z0-9\[(<])"
+"""What goes on like this is a word of a program."""
+_FULL = rf"{_PART}(?: [A-Z]\.)?(?: {_PART}){{0,3}}{_END}"
+_TWO = rf"{_PART}(?: [A-Z]\.)?(?: {_PART}){{1,2}}{_END}"
 _AFTER_STRONG = re.compile(rf"[ \t]*[\\\"']{{0,3}}(?P<name>{_FULL})")
 _AFTER_TITLE = re.compile(rf"\.?[ \t](?P<name>{_FULL})")
-_AFTER_WEAK = re.compile(rf"\s+(?P<name>{_PART}(?: [A-Z]\.)?(?: {_PART}){{1,2}})")
+_AFTER_MEMBER = re.compile(rf"[ \t]*[\\\"']{{0,3}}(?P<name>{_TWO})")
+_AFTER_WEAK = re.compile(rf"\s+(?P<name>{_TWO})")
 """After words that announce much else: a name of two words or more."""
 _STRONG = [
-    "my name is", "my full name is", "my legal name is", "name:", "name :", "name=", 'name":',
-    'name\\":', "patient:", "contact:", "attn:", "attention:", "recipient:", "signed:",
-    "beneficiary:", "applicant:", "employee:", "customer:", "tenant:", "cardholder:", "claimant:",
-    "guest:", "passenger:",
+    "my name is", "my full name is", "my legal name is", "name:", "name :", "patient:", "contact:",
+    "attn:", "attention:", "recipient:", "signed:", "beneficiary:", "applicant:", "employee:",
+    "customer:", "tenant:", "cardholder:", "claimant:", "guest:", "passenger:",
 ]  # fmt: skip
-_TITLE = ["mr", "mrs", "ms", "miss", "dr", "prof"]
+_MEMBER = ["name=", 'name":', 'name\\":', "name':"]
+"""Members of JSON and of forms name everything, not only people."""
+_TITLE = ["Mr", "Mrs", "Ms", "Miss", "Dr", "Prof"]
 _WEAK = ["i am", "i'm", "this is", "dear", "regards,", "sincerely,", "call me", "named"]
 _CUES = Cues({
     **dict.fromkeys(_STRONG, _AFTER_STRONG),
+    **dict.fromkeys(_MEMBER, _AFTER_MEMBER),
     **dict.fromkeys(_TITLE, _AFTER_TITLE),
     **dict.fromkeys(_WEAK, _AFTER_WEAK),
 })  # fmt: skip

@@ -22,7 +22,7 @@ _GROUPS_MAX = 6
 _BEFORE = 40
 """Characters before a number that may say what it is."""
 _PHONE_CUE = re.compile(
-    r"(?:tele|mobile|cell|\b)(?:phone|ph)\b|\b(?:tel|call|mobile|cell|fax|whatsapp|sms|text|contact"
+    r"(?:tele|mobile|cell|\b)(?:phone|ph)\b|\b(?:tel|call|mobile|cell|fax|whatsapp|sms|contact"
     r"|reach|dial|hotline)\b|电话|手机|联系方式|座机|致电|拨打|微信|传真|号码",
     re.IGNORECASE | re.ASCII,
 )
@@ -169,7 +169,7 @@ def _is_phone(run: _Run) -> bool:
         return True
     if checks.is_mobile(digits) and sizes in _MOBILE_GROUPS:
         return True
-    if run.before.endswith(("+", "+(")) or digits.startswith("00"):
+    if run.before.endswith(("+", "+(")) or (digits.startswith("00") and sizes[0] > 1):
         return 8 <= len(digits.lstrip("0")) <= 15 and _COUNTRIES(digits.lstrip("0")) is not None
     if not run.is_alone:
         return False
@@ -179,7 +179,8 @@ def _is_phone(run: _Run) -> bool:
     if _is_american(run):
         return True
     has_cue = _PHONE_CUE.search(run.before[-30:]) is not None
-    return has_cue and 7 <= len(digits) <= 13 and not joints & {"."}
+    is_date = sizes[:3] == (4, 2, 2)
+    return has_cue and 7 <= len(digits) <= 13 and "." not in joints and not is_date
 
 
 def _is_american(run: _Run) -> bool:
