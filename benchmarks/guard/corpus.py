@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.gateway.report import filled
 from serving import guard
 from serving.guard import personal, termfile
 from serving.guard.folding import Folding
@@ -161,10 +161,14 @@ def main(argv: Sequence[str]) -> int:
     """Print recall and false alarms."""
     parser = argparse.ArgumentParser(prog="benchmarks.guard corpus", description=main.__doc__)
     parser.add_argument("--errors", action="store_true", help="and every miss and false alarm")
+    parser.add_argument("--page", type=Path, help="put the table into this page")
     given = parser.parse_args(argv)
     found = measured()
     print(markdown(found))
+    if given.page:
+        page = given.page.read_text("utf-8")
+        given.page.write_text(filled(page, "corpus", markdown(found)), "utf-8")
     if given.errors:
         for one in found:
-            print("\n".join([f"\n{one.name}", *one.errors]), file=sys.stdout)
+            print("\n".join([f"\n{one.name}", *one.errors]))
     return 0

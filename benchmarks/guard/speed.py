@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import ahocorasick  # type: ignore[import-not-found]
 import msgspec
 
 from benchmarks.gateway.contenders import ROOT
-from benchmarks.gateway.machine import provenance
+from benchmarks.gateway.machine import Provenance, provenance
+from benchmarks.gateway.report import filled
+from benchmarks.guard.samples import CHINESE, ENGLISH, SEED, term_list, tokens
 from serving.guard.channels import Output
 from serving.guard.filtering import TermFilter
 from serving.guard.folding import Folding
@@ -29,25 +31,14 @@ from serving.guard.lists import Lists, simplified
 from serving.guard.placeholders import Vault, nonce
 from serving.guard.reading import Rules
 from serving.guard.screening import screen
+from serving.guard.spans import as_bytes
 from serving.guard.terms import Terms
-from serving.guard.values import PERSONAL_ACTIONS, Action, Kind, Policy, Term
+from serving.guard.values import PERSONAL_ACTIONS, Kind, Policy, Term
 from serving.records import Block, Usage
 
-SEED = 20261125
 TERMS = 20_000
 SCAN_US, INSPECT_US = 3.0, 15.0
 """The limits: scan of one event, and the whole path of one event over the relay."""
-CHINESE = (
-    "我们今天来讨论一下，如何在有限的预算之内按时完成这个项目，并且保证交付的质量。首先需要明确目标，"
-    "然后把任务拆成小块，分给合适的人去做；每周开一次会，看看哪里落后了，及时调整计划。如果遇到困难，"
-    "不要隐瞒，尽早说出来，大家一起想办法解决。"
-)
-ENGLISH = (
-    "Today we discuss how to finish this project on time and within a limited budget, without "
-    "giving up on quality. First the goal has to be clear; then the work is cut into small pieces "
-    "that fit the people who do them. Once a week we look at what is late and change the plan. "
-    "Whoever meets a difficulty says so early, and we look for a way out together."
-)
 
 
 class Figure(NamedTuple):
@@ -65,46 +56,6 @@ class Figure(NamedTuple):
         limit = "" if self.limit is None else f"{self.limit:g}"
         cell = f"{median(self.values):.2f} ({low:.2f} to {high:.2f})"
         return f"| {self.what} | {self.unit} | {cell} | {limit} | {holds} |"
-
-
-def tokens(text: str) -> list[str]:
-    """Text as a model sends it: a word with its space, one or two Chinese characters, a mark."""
-    out: list[str] = []
-    for char in text:
-        is_chinese = not char.isascii()
-        last = out[-1] if out else ""
-        grows = (
-            len(last) == 1 and last.isalpha() and char.isalpha() and not last.isascii()
-            if is_chinese
-            else char.isalpha() and last.isascii() and last[-1:].isascii() and last[-1:] != "."
-            and (last[-1:].isalpha() or last == " ")
-        )  # fmt: skip
-        if grows:
-            out[-1] = last + char
-        else:
-            out.append(char)
-    return out
-
-
-def term_list(size: int, chance: random.Random) -> list[Term]:
-    """Half Chinese, of the 3,755 most used characters (GB 2312, level 1); half words and pairs of
-    words; none of them in the texts."""
-    common = [bytes((row, cell)).decode("gb2312", "ignore")
-              for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF)]  # fmt: skip
-    common = [char for char in common if char]
-    found: dict[str, Term] = {}
-    while len(found) < size:
-        if len(found) % 2:
-            text = "".join(chance.choices(common, k=chance.randint(2, 6)))
-        else:
-            words = chance.choices((1, 2), (4, 1))[0]
-            text = " ".join(
-                "".join(chance.choices(string.ascii_lowercase, k=chance.randint(3, 9)))
-                for _ in range(words)
-            )
-        if text not in CHINESE and text not in ENGLISH:
-            found[text] = Term(text, "list", "bench", Action.BLOCK)
-    return list(found.values())
 
 
 def timed(work: Callable[[], None], items: int, rounds: int) -> tuple[float, ...]:
@@ -134,6 +85,25 @@ def _vault() -> Vault:
     vault = Vault(nonce(b"bench", "request"))
     vault.placeholder(Kind.PHONE, "13800138000")
     return vault
+
+
+def layouts(entries: Sequence[Term], rounds: int) -> list[Figure]:
+    """Why the automaton holds bytes: its root walks its children one by one."""
+    text, out = "我们今天讨论", []
+    spellings: dict[str, Callable[[str], str]] = {"characters": str, "bytes of UTF-8": as_bytes}
+    for name, spelling in spellings.items():
+        automaton = ahocorasick.Automaton()
+        for term in entries:
+            automaton.add_word(spelling(term.text), term)
+        automaton.make_automaton()
+
+        def work(automaton: Any = automaton, spelling: Callable[[str], str] = spelling) -> None:
+            for _ in automaton.iter(spelling(text)):
+                pass
+
+        out.append(Figure(f"search of six characters, keys of {name}", "us",
+                          timed(work, 1, rounds)))  # fmt: skip
+    return out
 
 
 def scans(terms: Terms, rounds: int) -> list[Figure]:
@@ -234,23 +204,35 @@ def main(argv: Sequence[str]) -> int:
     """Print the figures, with the machine they come from."""
     parser = argparse.ArgumentParser(prog="benchmarks.guard speed", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--page", type=Path, help="put the table into this page")
     given = parser.parse_args(argv)
     source = provenance(argv, ROOT, {})
     folding = Folding(simplified())
     entries = term_list(TERMS, random.Random(SEED))
     terms = Terms(entries, folding)
     figures = [
-        *scans(terms, given.rounds), *inspections(terms, given.rounds),
+        *layouts(entries, given.rounds), *scans(terms, given.rounds),
+        *inspections(terms, given.rounds),
         *screenings(terms, folding, given.rounds), *reloads(entries, given.rounds),
     ]  # fmt: skip
-    print("| what | unit | median (minimum to maximum) | limit | holds |")
-    print("| --- | --- | --- | --- | --- |")
-    for figure in figures:
-        print(figure.row())
+    text = markdown(figures, given.rounds, source)
+    print(text)
+    if given.page:
+        page = given.page.read_text("utf-8")
+        given.page.write_text(filled(page, "speed", text), "utf-8")
+    return 0
+
+
+def markdown(figures: Sequence[Figure], rounds: int, source: Provenance) -> str:
+    """A table, and where it comes from."""
     dirty = " with changes" if source.is_dirty else ""
     loads = " ".join(f"{value:.2f}" for value in source.load_before)
     versions = ", ".join(f"{name} {value}" for name, value in source.versions.items())
-    print(f"\n{given.rounds} rounds, seed {SEED}; {source.at}, commit {source.commit[:12]}{dirty}; "
-          f"{source.cpu_model}, {source.cores} cores, Linux {source.kernel}, load average before "
-          f"{loads}; {versions}")  # fmt: skip
-    return 0
+    where = (
+        f"`python -m benchmarks.guard speed`, {rounds} rounds, seed {SEED}; {source.at}, commit "
+        f"{source.commit[:12]}{dirty}; {source.cpu_model}, {source.cores} cores, Linux "
+        f"{source.kernel}, load average before {loads}; {versions}."
+    )
+    head = ["| what | unit | median (minimum to maximum) | limit | holds |",
+            "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    return "\n".join([*head, *(figure.row() for figure in figures), "", where])

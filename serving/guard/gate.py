@@ -28,7 +28,6 @@ from serving.records import Block, Call, Surface, Usage
 
 THREAD_BYTES = 64 << 10
 """A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
-_RELAY = Policy()
 
 
 class Gate:
@@ -46,8 +45,11 @@ class Gate:
     def load(self) -> None:
         """Read the lists, at the start. Raises ListFault, also for a list that a tenant names and
         that is not there."""
+        policies = (self._default, *self._tenants.values())
+        if all(policy.is_relay for policy in policies):
+            return
         self.lists.load()
-        for policy in (self._default, *self._tenants.values()):
+        for policy in policies:
             missing = sorted(policy.lists - self.lists.names)
             if missing:
                 raise ListFault(f"guard: no term list named {', '.join(missing)} in terms_dir")
@@ -59,7 +61,9 @@ class Gate:
     async def screen(self, call: Call) -> screening.Verdict:
         """Screen an input; a large one in a thread."""
         policy = self.policy(call.tenant)
-        if not policy.looks or call.size <= THREAD_BYTES:
+        if not policy.looks:
+            return screening.relayed(call.fields, policy)
+        if call.size <= THREAD_BYTES:
             return self._screened(call, policy)
         return await asyncio.to_thread(self._screened, call, policy)
 
@@ -88,11 +92,14 @@ class Gate:
         if policy.ai_producer:
             mark = labels.metadata(policy.ai_producer, call.request_id)
         vault = verdict.vault if is_egress else None
-        output = Output(policy, self.lists.terms, vault)
-        return Inspector(output, Asked(
-            usage=_estimate(call), wants_usage=call.wants_usage, mark=mark,
-            is_json=_wants_json(call.fields), is_chat=call.surface is Surface.CHAT,
-        ))  # fmt: skip
+        asked = Asked(
+            usage=_estimate(call),
+            wants_usage=call.wants_usage,
+            mark=mark,
+            is_json=_wants_json(call.fields),
+            is_chat=call.surface is Surface.CHAT,
+        )
+        return Inspector(Output(policy, self.lists.terms, vault), asked)
 
 
 def _estimate(call: Call) -> Callable[[int], Usage]:

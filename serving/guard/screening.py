@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from serving.guard.placeholders import Vault
+from serving.guard.placeholders import NONCE_LETTERS, Vault
 from serving.guard.reading import Reader, Rules
 from serving.guard.values import Action, Finding, Policy, classify
 from serving.records import Sensitivity
@@ -83,9 +83,9 @@ def screen(
 ) -> Verdict:
     """Read a body's members. `letters(n)`: the request's nonce, and others for n > 0 should the
     text happen to hold it."""
-    vault = Vault(_unused(fields, letters))
     if not rules.policy.looks:
-        return Verdict(rules.policy.label, {}, False, fields, fields, vault, ())
+        return relayed(fields, rules.policy)
+    vault = Vault(_unused(fields, letters))
     body = _Body(rules, vault)
     own, egress = dict(fields), dict(fields)
     for name, raw in fields.items():
@@ -96,6 +96,22 @@ def screen(
     is_blocked = any(finding.action is Action.BLOCK for finding in findings)
     sensitivity = classify(rules.policy.label, findings)
     return Verdict(sensitivity, findings, is_blocked, own, egress, vault, tuple(body.texts))
+
+
+def relayed(fields: Mapping[str, msgspec.Raw], policy: Policy) -> Verdict:
+    """The verdict on an input that nobody reads."""
+    return Verdict(policy.label, {}, False, fields, fields, _EMPTY, ())
+
+
+def wants_logprobs(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the caller asks for the tokens beside the text: not to be had with inspection."""
+    return any(
+        name in fields and bytes(fields[name]) not in (b"null", b"false")
+        for name in ("logprobs", "top_logprobs", "prompt_logprobs")
+    )
+
+
+_EMPTY = Vault("b" * NONCE_LETTERS)
 
 
 def _unused(fields: Mapping[str, msgspec.Raw], letters: Callable[[int], str]) -> str:

@@ -124,9 +124,14 @@ class Policy(msgspec.Struct, frozen=True):
     @property
     def looks(self) -> bool:
         """Whether inputs are read at all."""
-        return bool(self.lists or self.personal)
+        return bool(self.lists or self.personal or self.moderation != "off")
 
     @property
     def rewrites(self) -> bool:
         """Whether each answer must be inspected, whatever its input held."""
         return bool(self.lists or self.ai_text or self.ai_producer)
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether neither inputs nor answers are looked at."""
+        return not (self.looks or self.rewrites)

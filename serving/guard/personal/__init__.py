@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from serving.guard.folding import Folding
-from serving.guard.personal import chinese, english, marks, numbers
+from serving.guard.personal import chinese, digits, english, marks
 from serving.guard.values import Kind, Personal
 
 _STEP, _CONTEXT = 32_768, 256
@@ -30,7 +30,7 @@ def find(text: str, folding: Folding) -> list[Personal]:
 
 def _find(text: str, folding: Folding) -> list[Personal]:
     flat, origin = folding.flatten(text)
-    found = [*numbers.find(flat), *marks.find(flat), *english.find(flat)]
+    found = [*digits.find(flat), *marks.find(flat), *english.find(flat)]
     if not flat.isascii():
         found += chinese.find(flat)
     apart = _apart(found)

@@ -83,6 +83,7 @@ _HOME_CUE = re.compile(
     r"[ \t]*[:：是为在于]{0,2}[ \t]*"
 )
 _PROVINCE_START = re.compile(_PROVINCE)
+_AREA_SIGN = re.compile(f"[区县旗市盟州]|地区|{_PROVINCE}")
 _LEADS = re.compile(r"(?:居|家|现)*住(?:在|于|址|所)?|位于|寄到|寄往|送到|送至|地址|户籍|来自")
 _FREE = re.compile(r"[^\s,，。;；!！?？、|\"'“”<>{}\[\]]{5,45}")
 _COARSE = re.compile(rf"{_PROVINCE}|{_HAN}{{2,8}}?(?:省|市|区|县|镇|乡|州|旗|盟)")
@@ -132,6 +133,8 @@ def _addresses(text: str) -> Iterator[Personal]:
 
 def _head_start(text: str, low: int, end: int) -> int:
     """Where the area and street before a house number start; `end` when no area is named."""
+    if _AREA_SIGN.search(text, low, end) is None:
+        return end
     for at in range(low, end):
         head = _HEAD.match(text, at, end)
         if head is not None and head["area"] and end - at >= 4:

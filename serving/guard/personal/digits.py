@@ -16,7 +16,7 @@ from serving.guard.values import Kind, Personal
 
 _RUN = re.compile(r"\d+(?:(?:[ .\-]|\)[ \-]?| ?\()\d+)*", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
-_DIGITS_MIN = 7
+_DIGITS_MIN, _DIGITS_MAX = 7, 19
 _GROUPS_MAX = 6
 """Groups of one number; a run of more is several numbers or none."""
 _BEFORE = 40
@@ -79,9 +79,12 @@ def find(text: str) -> Iterator[Personal]:
         if found.end() - found.start() < _DIGITS_MIN:
             continue
         groups = [m.span() for m in _GROUP.finditer(text, found.start(), found.end())]
+        sizes = [end - start for start, end in groups]
         at = 0
         while at < len(groups):
             for size in range(min(_GROUPS_MAX, len(groups) - at), 0, -1):
+                if not _DIGITS_MIN <= sum(sizes[at : at + size]) <= _DIGITS_MAX:
+                    continue
                 personal = _read(text, groups[at : at + size])
                 if personal is not None:
                     yield personal
@@ -93,8 +96,6 @@ def find(text: str) -> Iterator[Personal]:
 def _read(text: str, groups: Sequence[tuple[int, int]]) -> Personal | None:
     start, end = groups[0][0], groups[-1][1]
     digits = "".join(text[a:b] for a, b in groups)
-    if not _DIGITS_MIN <= len(digits) <= 19:
-        return None
     joints = frozenset(text[here[1] : there[0]] for here, there in pairwise(groups))
     before, after = text[max(0, start - _BEFORE) : start], text[end : end + 1]
     next_to = {
