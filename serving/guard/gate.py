@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from serving import accounting
-from serving.backends.base import BlockStream
-from serving.errors import UpstreamError
+from serving.backends.base import Backend, BlockStream
+from serving.errors import CallerError, UpstreamError
 from serving.guard import labels, placeholders, screening
 from serving.guard.channels import Output
 from serving.guard.inspector import Asked, Inspector
@@ -23,8 +23,8 @@ from serving.guard.moderation import Judgement, Moderator
 from serving.guard.reading import Rules
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
-from serving.guard.values import Policy
-from serving.records import Block, Call, Surface, Usage
+from serving.guard.values import Action, Finding, Policy
+from serving.records import Block, Call, Surface, Ticket, Usage
 
 THREAD_BYTES = 64 << 10
 """A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
@@ -58,6 +58,27 @@ class Gate:
         """What holds for a tenant."""
         return self._tenants.get(tenant, self._default)
 
+    async def admit(self, call: Call) -> screening.Verdict | None:
+        """The whole verdict on an input, the external service's included; None for a tenant that is
+        relayed. Raises CallerError for what cannot be had with inspection."""
+        policy = self.policy(call.tenant)
+        if policy.is_relay:
+            return None
+        if policy.rewrites and screening.wants_logprobs(call.fields):
+            message = "logprobs cannot be had while answers are inspected"
+            raise CallerError("invalid_value", message, param="logprobs")
+        verdict = await self.screen(call)
+        if verdict.is_blocked:
+            return verdict
+        judged = await self.moderate(call, "\n".join(verdict.texts), "input")
+        if judged is None or judged.action is None:
+            return verdict
+        finding = Finding("moderation", judged.action, "messages", judged.reason)
+        return verdict._replace(
+            findings={**verdict.findings, finding: 1},
+            is_blocked=judged.action is Action.BLOCK,
+        )
+
     async def screen(self, call: Call) -> screening.Verdict:
         """Screen an input; a large one in a thread."""
         policy = self.policy(call.tenant)
@@ -80,6 +101,17 @@ class Gate:
         if policy.moderation == "off" or self._moderator is None:
             return None
         return await self._moderator.ask(text, stage, fails_open=policy.moderation == "open")
+
+    def stream(
+        self, backend: Backend, call: Call, verdict: screening.Verdict, ticket: Ticket
+    ) -> BlockStream:
+        """One attempt's answer: its target sees what it may see, and what comes back is inspected
+        where it must be."""
+        fields = verdict.egress_fields if ticket.is_egress else verdict.fields
+        seen = seen_by(call, fields)
+        stream = backend.stream(seen, ticket.target, ticket, call.complete_by_s)
+        inspector = self.inspector(call, verdict, ticket.is_egress)
+        return stream if inspector is None else Inspected(stream, inspector, call.stream)
 
     def inspector(
         self, call: Call, verdict: screening.Verdict, is_egress: bool

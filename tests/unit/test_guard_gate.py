@@ -16,8 +16,9 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
+from serving.backends.base import BlockStream
+from serving.errors import CallerError, UpstreamError
 from serving.errors import Kind as Fault
-from serving.errors import UpstreamError
 from serving.guard import labels
 from serving.guard.gate import THREAD_BYTES, Gate, Inspected, seen_by
 from serving.guard.lists import FILE_BYTES_MAX, Lists
@@ -25,8 +26,8 @@ from serving.guard.moderation import ANSWER_BYTES_MAX, TEXT_CHARS_MAX, Moderator
 from serving.guard.screening import wants_logprobs
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
-from serving.guard.values import Action, Kind, Policy
-from serving.records import Block, Call, Sensitivity, Surface
+from serving.guard.values import Action, Finding, Kind, Policy
+from serving.records import Block, Call, Sensitivity, Surface, Ticket
 
 SECRET = b"s" * 32
 PHONE = "13800138000"
@@ -449,6 +450,68 @@ def test_moderation_is_asked_where_the_policy_says_so(make: Any) -> None:
             assert await gate.moderate(other, "text", "input") is None
 
     asyncio.run(work())
+
+
+def test_an_input_is_admitted_with_the_whole_verdict(gate: Gate, make: Any) -> None:
+    def admitted(text: str, tenant: str = "acme", **body: Any) -> Any:
+        return asyncio.run(gate.admit(chat(make, text, tenant=tenant, body=body)))
+
+    assert admitted(PHONE, "other", logprobs=True) is None
+    assert admitted(PHONE).sensitivity is Sensitivity.PERSONAL
+    assert admitted("坏词").is_blocked
+    with pytest.raises(CallerError, match="logprobs"):
+        admitted("你好", logprobs=True)
+    assert not admitted("你好", "masks", logprobs=True).is_blocked
+
+
+def test_what_the_service_says_is_part_of_the_verdict(make: Any) -> None:
+    settings = GuardSettings.model_validate({"default": {"moderation": "closed"}})
+
+    async def admitted(body: dict[str, Any]) -> Any:
+        async with moderated(says(body)) as (moderator, _):
+            gate = Gate(settings, SECRET, moderator)
+            gate.load()
+            return await gate.admit(chat(make, "text"))
+
+    assert not asyncio.run(admitted({"action": "pass"})).findings
+    for action in (Action.FLAG, Action.BLOCK):
+        body = {"action": action.name.lower(), "categories": ["spam"]}
+        verdict = asyncio.run(admitted(body))
+        assert verdict.findings == {Finding("moderation", action, "messages", "spam"): 1}
+        assert verdict.is_blocked is (action is Action.BLOCK)
+
+
+class Target:
+    """A backend that repeats the first placeholder it is sent, or the text."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def stream(self, call: Call, target: Any, ticket: Ticket, deadline_s: float) -> BlockStream:
+        text = json.loads(call.prompt)[0]["content"]
+        self.seen.append(text)
+        return Upstream(event(text))
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_egress", [True, False])
+def test_a_target_sees_what_it_may_and_the_client_what_was_sent(
+    gate: Gate, make: Any, is_egress: bool
+) -> None:
+    target, call = Target(), chat(make, f"打{PHONE}。")
+    where = make.offering() if is_egress else make.replica()
+    ticket = Ticket(call.request_id, 1, where, "", 0.0, 1, 1, 0.0, is_egress)
+
+    async def work() -> list[Block]:
+        verdict = await gate.admit(call)
+        assert verdict is not None
+        return [block async for block in gate.stream(target, call, verdict, ticket)]
+
+    (block,) = asyncio.run(work())
+    assert (PHONE in target.seen[0]) is not is_egress
+    assert PHONE in json.loads(block.data[6:])["choices"][0]["delta"]["content"]
 
 
 class Upstream:
