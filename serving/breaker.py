@@ -8,10 +8,11 @@ while probes fail. After that one probe is let through.
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 from serving import errors
 from serving.errors import Kind
-from serving.records import TargetState, Ticket
+from serving.records import TargetState
 
 IN_A_ROW = 3
 OF_LAST, FAILED_MIN, WINDOW_S = 10, 5, 30.0
@@ -19,6 +20,14 @@ OPEN_S, OPEN_S_MAX = 10.0, 120.0
 PROBE_S = 60.0
 _AS_STATED = (Kind.RATE_LIMIT, Kind.QUOTA_WINDOW)
 """Kinds whose own Retry-After is believed also when it is shorter than ours."""
+
+
+class Try(Protocol):
+    """One call, known by being the same object again; a Ticket is one."""
+
+    @property
+    def issued_s(self) -> float:
+        """When it went out."""
 
 
 class Breaker:
@@ -33,17 +42,17 @@ class Breaker:
         self._state = state
         self._in_a_row = 0
         self._open_s = OPEN_S
-        self._probe: Ticket | None = None
+        self._probe: Try | None = None
         self._recent: deque[tuple[float, bool]] = deque(maxlen=OF_LAST)
 
-    def sent(self, ticket: Ticket) -> None:
+    def sent(self, ticket: Try) -> None:
         """A call goes out. If the breaker was open this is its one probe."""
         if self._state.open_until_s:
             # A lease, not for ever: a probe that takes hours must not keep everybody out.
             self._state.open_until_s = ticket.issued_s + PROBE_S
             self._probe = ticket
 
-    def succeeded(self, ticket: Ticket, now_s: float) -> None:
+    def succeeded(self, ticket: Try, now_s: float) -> None:
         """A call got its first content."""
         if self._state.open_until_s:
             if ticket is self._probe:
@@ -54,13 +63,13 @@ class Breaker:
             self._recent.append((now_s, False))
             self._in_a_row = 0
 
-    def neither(self, ticket: Ticket, now_s: float) -> None:
+    def neither(self, ticket: Try, now_s: float) -> None:
         """A call ended in a way that says nothing about the target (say, the caller left)."""
         if ticket is self._probe:
             self._probe = None
             self._state.open_until_s = now_s
 
-    def failed(self, ticket: Ticket, kind: Kind, now_s: float, retry_after_s: float | None) -> None:
+    def failed(self, ticket: Try, kind: Kind, now_s: float, retry_after_s: float | None) -> None:
         """A call failed; opens at once for kinds in `errors.OPENS`."""
         if kind in errors.OPENS:
             wait_s = retry_after_s or errors.OPENS[kind]

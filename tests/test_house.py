@@ -37,6 +37,10 @@ PURE = (
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
     *(f"serving/directory/{name}.py" for name in ("values", "chain", "roles", "commands")),
+    *(f"serving/guard/{name}.py" for name in (
+        "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
+        "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
+        "personal/*")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step")),
 )  # fmt: skip

@@ -13,6 +13,8 @@ import pytest
 
 from models.capacity import PROFILES, Load
 from serving.admission import Admission
+from serving.guard.folding import Folding
+from serving.guard.lists import simplified
 from serving.records import (
     Call,
     Caller,
@@ -84,6 +86,12 @@ class Make:
             "offerings": {self.model: tuple(offerings)},
         }
         return FleetView(**values | changes)
+
+
+@pytest.fixture(scope="session")
+def folding() -> Folding:
+    """How texts are folded, with OpenCC's tables."""
+    return Folding(simplified())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What the guard finds and what it costs, measured."""

@@ -1,0 +1,201 @@
+"""The guard as the gateway uses it: the policies of tenants, the lists of now, the secret that
+nonces come from. A thin rim: what is decided is decided in the pure modules.
+
+A tenant without a policy costs one look into a dictionary; its streams are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from serving import accounting
+from serving.backends.base import Backend, BlockStream
+from serving.errors import CallerError, UpstreamError
+from serving.guard import labels, placeholders, screening
+from serving.guard.channels import Output
+from serving.guard.inspector import Asked, Inspector
+from serving.guard.lists import Lists
+from serving.guard.moderation import Judgement, Moderator
+from serving.guard.reading import Rules
+from serving.guard.settings import GuardSettings
+from serving.guard.termfile import ListFault
+from serving.guard.values import Action, Finding, Policy
+from serving.records import Block, Call, Surface, Ticket, Usage
+
+THREAD_BYTES = 64 << 10
+"""A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
+
+
+class Gate:
+    """Screens calls and gives out inspectors."""
+
+    def __init__(self, settings: GuardSettings, secret: bytes, moderator: Moderator | None) -> None:
+        self._default = settings.default.policy(settings.producer)
+        self._tenants = {
+            name: tenant.policy(settings.producer) for name, tenant in settings.tenants.items()
+        }
+        self._secret = secret
+        self._moderator = moderator
+        self.lists = Lists(settings.terms_dir)
+
+    def load(self) -> None:
+        """Read the lists, at the start. Raises ListFault, also for a list that a tenant names and
+        that is not there."""
+        policies = (self._default, *self._tenants.values())
+        if all(policy.is_relay for policy in policies):
+            return
+        self.lists.load()
+        for policy in policies:
+            missing = sorted(policy.lists - self.lists.names)
+            if missing:
+                raise ListFault(f"guard: no term list named {', '.join(missing)} in terms_dir")
+
+    def policy(self, tenant: str) -> Policy:
+        """What holds for a tenant."""
+        return self._tenants.get(tenant, self._default)
+
+    async def admit(self, call: Call) -> screening.Verdict | None:
+        """The whole verdict on an input, the external service's included; None for a tenant that is
+        relayed. Raises CallerError for what cannot be had with inspection."""
+        policy = self.policy(call.tenant)
+        if policy.is_relay:
+            return None
+        if policy.rewrites and screening.wants_logprobs(call.fields):
+            message = "logprobs cannot be had while answers are inspected"
+            raise CallerError("invalid_value", message, param="logprobs")
+        verdict = await self.screen(call)
+        if verdict.is_blocked:
+            return verdict
+        judged = await self.moderate(call, "\n".join(verdict.texts), "input")
+        if judged is None or judged.action is None:
+            return verdict
+        finding = Finding("moderation", judged.action, "messages", judged.reason)
+        return verdict._replace(
+            findings={**verdict.findings, finding: 1},
+            is_blocked=judged.action is Action.BLOCK,
+        )
+
+    async def screen(self, call: Call) -> screening.Verdict:
+        """Screen an input; a large one in a thread."""
+        policy = self.policy(call.tenant)
+        if not policy.looks:
+            return screening.relayed(call.fields, policy)
+        if call.size <= THREAD_BYTES:
+            return self._screened(call, policy)
+        return await asyncio.to_thread(self._screened, call, policy)
+
+    def _screened(self, call: Call, policy: Policy) -> screening.Verdict:
+        rules = Rules(policy, self.lists.terms, self.lists.folding)
+        return screening.screen(call.fields, rules, self._letters(call.request_id))
+
+    def _letters(self, request_id: str) -> Callable[[int], str]:
+        return lambda attempt: placeholders.nonce(self._secret, request_id, attempt)
+
+    async def moderate(self, call: Call, text: str, stage: str) -> Judgement | None:
+        """Ask the external service where the tenant's policy says so."""
+        policy = self.policy(call.tenant)
+        if policy.moderation == "off" or self._moderator is None:
+            return None
+        return await self._moderator.ask(text, stage, fails_open=policy.moderation == "open")
+
+    def stream(
+        self, backend: Backend, call: Call, verdict: screening.Verdict, ticket: Ticket
+    ) -> BlockStream:
+        """One attempt's answer: its target sees what it may see, and what comes back is inspected
+        where it must be."""
+        fields = verdict.egress_fields if ticket.is_egress else verdict.fields
+        seen = seen_by(call, fields)
+        stream = backend.stream(seen, ticket.target, ticket, call.complete_by_s)
+        inspector = self.inspector(call, verdict, ticket.is_egress)
+        return stream if inspector is None else Inspected(stream, inspector, call.stream)
+
+    def inspector(
+        self, call: Call, verdict: screening.Verdict, is_egress: bool
+    ) -> Inspector | None:
+        """The inspector of one attempt's answer; None relays it untouched."""
+        policy = self.policy(call.tenant)
+        if call.surface is Surface.TOKENIZE or not verdict.inspects(policy, is_egress):
+            return None
+        mark = None
+        if policy.ai_producer:
+            mark = labels.metadata(policy.ai_producer, call.request_id)
+        vault = verdict.vault if is_egress else None
+        asked = Asked(
+            usage=_estimate(call),
+            wants_usage=call.wants_usage,
+            mark=mark,
+            is_json=_wants_json(call.fields),
+            is_chat=call.surface is Surface.CHAT,
+        )
+        return Inspector(Output(policy, self.lists.terms, vault), asked)
+
+
+def _estimate(call: Call) -> Callable[[int], Usage]:
+    return lambda events: accounting.estimated(call.prompt_tokens, events)
+
+
+def _wants_json(fields: Mapping[str, msgspec.Raw]) -> bool:
+    raw = fields.get("response_format")
+    if raw is None:
+        return False
+    try:
+        return labels.wants_json(msgspec.json.decode(raw))
+    except msgspec.MsgspecError:
+        return False
+
+
+def seen_by(call: Call, fields: Mapping[str, msgspec.Raw]) -> Call:
+    """The call as a target may see it."""
+    if fields is call.fields:
+        return call
+    changes: dict[str, Any] = {"fields": fields}
+    for name in ("messages", "prompt"):
+        if name in fields:
+            changes["prompt"] = bytes(fields[name])
+            break
+    return msgspec.structs.replace(call, **changes)
+
+
+class Inspected:
+    """A BlockStream whose Blocks pass an inspector."""
+
+    def __init__(self, stream: BlockStream, inspector: Inspector, is_stream: bool) -> None:
+        self._stream = stream
+        self._inspector = inspector
+        self._is_stream = is_stream
+        self._fault: UpstreamError | None = None
+        self._is_over = False
+
+    def __aiter__(self) -> Inspected:
+        return self
+
+    async def __anext__(self) -> Block:
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        if self._is_over:
+            raise StopAsyncIteration
+        if not self._is_stream:
+            return self._inspector.plain(await self._stream.__anext__())
+        try:
+            block = self._inspector.feed(await self._stream.__anext__())
+        except UpstreamError as fault:
+            held = self._inspector.end()
+            if not held:
+                raise
+            self._fault = fault
+            return Block(held)
+        if self._inspector.is_over:
+            # The target need not go on with what nobody will read.
+            self._is_over = True
+            self._stream.abort()
+        return block
+
+    def abort(self) -> None:
+        """See `BlockStream.abort`."""
+        self._is_over = True
+        self._stream.abort()

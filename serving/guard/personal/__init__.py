@@ -1,0 +1,50 @@
+"""Finds personal data in text by rule: numbers with their checksums, signs, words that announce a
+name or an address. Pure. Figures of recall and false positives: docs/guard.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from serving.guard.folding import Folding
+from serving.guard.personal import chinese, digits, english, marks
+from serving.guard.values import Kind, Personal
+
+_STEP, _CONTEXT = 32_768, 256
+"""Long texts are read in steps, with some of the text around, so that no single search takes long.
+"""
+
+
+def find(text: str, folding: Folding) -> list[Personal]:
+    """Personal data in `text`, in order and apart; of two that overlap the first takes both."""
+    if len(text) <= _STEP + _CONTEXT:
+        return _find(text, folding)
+    out: list[Personal] = []
+    for low in range(0, len(text), _STEP):
+        first = max(0, low - _CONTEXT)
+        for kind, start, end in _find(text[first : low + _STEP + _CONTEXT], folding):
+            is_known = bool(out) and first + start < out[-1].end
+            if low <= first + start < low + _STEP and not is_known:
+                out.append(Personal(kind, first + start, first + end))
+    return out
+
+
+def _find(text: str, folding: Folding) -> list[Personal]:
+    flat, origin = folding.flatten(text)
+    found = [*digits.find(flat), *marks.find(flat), *english.find(flat)]
+    if not flat.isascii():
+        found += chinese.find(flat)
+    apart = _apart(found)
+    if origin is None:
+        return apart
+    return [Personal(kind, origin[a], origin[b - 1] + 1) for kind, a, b in apart]
+
+
+def _apart(found: Iterable[Personal]) -> list[Personal]:
+    out: list[Personal] = []
+    for kind, start, end in sorted(found, key=lambda p: (p.start, -p.end)):
+        if out and start < out[-1].end:
+            last = out.pop()
+            kind = Kind.IDENTITY if Kind.IDENTITY in (kind, last.kind) else last.kind
+            start, end = last.start, max(end, last.end)
+        out.append(Personal(kind, start, end))
+    return out

@@ -1,0 +1,248 @@
+"""Screens the input of a call: walks every text of its body, classifies it, writes what each kind
+of target may see. Pure.
+
+Texts a model reads are rewritten; names, ids and schemas are only read, since a rewritten one would
+break the call. What nobody here can read (pictures, sound, prompts in tokens) is said to be opaque.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from serving.guard.placeholders import NONCE_LETTERS, Vault
+from serving.guard.reading import Reader, Rules
+from serving.guard.values import Action, Finding, Policy, classify
+from serving.records import Sensitivity
+
+DEPTH_MAX = 64
+"""Nesting of a body's members; deeper is refused unread."""
+NONCES_MAX = 8
+_CONTENT = frozenset({"messages", "prompt", "input", "suffix", "documents", "query", "queries",
+                      "text_1", "text_2", "instructions", "prediction"})  # fmt: skip
+"""Members whose texts the model reads."""
+_DESCRIBING = frozenset({"tools", "functions"})
+"""Members in which only descriptions may be rewritten."""
+_UNREAD = frozenset({"model"})
+_IDS = frozenset({"role", "type", "id", "tool_call_id", "object", "detail", "format", "mime_type",
+                  "file_id", "cache_control"})  # fmt: skip
+"""Members that are no text of anybody's."""
+_FIXED = frozenset({"name", "url", "data", "filename"})
+"""Members that are read but never rewritten."""
+_MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "image", "audio", "video",
+                    "file", "prompt_embeds", "image_embeds"})  # fmt: skip
+_TEXTS = (b'"', b"[", b"{")
+"""What may hold text starts so."""
+_PROMPTS = frozenset({"prompt", "input"})
+"""Members in which numbers are tokens."""
+_ALL, _DESCRIPTIONS, _NONE = "all", "descriptions", "none"
+"""Which texts of a member may be rewritten."""
+_OWN, _EGRESS = 3, 4
+_CUE_MAX = 32
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class Verdict(NamedTuple):
+    """What the guard says of an input."""
+
+    sensitivity: Sensitivity
+    findings: Mapping[Finding, int]
+    """How often what was found."""
+    is_blocked: bool
+    fields: Mapping[str, msgspec.Raw]
+    """The body as any target may see it: terms masked."""
+    egress_fields: Mapping[str, msgspec.Raw]
+    """The body as a target outside the premises may see it: personal data masked as well."""
+    vault: Vault
+    """What the placeholders in `egress_fields` stand for."""
+    texts: tuple[str, ...]
+    """What a model would read, as sent: for an external moderation service; never logged."""
+
+    def inspects(self, policy: Policy, is_egress: bool) -> bool:
+        """Whether an answer must be inspected; else it is relayed untouched."""
+        return policy.rewrites or (is_egress and bool(self.vault.values))
+
+
+class _Place(NamedTuple):
+    """A text inside a decoded body, with both of its new forms."""
+
+    holder: Any
+    key: Any
+    text: str
+    own: str
+    egress: str
+
+
+def screen(
+    fields: Mapping[str, msgspec.Raw], rules: Rules, letters: Callable[[int], str]
+) -> Verdict:
+    """Read a body's members. `letters(n)`: the request's nonce, and others for n > 0 should the
+    text happen to hold it."""
+    if not rules.policy.looks:
+        return relayed(fields, rules.policy)
+    vault = Vault(_unused(fields, letters))
+    body = _Body(rules, vault)
+    own, egress = dict(fields), dict(fields)
+    for name, raw in fields.items():
+        if name not in _UNREAD and bytes(raw).startswith(_TEXTS):
+            body.member(name, raw)
+    body.write(own, egress)
+    findings = body.findings
+    is_blocked = any(finding.action is Action.BLOCK for finding in findings)
+    sensitivity = classify(rules.policy.label, findings)
+    return Verdict(sensitivity, findings, is_blocked, own, egress, vault, tuple(body.texts))
+
+
+def relayed(fields: Mapping[str, msgspec.Raw], policy: Policy) -> Verdict:
+    """The verdict on an input that nobody reads."""
+    return Verdict(policy.label, {}, False, fields, fields, _EMPTY, ())
+
+
+def wants_logprobs(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the caller asks for the tokens beside the text: not to be had with inspection."""
+    return any(
+        name in fields and bytes(fields[name]) not in (b"null", b"false")
+        for name in ("logprobs", "top_logprobs", "prompt_logprobs")
+    )
+
+
+_EMPTY = Vault("b" * NONCE_LETTERS)
+
+
+def _unused(fields: Mapping[str, msgspec.Raw], letters: Callable[[int], str]) -> str:
+    """A nonce that no member holds. That the first is not new is chance, that eight are not is
+    none: then the last one is taken, and at worst a text of the caller's is restored to the
+    caller."""
+    for attempt in range(NONCES_MAX):
+        nonce = letters(attempt)
+        mark = nonce.encode()
+        if not any(bytes(raw).find(mark) >= 0 for raw in fields.values()):
+            break
+    return nonce
+
+
+class _Body:
+    """Reads one body."""
+
+    def __init__(self, rules: Rules, vault: Vault) -> None:
+        self._policy = rules.policy
+        self._vault = vault
+        self._members: list[tuple[str, dict[str, Any], list[_Place]]] = []
+        self._where = ""
+        self._is_within = False
+        """Inside JSON that stands in a string: names of members say what their values are."""
+        self._places: list[_Place] = []
+        self.findings: Counter[Finding] = Counter()
+        self._reader = Reader(rules, vault, self.findings)
+        self.texts: list[str] = []
+
+    def member(self, name: str, raw: msgspec.Raw) -> None:
+        """Read one member."""
+        self._where = name
+        mode = _ALL if name in _CONTENT else _DESCRIPTIONS if name in _DESCRIBING else _NONE
+        holder: dict[str, Any] = {"": None}
+        self._places = []
+        try:
+            holder[""] = _decode(raw)
+            self._walk(holder, "", mode, 0)
+        except _UNREADABLE:
+            self._found(Finding("unreadable", Action.BLOCK, name))
+            return
+        self._members.append((name, holder, self._places))
+
+    def write(self, own: dict[str, msgspec.Raw], egress: dict[str, msgspec.Raw]) -> None:
+        """Put the new forms of all members where they differ."""
+        for name, holder, places in self._members:
+            if _write(places, _OWN):
+                own[name] = msgspec.Raw(_encode(holder[""]))
+            if self._vault.values and name in _CONTENT:
+                places = [p._replace(egress=self._vault.again(p.egress)) for p in places]
+            if _write(places, _EGRESS):
+                egress[name] = msgspec.Raw(_encode(holder[""]))
+
+    def _found(self, finding: Finding) -> None:
+        self.findings[finding] += 1
+
+    def _walk(self, holder: Any, key: Any, mode: str, depth: int) -> None:
+        """Read what `holder[key]` holds. Raises RecursionError when it is nested too deep."""
+        node = holder[key]
+        if depth > DEPTH_MAX:
+            raise RecursionError
+        if isinstance(node, str):
+            self._text(holder, key, mode, depth)
+        elif isinstance(node, list):
+            if node and isinstance(node[0], int) and self._where in _PROMPTS:
+                self._opaque()
+                return
+            for at in range(len(node)):
+                self._walk(node, at, mode, depth + 1)
+        elif isinstance(node, dict):
+            for name in node:
+                if self._is_within:
+                    self._reader.read(name, self._where, may_rewrite=False)
+                if name in _MEDIA and node[name]:
+                    self._opaque()
+                elif name not in _IDS:
+                    self._walk(node, name, _mode_of(name, mode), depth + 1)
+
+    def _opaque(self) -> None:
+        policy = self._policy
+        self._found(Finding("opaque", policy.opaque_action, self._where, sensitivity=policy.opaque))
+
+    def _text(self, holder: Any, key: Any, mode: str, depth: int) -> None:
+        text = holder[key]
+        if key in _FIXED and text.startswith("data:"):
+            self._opaque()
+            return
+        forms = self._embedded(text, mode, depth) if _may_be_json(key, text) else None
+        if forms is None:
+            cue = f'"{key[:_CUE_MAX]}":' if self._is_within and isinstance(key, str) else ""
+            forms = self._reader.read(text, self._where, mode == _ALL, cue)
+            if mode == _ALL:
+                self.texts.append(text)
+        self._places.append(_Place(holder, key, text, *forms))
+
+    def _embedded(self, text: str, mode: str, depth: int) -> tuple[str, str] | None:
+        """The forms of JSON inside a string, whose escapes would hide what it says; None if it is
+        none."""
+        try:
+            inner = {"": _decode(text)}
+        except _UNREADABLE:
+            return None
+        if not isinstance(inner[""], dict | list):
+            return None
+        outer, self._places = self._places, []
+        is_within, self._is_within = self._is_within, True
+        self._walk(inner, "", mode, depth + 1)
+        places, self._places = self._places, outer
+        self._is_within = is_within
+        forms = [
+            _encode(inner[""]).decode() if _write(places, form) else text
+            for form in (_OWN, _EGRESS)
+        ]
+        return forms[0], forms[1]
+
+
+def _mode_of(name: str, mode: str) -> str:
+    """What may be rewritten below a member."""
+    if name in _FIXED:
+        return _NONE
+    return _ALL if mode == _DESCRIPTIONS and name == "description" else mode
+
+
+def _may_be_json(key: Any, text: str) -> bool:
+    return key == "arguments" or ("\\u" in text and text.lstrip()[:1] in ("{", "["))
+
+
+def _write(places: list[_Place], form: int) -> bool:
+    """Write one form of the texts into their places; False when all are as they came."""
+    if all(place[form] == place.text for place in places):
+        return False
+    for place in places:
+        place.holder[place.key] = place[form]
+    return True

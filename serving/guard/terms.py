@@ -1,0 +1,93 @@
+"""Finds the terms of lists in text, whole or arriving in pieces. Pure; a `Terms` never changes: a
+new list is a new value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from serving.guard.automata import LOOK, Compact, Words
+from serving.guard.folding import SPACE, Folding, is_ideograph
+from serving.guard.spans import GAP_MAX, as_bytes
+from serving.guard.values import Match, Term
+
+TERM_CHARS_MAX = 64
+HOLD_CHARS_MAX = TERM_CHARS_MAX * (GAP_MAX + 1)
+"""The longest part of an answer that can be held back: a term with all gaps as wide as they may be.
+"""
+
+
+class Found(NamedTuple):
+    """What a search tells."""
+
+    matches: tuple[Match, ...]
+    hold: int
+    """Where the longest suffix starts that may still become a term; the text's length if none."""
+
+
+class Terms:
+    """All lists at once. Raises ValueError for a term that no text can hold."""
+
+    __slots__ = ("_compact", "_words", "folding", "size")
+
+    def __init__(self, terms: Iterable[Term], folding: Folding) -> None:
+        self.folding = folding
+        words: dict[str, list[Term]] = {}
+        compact: dict[str, list[Term]] = {}
+        for term in terms:
+            is_compact, key = _key_of(term, folding)
+            (compact if is_compact else words).setdefault(key, []).append(term)
+        self.size = len(words) + len(compact)
+        self._words = Words(words, folding) if words else None
+        self._compact = Compact(compact, folding) if compact else None
+
+    def quick(self, text: str, is_inside: bool, is_last: bool) -> int:
+        """What must be held back when the text holds no term; LOOK when it may hold one.
+        `is_inside`: a letter stood just before it. `is_last`: nothing follows."""
+        hold = len(text)
+        is_ascii = text.isascii()
+        if self._words is not None:
+            hold = self._words.quick(text, is_ascii, is_inside, is_last)
+            if hold == LOOK:
+                return LOOK
+        compact = self._compact
+        if compact is not None and (not is_ascii or compact.may_be_ascii):
+            other = compact.quick(text, is_last)
+            hold = min(hold, other)
+        return hold
+
+    def careful(self, text: str, is_inside: bool, is_last: bool) -> Found:
+        """The terms in a text and what must be held back."""
+        matches: list[Match] = []
+        hold = len(text)
+        if self._words is not None:
+            matches, hold = self._words.careful(text, is_inside, is_last)
+        if self._compact is not None:
+            more, other = self._compact.careful(text, is_inside, is_last)
+            matches += more
+            hold = min(hold, other)
+        matches.sort(key=lambda match: match[:3])
+        return Found(tuple(matches), hold)
+
+    def search(self, text: str, is_inside: bool, is_last: bool) -> Found:
+        """The same as `careful`, and quick where nothing is found."""
+        hold = self.quick(text, is_inside, is_last)
+        return self.careful(text, is_inside, is_last) if hold == LOOK else Found((), hold)
+
+
+def _key_of(term: Term, folding: Folding) -> tuple[bool, str]:
+    """(whether it goes into the compact automaton, its key)."""
+    text = term.text.removesuffix("*")
+    if len(text) > TERM_CHARS_MAX:
+        raise ValueError(f"{term.list}: a term has at most {TERM_CHARS_MAX} characters")
+    compact = text.translate(folding.compact)
+    if any(map(is_ideograph, compact)):
+        key, is_compact = compact, True
+    else:
+        words = " ".join(text.translate(folding.words).split())
+        key, is_compact = SPACE + words + ("" if term.text.endswith("*") else SPACE), False
+    if not key.strip():
+        raise ValueError(f"{term.list}: a term needs at least one letter or digit")
+    if len(key) > 2 * TERM_CHARS_MAX:
+        raise ValueError(f"{term.list}: a term is too long once its letters are written out")
+    return is_compact, as_bytes(key)
