@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import hashlib
 import logging
 import os
 import signal
@@ -38,6 +39,9 @@ from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
+from serving.guard.gate import Gate
+from serving.guard.moderation import Moderator, Service
+from serving.guard.termfile import ListFault
 from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
@@ -58,6 +62,7 @@ from serving.recovery import Recovery
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Stages
 from serving.waiting import Queue
+from serving.watched import watch
 from serving.wire.client import Pool
 from serving.wire.server import Server
 
@@ -119,10 +124,11 @@ class Gateway:
         for backend in backends.values():
             closing.push_async_callback(backend.close)
         line = Line(self._queue, loop)
+        gate = self._guard(died, closing)
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
-                observer, own.retry, loop, self._settings.ledger.sync == "disk",
+                observer, own.retry, loop, self._settings.ledger.sync == "disk", gate,
             )
         )  # fmt: skip
         terms = Terms(
@@ -186,6 +192,26 @@ class Gateway:
         policies.on_change, policies.on_read, policies.on_death = changed, read, died
         await policies.start()
         return policies
+
+    def _guard(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Gate:
+        """The filter of inputs and answers, its term lists watched. Raises SettingsError."""
+        given, moderator = self._settings.guard, None
+        if given.moderation is not None:
+            asked = given.moderation
+            token = asked.token_file.read_text("ascii").strip() if asked.token_file else ""
+            service = Service(asked.url, token, asked.timeout_s, asked.concurrent_max)
+            moderator = Moderator(service, asyncio.get_running_loop().time)
+            closing.push_async_callback(moderator.close)
+        secret = hashlib.blake2b(pepper(self._settings), person=b"guard").digest()
+        gate = Gate(given, secret, moderator)
+        try:
+            gate.load()
+        except ListFault as error:
+            raise SettingsError(str(error)) from None
+        watching = asyncio.create_task(gate.lists.watch(given.check_s), name="term-lists")
+        watch(watching, died)
+        closing.callback(watching.cancel)
+        return gate
 
     def _admin(self, policies: Policies) -> Admin:
         pepper_bytes = pepper(self._settings)

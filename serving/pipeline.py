@@ -15,12 +15,11 @@ import contextlib
 import logging
 from typing import assert_never
 
-from serving import accounting, errors, guard
+from serving import accounting, entrance, errors
 from serving.admission import RetryBudget
-from serving.allowances import Exceeded
 from serving.answers import failure
 from serving.backends.base import BlockStream
-from serving.errors import BallastError, CallerError, Kind, OwnError, UpstreamError
+from serving.errors import BallastError, Kind, OwnError, UpstreamError
 from serving.idempotency import Answer
 from serving.journal import JournalFull
 from serving.logs import utc_ms
@@ -51,6 +50,7 @@ class Pipeline:
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._fleet, self._admission, self._line = stages.fleet, stages.admission, stages.line
+        self._gate = stages.gate
         self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
         self._budget = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
 
@@ -113,8 +113,10 @@ class Pipeline:
         if not self._journal.can_begin:
             raise JournalFull
         if caller.policy.subjects:
-            self._let_in(progress)
-        progress.sensitivity = guard.screen(call, caller).sensitivity
+            entrance.let_in(progress, self._stages.allowances, self._loop.time())
+        if self._gate is not None:
+            await entrance.screen(progress, self._gate)
+            call = progress.call
         self._budget.called(call.received_s)
         while True:
             now_s = self._loop.time()
@@ -145,17 +147,6 @@ class Pipeline:
                 )
             else:
                 assert_never(placement)
-
-    def _let_in(self, progress: Progress) -> None:
-        """Take from the allowances, or refuse: the caller's own limit is a 429."""
-        call, subjects = progress.call, progress.caller.policy.subjects
-        found = self._stages.allowances.take(call, subjects, self._loop.time())
-        progress.standing = found.standing
-        if isinstance(found, Exceeded):
-            message = f"{found.subject.id} may have {found.limit} {found.what}"
-            wait_s = max(1.0, found.retry_after_s)
-            raise CallerError("rate_limit_exceeded", message, retry_after_s=wait_s)
-        progress.lease = found
 
     def _pass_on(self, progress: Progress) -> None:
         """A call whose turn it was needs no engine after all: the next in line may."""
@@ -190,7 +181,10 @@ class Pipeline:
                     await self._journal.synced()
             progress.sent()
             backend = self._backends[type(placement.target)]
-            stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
+            if self._gate is None or progress.verdict is None:
+                stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
+            else:
+                stream = self._gate.stream(backend, call, progress.verdict, ticket)
             tail = await self._relay(progress, stream, client)
         except TimeoutError as error:
             self._admission.undecided(ticket, self._loop.time())

@@ -12,6 +12,7 @@ import msgspec
 from serving import accounting
 from serving.allowances import Lease, Standing, headers
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
+from serving.guard.screening import Verdict
 from serving.records import (
     Block,
     Burst,
@@ -79,10 +80,13 @@ class Progress:
         "attempt", "attempts", "burst_reason", "call", "caller", "code", "fault", "first_s",
         "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome", "queue_s",
         "reason", "rows", "sensitivity", "standing", "status", "target", "tried", "usage",
+        "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
         self.call = call
+        self.verdict: Verdict | None = None
+        """What the guard said of the input; None when nobody reads it."""
         self.caller = caller
         self.idempotency = idempotency
         self.sensitivity = Sensitivity.INTERNAL

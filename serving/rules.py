@@ -6,6 +6,8 @@ pools included: a rented machine abroad is an egress too.
 
 from __future__ import annotations
 
+import msgspec
+
 from serving.records import (
     MAINLAND,
     Call,
@@ -14,6 +16,7 @@ from serving.records import (
     Offering,
     Residency,
     ResidencyLevel,
+    Sensitivity,
     Stops,
     Target,
 )
@@ -74,3 +77,19 @@ def _jurisdictions(rule: Residency) -> frozenset[str]:
     if rule.level is ResidencyLevel.NAMED:
         return rule.jurisdictions
     return _MAINLAND if rule.level is ResidencyLevel.MAINLAND else _NONE
+
+
+def confined(call: Call, caller: Caller, sensitivity: Sensitivity) -> Call:
+    """The call, bound to where what it holds may be processed; never wider than it was.
+
+    Secrets stay on the premises. Personal data goes no further than the mainland for a tenant that
+    named no countries: whose data it is nobody knows, and mainland people's may not leave.
+    """
+    rule = effective_residency(call, caller)
+    if sensitivity is Sensitivity.SECRET:
+        bound = Residency(ResidencyLevel.PREMISES)
+    elif sensitivity is Sensitivity.PERSONAL and rule.level is ResidencyLevel.ANYWHERE:
+        bound = Residency(ResidencyLevel.MAINLAND)
+    else:
+        return call
+    return msgspec.structs.replace(call, residency=tighter(rule, bound))

@@ -30,6 +30,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
+from serving.guard.settings import GuardSettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.settings_tree import SettingsError, reason
 
@@ -412,6 +413,7 @@ class Settings(Group):
     administrators: tuple[Administrator, ...] = ()
     """Those of the first hour; more are made through the admin API."""
     providers: tuple[ProviderAccess, ...] = ()
+    guard: GuardSettings = GuardSettings()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from serving.admission import Admission
 from serving.allowances import Allowances
 from serving.backends.base import Backend
+from serving.guard.gate import Gate
 from serving.holding import Line
 from serving.journal import Journal
 from serving.progress import Progress
@@ -74,3 +75,5 @@ class Stages(NamedTuple):
     loop: asyncio.AbstractEventLoop
     is_disk_sync: bool = False
     """Rows are on the disk, not only in the kernel, before the last byte."""
+    gate: Gate | None = None
+    """The guard; None relays everything."""
