@@ -34,7 +34,7 @@ from serving.api.models import Catalogue
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
-from serving.directory.sqlite import SqliteDirectory
+from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
@@ -177,8 +177,7 @@ class Gateway:
 
     async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        path = self._settings.state_dir / "directory.sqlite"
-        policies = Policies(lambda: SqliteDirectory.open(path))
+        policies = Policies(directory_opener(self._settings))
         closing.push_async_callback(policies.close)
 
         def changed(directory: Directory) -> None:
