@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from serving.auth import KeyConflict
 from serving.directory.base import EMPTY, DirectoryAway, DirectoryStore, Head, VersionConflict
-from serving.directory.chain import Entry
-from serving.directory.commands import Change
+from serving.directory.chain import Entry, Examination
+from serving.directory.changes import Change
 from serving.directory.values import Directory, DirectoryFault, Switch, build
 from serving.errors import OwnError
 from serving.records import Stops
@@ -27,6 +27,8 @@ POLL_S = 0.5
 """A kill switch holds everywhere within this and one reading."""
 FIRST_S_MAX = 5.0
 """The start waits so long for the first reading; then it goes on without, and nothing leaves."""
+PAGE = 1000
+"""Entries of the history examined at a time."""
 TRIES_MAX = 20
 """Of one change, against those of other processes; those of this one wait in line."""
 _log = logging.getLogger(__name__)
@@ -121,6 +123,19 @@ class Policies:
     async def history(self, after: int, limit: int) -> list[Entry]:
         """The directory's history. Raises DirectoryAway."""
         return await self._ask(lambda: self._opened().history(after, limit))
+
+    async def examine(self, kept: tuple[int, bytes] | None) -> Examination:
+        """Check the whole history, off the event loop. Raises DirectoryAway."""
+        examination = Examination(kept)
+
+        def take() -> bool:
+            page = self._opened().history(examination.number, PAGE)
+            examination.take(page)
+            return bool(page)
+
+        while await self._ask(take):  # readings of what is in force come between
+            pass
+        return examination
 
     async def _run(self) -> None:
         while True:

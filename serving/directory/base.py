@@ -11,7 +11,7 @@ import msgspec
 
 from serving.directory import chain
 from serving.directory.chain import GENESIS, Entry
-from serving.directory.commands import Change
+from serving.directory.changes import Change
 from serving.directory.values import Document, Event
 from serving.errors import OwnError
 

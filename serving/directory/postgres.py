@@ -21,7 +21,7 @@ from serving.directory.base import (
     next_entry,
 )
 from serving.directory.chain import Entry
-from serving.directory.commands import Change
+from serving.directory.changes import Change
 from serving.directory.values import Document
 from serving.ledger import migrate
 from serving.ledger.address import Address

@@ -17,7 +17,7 @@ from serving.directory.base import (
     next_entry,
 )
 from serving.directory.chain import Entry
-from serving.directory.commands import Change
+from serving.directory.changes import Change
 from serving.directory.values import Document
 
 SCHEMA_VERSION = 1

@@ -141,7 +141,7 @@ def test_of_many_writers_at_once_each_change_wins_exactly_once(open_store: Open)
 def test_no_letter_of_a_reason_is_lost(open_store: Open) -> None:
     """SQL's own signs, quotes and every plane of Unicode come back as they were put."""
     store = open_store()
-    why = "'; DROP TABLE directory_documents;-- \\ \" %s ? $1 压舱石 \U0001f600 \u0000"
+    why = "'; DROP TABLE directory_documents;-- \\ \" %s ? $1 压舱石 \U0001f600"
     change = commands.throw_switch(Directory(), "model", "m'; --", BY._replace(why=why))
     store.commit(EMPTY, change)
     assert state(store).switches["model:m'; --"].why == why
