@@ -36,8 +36,8 @@ def ask(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     """A request for a key, with a reason. Takes away those that have lapsed."""
     if not by.why.strip():
         raise CallerError("invalid_value", "say what the key is for", param="why")
-    given = dict(row) | {"why": by.why, "by": by.actor, "at_ms": by.at_ms}
-    request = validated(KeyRequest, given)
+    told = {"why": by.why, "by": by.actor, "at_ms": by.at_ms}
+    request = validated(KeyRequest, dict(row) | told | {"approved_by": "", "approved_ms": 0})
     lapsed = [r for r in directory.requests.values() if has_lapsed(r, by.at_ms)]
     others = [r for r in directory.requests.values() if not has_lapsed(r, by.at_ms)]
     check_new({r.id: r for r in others}, request.id, "request")
