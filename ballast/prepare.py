@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 from ballast import identity, plan
 from ballast.problem import ProblemError
 from models import provider
+from serving.auth import digest
 from serving.engine import ray_head
 from serving.engine.spec import ClusterSpec, SpecError
+from serving.keys import pepper
 from serving.settings import EXIT_CODE, Settings
 
 
@@ -39,7 +41,8 @@ class Prepared:
 
 
 def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Prepared:
-    """Choose models, engines, tenant and addresses. Raises ProblemError."""
+    """Choose models, engines, tenant and addresses. Raises ProblemError; SettingsError for a pepper
+    that cannot be read."""
     try:
         folders = (provider.FOLDER, *([settings.providers_dir] if settings.providers_dir else ()))
         rows = provider.load(*folders)
@@ -50,6 +53,7 @@ def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Prep
     wish = replace(wish, has_engine=wish.has_engine and any(m.engine for m in models))
     settings = plan.effective(settings, models, own, wish, own.state / ray_head.TOKEN_FILE)
     settings = plan.with_demo_tenant(settings, rows)
+    settings = plan.with_owner(settings, digest(pepper(settings), own.admin_key.encode()))
     try:
         spec = plan.cluster(settings, wish) if wish.has_engine else None
     except SpecError as error:

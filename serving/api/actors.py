@@ -18,7 +18,6 @@ from serving.jwks import KeySet
 from serving.records import Caller
 from serving.settings import Oidc
 
-ADMIN_PREFIX = "ba-"
 AUTHORIZATION_CHARS_MAX = claims.TOKEN_BYTES_MAX + 100
 
 

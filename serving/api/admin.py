@@ -128,7 +128,7 @@ class Desk:
 
     def new_value(self, prefix: str) -> tuple[str, str]:
         """A new key and its HMAC."""
-        key = prefix + auth.new_key(self._admin.random_bytes(32)).removeprefix(auth.KEY_PREFIX)
+        key = auth.new_key(self._admin.random_bytes(32), prefix)
         return key, self.mark(key)
 
     def new_id(self) -> str:

@@ -17,7 +17,6 @@ from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX
 from serving.errors import CallerError
 
-TICKET_PREFIX = "bt-"
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
@@ -83,7 +82,7 @@ def add_requests(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> N
         if not tenant:
             raise CallerError("invalid_value", "say for which tenant", param="tenant")
         at.need(Right.ASK, tenant)
-        id_, (ticket, hmac) = at.new_id(), at.new_value(TICKET_PREFIX)
+        id_, (ticket, hmac) = at.new_id(), at.new_value(auth.TICKET_PREFIX)
         given = said(row) | {"id": id_, "tenant": tenant, "ticket_hmac": hmac}
         version = await at.change(lambda d: key_requests.ask(d, given, at.by(row.why)))
         return {"id": id_, "ticket": ticket, "version": version}

@@ -11,8 +11,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
+from serving import auth
 from serving.api import admin_history, admin_keys
-from serving.api.actors import ADMIN_PREFIX, Actors
+from serving.api.actors import Actors
 from serving.api.admin import Admin, Desk, answer_errors, plain, said
 from serving.api.admin_bodies import (
     NewAdministrator,
@@ -139,7 +140,7 @@ def _people(router: APIRouter, desk: Callable[..., Any]) -> None:
         """The answer shows the administrator's key, this once."""
         at.need(Right.MANAGE)
         at.need_changeable("administrator", row.id)
-        key, hmac = at.new_value(ADMIN_PREFIX)
+        key, hmac = at.new_value(auth.ADMIN_PREFIX)
         given = said(row) | {"hmac": hmac}
         version = await at.change(lambda d: commands.create_administrator(d, given, at.by(why)))
         return {"id": row.id, "key": key, "version": version}
