@@ -53,6 +53,7 @@ def one_line(text: str) -> str:
 
 Words = Annotated[str, AfterValidator(one_line)]
 """For people to read."""
+ModelName = Annotated[Words, Field(max_length=200)]
 Country = Annotated[str, Field(pattern="^[a-z]{2}$")]
 """As in `models/providers/`: in small letters."""
 MANY = 1000
@@ -275,10 +276,10 @@ class Model(Group):
 class AllowanceSettings(Group):
     """How much may be asked for; 0 is no limit."""
 
-    requests_per_min: int = Field(0, ge=0)
-    tokens_per_min: int = Field(0, ge=0)
+    requests_per_min: int = Field(0, ge=0, le=10**12)
+    tokens_per_min: int = Field(0, ge=0, le=10**12)
     """Prompt and answer together."""
-    concurrent: int = Field(0, ge=0)
+    concurrent: int = Field(0, ge=0, le=10**12)
     """Calls under way at once."""
 
 
@@ -313,7 +314,7 @@ class KeySettings(Group):
     """None: `never` for a forwarder, `allowed` for others."""
     latency_class: LatencyClass = LatencyClass.INTERACTIVE
     exposure: Exposure = Exposure.CLASS
-    models: tuple[Annotated[str, Field(max_length=200)], ...] | None = Field(None, max_length=MANY)
+    models: tuple[ModelName, ...] | None = Field(None, max_length=MANY)
     is_load_test: bool = False
     allowance: AllowanceSettings | None = None
     is_forwarder: bool = False

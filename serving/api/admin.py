@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from serving import auth, errors
 from serving.api.actors import Actor
@@ -69,6 +70,14 @@ def answer_errors(app: FastAPI) -> None:
         what = str(first["msg"]).removeprefix("Value error, ")
         body = errors.body("invalid_value", f"{name}: {what}", name)
         return Response(body, 400, media_type="application/json")
+
+    @app.exception_handler(HTTPException)
+    async def unanswered(_: Request, error: HTTPException) -> Response:
+        """What the framework refuses itself: no such path or method, a body that is no JSON."""
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_json")
+        body = errors.body(code, str(error.detail))
+        head = dict(error.headers or {})
+        return Response(body, errors.TABLE[code].status, head, media_type="application/json")
 
 
 class Desk:

@@ -12,7 +12,7 @@ from serving.settings import MANY, AllowanceSettings, Country, Group, Words
 
 Scope = Literal["all", "model", "tenant", "provider", "jurisdiction"]
 Residency = Literal["premises", "mainland", "named", "anywhere"]
-Id = Annotated[str, Field(max_length=200)]
+Id = Annotated[Words, Field(max_length=200)]
 Why = Annotated[Words, Field(max_length=WHY_CHARS_MAX)]
 Models = Annotated[tuple[Id, ...], Field(max_length=MANY)]
 
@@ -43,7 +43,7 @@ class NewProject(Group):
     tenant: Id
     name: Id
     environment: Literal["prod", "dev", "test"] = "prod"
-    owner: str = Field("", max_length=200)
+    owner: Words = Field("", max_length=200)
     allowance: AllowanceSettings | None = None
 
 
@@ -100,5 +100,5 @@ class NewSwitch(Group):
     """A switch to throw."""
 
     scope: Scope
-    value: str = Field("", max_length=200)
+    value: Words = Field("", max_length=200)
     why: Why = Field(min_length=1)

@@ -21,16 +21,17 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said = dict(scope["headers"]).get(b"content-length", b"0")
+        said = dict(scope["headers"]).get(b"content-length", b"")
         pieces: list[Message] = []
-        size = int(said) if said.isdigit() else 0
-        while size <= BYTES_MAX:
+        size, is_over = 0, said.isdigit() and int(said) > BYTES_MAX
+        while not is_over:
             message = await receive()
             pieces.append(message)
-            size += len(message.get("body", b"")) if not said.isdigit() else 0
-            if message["type"] != "http.request" or not message.get("more_body", False):
+            size += len(message.get("body", b""))
+            is_over = size > BYTES_MAX
+            if not message.get("more_body", False):
                 break
-        else:
+        if is_over:
             await _refuse(send)
             return
         waiting = iter(pieces)

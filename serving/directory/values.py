@@ -6,7 +6,7 @@ Tenants and keys are the settings' own types, so that a row means the same where
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
@@ -19,6 +19,7 @@ from serving.settings import (
     AllowanceSettings,
     Group,
     KeySettings,
+    ModelName,
     TenantSettings,
     Words,
 )
@@ -73,7 +74,7 @@ class KeyRequest(Group):
     feature: str = Field("", pattern=f"^({NAME})?$")
     overflow: Overflow = Overflow.ALLOWED
     latency_class: LatencyClass = LatencyClass.INTERACTIVE
-    models: tuple[Annotated[str, Field(max_length=200)], ...] | None = Field(None, max_length=MANY)
+    models: tuple[ModelName, ...] | None = Field(None, max_length=MANY)
     expires: AwareDatetime | None = None
     why: Words = Field(min_length=1, max_length=WHY_CHARS_MAX)
     by: str
