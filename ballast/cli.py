@@ -16,16 +16,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ballast import admin_cli, identity, models_cli, plan, preflight
 from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
-from ballast import identity, models_cli, plan, preflight
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.prepare import identity_of, prepare
 from ballast.probe import probe
 from ballast.problem import ProblemError
+from ballast.running import base_url, settings_of
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
 app = typer.Typer(
@@ -90,7 +91,7 @@ def up(
 @command
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show fleet, queue, the latest decisions and the day's money."""
-    found = stating.collect(_running(config))
+    found = stating.collect(settings_of(config))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
@@ -153,7 +154,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
 ) -> None:
     """Ask the running stack with the demo key; the answer streams."""
-    settings = _running(config)
+    settings = settings_of(config)
     name = model or (settings.models[0].name if settings.models else plan.DEMO_MODEL)
     body: dict[str, Any] = {
         "model": name,
@@ -167,7 +168,7 @@ def chat(
         sys.stdout.flush()
 
     key = identity.demo_key(settings.state_dir.expanduser())
-    told = chatting.chat(_base_url(settings), key, body, show)
+    told = chatting.chat(base_url(settings), key, body, show)
     typer.echo("")
     typer.echo(chatting.summary(settings, told), err=True)
 
@@ -182,7 +183,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell one request: who asked, where it went and why, each try, what it waited and cost."""
-    found = explaining.find(_running(config), request_id)
+    found = explaining.find(settings_of(config), request_id)
     if as_json:
         typer.echo(explaining.as_json(found))
         return
@@ -201,7 +202,7 @@ def models(context: typer.Context, config: Config = None) -> None:
     """List the models that clients may call; the catalogue is behind the commands below."""
     if context.invoked_subcommand is not None:
         return
-    settings = _running(config)
+    settings = settings_of(config)
     if not settings.models:
         with identity_of(settings.state_dir) as own:
             settings = prepare(settings, own, plan.Wish()).settings
@@ -233,18 +234,9 @@ def fake(
     os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
 
 
-def _running(config: Path | None) -> Settings:
-    """The settings the running stack was started with, unless a file is named."""
-    settings = load(config)
-    written = settings.state_dir.expanduser() / "up.yaml"
-    return load(written, environ={}) if config is None and written.exists() else settings
-
-
-def _base_url(settings: Settings) -> str:
-    return f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
-
-
-costing.register(app, command, _running)
+costing.register(app, command, settings_of)
+for name, group in admin_cli.guarded(command):
+    app.add_typer(group, name=name)
 
 if __name__ == "__main__":
     app()

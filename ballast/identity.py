@@ -1,4 +1,4 @@
-"""What makes this deployment itself: its id, its secret, its pepper and the demo key, made once.
+"""What makes this deployment itself: id, secret, pepper, the owner's and the demo key, made once.
 
 All lie in the state folder, mode 0600. Nothing here is ever printed but the demo key, by `up`.
 """
@@ -13,20 +13,23 @@ import yaml
 
 from ballast.problem import ProblemError
 from serving import deployment
-from serving.auth import digest, new_key
+from serving.auth import ADMIN_PREFIX, digest, new_key
 from serving.records import Exposure, LatencyClass, Overflow
 
 DEMO = "demo"
+OWNER = "owner"
+"""The administrator of the first hour; its key lies beside the others and is never printed."""
+ADMIN_KEY = "admin-key"
 SECRET_BYTES = 32
 
 
 class Identity:
-    """Paths of a deployment's secrets, its id, and the demo key itself."""
+    """Paths of a deployment's secrets, its id, and its keys: the demo's and the owner's."""
 
-    def __init__(self, state: Path, deployment_id: str, demo_key: str) -> None:
+    def __init__(self, state: Path, deployment_id: str, keys: tuple[str, str]) -> None:
         self.state = state
         self.deployment_id = deployment_id
-        self.demo_key = demo_key
+        self.demo_key, self.admin_key = keys
         self.secret_file = state / "secret"
         self.pepper_file = state / "pepper"
         self.keys_file = state / "keys.yaml"
@@ -42,13 +45,14 @@ def ensure(state: Path) -> Identity:
         _once(state / "secret", secrets.token_hex(SECRET_BYTES))
         pepper = _once(state / "pepper", secrets.token_hex(SECRET_BYTES))
         key = _once(state / "demo-key", new_key(secrets.token_bytes(SECRET_BYTES)))
+        admin = _once(state / ADMIN_KEY, new_key(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX))
         _once(state / "keys.yaml", _key_list(pepper, key))
     except OSError as error:
         raise ProblemError(
             f"cannot write the state folder {state}: {error.strerror}",
             "make it writable, or name another with XDG_STATE_HOME",
         ) from None
-    return Identity(state, deployment.ensure(state), key)
+    return Identity(state, deployment.ensure(state), (key, admin))
 
 
 def is_made(state: Path) -> bool:

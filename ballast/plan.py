@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ballast.identity import DEMO, Identity
+from ballast.identity import DEMO, OWNER, Identity
 from ballast.problem import ProblemError
 from models.provider import Provider
 from serving.engine.spec import ClusterSpec, EngineSpec, engine_spec
 from serving.engine.weights.errors import WeightsError
 from serving.engine.weights.sources import parse
-from serving.settings import EXIT_CODE, Engine, Model, Settings, TenantSettings
+from serving.records import Role
+from serving.settings import EXIT_CODE, Administrator, Engine, Model, Settings, TenantSettings
 
 DEMO_MODEL = "smollm2-135m-instruct"
 """Name under which the embedded model is served."""
@@ -147,6 +148,14 @@ def with_demo_tenant(settings: Settings, rows: Mapping[str, Provider]) -> Settin
         id=DEMO, residency="named" if where else "premises", jurisdictions=where
     )
     return settings.model_copy(update={"tenants": (*settings.tenants, tenant)})
+
+
+def with_owner(settings: Settings, hmac: bytes) -> Settings:
+    """Add the owner as an administrator, unless the settings name their own."""
+    if any(one.id == OWNER for one in settings.administrators):
+        return settings
+    owner = Administrator(id=OWNER, role=Role.ADMIN, hmac=hmac.hex())
+    return settings.model_copy(update={"administrators": (*settings.administrators, owner)})
 
 
 def cluster(settings: Settings, wish: Wish) -> ClusterSpec:

@@ -28,13 +28,15 @@ from serving import auth, deployment, logs
 from serving.admission import Admission
 from serving.allowances import Allowances
 from serving.api import admin_routes, ops
-from serving.api.admin import Admin
+from serving.api.actors import Actors
+from serving.api.admin import Admin, targets
+from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
-from serving.directory.sqlite import SqliteDirectory
+from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
@@ -46,6 +48,7 @@ from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
+from serving.jwks import KeySet
 from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
@@ -77,7 +80,7 @@ class Gateway:
         self._started_ms = utc_ms()
         self._deployment_id = ""
         bought = accounts(settings)
-        sold = offerings(settings, bought)
+        sold = self._sold = offerings(settings, bought)
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
@@ -151,7 +154,8 @@ class Gateway:
         drainer.start()
         policies = await self._obey(died, closing)
         ops_app = ops.build(facts)
-        admin_routes.mount(ops_app, self._admin(policies))
+        admin_routes.mount(ops_app, *self._admin(policies))
+        ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
     async def _book(
@@ -177,8 +181,7 @@ class Gateway:
 
     async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        path = self._settings.state_dir / "directory.sqlite"
-        policies = Policies(lambda: SqliteDirectory.open(path))
+        policies = Policies(directory_opener(self._settings))
         closing.push_async_callback(policies.close)
 
         def changed(directory: Directory) -> None:
@@ -213,9 +216,16 @@ class Gateway:
         closing.callback(watching.cancel)
         return gate
 
-    def _admin(self, policies: Policies) -> Admin:
-        pepper_bytes = pepper(self._settings)
-        return Admin(policies, pepper_bytes, lambda: self._keys.standing, os.urandom, utc_ms)
+    def _admin(self, policies: Policies) -> tuple[Admin, Actors]:
+        settings, secret = self._settings, pepper(self._settings)
+        tokens = None
+        if settings.oidc is not None:
+            tokens = settings.oidc, KeySet(settings.oidc, asyncio.get_running_loop().time)
+        found = targets(settings, [o for rows in self._sold.values() for o in rows])
+        admin = Admin(
+            policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms
+        )  # fmt: skip
+        return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

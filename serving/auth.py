@@ -21,7 +21,8 @@ from serving.records import (
 )
 from serving.settings import AllowanceSettings, KeySettings, TenantSettings
 
-KEY_PREFIX = "bl-"
+KEY_PREFIX, ADMIN_PREFIX, TICKET_PREFIX = "bl-", "ba-", "bt-"
+"""Of an API key, an administrator's key, and a ticket that fetches a key that was asked for."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -34,10 +35,10 @@ def digest(pepper: bytes, key: bytes) -> bytes:
     return hmac.digest(pepper, key, hashlib.sha256)
 
 
-def new_key(random_bytes: bytes) -> str:
-    """An API key made of 32 random bytes; shown once, never stored."""
+def new_key(random_bytes: bytes, prefix: str = KEY_PREFIX) -> str:
+    """A key made of 32 random bytes; shown once, never stored."""
     assert len(random_bytes) == 32
-    return KEY_PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
+    return prefix + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
 
 
 def is_same(one: str, other: str) -> bool:

@@ -43,8 +43,10 @@ def gauges(live: Live) -> Gauges:
 def _own(live: Live, now_s: float) -> Iterable[Series]:
     """The gateway's own health, one number each."""
     drainer, age_s = live.drainer, now_s - live.fleet.view.observed_s
+    policy_s = max(0.0, now_s - live.fleet.policy_at_s)
     values: tuple[tuple[str, str, float], ...] = (
         ("fleet_view_age_seconds", "Since every source answered", age_s),
+        ("policy_age_seconds", "Since the directory was read well", policy_s),
         ("journal_lag_bytes", "Not yet in the ledger", drainer.lag_bytes),
         ("journal_corrupt_segments", "Put aside since the start", drainer.corrupt_segments),
         ("ledger_failing", "1 while the ledger refuses", bool(drainer.last_error)),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -38,6 +38,26 @@ __all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
 EXIT_CODE = 3
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Tenants, projects, features: ASCII, so that no two look alike, and fit for a header and a log."""
+_BREAKS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """The text, in any script. Raises ValueError for what ends a line or turns its order on a
+    screen: it could pass for another line of a log."""
+    if _BREAKS.search(text):
+        raise ValueError("keep to one line, without control characters")
+    return text
+
+
+Words = Annotated[str, AfterValidator(one_line)]
+"""For people to read."""
+ModelName = Annotated[Words, Field(max_length=200)]
+Country = Annotated[str, Field(pattern="^[a-z]{2}$")]
+"""As in `models/providers/`: in small letters."""
+MANY = 1000
+"""Most of anything that one row lists."""
 
 
 class Group(BaseModel):
@@ -256,10 +276,10 @@ class Model(Group):
 class AllowanceSettings(Group):
     """How much may be asked for; 0 is no limit."""
 
-    requests_per_min: int = Field(0, ge=0)
-    tokens_per_min: int = Field(0, ge=0)
+    requests_per_min: int = Field(0, ge=0, le=10**12)
+    tokens_per_min: int = Field(0, ge=0, le=10**12)
     """Prompt and answer together."""
-    concurrent: int = Field(0, ge=0)
+    concurrent: int = Field(0, ge=0, le=10**12)
     """Calls under way at once."""
 
 
@@ -269,7 +289,7 @@ class TenantSettings(Group):
 
     id: str = Field(pattern=f"^{NAME}(/{NAME})?$")
     residency: Literal["premises", "mainland", "named", "anywhere"] = "premises"
-    jurisdictions: tuple[str, ...] = ()
+    jurisdictions: tuple[Country, ...] = Field((), max_length=MANY)
     is_suspended: bool = False
     """None of its keys is known while this stands."""
     allowance: AllowanceSettings | None = None
@@ -294,12 +314,18 @@ class KeySettings(Group):
     """None: `never` for a forwarder, `allowed` for others."""
     latency_class: LatencyClass = LatencyClass.INTERACTIVE
     exposure: Exposure = Exposure.CLASS
-    models: tuple[str, ...] | None = None
+    models: tuple[ModelName, ...] | None = Field(None, max_length=MANY)
     is_load_test: bool = False
     allowance: AllowanceSettings | None = None
     is_forwarder: bool = False
     """A trusted upstream gateway: its headers name customer, project, feature and end user."""
     is_revoked: bool = False
+
+
+Algorithm: TypeAlias = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""With a public key only: a secret shared with an identity provider could be used to sign."""
 
 
 class Administrator(Group):
@@ -310,6 +336,55 @@ class Administrator(Group):
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
     """As of an API key."""
     expires: AwareDatetime | None = None
+    tenants: tuple[str, ...] | None = Field(None, max_length=MANY)
+    """Those it sees and changes, with their customers; None is all, and what is no tenant's."""
+
+
+class Grant(Group):
+    """What a value of a token's role claim gives."""
+
+    role: Role
+    tenants: tuple[str, ...] | None = Field(None, max_length=MANY)
+    """As of an administrator."""
+
+
+class Oidc(Group):
+    """People and services who show the admin API a token of an identity provider (0109)."""
+
+    issuer: str = Field(min_length=1, max_length=500)
+    """The token's `iss`, letter for letter."""
+    audience: str = Field(min_length=1, max_length=500)
+    """Our name there: a token for somebody else is refused."""
+    jwks_url: str = Field("", max_length=2000)
+    """Where the provider publishes its keys: https, or http on this machine."""
+    jwks_file: Path | None = None
+    """The same as a file, for a machine that reaches no provider; read anew as the URL would be."""
+    role_claim: str = Field("roles", min_length=1, max_length=200)
+    """A claim's name, or a path through objects like `realm_access.roles`."""
+    roles: dict[str, Grant] = Field(min_length=1, max_length=MANY)
+    """A role, or a role and its tenants, by the claim's value."""
+    leeway_s: float = Field(30.0, ge=0, le=300)
+    """How far the provider's clock and ours may differ."""
+    token_s_max: float = Field(86_400.0, gt=0)
+    """Longest life: what was stolen long ago must be of no use."""
+    algorithms: tuple[Algorithm, ...] = Field(("RS256", "ES256"), min_length=1)
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _plain_roles(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {k: {"role": v} if isinstance(v, str) else v for k, v in given.items()}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.jwks_url) == (self.jwks_file is not None):
+            raise ValueError("name jwks_url or jwks_file, one of them")
+        parts = urlsplit(self.jwks_url)
+        is_near = parts.scheme == "http" and is_loopback(parts.hostname or "")
+        if self.jwks_url and ((parts.scheme != "https" and not is_near) or not parts.hostname):
+            raise ValueError("jwks_url: https, or http on this machine")
+        return self
 
 
 class ProviderAccess(Group):
@@ -412,6 +487,7 @@ class Settings(Group):
     keys: tuple[KeySettings, ...] = ()
     administrators: tuple[Administrator, ...] = ()
     """Those of the first hour; more are made through the admin API."""
+    oidc: Oidc | None = None
     providers: tuple[ProviderAccess, ...] = ()
     guard: GuardSettings = GuardSettings()
     ledger: Ledger = Ledger()

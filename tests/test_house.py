@@ -31,12 +31,13 @@ FROM_SERVING_TO_AUTOSCALE = {
 PURE = (
     "models/*.py",
     *(f"serving/{name}.py" for name in (
-        "records", "rows", "errors", "auth", "forwarded", "allowances", "admission",
+        "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
         "routing", "rules", "choice", "accounting",
         "breaker", "answers",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
-    *(f"serving/directory/{name}.py" for name in ("values", "chain", "roles", "commands")),
+    *(f"serving/directory/{name}.py" for name in (
+        "values", "chain", "changes", "roles", "commands", "key_requests")),
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
@@ -53,11 +54,11 @@ CLOCK_CALLS = {"now", "utcnow", "today"}
 MODULE_LINES, FUNCTION_LINES, PARAMETERS, WIRE_LINES = 250, 50, 5, 400
 LARGE_MODULES = {
     "serving/records.py": (445, "the vocabulary of the request path, read as one list"),
-    "serving/settings.py": (460, "every setting on one page, each with its reason"),
+    "serving/settings.py": (540, "every setting on one page, each with its reason"),
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
     "serving/wire/connection.py": (395, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (330, "all that a card may say, read as one list"),
-    "serving/app.py": (300, "all that the gateway is made of, in the order it starts and stops"),
+    "serving/app.py": (330, "all that the gateway is made of, in the order it starts and stops"),
     "serving/pipeline.py": (325, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}

@@ -1,27 +1,28 @@
 """The admin API's rim, on the ops listener: who asks, what they may, and errors in OpenAI's form.
 
-Each request names an administrator by key; each change is in the history before it is answered.
-Rights stand in `directory.roles`, rules in `directory.commands`, paths in `admin_routes`.
+Each request names an administrator by key or token; each change is in the history before it is
+answered. Rights stand in `directory.roles`, rules in `directory.commands`, paths in `admin_routes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from serving import auth, errors
-from serving.directory.commands import By, Change
-from serving.directory.roles import Right, may
+from serving.api.actors import Actor
+from serving.directory.changes import SECRET, By, Change
+from serving.directory.roles import Right, allows
 from serving.directory.values import Directory, names, over
 from serving.errors import BallastError, CallerError
 from serving.policy import Policies
-from serving.records import Role
-
-ADMIN_PREFIX = "ba-"
+from serving.records import Offering
+from serving.settings import Settings
 
 
 class Admin(NamedTuple):
@@ -31,6 +32,8 @@ class Admin(NamedTuple):
     pepper: bytes
     standing: Callable[[], Directory]
     """What stands in settings and key file."""
+    targets: Mapping[str, Mapping[str, str]]
+    """By scope of a switch: what it can stop here, under every name it has."""
     random_bytes: Callable[[int], bytes]
     utc_ms: Callable[[], int]
 
@@ -40,27 +43,14 @@ class Admin(NamedTuple):
         return over(self.standing(), self.policies.directory)
 
 
-class Actor(NamedTuple):
-    """Who asks."""
-
-    id: str
-    role: Role
-
-
-def actor_of(admin: Admin, authorization: str | None, now: datetime) -> Actor:
-    """Who sent an `Authorization` header. Raises CallerError without echoing it."""
-    if not authorization:
-        message = "send an administrator's key as 'Authorization: Bearer ba-...'"
-        raise CallerError("missing_api_key", message)
-    scheme, _, key = authorization.partition(" ")
-    mark = auth.digest(admin.pepper, key.strip().encode()).hex()
-    if scheme.lower() == "bearer":
-        for one in admin.known.administrators.values():
-            if auth.is_same(one.hmac, mark):
-                if one.expires is not None and one.expires <= now:
-                    raise CallerError("invalid_api_key", "this administrator's key has expired")
-                return Actor(one.id, one.role)
-    raise CallerError("invalid_api_key", "this is no administrator's key")
+def targets(settings: Settings, sold: Iterable[Offering]) -> Mapping[str, Mapping[str, str]]:
+    """`Admin.targets` of these settings."""
+    pools, bought = {settings.fleet.pool.jurisdiction}, tuple(sold)
+    return {
+        "model": {name: m.name for m in settings.models for name in (m.name, *m.aliases)},
+        "provider": {o.provider: o.provider for o in bought},
+        "jurisdiction": {j: j for j in pools | {o.label.jurisdiction for o in bought}},
+    }
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -76,23 +66,58 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        body = errors.body("invalid_value", f"{name}: {first['msg']}", name)
+        name = ".".join(str(part)[:100] for part in first["loc"][1:]) or "body"
+        what = str(first["msg"]).removeprefix("Value error, ")
+        body = errors.body("invalid_value", f"{name}: {what}", name)
         return Response(body, 400, media_type="application/json")
+
+    @app.exception_handler(HTTPException)
+    async def unanswered(_: Request, error: HTTPException) -> Response:
+        """What the framework refuses itself: no such path or method, a body that is no JSON."""
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_json")
+        body = errors.body(code, str(error.detail))
+        head = dict(error.headers or {})
+        return Response(body, errors.TABLE[code].status, head, media_type="application/json")
 
 
 class Desk:
-    """Makes changes for one request."""
+    """Works for one request."""
 
     def __init__(self, admin: Admin, actor: Actor) -> None:
         self._admin = admin
         self.actor = actor
 
-    def need(self, right: Right) -> None:
-        """Raises CallerError unless the actor's role has the right."""
-        if not may(self.actor.role, right):
-            message = f"role {self.actor.role!s} may not: this needs {right!s}"
-            raise CallerError("role_required", message)
+    def need(self, right: Right, tenant: str | None = None) -> None:
+        """Raises CallerError unless the actor has the right over a tenant; without one, over what
+        is no one tenant's."""
+        if self.may(right, tenant):
+            return
+        if any(right in one.rights for one in self.actor.allowed):
+            about = "for all tenants" if tenant is None else "for this tenant"
+            raise CallerError("role_required", f"this needs {right!s} {about}")
+        raise CallerError("role_required", f"your role may not: this needs {right!s}")
+
+    def may(self, right: Right, tenant: str | None = None) -> bool:
+        """Whether the actor has the right."""
+        return allows(self.actor.allowed, right, tenant)
+
+    def need_of_key(self, right: Right, id_: str) -> None:
+        """The same over a key's tenant. To whoever may not see a key, there is none."""
+        key = self._admin.known.keys.get(id_)
+        self._need_of("key", id_, right, None if key is None else key.tenant)
+
+    def need_of_request(self, right: Right, id_: str) -> None:
+        """The same over the tenant of a request for a key."""
+        request = self._admin.known.requests.get(id_)
+        self._need_of("request", id_, right, None if request is None else request.tenant)
+
+    def _need_of(self, kind: str, id_: str, right: Right, tenant: str | None) -> None:
+        is_seen = tenant is not None and any(self.may(one, tenant) for one in Right)
+        if not is_seen and not self.may(right):
+            if all(right not in one.rights for one in self.actor.allowed):
+                self.need(right)
+            raise CallerError("not_found", f"there is no {kind} {id_[:200]!r}")
+        self.need(right, tenant)
 
     def by(self, why: str) -> By:
         """The actor, now."""
@@ -112,5 +137,23 @@ class Desk:
 
     def new_value(self, prefix: str) -> tuple[str, str]:
         """A new key and its HMAC."""
-        key = prefix + auth.new_key(self._admin.random_bytes(32)).removeprefix(auth.KEY_PREFIX)
-        return key, auth.digest(self._admin.pepper, key.encode()).hex()
+        key = auth.new_key(self._admin.random_bytes(32), prefix)
+        return key, self.mark(key)
+
+    def new_id(self) -> str:
+        """A number that nobody has."""
+        return self._admin.random_bytes(8).hex()
+
+    def mark(self, secret: str) -> str:
+        """The HMAC of a key or ticket."""
+        return auth.digest(self._admin.pepper, secret.encode()).hex()
+
+
+def said(row: BaseModel) -> dict[str, Any]:
+    """What a body holds, without what it leaves out."""
+    return row.model_dump(exclude_unset=True)
+
+
+def plain(row: BaseModel) -> dict[str, Any]:
+    """A row to show."""
+    return row.model_dump(mode="json", exclude_none=True, exclude=set(SECRET))

@@ -1,183 +1,138 @@
-"""The admin API's paths: tenants, projects, keys, administrators, kill switches, history.
+"""The admin API's paths: what is known, tenants, projects, administrators, kill switches.
 
-A new key is shown once, in the answer that makes it. Here is only HTTP.
+Keys stand in `admin_keys`, the history in `admin_history`. Here is only HTTP.
 """
 
 # No `from __future__ import annotations`: FastAPI reads the handlers' annotations, and those name
 # what only this module's functions know.
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
 from serving import auth
-from serving.api.admin import ADMIN_PREFIX, Admin, Desk, actor_of, answer_errors
+from serving.api import admin_history, admin_keys
+from serving.api.actors import Actors
+from serving.api.admin import Admin, Desk, answer_errors, plain, said
 from serving.api.admin_bodies import (
-    KeyTerms,
     NewAdministrator,
-    NewKey,
     NewProject,
     NewSwitch,
     NewTenant,
     Scope,
     TenantChange,
 )
-from serving.directory import chain, commands
-from serving.directory.base import decode_event
+from serving.directory import commands
 from serving.directory.roles import Right
-from serving.directory.values import WHY_CHARS_MAX, names
-from serving.errors import CallerError
+from serving.directory.values import WHY_CHARS_MAX, Directory, names
 
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
-PAGE = 10_000
 
 
-def mount(app: FastAPI, admin: Admin) -> None:
+def mount(app: FastAPI, admin: Admin, actors: Actors) -> None:
     """Add the admin API to the ops application."""
+
+    async def desk(authorization: Annotated[str | None, Header()] = None) -> Desk:
+        return Desk(admin, await actors.administrator(authorization, admin.utc_ms()))
+
+    async def counter(authorization: Annotated[str | None, Header()] = None) -> Desk:
+        return Desk(admin, await actors.asker(authorization, admin.utc_ms()))
+
     answer_errors(app)
-    app.include_router(_router(admin))
-
-
-def _router(admin: Admin) -> APIRouter:
-    def desk(authorization: Annotated[str | None, Header()] = None) -> Desk:
-        return Desk(admin, actor_of(admin, authorization, datetime.now(UTC)))
-
     router = APIRouter(prefix="/admin/v1", tags=["admin"])
     _reading(router, admin, desk)
     _tenants(router, desk)
-    _keys(router, desk)
     _people(router, desk)
-    return router
+    _switches(router, admin, desk)
+    admin_keys.add(router, desk)
+    admin_keys.add_requests(router, admin, counter)
+    admin_history.add(router, admin, desk)
+    app.include_router(router)
 
 
-def _reading(router: APIRouter, admin: Admin, desk: Callable[..., Desk]) -> None:
+class Shown(NamedTuple):
+    """What one actor sees of the directory."""
+
+    tenants: list[dict[str, Any]]
+    projects: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+    administrators: list[dict[str, Any]]
+    switches: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
+
+
+def _shown(found: Directory, at: Desk) -> Shown:
+    """The rows of the actor's tenants; administrators and what switches stop in all only to those
+    who see all tenants."""
+    is_all = at.may(Right.SEE)
+
+    def seen(tenant: str) -> bool:
+        return is_all or at.may(Right.SEE, tenant)
+
+    return Shown(
+        [plain(row) for row in found.tenants.values() if seen(row.id)],
+        [plain(row) for row in found.projects.values() if seen(row.tenant)],
+        [plain(row) for row in found.keys.values() if seen(row.tenant)],
+        [plain(row) for row in found.administrators.values() if is_all],
+        [plain(s) for s in found.switches.values() if s.scope != "tenant" or seen(s.value)],
+        [plain(row) for row in found.requests.values() if seen(row.tenant)],
+    )
+
+
+def _reading(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> None:
     @router.get("/directory")
-    async def read(at: Annotated[Desk, Depends(desk)]) -> dict[str, Any]:
-        """Tenants, projects, keys and administrators without their values, and switches."""
-        at.need(Right.SEE)
+    async def read(at: Annotated[Desk, Depends(desk)]) -> Response:
+        """Tenants, projects, keys and administrators without their values, switches, and requests
+        for keys: those of the tenants that the actor may see."""
+        if not any(Right.SEE in one.rights for one in at.actor.allowed):
+            at.need(Right.SEE)
         found = admin.known
-        hidden = {"hmac", "previous_hmac"}
-        rows = {
-            name: [_plain(row, hidden) for row in getattr(found, name).values()]
-            for name in ("tenants", "projects", "keys", "administrators", "switches")
-        }
-        return {"version": found.version, "in_settings": names(admin.standing()), **rows}
-
-    @router.get("/history")
-    async def history(
-        at: Annotated[Desk, Depends(desk)], after: Annotated[int, Query(ge=0)] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Changes above number `after`, in order, each with the hash that chains it."""
-        at.need(Right.SEE_HISTORY)
-        entries = await admin.policies.history(after, limit)
-        return {
-            "entries": [
-                {"number": e.number, "hash": e.hash.hex()}
-                | msgspec.to_builtins(decode_event(e.data))
-                for e in entries
-            ]
-        }
-
-    @router.get("/history/verify")
-    async def verify(
-        at: Annotated[Desk, Depends(desk)], number: int = 0, head: str = ""
-    ) -> dict[str, Any]:
-        """Check the whole chain, and that it still holds an entry seen before."""
-        at.need(Right.SEE_HISTORY)
-        entries: list[chain.Entry] = []
-        while page := await admin.policies.history(len(entries), PAGE):
-            entries += page
-        try:
-            kept = (number, bytes.fromhex(head)) if number else None
-        except ValueError:
-            raise CallerError(
-                "invalid_value", "head: the hash, in hex digits", param="head"
-            ) from None
-        found = chain.breaks(entries, kept)
-        last = entries[-1] if entries else chain.Entry(0, b"", chain.GENESIS)
-        return {
-            "is_whole": not found, "breaks": [b._asdict() for b in found],
-            "head": {"number": last.number, "hash": last.hash.hex()},
-        }  # fmt: skip
+        shown = _shown(found, at)
+        ids = {f"tenant:{row['id']}" for row in shown.tenants}
+        ids |= {f"key:{row['id']}" for row in shown.keys}
+        ids |= {f"administrator:{row['id']}" for row in shown.administrators}
+        standing = [name for name in names(admin.standing()) if name in ids]
+        body = {"version": found.version, "in_settings": standing} | shown._asdict()
+        return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-def _tenants(router: APIRouter, desk: Callable[..., Desk]) -> None:
+def _owner(tenant: str) -> str | None:
+    """Whose administrators may make and change a tenant: a customer's, those of its forwarder;
+    any other's, those of all tenants."""
+    forwarder, _, customer = tenant.partition("/")
+    return forwarder if customer else None
+
+
+def _tenants(router: APIRouter, desk: Callable[..., Any]) -> None:
     @router.post("/tenants", status_code=201)
     async def create(
         at: Annotated[Desk, Depends(desk)], row: NewTenant, why: Why = ""
     ) -> dict[str, Any]:
-        at.need(Right.MANAGE)
+        at.need(Right.MANAGE, _owner(row.id))
         at.need_changeable("tenant", row.id)
-        version = await at.change(lambda d: commands.create_tenant(d, _said(row), at.by(why)))
+        version = await at.change(lambda d: commands.create_tenant(d, said(row), at.by(why)))
         return {"id": row.id, "version": version}
 
     @router.patch("/tenants/{id_:path}")
     async def change(
         at: Annotated[Desk, Depends(desk)], id_: str, row: TenantChange, why: Why = ""
     ) -> dict[str, Any]:
-        at.need(Right.MANAGE)
+        at.need(Right.MANAGE, _owner(id_))
         at.need_changeable("tenant", id_)
-        version = await at.change(lambda d: commands.change_tenant(d, id_, _said(row), at.by(why)))
+        version = await at.change(lambda d: commands.change_tenant(d, id_, said(row), at.by(why)))
         return {"id": id_, "version": version}
 
     @router.post("/projects", status_code=201)
     async def create_project(
         at: Annotated[Desk, Depends(desk)], row: NewProject, why: Why = ""
     ) -> dict[str, Any]:
-        at.need(Right.MANAGE)
-        version = await at.change(lambda d: commands.create_project(d, _said(row), at.by(why)))
+        at.need(Right.MANAGE, row.tenant)
+        version = await at.change(lambda d: commands.create_project(d, said(row), at.by(why)))
         return {"id": f"{row.tenant}:{row.name}", "version": version}
 
 
-def _keys(router: APIRouter, desk: Callable[..., Desk]) -> None:
-    @router.post("/keys", status_code=201)
-    async def create(
-        at: Annotated[Desk, Depends(desk)], row: NewKey, why: Why = ""
-    ) -> dict[str, Any]:
-        """The answer shows the key, this once."""
-        at.need(Right.MANAGE)
-        at.need_changeable("key", row.id)
-        key, hmac = at.new_value(auth.KEY_PREFIX)
-        given = _said(row) | {"hmac": hmac}
-        version = await at.change(lambda d: commands.create_key(d, given, at.by(why)))
-        return {"id": row.id, "key": key, "version": version}
-
-    @router.patch("/keys/{id_}")
-    async def change(
-        at: Annotated[Desk, Depends(desk)], id_: str, row: KeyTerms, why: Why = ""
-    ) -> dict[str, Any]:
-        at.need(Right.MANAGE)
-        at.need_changeable("key", id_)
-        version = await at.change(lambda d: commands.change_key(d, id_, _said(row), at.by(why)))
-        return {"id": id_, "version": version}
-
-    @router.post("/keys/{id_}/rotate")
-    async def rotate(
-        at: Annotated[Desk, Depends(desk)],
-        id_: str,
-        grace_s: Annotated[int, Body(embed=True)] = 86_400,
-        why: Why = "",
-    ) -> dict[str, Any]:
-        """The answer shows the new value, this once; the old one stays good for `grace_s`."""
-        at.need(Right.MANAGE)
-        at.need_changeable("key", id_)
-        key, hmac = at.new_value(auth.KEY_PREFIX)
-        version = await at.change(lambda d: commands.rotate_key(d, id_, hmac, grace_s, at.by(why)))
-        return {"id": id_, "key": key, "version": version}
-
-    @router.post("/keys/{id_}/revoke")
-    async def revoke(at: Annotated[Desk, Depends(desk)], id_: str, why: Why = "") -> dict[str, Any]:
-        at.need(Right.SWITCH)
-        at.need_changeable("key", id_)
-        version = await at.change(lambda d: commands.revoke_key(d, id_, at.by(why)))
-        return {"id": id_, "version": version}
-
-
-def _people(router: APIRouter, desk: Callable[..., Desk]) -> None:
+def _people(router: APIRouter, desk: Callable[..., Any]) -> None:
     @router.post("/administrators", status_code=201)
     async def create(
         at: Annotated[Desk, Depends(desk)], row: NewAdministrator, why: Why = ""
@@ -185,8 +140,8 @@ def _people(router: APIRouter, desk: Callable[..., Desk]) -> None:
         """The answer shows the administrator's key, this once."""
         at.need(Right.MANAGE)
         at.need_changeable("administrator", row.id)
-        key, hmac = at.new_value(ADMIN_PREFIX)
-        given = _said(row) | {"hmac": hmac}
+        key, hmac = at.new_value(auth.ADMIN_PREFIX)
+        given = said(row) | {"hmac": hmac}
         version = await at.change(lambda d: commands.create_administrator(d, given, at.by(why)))
         return {"id": row.id, "key": key, "version": version}
 
@@ -197,27 +152,30 @@ def _people(router: APIRouter, desk: Callable[..., Desk]) -> None:
         version = await at.change(lambda d: commands.remove_administrator(d, id_, at.by(why)))
         return {"id": id_, "version": version}
 
+
+def _switches(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> None:
     @router.post("/switches", status_code=201)
     async def throw(at: Annotated[Desk, Depends(desk)], row: NewSwitch) -> dict[str, Any]:
-        at.need(Right.SWITCH)
+        """An alias stops its model. `is_known` says whether this gateway has what is named: one of
+        another version or spelling may not, so it is thrown all the same."""
+        at.need(Right.SWITCH, row.value if row.scope == "tenant" else None)
+        tenants = admin.known.tenants if row.scope == "tenant" else {}
+        value = admin.targets.get(row.scope, {}).get(row.value, row.value)
+        is_known = row.scope == "all" or row.value in (tenants or admin.targets.get(row.scope, {}))
         version = await at.change(
-            lambda d: commands.throw_switch(d, row.scope, row.value, at.by(row.why))
+            lambda d: commands.throw_switch(d, row.scope, value, at.by(row.why))
         )
-        return {"id": f"{row.scope}:{row.value}", "version": version}
+        return {"id": f"{row.scope}:{value}", "version": version, "is_known": is_known}
 
     @router.delete("/switches")
     async def take_back(
         at: Annotated[Desk, Depends(desk)], scope: Scope, value: str = "", why: Why = ""
     ) -> dict[str, Any]:
-        at.need(Right.SWITCH)
+        """Who sees some tenants only takes back only what was thrown by the same."""
+        value = admin.targets.get(scope, {}).get(value, value)
+        at.need(Right.SWITCH, value if scope == "tenant" else None)
+        thrown = admin.known.switches.get(f"{scope}:{value}")
+        if thrown is not None and thrown.by != at.actor.id:
+            at.need(Right.SWITCH)
         version = await at.change(lambda d: commands.take_back_switch(d, scope, value, at.by(why)))
         return {"id": f"{scope}:{value}", "version": version}
-
-
-def _said(row: BaseModel) -> dict[str, Any]:
-    """What the body holds, without what it leaves out."""
-    return row.model_dump(exclude_none=True)
-
-
-def _plain(row: BaseModel, hidden: set[str]) -> dict[str, Any]:
-    return row.model_dump(mode="json", exclude_none=True, exclude=hidden)

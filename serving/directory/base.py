@@ -5,13 +5,13 @@ Blocking by design: callers off the event loop's thread only.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from serving.directory import chain
-from serving.directory.chain import Entry
-from serving.directory.commands import Change
+from serving.directory.chain import GENESIS, Entry
+from serving.directory.changes import Change
 from serving.directory.values import Document, Event
 from serving.errors import OwnError
 
@@ -25,27 +25,38 @@ class DirectoryAway(OwnError):  # noqa: N818 - a state
     """The store cannot be read or written now; nothing of a failed change was stored."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("internal_error", message)
+        super().__init__("directory_away", message)
 
 
 class VersionConflict(Exception):  # noqa: N818 - a state
     """Somebody else changed the directory meanwhile: read it again and decide again."""
 
 
+class Head(NamedTuple):
+    """The last change. The hash tells two histories apart that a fail-over made equally long."""
+
+    number: int
+    """The directory's version; 0 before the first change."""
+    hash: bytes
+
+
+EMPTY = Head(0, GENESIS)
+
+
 class DirectoryStore(Protocol):
     """Every method raises DirectoryAway when the store is away."""
 
-    def version(self) -> int:
-        """Number of the last change; 0 before the first. Cheap: asked several times a second."""
+    def head(self) -> Head:
+        """The last change. Cheap: asked several times a second."""
         ...
 
-    def read(self) -> tuple[int, list[Document]]:
-        """The version and all rows as they stand at it."""
+    def read(self) -> tuple[Head, list[Document]]:
+        """The last change and all rows as they stand after it."""
         ...
 
-    def commit(self, expected: int, change: Change) -> int:
-        """Store a change that was decided on version `expected`, rows and history in one
-        transaction; the new version. Raises VersionConflict."""
+    def commit(self, expected: Head, change: Change) -> Head:
+        """Store a change that was decided on the state after `expected`, rows and history in one
+        transaction. Raises VersionConflict."""
         ...
 
     def history(self, after: int = 0, limit: int = ENTRIES_MAX) -> list[Entry]:
@@ -57,7 +68,7 @@ class DirectoryStore(Protocol):
         ...
 
 
-def next_entry(number: int, before: bytes, event: Event) -> Entry:
-    """The history's entry `number`; a store writes it and computes nothing itself."""
-    data = encode_event(event)
-    return Entry(number, data, chain.link(before, number, data))
+def next_entry(head: Head, event: Event) -> Entry:
+    """The history's entry after `head`; a store writes it and computes nothing itself."""
+    number, data = head.number + 1, encode_event(event)
+    return Entry(number, data, chain.link(head.hash, number, data))

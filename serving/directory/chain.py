@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 GENESIS = bytes(32)
+BREAKS_MAX = 100
+"""Reported; a chain written anew from its start would tell of every entry."""
 
 
 class Entry(NamedTuple):
@@ -34,21 +36,41 @@ def link(before: bytes, number: int, data: bytes) -> bytes:
     return hashlib.sha256(before + number.to_bytes(8, "big") + data).digest()
 
 
-def breaks(entries: Iterable[Entry], head: tuple[int, bytes] | None = None) -> list[Break]:
-    """Everything wrong with a chain read from its start. `head` is the number and hash of its end
-    as somebody kept it: a chain cut off before it shows."""
-    found: list[Break] = []
-    before, expected = GENESIS, 1
-    kept: bytes | None = None
-    for entry in entries:
-        if entry.number != expected:
-            found.append(Break(expected, f"entry {expected} is missing or out of order"))
-        elif link(before, entry.number, entry.data) != entry.hash:
-            found.append(Break(entry.number, f"entry {entry.number} was changed"))
-        if head is not None and entry.number == head[0]:
-            kept = entry.hash
-        before, expected = entry.hash, entry.number + 1
-    if head is not None and kept != head[1]:
-        what = "is cut off before it" if kept is None else "has another hash there"
-        found.append(Break(head[0], f"the chain {what}: entry {head[0]} was seen before"))
-    return found
+class Examination:
+    """Takes a chain from its start, page by page. `kept` is the number and hash of an entry as
+    somebody saw it before: a chain cut off or written anew shows."""
+
+    def __init__(self, kept: tuple[int, bytes] | None = None) -> None:
+        self._kept = kept
+        self._seen: bytes | None = None
+        self._found: list[Break] = []
+        self.number, self.hash = 0, GENESIS
+        """Of the last entry taken."""
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """The next entries, in the order they are stored in."""
+        for entry in entries:
+            if entry.number != self.number + 1:
+                what = f"entry {self.number + 1} is missing or out of order"
+                self._found.append(Break(self.number + 1, what))
+            elif link(self.hash, entry.number, entry.data) != entry.hash:
+                self._found.append(Break(entry.number, f"entry {entry.number} was changed"))
+            if self._kept is not None and entry.number == self._kept[0]:
+                self._seen = entry.hash
+            self.number, self.hash = entry.number, entry.hash
+            del self._found[BREAKS_MAX:]
+
+    def breaks(self) -> list[Break]:
+        """What is wrong with what was taken, at most `BREAKS_MAX` and the kept head's."""
+        if self._kept is None or self._seen == self._kept[1]:
+            return self._found
+        number = self._kept[0]
+        what = "is cut off before it" if self._seen is None else "has another hash there"
+        return [*self._found, Break(number, f"the chain {what}: entry {number} was seen before")]
+
+
+def breaks(entries: Iterable[Entry], kept: tuple[int, bytes] | None = None) -> list[Break]:
+    """Everything wrong with a whole chain."""
+    examination = Examination(kept)
+    examination.take(entries)
+    return examination.breaks()

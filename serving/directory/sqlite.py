@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.directory.base import (
+    EMPTY,
     ENTRIES_MAX,
     DirectoryAway,
+    Head,
     VersionConflict,
     next_entry,
 )
-from serving.directory.chain import GENESIS, Entry
-from serving.directory.commands import Change
+from serving.directory.chain import Entry
+from serving.directory.changes import Change
 from serving.directory.values import Document
 
 SCHEMA_VERSION = 1
@@ -43,33 +45,34 @@ class SqliteDirectory:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            with _translated():
+            with _translated(), contextlib.ExitStack() as opened:
                 db = sqlite3.connect(
                     path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
                 )
+                opened.callback(db.close)
                 _prepare(db)
+                opened.pop_all()
         except OSError as error:
             raise DirectoryAway(f"cannot open {path}: {error}") from error
         return cls(db)
 
-    def version(self) -> int:
+    def head(self) -> Head:
         """See `base.DirectoryStore`."""
         with _translated(), self._lock:
-            return self._head()[0]
+            return self._head()
 
-    def read(self) -> tuple[int, list[Document]]:
+    def read(self) -> tuple[Head, list[Document]]:
         """See `base.DirectoryStore`."""
         with self._transaction("DEFERRED"):
             rows = self._db.execute("SELECT kind, id, data FROM documents").fetchall()
-            return self._head()[0], [Document(*row) for row in rows]
+            return self._head(), [Document(*row) for row in rows]
 
-    def commit(self, expected: int, change: Change) -> int:
+    def commit(self, expected: Head, change: Change) -> Head:
         """See `base.DirectoryStore`."""
         with self._transaction("IMMEDIATE"):
-            version, before = self._head()
-            if version != expected:
+            if self._head() != expected:
                 raise VersionConflict
-            entry = next_entry(version + 1, before, change.event)
+            entry = next_entry(expected, change.event)
             self._db.execute("INSERT INTO history VALUES (?, ?, ?)", entry)
             for document in change.documents:
                 key = (document.kind, document.id)
@@ -81,7 +84,7 @@ class SqliteDirectory:
                     )
                 else:
                     self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", key)
-            return entry.number
+            return Head(entry.number, entry.hash)
 
     def history(self, after: int = 0, limit: int = ENTRIES_MAX) -> list[Entry]:
         """See `base.DirectoryStore`."""
@@ -95,10 +98,10 @@ class SqliteDirectory:
         with _translated(), self._lock:
             self._db.close()
 
-    def _head(self) -> tuple[int, bytes]:
+    def _head(self) -> Head:
         query = "SELECT number, hash FROM history ORDER BY number DESC LIMIT 1"
         row = self._db.execute(query).fetchone()
-        return (row[0], row[1]) if row else (0, GENESIS)
+        return Head(*row) if row else EMPTY
 
     @contextlib.contextmanager
     def _transaction(self, mode: str) -> Iterator[None]:

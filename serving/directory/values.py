@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from serving.records import LatencyClass, Overflow
 from serving.settings import (
+    MANY,
     NAME,
     Administrator,
     AllowanceSettings,
     Group,
     KeySettings,
+    ModelName,
     TenantSettings,
+    Words,
 )
 
 WHY_CHARS_MAX = 500
@@ -29,7 +33,7 @@ class Project(Group):
     tenant: str
     name: str = Field(pattern=f"^{NAME}$")
     environment: Literal["prod", "dev", "test"] = "prod"
-    owner: str = Field("", max_length=200)
+    owner: Words = Field("", max_length=200)
     """Who answers for it, in words."""
     allowance: AllowanceSettings | None = None
 
@@ -46,9 +50,9 @@ class Switch(Group):
     """A kill switch that is thrown: nothing new goes there until it is taken back."""
 
     scope: Scope
-    value: str = Field("", max_length=200)
+    value: Words = Field("", max_length=200)
     """The model, tenant, provider or jurisdiction; empty for `all`."""
-    why: str = Field(min_length=1, max_length=WHY_CHARS_MAX)
+    why: Words = Field(min_length=1, max_length=WHY_CHARS_MAX)
     by: str
     at_ms: int
 
@@ -58,13 +62,38 @@ class Switch(Group):
         return f"{self.scope}:{self.value}"
 
 
-Kind: TypeAlias = Literal["tenant", "project", "key", "administrator", "switch"]
+class KeyRequest(Group):
+    """A key that somebody asks for and an administrator has to approve. Gone once it is decided and
+    the key was handed out; the history tells of it."""
+
+    id: str = Field(pattern="^[0-9a-f]{16}$")
+    key: str = Field(pattern=f"^{NAME}$")
+    """The id the key is to have."""
+    tenant: str
+    project: str = "default"
+    feature: str = Field("", pattern=f"^({NAME})?$")
+    overflow: Overflow = Overflow.ALLOWED
+    latency_class: LatencyClass = LatencyClass.INTERACTIVE
+    models: tuple[ModelName, ...] | None = Field(None, max_length=MANY)
+    expires: AwareDatetime | None = None
+    why: Words = Field(min_length=1, max_length=WHY_CHARS_MAX)
+    by: str
+    at_ms: int
+    ticket_hmac: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of the ticket that the asker alone was shown; it fetches the key once that is approved."""
+    approved_by: str = ""
+    """Empty while it waits."""
+    approved_ms: int = 0
+
+
+Kind: TypeAlias = Literal["tenant", "project", "key", "administrator", "switch", "request"]
 MODELS: Mapping[Kind, type[BaseModel]] = {
     "tenant": TenantSettings,
     "project": Project,
     "key": KeySettings,
     "administrator": Administrator,
     "switch": Switch,
+    "request": KeyRequest,
 }
 
 
@@ -103,11 +132,12 @@ class Directory(msgspec.Struct, frozen=True):
     keys: Mapping[str, KeySettings] = {}
     administrators: Mapping[str, Administrator] = {}
     switches: Mapping[str, Switch] = {}
+    requests: Mapping[str, KeyRequest] = {}
 
 
 _FIELDS: Mapping[Kind, str] = {
     "tenant": "tenants", "project": "projects", "key": "keys",
-    "administrator": "administrators", "switch": "switches",
+    "administrator": "administrators", "switch": "switches", "request": "requests",
 }  # fmt: skip
 
 

@@ -97,15 +97,16 @@ def test_a_kill_switch_holds_at_once_and_after_a_restart(run, kit):
 def test_another_process_s_switch_holds_within_a_second(run, kit):
     """The store is shared: here another process is played by the store itself."""
     from serving.directory import commands
+    from serving.directory.base import EMPTY
     from serving.directory.commands import By
     from serving.directory.sqlite import SqliteDirectory
-    from serving.directory.values import build
+    from serving.directory.values import Directory
 
     async def check(stack) -> None:
         store = SqliteDirectory.open(stack.state / "directory.sqlite")
         loop = asyncio.get_running_loop()
         thrown_s = loop.time()
-        store.commit(0, commands.throw_switch(build(*store.read()), "all", "", By("o", 1, "w")))
+        store.commit(EMPTY, commands.throw_switch(Directory(), "all", "", By("o", 1, "w")))
         await kit.eventually(lambda: _is_stopped(stack))
         assert loop.time() - thrown_s < 5.0, "half a second, and what a busy machine adds"
         store.close()
@@ -181,7 +182,7 @@ def test_while_the_directory_cannot_be_read_nothing_leaves_the_premises(run, kit
         assert (reply.status, reply.error["code"]) == (503, "no_capacity")
         assert len(await stack.seen("alpha")) == 1
         status, body = await Desk(stack)("POST", "/switches", json={"scope": "all", "why": "x"})
-        assert (status, body["error"]["code"]) == (500, "internal_error")
+        assert (status, body["error"]["code"]) == (503, "directory_away")
 
     govern(run, kit, check, providers={"alpha": kit.provider()})
 

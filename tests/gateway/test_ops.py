@@ -54,9 +54,10 @@ def test_metrics_parse_and_the_named_series_move(run, kit):
         assert moved("ballast_request_seconds_count") == 4
         for name in ("ballast_queue_depth", "ballast_replicas", "ballast_target_breaker_open",
                      "ballast_fleet_view_age_seconds", "ballast_journal_lag_bytes",
-                     "ballast_tickets_out"):  # fmt: skip
+                     "ballast_policy_age_seconds", "ballast_tickets_out"):  # fmt: skip
             assert name in after, name
         assert set(after["ballast_tickets_out"].values()) == {0.0}
+        assert max(after["ballast_policy_age_seconds"].values()) < 20.0
         assert all("bl-" not in str(labels) for series in after.values() for labels in series)
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})

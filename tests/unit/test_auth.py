@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import hmac
+import inspect
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from serving import auth
 from serving.auth import NEVER, KeyConflict, digest, identify, new_key
 from serving.auth import callers as callers_at
 from serving.errors import CallerError
@@ -142,3 +147,23 @@ def test_no_key_of_a_suspended_tenant_is_known():
     found = callers_at((row(),), (asleep,), NOW).by_digest
     with pytest.raises(CallerError, match="suspended"):
         identify(found, PEPPER, b"Bearer bl-secret")
+
+
+SECRET = re.compile("hmac|secret|ticket|pepper|digest|password|signature|token$")
+
+
+def test_no_secret_is_compared_by_a_way_that_stops_at_the_first_difference():
+    """The time an answer takes must not tell how much of a guess was right. API keys are looked up
+    by an HMAC that nobody without the pepper can steer; whatever is compared goes by `is_same`."""
+    found = []
+    for path in sorted(Path(auth.__file__).parent.rglob("*.py")):
+        if "fakes" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+                sides = (node.left, *node.comparators)
+                names = [getattr(side, "attr", getattr(side, "id", "")) for side in sides]
+                if any(SECRET.search(name) for name in names):
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
+    assert "compare_digest" in inspect.getsource(auth.is_same)

@@ -49,6 +49,23 @@ def test_an_unknown_provider_is_refused_by_name() -> None:
         plan.check_providers(settings, ROWS)
 
 
+def test_the_owner_administers_with_a_key_made_once_unless_the_settings_name_another(
+    tmp_path: Path,
+) -> None:
+    own = identity.ensure(tmp_path)
+    file = tmp_path / identity.ADMIN_KEY
+    assert file.read_text() == own.admin_key == identity.ensure(tmp_path).admin_key
+    assert own.admin_key.startswith("ba-")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    prepared = prepare(Settings(state_dir=tmp_path), own, plan.Wish(has_engine=False))
+    (owner,) = prepared.settings.administrators
+    mark = digest((tmp_path / "pepper").read_bytes(), own.admin_key.encode()).hex()
+    assert (owner.id, owner.role, owner.hmac) == ("owner", "admin", mark)
+    theirs = owner.model_copy(update={"hmac": "0" * 64})
+    settings = Settings(state_dir=tmp_path, administrators=(theirs,))
+    assert plan.with_owner(settings, b"x") == settings
+
+
 def test_the_demo_tenant_stays_on_the_premises_without_a_provider() -> None:
     (tenant,) = plan.with_demo_tenant(Settings(), ROWS).tenants
     assert (tenant.residency, tenant.jurisdictions) == ("premises", ())

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from serving.directory import commands
 from serving.directory.base import decode_event, encode_event
-from serving.directory.chain import GENESIS, Entry, breaks, link
-from serving.directory.commands import By, Change
-from serving.directory.roles import RIGHTS, Right, may
+from serving.directory.chain import BREAKS_MAX, GENESIS, Entry, Examination, breaks, link
+from serving.directory.changes import By, Change
+from serving.directory.roles import RIGHTS, Right, allowed, allows, may
 from serving.directory.values import Directory, DirectoryFault, Document, build, names, over
 from serving.errors import CallerError
 from serving.records import Role
@@ -60,15 +60,28 @@ def test_a_tenant_must_say_its_residency(acme):
     assert refused(commands.create_tenant, acme, {"id": "x"}, BY).param == "residency"
 
 
-@pytest.mark.parametrize("id_", ["acme", "ACME"])
+@pytest.mark.parametrize("id_", ["acme", "ACME", "Acme"])
 def test_no_two_tenants_have_one_name_or_names_that_look_alike(acme, id_):
     row = {"id": id_, "residency": "mainland"}
     assert refused(commands.create_tenant, acme, row, BY).code == "conflict"
 
 
 @pytest.mark.parametrize(
-    "id_", ["", "a b", "../x", "a/b/c", "\u0430cme", "a\n", "x" * 65, "a'; DROP TABLE keys;--"]
+    ("one", "other"), [("bill", "biIl"), ("bill", "bi1l"), ("shop0", "shopO"), ("shop0", "Shopo")]
 )
+def test_a_name_that_a_reader_takes_for_another_s_is_refused(one, other):
+    row = {"id": one, "residency": "premises"}
+    found = after(Directory(), commands.create_tenant(Directory(), row, BY))
+    error = refused(commands.create_tenant, found, row | {"id": other}, BY)
+    assert (error.code, one in error.message) == ("conflict", True)
+    commands.create_tenant(found, row | {"id": "ball"}, BY)
+
+
+@pytest.mark.parametrize(
+    "id_",
+    ["", "a b", "../x", "a/b/c", "\u0430cme", "\u0430\u0441me", "acm\u0435", "acme\u200b",
+     "\uff41cme", "acme\u202e", "a\x00", "a\n", "x" * 65, "x" * 10**6, "a'; DROP TABLE keys;--"],
+)  # fmt: skip
 def test_what_is_no_name_is_no_tenant(acme, id_):
     row = {"id": id_, "residency": "mainland"}
     assert refused(commands.create_tenant, acme, row, BY).code == "invalid_value"
@@ -87,7 +100,9 @@ def test_a_key_needs_its_tenant_and_project(acme):
         assert refused(commands.create_key, acme, key, BY).code == "not_found"
 
 
-@pytest.mark.parametrize("name", ["hmac", "tenant", "is_revoked", "previous_hmac", "id"])
+@pytest.mark.parametrize(
+    "name", ["hmac", "tenant", "project", "is_revoked", "previous_hmac", "previous_until", "id"]
+)
 def test_a_change_never_touches_a_key_s_value_or_owner(acme, name):
     assert refused(commands.change_key, acme, "k", {name: "x"}, BY).code == "invalid_value"
 
@@ -97,6 +112,49 @@ def test_a_change_is_validated_like_a_new_row(acme):
     assert error.param == "latency_class"
     changed = after(acme, commands.change_key(acme, "k", {"latency_class": "live"}, BY))
     assert changed.keys["k"].latency_class == "live"
+
+
+def test_an_expiry_and_an_allow_list_can_be_taken_away_again(acme):
+    changes = {"models": ["m"], "expires": "2030-01-01T00:00:00Z"}
+    bound = after(acme, commands.change_key(acme, "k", changes, BY))
+    assert (bound.keys["k"].models, bound.keys["k"].expires.year) == (("m",), 2030)
+    free = after(bound, commands.change_key(bound, "k", {"models": None, "expires": None}, BY))
+    assert (free.keys["k"].models, free.keys["k"].expires) == (None, None)
+
+
+@pytest.mark.parametrize("why", ["a\nb", "a\r", "\x1b[2J", "\u202egood", "\u2028", "\x00", "\x85"])
+def test_a_reason_keeps_to_one_line(acme, why):
+    """Else it could pass for another line of a log or a screen."""
+    by = BY._replace(why=why)
+    for command, *values in (
+        (commands.revoke_key, "k"), (commands.throw_switch, "all", ""),
+        (commands.create_tenant, {"id": "x", "residency": "premises"}),
+        (commands.change_tenant, "acme", {"is_suspended": True}),
+        (commands.create_project, {"tenant": "acme", "name": "x", "owner": why}),
+    ):  # fmt: skip
+        error = refused(command, acme, *values, by)
+        assert error.code == "invalid_value"
+        assert why not in error.message
+
+
+def test_the_last_administrator_of_all_stays(acme):
+    boss = {"id": "boss", "role": "admin", "hmac": HMAC}
+    found = after(acme, commands.create_administrator(acme, boss, BY))
+    for other in ({"role": "operator"}, {"role": "admin", "tenants": ["acme"]}):
+        row = boss | {"id": "b", "hmac": OTHER} | other
+        with_other = after(found, commands.create_administrator(found, row, BY))
+        error = refused(commands.remove_administrator, with_other, "boss", BY)
+        assert error.code == "conflict"
+    row = boss | {"id": "second", "hmac": OTHER}
+    both = after(found, commands.create_administrator(found, row, BY))
+    assert set(after(both, commands.remove_administrator(both, "boss", BY)).administrators) == {
+        "second"
+    }
+
+
+def test_an_administrator_s_tenants_are_there(acme):
+    row = {"id": "b", "role": "admin", "hmac": HMAC, "tenants": ["acme", "ghost"]}
+    assert "ghost" in refused(commands.create_administrator, acme, row, BY).message
 
 
 def test_a_rotation_keeps_the_old_value_for_its_grace(acme):
@@ -167,6 +225,24 @@ def test_every_role_has_its_rights():
     assert not may(Role.VIEWER, Right.SEE_HISTORY)
 
 
+def test_a_right_over_a_tenant_is_one_over_its_customers_and_nobody_else_s():
+    some, every = [allowed(Role.ADMIN, ["gw", "acme"])], [allowed(Role.ADMIN)]
+    for tenant in ("gw", "gw/shop", "acme"):
+        assert allows(some, Right.MANAGE, tenant)
+    for tenant in ("gwx", "gw2/shop", "beta", "", None, "/gw"):
+        assert not allows(some, Right.MANAGE, tenant)
+        assert allows(every, Right.MANAGE, tenant)
+    assert not allows([allowed(Role.ADMIN, [])], Right.SEE, "acme")
+    assert not allows([allowed(Role.ADMIN, ["gw/shop"])], Right.SEE, "gw")
+
+
+def test_each_role_keeps_to_its_own_tenants():
+    both = [allowed(Role.VIEWER), allowed(Role.OPERATOR, ["acme"])]
+    assert allows(both, Right.SWITCH, "acme")
+    assert not allows(both, Right.SWITCH, "beta")
+    assert not allows(both, Right.SWITCH)
+
+
 # -- the chain
 
 
@@ -209,6 +285,21 @@ def test_a_chain_cut_off_at_its_end_shows_against_a_head_kept_elsewhere(pieces):
     assert breaks(entries[:-1]) == []
     assert breaks(entries[:-1], head)
     assert breaks(chained([*pieces[:-1], pieces[-1] + b"!"]), head)
+
+
+@given(PIECES, st.integers(1, 5))
+def test_a_chain_read_in_pages_is_judged_like_one_read_whole(pieces, page):
+    for entries in (chained(pieces), chained(pieces)[1:], chained(pieces)[:1] * 2):
+        examination = Examination()
+        for at in range(0, len(entries), page):
+            examination.take(entries[at : at + page])
+        assert examination.breaks() == breaks(entries)
+        assert (examination.number, examination.hash) == (entries[-1].number, entries[-1].hash)
+
+
+def test_a_chain_written_anew_tells_of_its_first_breaks_only():
+    entries = [Entry(number, b"", b"x" * 32) for number in range(1, 1000)]
+    assert len(breaks(entries)) == BREAKS_MAX
 
 
 def test_events_are_small_and_plain(acme):

@@ -10,8 +10,7 @@ import uvloop
 
 from serving.auth import KeyConflict
 from serving.directory import commands
-from serving.directory.base import DirectoryAway, VersionConflict, next_entry
-from serving.directory.chain import GENESIS
+from serving.directory.base import EMPTY, DirectoryAway, Head, VersionConflict, next_entry
 from serving.directory.commands import By, Change
 from serving.directory.values import Directory, Document
 from serving.errors import CallerError, OwnError
@@ -33,24 +32,22 @@ class Store:
         if self.is_away:
             raise DirectoryAway("away")
 
-    def version(self) -> int:
+    def head(self) -> Head:
         self._check()
-        return len(self.entries)
+        return Head(self.entries[-1].number, self.entries[-1].hash) if self.entries else EMPTY
 
-    def read(self) -> tuple[int, list[Document]]:
-        self._check()
-        return len(self.entries), list(self.rows.values())
+    def read(self) -> tuple[Head, list[Document]]:
+        return self.head(), list(self.rows.values())
 
-    def commit(self, expected: int, change: Change) -> int:
+    def commit(self, expected: Head, change: Change) -> Head:
         self._check()
         if self.races:
             self.races -= 1
             raise VersionConflict
-        assert expected == len(self.entries)
-        before = self.entries[-1].hash if self.entries else GENESIS
-        self.entries.append(next_entry(expected + 1, before, change.event))
+        assert expected == self.head()
+        self.entries.append(next_entry(expected, change.event))
         self.rows |= {(d.kind, d.id): d for d in change.documents}
-        return expected + 1
+        return self.head()
 
     def history(self, after: int = 0, limit: int = 100) -> list[Any]:
         self._check()
@@ -139,31 +136,65 @@ def test_what_a_rule_refuses_is_never_stored():
         await policies.change(throw)
         with pytest.raises(CallerError):
             await policies.change(throw)
-        assert store.version() == 1
+        assert store.head().number == 1
 
     run(check)
 
 
-def test_rows_that_contradict_the_settings_leave_the_old_state_and_count_as_unread():
+def test_rows_that_contradict_the_settings_count_as_unread_until_they_no_longer_do():
     async def check(store: Store, policies: Policies) -> None:
         await policies.refresh()
         read_s = policies.read_s
+        is_wrong = True
 
+        def told(_: Directory) -> None:
+            if is_wrong:
+                raise KeyConflict("twice")
+
+        policies.on_change = told
+        store.commit(EMPTY, throw(Directory()))
+        for _ in range(2):  # also when nothing else has changed
+            await policies.refresh()
+            assert (policies.read_s, policies.last_error) == (read_s, "twice")
+        is_wrong = False
+        await policies.refresh()
+        assert policies.read_s >= read_s
+        assert not policies.last_error
+
+    run(check)
+
+
+def test_what_contradicts_the_settings_can_still_be_mended_and_a_switch_be_thrown():
+    async def check(store: Store, policies: Policies) -> None:
         def conflict(_: Directory) -> None:
             raise KeyConflict("twice")
 
         policies.on_change = conflict
-        store.commit(0, throw(Directory()))
+        store.commit(EMPTY, throw(Directory()))
+        changed = await policies.change(lambda d: commands.throw_switch(d, "all", "", BY))
+        assert set(changed.switches) == {"model:m", "all:"}
+        assert policies.last_error == "twice"
+
+    run(check)
+
+
+def test_another_history_of_the_same_length_is_noticed():
+    """A fail-over can lose a change and make another in its place."""
+
+    async def check(store: Store, policies: Policies) -> None:
+        await policies.change(throw)
+        other = Store()
+        other.commit(EMPTY, commands.throw_switch(Directory(), "all", "", BY))
+        store.rows, store.entries = other.rows, other.entries
         await policies.refresh()
-        assert (policies.directory.version, policies.last_error) == (0, "twice")
-        assert policies.read_s == read_s
+        assert set(policies.directory.switches) == {"all:"}
 
     run(check)
 
 
 def test_rows_nobody_can_read_count_as_unread():
     async def check(store: Store, policies: Policies) -> None:
-        store.commit(0, throw(Directory()))
+        store.commit(EMPTY, throw(Directory()))
         store.rows["tenant", "x"] = Document("tenant", "x", b"{}")
         await policies.refresh()
         assert "tenant:x" in policies.last_error

@@ -1,0 +1,74 @@
+"""What the admin commands print: tables for people, JSON for programs, a new key once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ballast import plan, running
+from ballast.admin_client import Client
+from ballast.printing import print_json, show
+
+Row = Mapping[str, Any]
+
+
+def clean(value: Any) -> str:
+    """A value as text that can do nothing to a terminal, whoever wrote it into the store."""
+    if value in (None, "", [], {}):
+        return "-"
+    if isinstance(value, Mapping):
+        value = " ".join(f"{name}={one}" for name, one in value.items() if one not in (None, ""))
+    elif isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    return "".join(c if c.isprintable() or c == "\u3000" else "\ufffd" for c in str(value))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table, or a dash where there is nothing."""
+    found = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        found.add_row(*(Text(clean(cell)) for cell in row))
+    show(found if found.row_count else Text("none"))
+
+
+def when(at_ms: int) -> str:
+    """A moment, UTC."""
+    return datetime.fromtimestamp(at_ms / 1e3, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def done(answer: Row, what: str, *, as_json: bool) -> None:
+    """Tell what was done."""
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"{what} {clean(answer['id'])}")
+
+
+def new_key(client: Client, answer: Row, what: str, *, as_json: bool) -> None:
+    """Show a new API key, this once, and how to use it."""
+    if as_json:
+        print_json(answer)
+        return
+    settings = client.settings
+    url, key = running.base_url(settings), str(answer["key"])
+    model = settings.models[0].name if settings.models else plan.DEMO_MODEL
+    typer.echo(f"{what} {clean(answer['id'])}; its value is shown this once, keep it now")
+    typer.echo(f"base URL  {url}\nkey       {key}\n{plan.curl(url, key, model)}")
+
+
+def new_administrator(client: Client, answer: Row, *, as_json: bool) -> None:
+    """Show a new administrator's key, this once, and how to use it."""
+    if as_json:
+        print_json(answer)
+        return
+    own = client.settings.gateway
+    typer.echo(f"made administrator {clean(answer['id'])}; the key is shown this once, keep it now")
+    typer.echo(f"key       {answer['key']}")
+    typer.echo("in a file of mode 0600: ballast tenants list --key-file FILE")
+    url = f"http://{own.ops_host}:{own.ops_port}/admin/v1/directory"
+    typer.echo(f"curl {url} -H 'Authorization: Bearer {answer['key']}'")

@@ -1,0 +1,92 @@
+"""`ballast history`: every change of the directory, and whether any was altered since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ballast.admin_client import desk, keep
+from ballast.admin_flags import AsJson, Config, KeyFile
+from ballast.admin_words import clean, table, when
+from ballast.printing import print_json
+
+SHOWN_MAX = 1000
+HEAD_FILE = "history-head"
+history = typer.Typer(
+    help="Every change, by whom and why; `verify` checks that none was altered.",
+    invoke_without_command=True,
+)
+After = Annotated[int, typer.Option(help="Only those above this number.", min=0)]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """An entry as it was seen."""
+
+    number: int
+    hash: str
+
+
+def read(
+    context: typer.Context,
+    after: After = 0,
+    config: Config = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show changes in order, the first thousand of those that are asked for."""
+    if context.invoked_subcommand is not None:
+        return
+    found = desk(config, key_file).get("/history", after=after, limit=SHOWN_MAX)["entries"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (e["number"], "unreadable: see `ballast history verify`")
+        if e.get("is_unreadable")
+        else (e["number"], when(e["at_ms"]), e["actor"], e["action"], e["subject"], e["why"])
+        for e in found
+    ]
+    table(("number", "at", "by", "did", "what", "why"), rows)
+    if len(found) == SHOWN_MAX:
+        typer.echo(f"there may be more: --after {found[-1]['number']}")
+
+
+@history.command()
+def verify(
+    number: Annotated[int, typer.Option(help="Of an entry you kept; else the last seen.")] = 0,
+    head: Annotated[str, typer.Option(help="That entry's hash.")] = "",
+    config: Config = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole chain, and that it still holds the end it had when this was last asked here.
+
+    A chain that was cut off or written anew shows only against an end kept elsewhere.
+    """
+    client = desk(config, key_file)
+    file = client.settings.state_dir.expanduser() / HEAD_FILE
+    kept = Head(number, head) if number else _kept(file)
+    found = client.get("/history/verify", number=kept.number or None, head=kept.hash)
+    end = Head(**found["head"])
+    if found["is_whole"] and end.number:
+        keep(file, msgspec.json.encode(end).decode())
+    if as_json:
+        print_json(found)
+    elif found["is_whole"]:
+        against = f", with entry {kept.number} as it was seen before" if kept.number else ""
+        typer.echo(f"whole: {end.number} changes{against}")
+        typer.echo(f"to check against elsewhere: --number {end.number} --head {end.hash}")
+    else:
+        for one in found["breaks"]:
+            typer.echo(f"broken: {clean(one['what'])}", err=True)
+    raise typer.Exit(0 if found["is_whole"] else 1)
+
+
+def _kept(file: Path) -> Head:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Head)
+    except (OSError, msgspec.DecodeError):
+        return Head(0, "")
