@@ -13,8 +13,18 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from serving import forwarded
-from serving.auth import Callers, KeyConflict, callers, digest, identify, residency, subject
-from serving.directory.values import Directory
+from serving.auth import (
+    Callers,
+    KeyConflict,
+    callers,
+    digest,
+    identify,
+    is_same,
+    pepper_mark,
+    residency,
+    subject,
+)
+from serving.directory.values import Directory, beside
 from serving.errors import CallerError
 from serving.forwarded import CustomerTerms
 from serving.records import Caller
@@ -52,6 +62,8 @@ class Keys:
         self._checked_s = 0.0
         self._callers = Callers({}, datetime.min.replace(tzinfo=UTC))
         self._directory = Directory()
+        self._conflict = ""
+        self._is_alien = False
         self._rows: tuple[KeySettings, ...] = ()
         self._pepper = pepper(settings)
         self._mark = os.urandom(32)
@@ -114,14 +126,18 @@ class Keys:
         return CustomerTerms(rule, subject(f"tenant:{customer}", given))
 
     def take(self, directory: Directory) -> None:
-        """Know what the directory says beside the settings. Raises KeyConflict: the last good keys
-        stay."""
-        before, self._directory = self._directory, directory
-        try:
-            self._make()
-        except KeyConflict:
-            self._directory = before
-            raise
+        """Know what the directory says beside the settings. Raises KeyConflict when a row
+        contradicts them: all others are known all the same."""
+        self._directory = directory
+        self._make()
+        own = pepper_mark(self._pepper)
+        is_alien = any(not is_same(mark.hmac, own) for mark in directory.pepper.values())
+        if is_alien and not self._is_alien:
+            reason = "no key of the directory is known here: give all gateways one pepper_file"
+            _log.error("pepper_differs", extra={"reason": reason})
+        self._is_alien = is_alien
+        if self._conflict:
+            raise KeyConflict(self._conflict)
 
     @property
     def standing(self) -> Directory:
@@ -163,7 +179,11 @@ class Keys:
             self._make()
 
     def _make(self) -> None:
-        settings, stored = self._settings, self._directory
+        settings = self._settings
+        stored, conflict = beside(self.standing, self._directory)
+        if conflict and conflict != self._conflict:
+            _log.error("keys_conflict", extra={"reason": conflict})
+        self._conflict = conflict
         tenants = (*settings.tenants, *stored.tenants.values())
         rows = (*settings.keys, *self._rows, *stored.keys.values())
         limited = {p.id: p.allowance for p in stored.projects.values() if p.allowance is not None}

@@ -18,8 +18,8 @@ from serving import auth, errors
 from serving.api.actors import Actor
 from serving.directory.changes import SECRET, By, Change
 from serving.directory.roles import Right, allows
-from serving.directory.values import Directory, names, over
-from serving.errors import BallastError, CallerError
+from serving.directory.values import Directory, PepperMark, document, names, over
+from serving.errors import BallastError, CallerError, OwnError
 from serving.policy import Policies
 from serving.records import Offering
 from serving.settings import Settings
@@ -132,11 +132,24 @@ class Desk:
     async def change(self, decide: Callable[[Directory], Change]) -> int:
         """Store a change; the directory's new version."""
         standing = self._admin.standing()
-        changed = await self._admin.policies.change(lambda stored: decide(over(standing, stored)))
+
+        def marked(stored: Directory) -> Change:
+            """The first change says under which pepper keys are made here."""
+            change = decide(over(standing, stored))
+            if stored.pepper:
+                return change
+            mark = PepperMark(hmac=auth.pepper_mark(self._admin.pepper))
+            return Change([*change.documents, document("pepper", mark)], change.event)
+
+        changed = await self._admin.policies.change(marked)
         return changed.version
 
     def new_value(self, prefix: str) -> tuple[str, str]:
-        """A new key and its HMAC."""
+        """A new key and its HMAC. Raises OwnError where the others could not know it."""
+        for mark in self._admin.policies.directory.pepper.values():
+            if not auth.is_same(mark.hmac, auth.pepper_mark(self._admin.pepper)):
+                message = "this gateway has another pepper than the others: see pepper_file"
+                raise OwnError("directory_away", message)
         key = auth.new_key(self._admin.random_bytes(32), prefix)
         return key, self.mark(key)
 

@@ -86,7 +86,17 @@ class KeyRequest(Group):
     approved_ms: int = 0
 
 
-Kind: TypeAlias = Literal["tenant", "project", "key", "administrator", "switch", "request"]
+class PepperMark(Group):
+    """Shows whether two gateways have the same pepper: with another one no key is ever known."""
+
+    id: Literal["mark"] = "mark"
+    hmac: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of a fixed word, under the pepper of who made the first change."""
+
+
+Kind: TypeAlias = Literal[
+    "tenant", "project", "key", "administrator", "switch", "request", "pepper"
+]
 MODELS: Mapping[Kind, type[BaseModel]] = {
     "tenant": TenantSettings,
     "project": Project,
@@ -94,6 +104,7 @@ MODELS: Mapping[Kind, type[BaseModel]] = {
     "administrator": Administrator,
     "switch": Switch,
     "request": KeyRequest,
+    "pepper": PepperMark,
 }
 
 
@@ -133,11 +144,13 @@ class Directory(msgspec.Struct, frozen=True):
     administrators: Mapping[str, Administrator] = {}
     switches: Mapping[str, Switch] = {}
     requests: Mapping[str, KeyRequest] = {}
+    pepper: Mapping[str, PepperMark] = {}
 
 
 _FIELDS: Mapping[Kind, str] = {
     "tenant": "tenants", "project": "projects", "key": "keys",
     "administrator": "administrators", "switch": "switches", "request": "requests",
+    "pepper": "pepper",
 }  # fmt: skip
 
 
@@ -161,6 +174,32 @@ def over(standing: Directory, stored: Directory) -> Directory:
     nobody may have twice."""
     rows = {name: {**getattr(stored, name), **getattr(standing, name)} for name in _FIELDS.values()}
     return Directory(stored.version, **rows)
+
+
+def beside(standing: Directory, stored: Directory) -> tuple[Directory, str]:
+    """The stored rows that can be obeyed beside those that stand, and what contradicts them, in
+    words: a row that is there twice, or a key whose tenant is nowhere. Such a row counts as absent,
+    and all others hold: a revoked key is refused whatever is wrong with another."""
+    faults = [f"tenant {id_!r} is given twice" for id_ in stored.tenants if id_ in standing.tenants]
+    tenants = {id_: t for id_, t in stored.tenants.items() if id_ not in standing.tenants}
+    values = {mark for key in standing.keys.values() for mark in _marks(key)}
+    keys: dict[str, KeySettings] = {}
+    for id_, key in stored.keys.items():
+        if id_ in standing.keys:
+            faults.append(f"the key id {id_!r} is given twice")
+        elif key.tenant not in standing.tenants and key.tenant not in tenants:
+            faults.append(f"key {id_!r} names tenant {key.tenant!r}, which is nowhere")
+        elif values & _marks(key):
+            faults.append(f"key {id_!r} has the same value as another key")
+        else:
+            keys[id_] = key
+            values |= _marks(key)
+    good = msgspec.structs.replace(stored, tenants=tenants, keys=keys)
+    return good, "; ".join(faults[:5])
+
+
+def _marks(key: KeySettings) -> set[str]:
+    return {mark for mark in (key.hmac, key.previous_hmac) if mark is not None}
 
 
 def names(directory: Directory) -> list[str]:

@@ -84,6 +84,30 @@ def test_keys_and_switches_made_at_one_machine_hold_at_the_other(
     )  # fmt: skip
 
 
+def test_a_gateway_with_another_pepper_makes_no_key_that_the_others_could_not_know(
+    run_live, kit, tmp_path, new_database
+):
+    async def check(live, stack, tree) -> None:
+        folder = tmp_path / "other"
+        async with beside(live, kit, tree, folder) as other:
+            row = {"id": "shop", "residency": "premises"}
+            assert (await ask(live, "POST", "/tenants", json=row))[0] == 201
+            await other.kill()
+            (folder / "pepper").write_bytes(b"q" * 32)
+            owner = {"id": "owner", "role": "admin", "hmac": digest(b"q" * 32, b"ba-owner").hex()}
+            await other.start(other.tree | {"administrators": [owner]})
+            key = {"id": "k", "tenant": "shop"}
+            status, body = await ask(other, "POST", "/keys", json=key)
+            assert (status, "pepper" in body["error"]["message"]) == (503, True), body
+            assert '"pepper_differs"' in (folder / "stderr.log").read_text()
+            assert (await ask(live, "POST", "/keys", json=key))[0] == 201
+
+    run_live(
+        check, engines=[kit.engine()],
+        **{"ledger.url": new_database(), "administrators": administrators(kit)},
+    )  # fmt: skip
+
+
 def test_changes_made_at_both_machines_at_once_are_all_there(run_live, kit, tmp_path, new_database):
     async def check(live, stack, tree) -> None:
         async with beside(live, kit, tree, tmp_path / "other") as other:

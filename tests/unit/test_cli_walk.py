@@ -137,6 +137,39 @@ def test_a_newcomer_asks_learns_why_and_what_it_cost_and_leaves_nothing_behind(w
     assert "USD 0.00" in said, "the ledger alone knows it too"
 
 
+def test_the_owner_makes_a_tenant_and_a_key_that_calls(walk: Walk) -> None:
+    port = walk.ports[3]
+    walk.start("fake", "provider", "--port", str(port), "--key", "sk-test", until="127.0.0.1")
+    url = f"http://127.0.0.1:{port}/v1"
+    access = {"id": "deepseek", "base_url": url, "api_key_env": "FAKE_KEY"}
+    config = walk.config("peaks.yaml", providers=[access])
+    code, said = walk.run("tenants", "list")
+    assert (code, "run `ballast up` once" in said) == (1, True), said
+    walk.start("up", "--no-engine", "--config", config, until="everything is up")
+    for words in (
+        ("tenants", "create", "acme", "--residency", "named", "--jurisdiction", "cn"),
+        ("projects", "create", "acme", "shop"),
+    ):
+        code, said = walk.run(*words)
+        assert code == 0, said
+    code, said = walk.run("keys", "create", "acme-web", "--tenant", "acme", "--project", "shop")
+    assert (code, "shown this once" in said) == (0, True), said
+    (key,) = {word for word in said.replace("'", " ").split() if word.startswith("bl-")}
+    state = walk.home / "ballast"
+    kept = (state / "demo-key").read_text()
+    (state / "demo-key").write_text(key)  # `chat` asks with what is there
+    code, said = walk.run("chat", "hello", "--max-tokens", "4")
+    (state / "demo-key").write_text(kept)
+    assert (code, "an API (overflow)" in said) == (0, True), said
+    code, said = walk.run("explain")
+    assert "Key acme-web of tenant acme" in said, said
+    code, said = walk.run("history", "verify")
+    assert (code, "whole: 3 changes" in said) == (0, True), said
+    logs = "".join(path.read_text() for path in (state / "logs").iterdir())
+    for secret in (key, (state / "admin-key").read_text(), (state / "pepper").read_text()):
+        assert secret not in logs
+
+
 def test_a_start_that_nothing_can_answer_says_so_and_what_to_do(walk: Walk) -> None:
     config = walk.config("alone.yaml")
     _, lines = walk.start("up", "--no-engine", "--config", config, until="switch a provider on")

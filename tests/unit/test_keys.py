@@ -7,10 +7,11 @@ import os
 import pytest
 import yaml
 
-from serving.auth import KeyConflict, digest
+from serving.auth import KeyConflict, digest, pepper_mark
+from serving.directory.values import Directory, PepperMark
 from serving.errors import CallerError
 from serving.keys import Keys, pepper
-from serving.settings import Settings, SettingsError
+from serving.settings import KeySettings, Settings, SettingsError, TenantSettings
 
 PEPPER = b"p" * 32
 
@@ -116,3 +117,48 @@ def test_the_memory_of_known_headers_is_bounded(make_settings, monkeypatch):
     for blanks in range(1, 100):
         assert keys.identify(b"Bearer" + b" " * blanks + b"one").key_id == "k1"
     assert len(keys._known) <= 10
+
+
+def stored(*rows, tenants=("shop",), **more):
+    keys = [KeySettings.model_validate(one) for one in rows]
+    owners = {name: TenantSettings(id=name) for name in tenants}
+    return Directory(1, tenants=owners, keys={k.id: k for k in keys}, **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (stored(row("k1", b"other")), "key id 'k1' is given twice"),
+        (stored(row("k9", b"one")), "'k9' has the same value"),
+        (stored(row("k9", b"x", previous_hmac=digest(PEPPER, b"one").hex())), "same value"),
+        (stored(row("k9", b"other", tenant="gone")), "tenant 'gone', which is nowhere"),
+        (stored(tenants=("acme", "shop")), "tenant 'acme' is given twice"),
+    ],
+    ids=["id", "value", "previous", "tenant", "twice"],
+)
+def test_a_stored_row_that_contradicts_the_settings_counts_as_absent_and_the_others_hold(
+    make_settings, found, words
+):
+    """A leaked key that was revoked stays revoked, whatever is wrong with another row."""
+    keys = Keys(make_settings([row("k1", b"one")]))
+    leaked = row("k2", b"two", tenant="shop")
+    keys.take(stored(leaked))
+    assert keys.identify(b"Bearer two").tenant == "shop"
+    gone = KeySettings.model_validate(leaked | {"is_revoked": True})
+    both = Directory(2, tenants=found.tenants, keys={**found.keys, "k2": gone})
+    with pytest.raises(KeyConflict, match=words):
+        keys.take(both)
+    with pytest.raises(CallerError, match="revoked"):
+        keys.identify(b"Bearer two")
+    assert keys.identify(b"Bearer one").key_id == "k1", "the settings' own"
+    keys.take(stored(leaked))
+    assert keys.identify(b"Bearer two").key_id == "k2"
+
+
+def test_keys_made_under_another_pepper_are_said_to_be(make_settings, caplog):
+    keys = Keys(make_settings([row("k1", b"one")]))
+    for pepper_bytes, is_said in ((PEPPER, False), (b"q" * 32, True)):
+        caplog.clear()
+        mark = PepperMark(hmac=pepper_mark(pepper_bytes))
+        keys.take(stored(pepper={"mark": mark}))
+        assert ("pepper_differs" in caplog.text) == is_said
