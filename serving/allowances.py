@@ -7,6 +7,7 @@ what it did cost when it ends. One process's own counters: with several, each ge
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from typing import NamedTuple
@@ -69,21 +70,28 @@ class Exceeded(NamedTuple):
 
 
 class _Counters:
-    """One subject's counters."""
+    """One subject's counters; they stay when its allowance changes."""
 
-    __slots__ = ("allowance", "requests", "running", "tokens")
-
-    def __init__(self, allowance: Allowance, now_s: float, share: int) -> None:
-        self.allowance = allowance
-        self.requests = self.tokens = None
-        if allowance.requests_per_min:
-            self.requests = Bucket(max(1, allowance.requests_per_min // share), now_s)
-        if allowance.tokens_per_min:
-            self.tokens = Bucket(max(1, allowance.tokens_per_min // share), now_s)
-        self.running = 0
+    __slots__ = ("allowance", "concurrent", "requests", "running", "tokens")
 
     requests: Bucket | None
     tokens: Bucket | None
+
+    def __init__(self, allowance: Allowance, now_s: float, share: int) -> None:
+        self.running = 0
+        self.allow(allowance, now_s, share)
+
+    def allow(self, allowance: Allowance, now_s: float, share: int) -> None:
+        """Count under this allowance from now on, of which `share` processes get a part each."""
+        self.allowance = allowance
+        self.concurrent = _part(allowance.concurrent, share)
+        requests, tokens = allowance.requests_per_min, allowance.tokens_per_min
+        self.requests = Bucket(_part(requests, share), now_s) if requests else None
+        self.tokens = Bucket(_part(tokens, share), now_s) if tokens else None
+
+
+def _part(limit: int, share: int) -> int:
+    return max(1, limit // share) if limit else 0
 
 
 class Lease:
@@ -134,28 +142,36 @@ class Allowances:
 
     def _of(self, subject: Subject, now_s: float) -> _Counters:
         one = self._counters.get(subject.id)
-        if one is None or one.allowance != subject.allowance:
-            running = 0 if one is None else one.running
+        if one is None:
             one = self._counters[subject.id] = _Counters(subject.allowance, now_s, self._share)
-            one.running = running
             if len(self._counters) > SUBJECTS_MAX:
-                self._counters.popitem(last=False)
+                self._forget()
+        elif one.allowance != subject.allowance:
+            one.allow(subject.allowance, now_s, self._share)
         self._counters.move_to_end(subject.id)
         return one
+
+    def _forget(self) -> None:
+        """Drop the longest unused that has no call under way; those are as many as connections."""
+        for id_, one in list(itertools.islice(self._counters.items(), 64)):
+            if not one.running:
+                del self._counters[id_]
+                return
+            self._counters.move_to_end(id_)
 
 
 def _broken(one: _Counters, tokens: int, now_s: float) -> tuple[str, int, float] | None:
     """What would be broken, its limit, and in how many seconds it would not."""
-    most = one.allowance.concurrent
-    if most and one.running >= most:
-        return "calls at once", most, 1.0
+    allowance = one.allowance
+    if one.concurrent and one.running >= one.concurrent:
+        return "calls at once", allowance.concurrent, 1.0
     if one.requests is not None and one.requests.left(now_s) < 1.0:
         wait_s = one.requests.wait_s(1.0)
-        return "requests per minute", one.requests.limit, wait_s
+        return "requests per minute", allowance.requests_per_min, wait_s
     if one.tokens is not None and one.tokens.left(now_s) < min(tokens, one.tokens.limit):
         # A call larger than a minute's worth is let in by a full bucket, which then owes.
         wait_s = one.tokens.wait_s(tokens)
-        return "tokens per minute", one.tokens.limit, wait_s
+        return "tokens per minute", allowance.tokens_per_min, wait_s
     return None
 
 

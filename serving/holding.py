@@ -15,8 +15,6 @@ RANKS = {
     LatencyClass.BATCH: 2,
 }  # fmt: skip
 """Live calls are never held long; people in front of a screen do not push each other out."""
-EVICTED_MAX = 8
-"""Places one large call may take, counted in calls."""
 EVICTED_RETRY_S = 15.0
 
 
@@ -31,8 +29,9 @@ class Line:
         """Others have waited longer for this model."""
         return self._queue.calls > 0 and self._queue.waiting(call.model) > 0
 
-    async def hold(self, call: Call, until_s: float) -> None:
-        """Wait until woken or `until_s`. Raises OwnError when the line is full."""
+    async def hold(self, call: Call, until_s: float, own: LatencyClass) -> None:
+        """Wait until woken or `until_s`. `own` is the key's class: a header may tighten a call's
+        deadlines, but not push others out. Raises OwnError when the line is full."""
         since_s = self._loop.time()
         waiter: asyncio.Future[None] = self._loop.create_future()
         is_evicted = False
@@ -47,7 +46,7 @@ class Line:
             wake()
 
         held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
-        held.evict, held.rank = evict, RANKS[call.latency_class]
+        held.evict, held.rank = evict, RANKS[own]
         self._put(held, until_s, since_s)
         timer = self._loop.call_at(until_s, wake)
         try:
@@ -65,12 +64,9 @@ class Line:
 
     def _put(self, held: Held, until_s: float, now_s: float) -> None:
         """Stand in line, if need be in the place of calls that may rather wait. Raises OwnError."""
-        for _ in range(EVICTED_MAX):
-            if self._queue.put(held, until_s, now_s):
-                return
-            victim = self._queue.victim(held.rank)
-            if victim is None:
-                break
+        if self._queue.put(held, until_s, now_s):
+            return
+        for victim in self._queue.victims(held.rank, held.size):
             self._queue.remove(victim)
             victim.evict()
         if not self._queue.put(held, until_s, now_s):

@@ -84,7 +84,7 @@ class Idempotent:
 
     async def serve(self, call: Call, caller: Caller, client: Client, body_hash: str) -> None:
         """Run the call, or answer from what is known of its key."""
-        key = hashlib.sha256(f"{caller.key_id}\0{call.idempotency_key}".encode()).hexdigest()[:32]
+        key = _mark(caller, call.idempotency_key)
         found = self._store.begin(key, body_hash, self._clock())
         if isinstance(found, Answer):
             self._pipeline.replay(call, caller, found, client)
@@ -106,6 +106,13 @@ class Idempotent:
                 self._store.abandon(key)
             else:
                 self._store.finish(key, answer, self._clock())
+
+
+def _mark(caller: Caller, key: str) -> str:
+    """Callers never share a key; a forwarder's customers share its API key and are told apart by
+    their tenant."""
+    text = f"{caller.key_id}\0{caller.tenant}\0{key}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _refusal(found: Served | InFlight | Mismatch) -> CallerError | OwnError:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -32,6 +33,8 @@ from serving.settings import KeySettings, Settings, SettingsError, TenantSetting
 
 CHECK_S = 1.0
 KNOWN_MAX = 10_000
+CUSTOMER_S = 86_400.0
+"""A customer not named for so long no longer counts against its forwarder's bound."""
 _log = logging.getLogger(__name__)
 _KEYS = TypeAdapter(tuple[KeySettings, ...])
 
@@ -69,8 +72,8 @@ class Keys:
         self._mark = os.urandom(32)
         self._known: dict[bytes, Caller] = {}
         self._tenants: dict[str, TenantSettings] = {}
-        self._customers: dict[str, set[str]] = {}
-        """Named so far, by forwarder's key."""
+        self._customers: dict[str, OrderedDict[str, float]] = {}
+        """Named lately and when, oldest first, by forwarder's key."""
         self._read()
 
     @property
@@ -83,6 +86,7 @@ class Keys:
         now_s = time.monotonic()
         if now_s - self._checked_s > CHECK_S:
             self._checked_s = now_s
+            self._make_if_due()  # whatever the file says: an expired key ends on time
             try:
                 self._read()
             except (SettingsError, KeyConflict) as error:
@@ -103,17 +107,29 @@ class Keys:
         if not any(said):
             return caller
         tenant = forwarded.customer_id(caller, said.tenant)
-        customers = self._customers.setdefault(caller.key_id, set())
-        if tenant not in customers:
-            limit = self._settings.gateway.forwarded_tenants_max
-            if len(customers) >= limit:
-                message = f"this key has named {limit} customers already, and may name no more"
-                raise CallerError("header_not_allowed", message)
-            customers.add(tenant)
+        known = self._tenants.get(tenant)
+        if known is None:
+            self._count(caller.key_id, tenant)
+        elif known.is_suspended:
+            raise CallerError("invalid_api_key", f"customer {said.tenant!r} is suspended")
         user = ""
         if said.user:
             user = digest(self._pepper, tenant.encode() + b"\0" + said.user).hex()[:32]
         return forwarded.on_behalf(caller, said, user, self._terms(caller, tenant))
+
+    def _count(self, key_id: str, tenant: str) -> None:
+        """Bound the customers that nobody configured, over a day: a header must not grow the books
+        without end, and one day's typos must not lock a forwarder out for good."""
+        limit = self._settings.gateway.forwarded_tenants_max
+        now_s = time.monotonic()
+        customers = self._customers.setdefault(key_id, OrderedDict())
+        while customers and next(iter(customers.values())) < now_s - CUSTOMER_S:
+            customers.popitem(last=False)
+        if tenant not in customers and len(customers) >= limit:
+            message = f"this key has named {limit} customers within a day, and may name no more"
+            raise CallerError("header_not_allowed", message)
+        customers[tenant] = now_s
+        customers.move_to_end(tenant)
 
     def _terms(self, caller: Caller, customer: str) -> CustomerTerms:
         if customer == caller.tenant:

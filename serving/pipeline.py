@@ -36,6 +36,7 @@ from serving.records import (
     Wait,
 )
 from serving.routing import place
+from serving.rules import may_see, stopped
 from serving.stages import Client, Stages
 
 HELD_BYTES_MAX = 4 << 20
@@ -98,6 +99,10 @@ class Pipeline:
 
     def replay(self, call: Call, caller: Caller, answer: Answer, client: Client) -> None:
         """Send an answer again; nothing is run and nothing billed."""
+        stops = self._fleet.view.stops
+        if stops is not None and (why := stopped(call, stops)):
+            self.refuse(call, caller, OwnError("stopped", why, retry_after_s=30.0), client)
+            return
         progress = Progress(call, caller)
         progress.reason = "replay"
         progress.ended(Outcome.OK, answer.status, "")
@@ -134,7 +139,7 @@ class Pipeline:
             elif isinstance(placement, Wait):
                 progress.had_turn = True
                 try:
-                    await self._line.hold(call, placement.until_s)
+                    await self._line.hold(call, placement.until_s, caller.policy.latency_class)
                 finally:
                     progress.queue_s += self._loop.time() - now_s
             elif isinstance(placement, Refuse):
@@ -179,6 +184,7 @@ class Pipeline:
                 # No record, no egress: the intent is on the disk before the first byte leaves.
                 async with asyncio.timeout_at(call.complete_by_s):
                     await self._journal.synced()
+                self._recheck(progress, ticket)
             progress.sent()
             backend = self._backends[type(placement.target)]
             if self._gate is None or progress.verdict is None:
@@ -199,9 +205,10 @@ class Pipeline:
                 self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
             progress.failed(error)
             raise
-        except Exception:
+        except Exception as error:
             self._admission.undecided(ticket, self._loop.time())
-            progress.broke(Outcome.INTERNAL)
+            is_ours = isinstance(error, OwnError)
+            progress.broke(Outcome.REFUSED if is_ours else Outcome.INTERNAL)
             raise
         except asyncio.CancelledError:
             self._admission.undecided(ticket, self._loop.time())
@@ -214,6 +221,14 @@ class Pipeline:
             self._stages.observer.attempt(progress, progress.close(utc_ms()))
             self._line.wake(call.model)
         return tail
+
+    def _recheck(self, progress: Progress, ticket: Ticket) -> None:
+        """The disk may have taken its time: what was stopped meanwhile is not sent after all."""
+        view, now_s = self._fleet.view, self._loop.time()
+        why = "" if view.stops is None else stopped(progress.call, view.stops)
+        if why or not may_see(ticket.target, view, now_s):
+            message = why or "its target was stopped meanwhile"
+            raise OwnError("stopped", message, retry_after_s=30.0)
 
     def _begin(self, progress: Progress, placement: Run | Burst) -> Ticket:
         """A ticket, on record before anything is sent. Raises JournalFull."""
@@ -296,10 +311,10 @@ class Pipeline:
     def _settle(self, progress: Progress) -> None:
         """The one place where a call ends. Whatever fails here, the caller is still answered."""
         progress.last_s = self._loop.time()
-        if progress.lease is not None:
-            progress.lease.settle(progress.usage)
         try:
             self._record(progress)
+            if progress.lease is not None:
+                progress.lease.settle(progress.usage)
             self._stages.observer.request(progress)
         except Exception:  # noqa: BLE001 - the pipeline's edge
             _log.exception("settle_fault", extra={"request_id": progress.call.request_id})

@@ -151,6 +151,8 @@ def _elsewhere(
         message = f"no target for {call.model!r} is allowed by this key's residency"
         return Refuse("residency_refused", "residency", message)
     message = f"no target for {call.model!r} can take this call now"
+    if caller.policy.overflow is not Overflow.ALLOWED and view.offerings.get(call.model):
+        message += "; this key may not overflow to a third party's API"
     unknown = _unknown_fields(call, view)
     if call.adapter:
         message = f"no engine that can take this call now has adapter {call.adapter!r} loaded"

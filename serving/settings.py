@@ -147,8 +147,8 @@ class Gateway(Group):
     retry: Retry = Retry()
     idempotency: Idempotency = Idempotency()
     forwarded_tenants_max: int = Field(10_000, ge=1)
-    """Customers one forwarder's key may name in a process's life: a header must not grow the books
-    without bound."""
+    """Customers without a row of their own that one forwarder's key may name within a day: a header
+    must not grow the books without bound."""
     classes: dict[LatencyClass, Deadlines] = _CLASSES
     """Those that are not named keep their default."""
 

@@ -88,18 +88,23 @@ class Queue:
         self._held[held.model] = self._held.get(held.model, 0) + 1
         return True
 
-    def victim(self, rank: int) -> Held | None:
-        """Who gives way to a call of this rank when the queue is full: of those that rank highest
-        the latest come, None when nobody ranks above it. Mutates nothing."""
-        found: Held | None = None
-        for lanes in self._lanes.values():
-            for lane in lanes.values():
-                for _, _, held in lane.heap:
-                    if held.is_gone or held.rank <= rank:
-                        continue
-                    if found is None or (held.rank, held.since_s) > (found.rank, found.since_s):
-                        found = held
-        return found
+    def victims(self, rank: int, size: int) -> list[Held]:
+        """Who gives way to a call of this rank and size in a full queue: of those that rank highest
+        the latest come, as many as make room; none when not enough rank above. Mutates nothing."""
+        above = [
+            held
+            for lanes in self._lanes.values()
+            for lane in lanes.values()
+            for _, _, held in lane.heap
+            if held.rank > rank and not held.is_gone
+        ]
+        above.sort(key=lambda held: (held.rank, held.since_s))
+        found: list[Held] = []
+        calls, left = self.calls, self._bytes_max - self.bytes
+        while above and (calls >= self._calls_max or left < size):
+            found.append(above.pop())
+            calls, left = calls - 1, left + found[-1].size
+        return found if calls < self._calls_max and left >= size else []
 
     def remove(self, held: Held) -> None:
         """Take a call out, wherever it stands; safe to call twice."""

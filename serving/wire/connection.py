@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
             if b"transfer-encoding" in headers:
                 self._fault = "invalid_request"
             elif len(length) > 15 or int(length) > self._free_bytes:
-                self._make_room(int(length[:16]))
+                self._vet(int(length[:16]))
         if self._fault:
             raise ValueError(self._fault)
         self.deadline_s = self._loop.time() + self._limits.body_wait_s
@@ -223,23 +223,28 @@ class Connection(asyncio.Protocol):
             return
         self._size += len(data)
         if self._size > self._room_bytes:
-            # Its length was not announced: it grows by doubling.
-            self._make_room(self._size * 2)
+            # Room is taken as bytes come, by doubling: an announcement alone takes none.
+            self._make_room()
             if self._fault:
                 raise ValueError(self._fault)
         self._parts.append(data)
 
-    def _make_room(self, size: int) -> None:
-        """Take room for a body of `size` bytes, or say why there is none."""
+    def _vet(self, size: int) -> None:
+        """Say at once why a large body would be refused anyway."""
         most = self._limits.body_bytes_max
-        is_first = self._room_bytes == self._free_bytes
-        if (self._size or size) > most:  # 0: the announced length asks, before the first byte
+        if size > most:
             self._reject("body_too_large", f"the body exceeds {most} bytes")
-        elif is_first and (error := self._server.vet(self._headers)) is not None:
+        elif (error := self._server.vet(self._headers)) is not None:
             self._reject(error.code, error.message)
-        elif self._server.take_room(min(size, most) - self._room_bytes):
-            self._room_bytes = min(size, most)
-        else:
+
+    def _make_room(self) -> None:
+        """Take room for the body that came and as much again, or say why there is none."""
+        size = min(self._size * 2, self._limits.body_bytes_max)
+        if self._size > size or self._room_bytes == self._free_bytes:
+            self._vet(self._size)
+        if not self._fault and self._server.take_room(size - self._room_bytes):
+            self._room_bytes = size
+        elif not self._fault:
             self._reject("no_capacity", "too many large requests at once; send it again")
 
     def _give_room(self) -> None:

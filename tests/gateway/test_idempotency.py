@@ -28,6 +28,39 @@ def test_replays_an_answer_byte_for_byte(run, kit, is_stream):
     run(check, providers={"alpha": kit.provider()})
 
 
+def test_a_forwarder_s_customers_never_share_a_key(run, kit):
+    """They share the forwarder's API key; what one was answered is nothing to the other."""
+
+    async def check(stack) -> None:
+        answers = []
+        for customer in ("a", "b", "a"):
+            headers = KEY | {"x_ballast_tenant": customer}
+            answers.append(await stack.chat("gateway", headers=headers))
+        assert [reply.status for reply in answers] == [200, 200, 200]
+        rows = await stack.rows(3)
+        assert sorted((r.tenant, r.attempts) for r in rows) == [
+            ("acme/a", 0), ("acme/a", 1), ("acme/b", 1),
+        ]  # fmt: skip
+        other = await stack.chat("gateway", headers=KEY | {"x_ballast_tenant": "c"}, temperature=1)
+        assert other.status == 200
+
+    run(check, engines=[kit.engine()])
+
+
+def test_what_was_stopped_is_not_replayed_either(run, kit):
+    from serving.records import Stops
+
+    async def check(stack) -> None:
+        assert (await stack.chat(headers=KEY)).status == 200
+        fleet = stack.gateway._fleet
+        fleet.stops = Stops(tenants=frozenset({"acme"}))
+        fleet.publish()
+        reply = await stack.chat(headers=KEY)
+        assert (reply.status, reply.error["code"]) == (503, "stopped")
+
+    run(check, engines=[kit.engine()])
+
+
 def test_a_retry_while_the_first_runs_is_told_to_wait(run, kit):
     async def check(stack) -> None:
         await stack.control(stack.engines[0], hang=True)

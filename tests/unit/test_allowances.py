@@ -129,6 +129,23 @@ def test_a_changed_allowance_holds_at_once_and_keeps_the_calls_under_way(make):
     assert isinstance(allowances.take(make.call(), (subject(concurrent=2),), 0.0), Exceeded)
 
 
+def test_a_changed_allowance_loses_no_place_when_calls_of_the_old_one_end(make):
+    allowances = Allowances()
+    leases = [allowances.take(make.call(), (subject(concurrent=2),), 0.0) for _ in range(2)]
+    leases.append(allowances.take(make.call(), (subject(concurrent=3),), 0.0))
+    for lease in leases:
+        lease.settle(Usage())
+    for _ in range(2):
+        assert isinstance(allowances.take(make.call(), (subject(concurrent=2),), 0.0), Lease)
+
+
+def test_calls_at_once_are_shared_too_and_the_refusal_names_the_whole_limit(make):
+    allowances, mine = Allowances(share=4), (subject(concurrent=8),)
+    granted = [allowances.take(make.call(), mine, 0.0) for _ in range(3)]
+    assert [isinstance(found, Lease) for found in granted] == [True, True, False]
+    assert granted[-1].limit == 8
+
+
 def test_several_processes_count_their_share(make):
     allowances, mine = Allowances(share=4), (subject(requests_per_min=8),)
     granted = [allowances.take(make.call(), mine, 0.0) for _ in range(8)]
@@ -138,7 +155,8 @@ def test_several_processes_count_their_share(make):
 def test_subjects_are_bounded(make):
     allowances = Allowances()
     for number in range(SUBJECTS_MAX + 10):
-        allowances.take(make.call(), (subject(f"tenant:{number}", requests_per_min=1),), 0.0)
+        found = allowances.take(make.call(), (subject(f"t:{number}", requests_per_min=1),), 0.0)
+        found.settle(Usage())
     assert len(allowances._counters) == SUBJECTS_MAX
 
 

@@ -118,6 +118,26 @@ def test_a_configured_customer_s_residency_counts(keys):
     assert keys.on_behalf(gateway, {TENANT: b"other"}).policy.residency.level == 3
 
 
+def test_a_suspended_customer_is_not_let_in(tmp_path):
+    (tmp_path / "pepper").write_bytes(PEPPER)
+    row = {"id": "k", "tenant": "gw", "hmac": digest(PEPPER, b"one").hex(), "is_forwarder": True}
+    tree = {
+        "state_dir": tmp_path, "keys": [row],
+        "tenants": [{"id": "gw"}, {"id": "gw/late", "is_suspended": True}],
+    }  # fmt: skip
+    found = Keys(Settings.model_validate(tree))
+    gateway = found.identify(b"Bearer one")
+    with pytest.raises(CallerError, match="suspended"):
+        found.on_behalf(gateway, {TENANT: b"late"})
+    assert found.on_behalf(gateway, {TENANT: b"other"}).tenant == "gw/other"
+
+
+def test_a_customer_with_a_row_of_its_own_counts_against_no_bound(keys):
+    gateway = keys.identify(b"Bearer one")
+    for name in (b"a", b"b", b"home", b"home"):
+        keys.on_behalf(gateway, {TENANT: name})
+
+
 def test_the_customers_of_a_key_are_bounded(keys):
     gateway = keys.identify(b"Bearer one")
     for name in (b"a", b"b", b"a"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -162,3 +164,17 @@ def test_keys_made_under_another_pepper_are_said_to_be(make_settings, caplog):
         mark = PepperMark(hmac=pepper_mark(pepper_bytes))
         keys.take(stored(pepper={"mark": mark}))
         assert ("pepper_differs" in caplog.text) == is_said
+
+
+def test_an_expired_key_ends_on_time_even_while_the_file_cannot_be_read(make_settings, tmp_path):
+    soon = datetime.now(UTC) + timedelta(milliseconds=200)
+    keys = Keys(make_settings([row("k1", b"one", expires=soon)], file=[]))
+    assert keys.identify(b"Bearer one").key_id == "k1"
+    (tmp_path / "keys.yaml").unlink()
+    while datetime.now(UTC) <= soon:
+        keys._checked_s = 0.0
+        with contextlib.suppress(CallerError):
+            keys.identify(b"Bearer one")
+    keys._checked_s = 0.0
+    with pytest.raises(CallerError, match="expired"):
+        keys.identify(b"Bearer one")

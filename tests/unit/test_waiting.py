@@ -217,17 +217,25 @@ TestEveryInterleaving = QueueMachine.TestCase
 
 
 def test_who_gives_way_ranks_highest_and_came_last_and_nobody_of_the_same_rank():
-    queue = Queue(9, 999)
+    queue = Queue(4, 999)
     ranks = {"live": 0, "patient": 1, "batch old": 2, "batch new": 2}
     calls = {}
     for at_s, (name, rank) in enumerate(ranks.items()):
         calls[name] = held(tenant=name)
         calls[name].rank = rank
         queue.put(calls[name], 100.0, float(at_s))
-    for expected in ("batch new", "batch old", "patient"):
-        victim = queue.victim(0)
-        assert victim is calls[expected]
-        assert queue.calls == sum(not call.is_gone for call in calls.values()), "only looked at"
-        queue.remove(victim)
-    assert queue.victim(0) is None
-    assert queue.victim(2) is None
+    assert queue.victims(0, 10) == [calls["batch new"]]
+    assert queue.victims(1, 10) == [calls["batch new"]]
+    assert queue.victims(2, 10) == []
+    assert queue.calls == 4, "only looked at"
+
+
+def test_a_large_call_takes_several_places_or_none():
+    queue = Queue(9, 100)
+    small = [held(size=25, tenant=str(n)) for n in range(4)]
+    for at_s, one in enumerate(small):
+        one.rank = 1
+        queue.put(one, 100.0, float(at_s))
+    assert queue.victims(0, 60) == [small[3], small[2], small[1]]
+    assert queue.victims(0, 100) == small[::-1]
+    assert queue.victims(0, 101) == [], "it would not fit even then: nobody gives way for nothing"
