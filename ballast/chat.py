@@ -48,9 +48,17 @@ def chat(base_url: str, key: str, body: dict[str, Any], show: Callable[[str], No
         )
 
 
+WRONG_KEY = (
+    "the demo key of this state folder is not the running stack's: use the XDG_STATE_HOME it was"
+    " started with"
+)
+
+
 def _refusal(response: HTTPResponse) -> ProblemError:
     later, asked = response.getheader("retry-after"), response.getheader("x-request-id")
-    see = "`ballast models` lists them" if response.status == 404 else "see `ballast status`"
+    see = {404: "`ballast models` lists them", 401: WRONG_KEY}.get(
+        response.status, "see `ballast status`"
+    )
     remedy = f"try again in {later} s" if later else see
     return ProblemError(
         f"{response.status}: {error_text(response.read())}",

@@ -60,7 +60,8 @@ def tables(found: Mapping[str, Any]) -> Group:
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        # An id is to be copied: rather break another cell.
+        table.add_column(column, no_wrap=column == "request", overflow="fold")
     return table
 
 

@@ -56,7 +56,7 @@ LARGE_MODULES = {
     "serving/records.py": (445, "the vocabulary of the request path, read as one list"),
     "serving/settings.py": (540, "every setting on one page, each with its reason"),
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
-    "serving/wire/connection.py": (395, "one state machine; cut in two, its invariants spread"),
+    "serving/wire/connection.py": (400, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (330, "all that a card may say, read as one list"),
     "serving/app.py": (330, "all that the gateway is made of, in the order it starts and stops"),
     "serving/pipeline.py": (335, "the order of a request stands in one file, that is its point"),
@@ -65,7 +65,7 @@ LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {
     "serving/errors.py::UpstreamError.__init__": (7, "optional facts of one failure, by keyword"),
 }
-WIRE_LINES_NOW = (555, "attack suite and bounds cost 150 lines over the bare relay (0104)")
+WIRE_LINES_NOW = (560, "attack suite and bounds cost 150 lines over the bare relay (0104)")
 CATCHES_ALL = {
     "serving/pipeline.py": "the pipeline's edge: every accepted request gets an answer",
     "serving/api/inference.py": "the same edge before a request is parsed",
