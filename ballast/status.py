@@ -61,7 +61,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         # An id is to be copied: rather break another cell.
-        table.add_column(column, no_wrap=column == "request", overflow="fold")
+        table.add_column(column, no_wrap=column == "request id", overflow="fold")
     return table
 
 
