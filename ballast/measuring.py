@@ -29,6 +29,7 @@ WINDOW_TOKENS_MIN = 16
 """Of each answer, while all of them decode."""
 REPEATS = 4
 """Of each prompt length; the first, which may compile something, is not counted."""
+CELL_ROUNDS = 2
 LOOP_PROMPT, LOOP_ANSWERS, LOOP_ROUNDS, LOOP_SKIPPED = 256, (16, 112), 7, 2
 """Answers of different lengths, else all callers would stay in step with each other."""
 
@@ -94,16 +95,19 @@ async def _prompts(engine: Engine, plan: Plan, tell: Tell) -> list[Prompt]:
 
 
 async def _decodings(engine: Engine, plan: Plan, until_s: float, tell: Tell) -> list[Decoding]:
-    found = []
-    for sequences, tokens in cells(plan):
+    """Every cell, in rounds while there is time; the quickest round of each counts, because what
+    else runs on the machine only lengthens steps."""
+    best: dict[tuple[int, int], Decoding] = {}
+    for sequences, tokens in list(cells(plan)) * CELL_ROUNDS:
         if asyncio.get_running_loop().time() > until_s:
             tell("the time is up: fitting what was seen")
             break
         seen = await _decoding(engine, sequences, tokens)
         if seen is not None:
             tell(f"{sequences} x {tokens} tokens: {seen.step_s * 1e3:.2f} ms a step")
-            found.append(seen)
-    return found
+            known = best.get((sequences, tokens), seen)
+            best[sequences, tokens] = min(known, seen, key=lambda cell: cell.step_s)
+    return list(best.values())
 
 
 def cells(plan: Plan) -> Iterator[tuple[int, int]]:

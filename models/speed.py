@@ -40,11 +40,13 @@ ERROR_DENSE = 0.08
 ERROR_EXPERTS = 0.2
 ERROR_OTHER_EXPERTS = 0.3
 ERROR_GENERATION = 0.1
+ERROR_ATTENTION = 0.1
 ERROR_RANKS = 0.2
 ERROR_UNTRIED = 0.4
 """Expected errors of the time per output token. The first four are the errors, rounded up, that
 leaving calibrations out shows. The others are ASSUMED: nobody has published enough of A100, of
-data-parallel ranks that wait for each other, and of the untried kinds to tell."""
+dense models with linear or latent attention, of data-parallel ranks that wait for each other, and
+of the untried kinds to tell."""
 ENGINE_DISTANCE = {"vllm": 0.0, "sglang": 1.8, "trtllm": 4.0}
 """SGLang shares most kernels with vLLM, TensorRT-LLM few."""
 
@@ -205,8 +207,10 @@ def _error(asked: Configuration, its: Configuration) -> float:
     if asked.gpu.support == "untried":
         return ERROR_UNTRIED
     error = ERROR_DENSE
-    if asked.bulk.is_moe:
+    if asked.bulk.is_moe:  # whose errors hold attention of all kinds already
         error = ERROR_EXPERTS if asked.bulk == its.bulk else ERROR_OTHER_EXPERTS
+    elif _attention(asked.bulk) != _attention(its.bulk):
+        error += ERROR_ATTENTION
     if asked.spread.data != its.spread.data:
         error += ERROR_RANKS
     return error + (ERROR_GENERATION if asked.gpu.sm != its.gpu.sm else 0.0)
