@@ -13,6 +13,7 @@ from ballast import (
     models_ask,
     models_card,
     models_fit,
+    models_flags,
     models_tables,
     overlay,
     quantities,
@@ -105,6 +106,7 @@ def fit_models(
     feature: Annotated[list[str] | None, typer.Option(help="fp8_kv, speculation, lora.")] = None,
     prompt: Tokens = 1024,
     output: Tokens = 256,
+    with_flags: Annotated[bool, typer.Option("--flags", help="vLLM's flags and why.")] = False,
     cards_dir: CardsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,6 +130,9 @@ def fit_models(
         features=models_ask.features_of(feature or ()),
     )
     card, layout = models_fit.layout_of(known, names[0], wanted)
+    if with_flags:
+        models_flags.started(known, card, layout, as_json)
+        return
     models_fit.one(known, card, layout, Demand(prompt, output, concurrency), as_json)
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from models.fact import Group, IsoDate, Listed, Positive, Source, Sourced
+from models.flag import Arguments
 from models.layout import Feature
 from models.shape import Shape
 
@@ -204,7 +205,7 @@ class Serving(Sourced):
     reasoning_parser: str | None = None
     vllm_min: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     """Lowest release known to run it, which need not be the first."""
-    args: tuple[str, ...] = ()
+    args: Arguments = ()
     """Flags on every GPU."""
     env: dict[str, str] = Field(default_factory=dict)
     hf_overrides: dict[str, Any] = Field(default_factory=dict)
@@ -235,7 +236,7 @@ class KnownBad(Group):
     what: str = Field(min_length=1)
     when: When
     action: Literal["refuse", "add_args", "drop_feature", "warn"]
-    args: tuple[str, ...] = ()
+    args: Arguments = ()
     """For `add_args`."""
     drop: Feature | None = None
     """For `drop_feature`."""

@@ -9,7 +9,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Feature: TypeAlias = Literal["prefix_caching", "speculation", "fp8_kv", "lora", "sleep"]
+Feature: TypeAlias = Literal[
+    "prefix_caching", "speculation", "fp8_kv", "lora", "sleep", "text_only"
+]  # fmt: skip
+"""`text_only` leaves a vision tower out."""
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

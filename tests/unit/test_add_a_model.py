@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from ballast.cli import app
 from models import gpu as gpus
 from models.catalog import Catalog, CatalogError, load
+from models.flags import Flags, flags
 from models.layout import Layout
 from models.memory import Fits, fit
 from serving.settings import load as load_settings
@@ -93,3 +94,14 @@ def test_the_commands_of_the_page_answer(folder, command):
     result = CliRunner().invoke(app, command.split()[1:])
     assert result.exit_code == 0, result.output
     assert "Acme Support 8B" in result.output
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_the_new_models_start_with_their_own_weights_and_parsers(catalog, name):
+    card, kind = catalog.card(name), gpus.load().gpu("h100-80")
+    found = flags(card, kind, Layout(card=name, variant="bf16", gpu=kind.id))
+    assert isinstance(found, Flags), found
+    assert found.value("--model") == card.variants["bf16"].huggingface
+    assert found.value("--served-model-name") == name
+    assert found.value("--tool-call-parser") == "hermes"
+    assert found.value("--reasoning-parser") == card.serving.reasoning_parser

@@ -136,3 +136,12 @@ def test_token_counts_are_read_as_people_type_them(text, expected):
 def test_what_is_no_number_of_tokens_is_refused(text):
     with pytest.raises(typer.BadParameter):
         quantities.tokens(text)
+
+
+def test_fit_tells_the_flags_and_why_or_why_not():
+    told = as_json("fit", "qwen3-32b/fp8", "--gpu", "h100-80", "--flags")
+    said = {flag["name"]: flag for flag in told["arguments"]}
+    assert {"--max-num-seqs", "--max-num-batched-tokens", "--tool-call-parser"} <= set(said)
+    assert all(flag["reason"] for flag in said.values())
+    refused = run("fit", "glm-5.2/fp8", "--gpu", "a100-80", "--gpus", "8", "--flags", code=1)
+    assert "cannot start" in refused.output

@@ -1,0 +1,35 @@
+"""`ballast models fit --flags`: how vLLM starts a layout, each flag with its reason."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ballast.printing import print_json, show
+from models.card import Card
+from models.flags import Refused, flags
+from models.layout import Layout
+from models.sizing import Knowledge
+
+
+def started(known: Knowledge, card: Card, layout: Layout, as_json: bool) -> None:
+    """Print flags and variables, or why it cannot start; exits 0 or 1."""
+    found = flags(card, known.gpus.gpu(layout.gpu), layout)
+    if as_json:
+        print_json({"starts": not isinstance(found, Refused), **msgspec.to_builtins(found)})
+    elif isinstance(found, Refused):
+        show(*(f"cannot start: {reason}" for reason in found.reasons))
+    else:
+        table = Table(
+            "flag of vLLM", "because", title=f"{card.name} on {layout.gpus} x {layout.gpu}"
+        )
+        for flag in found.arguments:
+            table.add_row(" ".join(map(shlex.quote, flag.words)), flag.reason)
+        for variable in found.environment:
+            table.add_row(f"{variable.name}={variable.value}", variable.reason)
+        show(table, *(f"mind: {caution}" for caution in found.cautions))
+    if isinstance(found, Refused):
+        raise typer.Exit(1)
