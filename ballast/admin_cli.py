@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ballast import history_cli, keys_cli
+from ballast import history_cli, keys_cli, review_cli
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
     AsJson,
@@ -43,7 +43,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
     """The groups by name, each command wrapped so that a problem is told in words."""
     groups = {
         "tenants": tenants, "projects": projects, "keys": keys_cli.keys, "switch": switch,
-        "admins": admins, "history": history_cli.history,
+        "admins": admins, "history": history_cli.history, "review": review_cli.review,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:
@@ -211,7 +211,9 @@ def list_administrators(
 @admins.command("create")
 def create_administrator(
     name: str,
-    role: Annotated[str, typer.Option(help="viewer, operator, finance, auditor or admin.")],
+    role: Annotated[
+        str, typer.Option(help="viewer, operator, finance, auditor, reviewer or admin.")
+    ],
     tenant: Annotated[
         list[str] | None, typer.Option(help="Only for this tenant; repeat. Else for all.")
     ] = None,

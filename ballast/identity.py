@@ -47,6 +47,7 @@ def ensure(state: Path) -> Identity:
         key = _once(state / "demo-key", new_key(secrets.token_bytes(SECRET_BYTES)))
         admin = _once(state / ADMIN_KEY, new_key(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX))
         _once(state / "keys.yaml", _key_list(pepper, key))
+        _once(state / "review-key", secrets.token_hex(SECRET_BYTES))
     except OSError as error:
         raise ProblemError(
             f"cannot write the state folder {state}: {error.strerror}",

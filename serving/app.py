@@ -62,6 +62,8 @@ from serving.pipeline import Pipeline
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.recovery import Recovery
+from serving.review import store as review_store
+from serving.review.keeper import Reviews
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Stages
 from serving.waiting import Queue
@@ -128,6 +130,8 @@ class Gateway:
             closing.push_async_callback(backend.close)
         line = Line(self._queue, loop)
         gate = self._guard(died, closing)
+        reviews = self._reviews(died, closing)
+        metrics.more.append(reviews.counted)
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
@@ -137,7 +141,7 @@ class Gateway:
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
             self._keys.on_behalf, own.classes, self._deployment_id, metrics.unparsed,
-            self._ratios, loop.time,
+            self._ratios, loop.time, reviews,
         )  # fmt: skip
         inference = Inference(terms)
         server = Server(inference, own.limits, loop)
@@ -154,7 +158,7 @@ class Gateway:
         drainer.start()
         policies = await self._obey(died, closing)
         ops_app = ops.build(facts)
-        admin_routes.mount(ops_app, *self._admin(policies))
+        admin_routes.mount(ops_app, *self._admin(policies), reviews)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
@@ -215,6 +219,16 @@ class Gateway:
         watch(watching, died)
         closing.callback(watching.cancel)
         return gate
+
+    def _reviews(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Reviews:
+        """What is sampled for people to judge. Raises SettingsError."""
+        settings = self._settings
+        seal = review_store.sealer(settings, os.urandom)
+        reviews = Reviews(settings.review, seal, review_store.opener(settings), utc_ms)
+        reviews.on_death = died
+        reviews.start()
+        closing.push_async_callback(reviews.close)
+        return reviews
 
     def _admin(self, policies: Policies) -> tuple[Admin, Actors]:
         settings, secret = self._settings, pepper(self._settings)

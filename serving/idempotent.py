@@ -10,68 +10,12 @@ import msgspec
 from serving.errors import CallerError, OwnError
 from serving.idempotency import Answer, Idempotency, InFlight, Mismatch, Served
 from serving.pipeline import Pipeline
+from serving.progress import Progress
+from serving.recording import Recorder
 from serving.records import Call, Caller, Outcome, Usage
 from serving.stages import Client
 
 RECORD_BYTES_MAX = 8 << 20
-
-
-class Recorder:
-    """A client that also keeps what it was sent."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._head = b""
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._answered: Answer | None = None
-
-    @property
-    def is_closed(self) -> bool:
-        """See `Client`."""
-        return self._client.is_closed
-
-    @property
-    def is_paused(self) -> bool:
-        """See `Client`."""
-        return self._client.is_paused
-
-    async def writable(self) -> None:
-        """See `Client`."""
-        await self._client.writable()
-
-    def answer_with(self, usage: Usage) -> Answer | Served:
-        """What to keep of the answer."""
-        if self._answered is None:
-            return Served(usage)
-        return msgspec.structs.replace(self._answered, usage=usage)
-
-    def start(self, head: bytes) -> None:
-        """See `Client`."""
-        self._head = head
-        self._client.start(head)
-
-    def write(self, data: bytes) -> None:
-        """See `Client`."""
-        self._keep(data)
-        self._client.write(data)
-
-    def _keep(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= RECORD_BYTES_MAX:
-            self._parts.append(data)
-
-    def end(self, data: bytes = b"") -> None:
-        """See `Client`."""
-        self._keep(data)
-        if self._size <= RECORD_BYTES_MAX:
-            self._answered = Answer(200, self._head, b"".join(self._parts), is_stream=True)
-        self._client.end(data)
-
-    def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
-        """See `Client`."""
-        self._answered = Answer(status, head, body, is_stream=False)
-        self._client.answer(status, body, head)
 
 
 class Idempotent:
@@ -82,8 +26,10 @@ class Idempotent:
         self._pipeline = pipeline
         self._clock = clock
 
-    async def serve(self, call: Call, caller: Caller, client: Client, body_hash: str) -> None:
-        """Run the call, or answer from what is known of its key."""
+    async def serve(
+        self, call: Call, caller: Caller, client: Client, body_hash: str
+    ) -> Progress | None:
+        """Run the call, or answer from what is known of its key. How it went, if it ran."""
         key = _mark(caller, call.idempotency_key)
         found = self._store.begin(key, body_hash, self._clock())
         if isinstance(found, Answer):
@@ -91,21 +37,32 @@ class Idempotent:
         elif found is not None:
             self._pipeline.refuse(call, caller, _refusal(found), client)
         else:
-            await self._run(call, caller, client, (key, body_hash))
+            return await self._run(call, caller, client, (key, body_hash))
+        return None
 
-    async def _run(self, call: Call, caller: Caller, client: Client, keys: tuple[str, str]) -> None:
+    async def _run(
+        self, call: Call, caller: Caller, client: Client, keys: tuple[str, str]
+    ) -> Progress:
         key, body_hash = keys
-        recorder = Recorder(client)
+        recorder = Recorder(client, RECORD_BYTES_MAX)
         answer: Answer | Served | None = None
         try:
             progress = await self._pipeline.serve(call, caller, recorder, f"{key}:{body_hash}")
             if progress.outcome is Outcome.OK:
-                answer = recorder.answer_with(progress.usage)
+                answer = _kept(recorder, progress.usage)
         finally:
             if answer is None:
                 self._store.abandon(key)
             else:
                 self._store.finish(key, answer, self._clock())
+        return progress
+
+
+def _kept(recorder: Recorder, usage: Usage) -> Answer | Served:
+    """What to keep of an answer."""
+    if recorder.answered is None:
+        return Served(usage)
+    return msgspec.structs.replace(recorder.answered, usage=usage)
 
 
 def _mark(caller: Caller, key: str) -> str:

@@ -102,6 +102,9 @@ class Metrics:
             "ballast_overflow", "Calls sent to a third party, by reason", ("model", "reason")
         )
         self.refused = Counter("ballast_refused", "Calls refused", ("model", "code"))
+        self.findings = Counter(
+            "ballast_guard_findings", "What the guard found", ("stage", "kind", "action")
+        )
         self.tokens = Counter("ballast_tokens", "Tokens by tier and kind", (*tier, "kind"))
         self.money = Counter(
             "ballast_money_micro", "Micro-units of money", ("model", "provider", "currency")
@@ -119,6 +122,8 @@ class Metrics:
             "ballast_inter_token_seconds", "Mean gap of one answer", tier, TOKEN_S
         )
         self.whole = Histogram("ballast_request_seconds", "Arrival to last byte", tier, WHOLE_S)
+        self.more: list[Counter] = []
+        """Those that other parts count themselves."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -127,6 +132,8 @@ class Metrics:
         for value in list(vars(self).values()):
             if isinstance(value, Counter | Histogram):
                 yield value.family()
+        for counter in self.more:
+            yield counter.family()
         for name, text, labels, values in self._gauges():
             family = GaugeMetricFamily(name, text, labels=labels)
             for key, number in values.items():

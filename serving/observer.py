@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from models.tokens import TokenRatio
+from serving.guard.screening import Verdict
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.progress import Progress
@@ -122,6 +123,8 @@ class Observer:
             metrics.refused.add((model, progress.code))
             if progress.code in _SHED:
                 self.shed[model] = self.shed.get(model, 0) + 1
+        if progress.verdict is not None:
+            self._found(progress.verdict)
         if progress.queue_s:
             metrics.queue_wait.observe((model,), progress.queue_s)
         attempt = progress.attempt
@@ -133,6 +136,15 @@ class Observer:
             if call.stream and tokens > 1 and progress.first_s >= 0.0:
                 metrics.inter_token.observe(key, (total_s - progress.first_s) / (tokens - 1))
         self._log.write(self._line(progress, total_s))
+
+    def _found(self, verdict: Verdict) -> None:
+        """What the guard found, by stage; kinds are the operator's categories and our own."""
+        counter = self._metrics.findings
+        for finding, count in verdict.findings.items():
+            counter.add(("input", finding.kind, finding.action.name.lower()), count)
+        for findings in verdict.answers:
+            for finding, count in findings.items():
+                counter.add(("answer", finding.kind, finding.action.name.lower()), count)
 
     def _line(self, progress: Progress, total_s: float) -> Line:
         call, caller, attempt = progress.call, progress.caller, progress.attempt

@@ -66,6 +66,7 @@ class Role(Label):
     OPERATOR = "operator"
     FINANCE = "finance"
     AUDITOR = "auditor"
+    REVIEWER = "reviewer"
     ADMIN = "admin"
 
 

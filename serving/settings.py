@@ -32,6 +32,7 @@ from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.guard.settings import GuardSettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
+from serving.review.settings import ReviewSettings
 from serving.settings_tree import SettingsError, reason
 
 __all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
@@ -490,6 +491,7 @@ class Settings(Group):
     oidc: Oidc | None = None
     providers: tuple[ProviderAccess, ...] = ()
     guard: GuardSettings = GuardSettings()
+    review: ReviewSettings = ReviewSettings()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
 

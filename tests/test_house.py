@@ -42,6 +42,8 @@ PURE = (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
         "personal/*")),
+    *(f"serving/review/{name}.py" for name in (
+        "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step")),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
 from serving import auth
-from serving.api import admin_history, admin_keys
+from serving.api import admin_history, admin_keys, admin_reviews
 from serving.api.actors import Actors
 from serving.api.admin import Admin, Desk, answer_errors, plain, said
 from serving.api.admin_bodies import (
@@ -26,11 +26,12 @@ from serving.api.admin_bodies import (
 from serving.directory import commands
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory, names
+from serving.review.keeper import Reviews
 
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
-def mount(app: FastAPI, admin: Admin, actors: Actors) -> None:
+def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews) -> None:
     """Add the admin API to the ops application."""
 
     async def desk(authorization: Annotated[str | None, Header()] = None) -> Desk:
@@ -48,6 +49,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors) -> None:
     admin_keys.add(router, desk)
     admin_keys.add_requests(router, admin, counter)
     admin_history.add(router, admin, desk)
+    admin_reviews.add(router, reviews, desk)
     app.include_router(router)
 
 

@@ -26,6 +26,7 @@ from serving.logs import utc_ms
 from serving.metrics import Counter
 from serving.pipeline import Pipeline
 from serving.records import Call, Caller, LatencyClass, Surface
+from serving.review.keeper import Reviews, Serve
 from serving.settings import Deadlines, Model
 from serving.wire.server import Connection, Request
 
@@ -54,6 +55,7 @@ class Terms(NamedTuple):
     unparsed: Counter
     ratios: Mapping[str, TokenRatio]
     clock: Callable[[], float]
+    reviews: Reviews
 
 
 class Inference:
@@ -103,9 +105,18 @@ class Inference:
             terms.pipeline.refuse(call, caller, fault, connection)
         elif call.idempotency_key:
             body_hash = hashlib.sha256(path + b"\0" + request.body).hexdigest()[:32]
-            connection.run(terms.idempotent.serve(call, caller, connection, body_hash))
+            self._run(
+                call, connection, lambda c: terms.idempotent.serve(call, caller, c, body_hash)
+            )
         else:
-            connection.run(terms.pipeline.serve(call, caller, connection))
+            self._run(call, connection, lambda c: terms.pipeline.serve(call, caller, c))
+
+    def _run(self, call: Call, connection: Connection, serve: Serve) -> None:
+        reviews = self._terms.reviews
+        if reviews.may_keep(call):
+            connection.run(reviews.watched(call, connection, serve))
+        else:
+            connection.run(serve(connection))
 
     def _call(
         self, surface: Surface, parsed: openai.Parsed, caller: Caller,

@@ -20,6 +20,8 @@ class Right(StrEnum):
     SEE_HISTORY = "see_history"
     SWITCH = "switch"
     """Throw and take back kill switches; revoke a key in an emergency."""
+    REVIEW = "review"
+    """Read sampled conversations and complaints, and judge them."""
     MANAGE = "manage"
     """Tenants, projects, keys and administrators."""
 
@@ -30,6 +32,7 @@ RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.OPERATOR: _ALL | {Right.SWITCH},
     Role.FINANCE: _ALL | {Right.SEE_MONEY},
     Role.AUDITOR: _ALL | {Right.SEE_MONEY, Right.SEE_HISTORY},
+    Role.REVIEWER: _ALL | {Right.REVIEW},
     Role.ADMIN: frozenset(Right),
 }
 

@@ -111,7 +111,10 @@ class Gate:
         seen = seen_by(call, fields)
         stream = backend.stream(seen, ticket.target, ticket, call.complete_by_s)
         inspector = self.inspector(call, verdict, ticket.is_egress)
-        return stream if inspector is None else Inspected(stream, inspector, call.stream)
+        if inspector is None:
+            return stream
+        verdict.answers.append(inspector.output.findings)
+        return Inspected(stream, inspector, call.stream)
 
     def inspector(
         self, call: Call, verdict: screening.Verdict, is_egress: bool

@@ -62,6 +62,8 @@ class Verdict(NamedTuple):
     """What the placeholders in `egress_fields` stand for."""
     texts: tuple[str, ...]
     """What a model would read, as sent: for an external moderation service; never logged."""
+    answers: list[Mapping[Finding, int]]
+    """What is found in each attempt's answer, added to as it comes."""
 
     def inspects(self, policy: Policy, is_egress: bool) -> bool:
         """Whether an answer must be inspected; else it is relayed untouched."""
@@ -95,12 +97,12 @@ def screen(
     findings = body.findings
     is_blocked = any(finding.action is Action.BLOCK for finding in findings)
     sensitivity = classify(rules.policy.label, findings)
-    return Verdict(sensitivity, findings, is_blocked, own, egress, vault, tuple(body.texts))
+    return Verdict(sensitivity, findings, is_blocked, own, egress, vault, tuple(body.texts), [])
 
 
 def relayed(fields: Mapping[str, msgspec.Raw], policy: Policy) -> Verdict:
     """The verdict on an input that nobody reads."""
-    return Verdict(policy.label, {}, False, fields, fields, _EMPTY, ())
+    return Verdict(policy.label, {}, False, fields, fields, _EMPTY, (), [])
 
 
 def wants_logprobs(fields: Mapping[str, msgspec.Raw]) -> bool:

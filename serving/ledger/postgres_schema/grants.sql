@@ -12,3 +12,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON directory_documents TO ballast_gateway;
 GRANT SELECT, INSERT ON directory_history TO ballast_gateway;
 -- Who reads the books needs no key's HMAC.
 REVOKE ALL ON directory_documents FROM ballast_reader;
+-- Samples and complaints are judged, expire and are erased; texts are sealed, facts are not for all.
+GRANT SELECT, INSERT, UPDATE, DELETE ON review_cases TO ballast_gateway;
+REVOKE ALL ON review_cases FROM ballast_reader;
