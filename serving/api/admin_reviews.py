@@ -1,4 +1,4 @@
-"""The admin API's paths for reviews: cases, texts, verdicts, appeals, complaints. Here is only HTTP.
+"""The admin API's paths for reviews: cases, texts, verdicts, complaints. Here is only HTTP.
 
 Reading a text is an act like any other: it stands in the history before it is answered.
 """
