@@ -41,7 +41,7 @@ PURE = (
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
-        "personal/*")),
+        "windows", "personal/*")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (

@@ -19,7 +19,9 @@ _encode = msgspec.json.encode
 class Output:
     """What holds for one answer, and what was found in it. Mutable; one per answer."""
 
-    __slots__ = ("findings", "is_blocked", "mangled", "policy", "restored", "terms", "vault")
+    __slots__ = (
+        "findings", "is_blocked", "mangled", "policy", "restored", "said", "terms", "vault",
+    )  # fmt: skip
 
     def __init__(self, policy: Policy, terms: Terms | None, vault: Vault | None) -> None:
         self.policy = policy
@@ -31,6 +33,16 @@ class Output:
         self.mangled = 0
         """Texts that look like a placeholder and are none of ours: left masked."""
         self.is_blocked = False
+        self.said: list[str] | None = [] if policy.moderation != "off" else None
+        """What left and nobody has judged yet, in order; None where nobody will."""
+
+    def taken(self) -> str:
+        """What left since this was last asked."""
+        if not self.said:
+            return ""
+        text = "".join(self.said)
+        self.said.clear()
+        return text
 
     def found(self, match: Match, where: str) -> None:
         """Count a term."""
@@ -64,7 +76,15 @@ class Channel:
     def feed(self, text: str, is_last: bool = False) -> str:
         """What may leave now. A blocking term sets `Output.is_blocked`, and nothing follows."""
         if self._restorer is None:
-            return self._filtered(text, is_last)
+            out = self._filtered(text, is_last)
+        else:
+            out = self._restored(text, is_last)
+        if self._output.said is not None:
+            self._output.said.append(out)
+        return out
+
+    def _restored(self, text: str, is_last: bool) -> str:
+        assert self._restorer is not None
         output = self._output
         out = []
         for piece, kind in self._restorer.feed(text, is_last):

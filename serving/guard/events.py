@@ -79,3 +79,10 @@ def usage(counted: Usage) -> dict[str, int]:
 def encode(value: Any) -> bytes:
     """JSON."""
     return _encode(value)
+
+
+def withheld(is_chat: bool, finish: str) -> dict[str, Any]:
+    """A plain answer's body that says only that it was withheld."""
+    empty = {"message": {"role": "assistant", "content": ""}} if is_chat else {"text": ""}
+    kind = "chat.completion" if is_chat else "text_completion"
+    return {"object": kind, "choices": [choice(0, empty, finish)]}

@@ -19,6 +19,7 @@ from serving.guard import labels, placeholders, screening
 from serving.guard.channels import Output
 from serving.guard.inspector import Asked, Inspector
 from serving.guard.lists import Lists
+from serving.guard.moderated import Closed, Moderated, Open
 from serving.guard.moderation import Judgement, Moderator
 from serving.guard.reading import Rules
 from serving.guard.settings import GuardSettings
@@ -26,6 +27,7 @@ from serving.guard.termfile import ListFault
 from serving.guard.values import Action, Finding, Policy
 from serving.records import Block, Call, Surface, Ticket, Usage
 
+_MODERATED = {"open": Open, "closed": Closed}
 THREAD_BYTES = 64 << 10
 """A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
 
@@ -48,6 +50,8 @@ class Gate:
         policies = (self._default, *self._tenants.values())
         if all(policy.is_relay for policy in policies):
             return
+        if self._moderator is None and any(policy.moderation != "off" for policy in policies):
+            raise ListFault("guard: a tenant is to be moderated and no guard.moderation is set")
         self.lists.load()
         for policy in policies:
             missing = sorted(policy.lists - self.lists.names)
@@ -114,7 +118,16 @@ class Gate:
         if inspector is None:
             return stream
         verdict.answers.append(inspector.output.findings)
-        return Inspected(stream, inspector, call.stream)
+        inspected = Inspected(stream, inspector, call.stream)
+        policy = self.policy(call.tenant)
+        if policy.moderation == "off":
+            return inspected
+        kind = _MODERATED[policy.moderation] if call.stream else Moderated
+        return kind(inspected, inspector, lambda text: self._ask(policy, text))
+
+    async def _ask(self, policy: Policy, text: str) -> Judgement:
+        assert self._moderator is not None
+        return await self._moderator.ask(text, "output", fails_open=policy.moderation == "open")
 
     def inspector(
         self, call: Call, verdict: screening.Verdict, is_egress: bool

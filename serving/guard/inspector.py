@@ -3,7 +3,7 @@ blocked one, marks it as made by AI. Pure; never raises for what a target sends.
 
 Every text member of every choice holds back for itself what may still become a term or a
 placeholder. An event in which nothing changes passes byte for byte, others are written anew. What
-cannot be read does not pass: it ends the answer as a blocked term does.
+cannot be read does not pass: it ends the answer.
 """
 
 from __future__ import annotations
@@ -85,6 +85,22 @@ class Inspector:
             self._flush(out)
         return _joined(out)
 
+    @property
+    def ended(self) -> frozenset[int]:
+        """Choices that have come to their end."""
+        return frozenset(i for i, choice in self._choices.items() if choice.has_ended)
+
+    def refuse(self, told: frozenset[int]) -> Block:
+        """The last Block of a stream that somebody else ends; the client has the end of `told`."""
+        for index, choice in self._choices.items():
+            choice.has_ended = index in told
+        return self._blocked(Block(b""), [], Blocked())
+
+    def refused(self, block: Block) -> Block:
+        """What is sent in place of a plain answer that somebody else refuses."""
+        data = events.encode(events.withheld(self._asked.is_chat, CONTENT_FILTER))
+        return Block(data, block.events, block.usage, CONTENT_FILTER, block.opens, True)
+
     def plain(self, block: Block) -> Block:
         """What of a plain answer may leave; the same Block when nothing changed."""
         try:
@@ -92,7 +108,11 @@ class Inspector:
             is_dirty, finish = self._body(body)
         except (Blocked, Unreadable) as error:
             self._count(error)
-            body, is_dirty, finish = _empty_body(self._asked.is_chat), True, CONTENT_FILTER
+            body, is_dirty, finish = (
+                events.withheld(self._asked.is_chat, CONTENT_FILTER),
+                True,
+                CONTENT_FILTER,
+            )
         if not is_dirty:
             return block
         data = events.encode(body)
@@ -227,10 +247,3 @@ def _is_void(event: dict[str, Any]) -> bool:
 
 def _joined(raws: list[bytes]) -> bytes:
     return b"".join([raw + b"\n\n" for raw in raws])
-
-
-def _empty_body(is_chat: bool) -> dict[str, Any]:
-    """An answer that says only that it was withheld."""
-    empty: dict[str, Any] = {"message": {"role": "assistant", "content": ""}}
-    choice = events.choice(0, empty if is_chat else {"text": ""}, CONTENT_FILTER)
-    return {"object": "chat.completion" if is_chat else "text_completion", "choices": [choice]}

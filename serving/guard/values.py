@@ -129,7 +129,7 @@ class Policy(msgspec.Struct, frozen=True):
     @property
     def rewrites(self) -> bool:
         """Whether each answer must be inspected, whatever its input held."""
-        return bool(self.lists or self.ai_text or self.ai_producer)
+        return bool(self.lists or self.ai_text or self.ai_producer or self.moderation != "off")
 
     @property
     def is_relay(self) -> bool:

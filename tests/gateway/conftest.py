@@ -420,6 +420,11 @@ SLOW = {"profile": "cpu-embedded", "time_scale": 0.5}
 """About 80 tokens a second, so that a stream is under way for a while."""
 
 
+def started(state: Path, engines: Any, changes: Mapping[str, Any]) -> Any:
+    """A stack for a test that runs more than it in one loop."""
+    return _stack(state, engines, {}, changes, ())
+
+
 @pytest.fixture
 def kit() -> SimpleNamespace:
     """What tests of this folder build with; test modules import nothing from each other."""
@@ -428,7 +433,7 @@ def kit() -> SimpleNamespace:
         chat=chat, text_of=text_of,
         eventually=eventually, key_of=key_of, row=row, MESSAGES=MESSAGES, SLOW=SLOW, SECRET=SECRET,
         PROVIDER_KEY=PROVIDER_KEY, PEPPER=PEPPER, DEPLOYMENT=DEPLOYMENT, tree_of=tree_of,
-        write_files=write_files,
+        write_files=write_files, started=started,
     )  # fmt: skip
 
 

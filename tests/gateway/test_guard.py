@@ -3,9 +3,14 @@ stays."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
+import uvloop
+from aiohttp import web
+
+from serving.fakes.server import serve
 
 PHONE, CARD = "13812345678", "6222021234567890128"
 MASKING = {"tenants": {"acme": {"personal": "mask"}}}
@@ -88,3 +93,67 @@ def test_a_list_that_is_named_and_not_there_refuses_to_start(run, kit):
 
     with pytest.raises(SettingsError, match="nowhere"):
         run(check, guard={"default": {"lists": ["nowhere"]}})
+
+
+@contextlib.asynccontextmanager
+async def judging(judge):
+    """A moderation service that asks `judge(text, stage)` what to do."""
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        return web.json_response({"action": judge(asked["input"], asked["stage"])})
+
+    app = web.Application()
+    app.router.add_post("/judge", answer)
+    served = await serve(app, "127.0.0.1", 0)
+    try:
+        yield f"{served.url}/judge"
+    finally:
+        await served.close()
+
+
+@pytest.mark.parametrize("way", ["open", "closed"])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_that_the_service_refuses_is_withheld(kit, tmp_path, way, is_stream):
+    asked: list[tuple[str, str]] = []
+
+    def judge(text: str, stage: str) -> str:
+        asked.append((stage, text))
+        return "block" if stage == "output" and len(text) > 200 else "pass"
+
+    async def check(stack) -> None:
+        short = await stack.chat(max_tokens=4, stream=is_stream)
+        assert short.text == kit.text_of(kit.MESSAGES, 4)
+        long = await stack.chat(max_tokens=120, stream=is_stream)
+        assert long.status == 200
+        body = long.body.decode()
+        assert '"finish_reason":"content_filter"' in body
+        whole = kit.text_of(kit.MESSAGES, 120)
+        assert whole not in long.text
+        assert whole.startswith(long.text)
+        if way == "closed":
+            assert len(long.text) < 200, "the window that was refused did not leave"
+        assert {stage for stage, _ in asked} == {"input", "output"}
+        row = (await stack.rows(2))[1]
+        assert (row.outcome, row.status) == ("ok", 200)
+        metrics = (await stack.get("/metrics", None)).body.decode()
+        found = 'ballast_guard_findings_total{action="block",kind="moderation",stage="answer"} 1.0'
+        assert found in metrics
+
+    async def main() -> None:
+        async with judging(judge) as url:
+            guard = {"default": {"moderation": way}, "moderation": {"url": url}}
+            async with kit.started(tmp_path / "s", [kit.engine()], {"guard": guard}) as stack:
+                await check(stack)
+
+    uvloop.run(main())
+
+
+def test_a_tenant_to_be_moderated_without_a_service_refuses_to_start(run, kit):
+    from serving.settings import SettingsError
+
+    async def check(stack) -> None:
+        raise AssertionError("it must not start")
+
+    with pytest.raises(SettingsError, match=r"no guard\.moderation"):
+        run(check, guard={"default": {"moderation": "open"}})
