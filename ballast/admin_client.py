@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ballast import running, web
-from ballast.identity import ADMIN_KEY
+from ballast.identity import ADMIN_KEY, ADMIN_TOKEN
 from ballast.problem import ProblemError
 from serving.settings import Settings
 
@@ -34,7 +34,7 @@ class Client:
         self.settings = settings
         own = settings.gateway
         self._url = f"http://{own.ops_host}:{own.ops_port}/admin/v1"
-        self._file = key_file or settings.state_dir.expanduser() / ADMIN_KEY
+        self._file = key_file or own_file(settings.state_dir.expanduser())
 
     def get(self, path: str, **query: Any) -> Any:
         """What is at a path. Raises ProblemError."""
@@ -80,8 +80,16 @@ class Client:
             return ProblemError(found, "is another program on that port, or an older Ballast?")
         if status == 401:
             remedy = f"the key is from {self._file}; --key-file names another"
+            if self._file.name == ADMIN_TOKEN:
+                remedy = "`ballast login` again, or `ballast logout` to use the owner's key"
             return ProblemError(what, remedy)
         return ProblemError(what, _REMEDIES.get(code, "mend what it names"))
+
+
+def own_file(state: Path) -> Path:
+    """Where the key to use lies: the login's token if there is one, else the owner's key."""
+    token = state / ADMIN_TOKEN
+    return token if token.exists() else state / ADMIN_KEY
 
 
 def desk(config: Path | None, key_file: Path | None) -> Client:

@@ -20,6 +20,8 @@ DEMO = "demo"
 OWNER = "owner"
 """The administrator of the first hour; its key lies beside the others and is never printed."""
 ADMIN_KEY = "admin-key"
+ADMIN_TOKEN = "admin-token"  # noqa: S105 - a file's name
+"""Of whoever logged in here with `ballast login`."""
 SECRET_BYTES = 32
 
 

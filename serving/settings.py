@@ -184,6 +184,13 @@ def is_loopback(host: str) -> bool:
         return False  # a name: it may point anywhere
 
 
+def is_safe_url(url: str) -> bool:
+    """Whether what is sent there cannot be read on the way: https, or http on this machine."""
+    parts = urlsplit(url)
+    is_near = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    return bool(parts.hostname) and (parts.scheme == "https" or is_near)
+
+
 class Fleet(Group):
     """How replicas are found."""
 
@@ -360,6 +367,14 @@ class Oidc(Group):
     """Where the provider publishes its keys: https, or http on this machine."""
     jwks_file: Path | None = None
     """The same as a file, for a machine that reaches no provider; read anew as the URL would be."""
+    client_id: str = Field("", max_length=500)
+    """Of `ballast login` there: a public client (no secret) whose redirect is http://127.0.0.1 with
+    any port (RFC 8252). Empty: people bring a token."""
+    authorization_url: str = Field("", max_length=2000)
+    token_url: str = Field("", max_length=2000)
+    device_url: str = Field("", max_length=2000)
+    """For `ballast login`; what is empty is asked of the issuer's discovery page."""
+    scope: str = Field("openid", max_length=500)
     role_claim: str = Field("roles", min_length=1, max_length=200)
     """A claim's name, or a path through objects like `realm_access.roles`."""
     roles: dict[str, Grant] = Field(min_length=1, max_length=MANY)
@@ -381,10 +396,10 @@ class Oidc(Group):
     def _one_source(self) -> Self:
         if bool(self.jwks_url) == (self.jwks_file is not None):
             raise ValueError("name jwks_url or jwks_file, one of them")
-        parts = urlsplit(self.jwks_url)
-        is_near = parts.scheme == "http" and is_loopback(parts.hostname or "")
-        if self.jwks_url and ((parts.scheme != "https" and not is_near) or not parts.hostname):
-            raise ValueError("jwks_url: https, or http on this machine")
+        for name in ("jwks_url", "authorization_url", "token_url", "device_url"):
+            url = getattr(self, name)
+            if url and not is_safe_url(url):
+                raise ValueError(f"{name}: https, or http on this machine")
         return self
 
 

@@ -83,6 +83,15 @@ def _shown(found: Directory, at: Desk) -> Shown:
 
 
 def _reading(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> None:
+    @router.get("/whoami")
+    async def whoami(at: Annotated[Desk, Depends(desk)]) -> dict[str, Any]:
+        """Who asks, and what is allowed over which tenants; null is all."""
+        allowed = [
+            {"rights": sorted(one.rights), "tenants": one.tenants and sorted(one.tenants)}
+            for one in at.actor.allowed
+        ]
+        return {"id": at.actor.id, "allowed": allowed}
+
     @router.get("/directory")
     async def read(at: Annotated[Desk, Depends(desk)]) -> Response:
         """Tenants, projects, keys and administrators without their values, switches, and requests

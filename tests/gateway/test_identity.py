@@ -284,3 +284,16 @@ def test_a_viewer_asks_for_the_tenants_it_sees(with_provider):
         assert (status, body["error"]["param"]) == (400, "tenant")
 
     with_provider(check)
+
+
+def test_whoami_tells_who_asks_and_what_is_allowed(with_provider):
+    async def check(ask, stack, provider) -> None:
+        status, found = await ask(token(roles="acme-boss"), "GET", "/whoami")
+        assert (status, found["id"]) == (200, "oidc:u-1")
+        (one,) = found["allowed"]
+        assert "manage" in one["rights"]
+        assert one["tenants"] == ["acme"]
+        _, found = await ask("ba-owner", "GET", "/whoami")
+        assert [a["tenants"] for a in found["allowed"]] == [None]
+
+    with_provider(check)
