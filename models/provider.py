@@ -91,7 +91,7 @@ class Provider(Group):
     operator: str
     base_url: str = Field(pattern=r"^https?://")
     api_key_env: str
-    surfaces: tuple[Literal["chat", "completions"], ...] = ("chat",)
+    surfaces: tuple[Literal["chat", "completions", "embeddings", "rerank"], ...] = ("chat",)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     drop_fields: tuple[str, ...] = ()
     """Standard members of a body that it does not honour."""

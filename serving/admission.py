@@ -56,7 +56,9 @@ class Admission:
         """A ticket for one attempt; the caller owes a `release` or a `revoke`."""
         target = placement.target
         state = self.know(target.id)
-        predicted_s, expected = 0.0, call.max_tokens or EXPECTED_TOKENS
+        predicted_s, expected = 0.0, call.max_tokens
+        if expected is None:
+            expected = EXPECTED_TOKENS
         if isinstance(placement, Run):
             expected = min(expected, placement.target.profile.mean_output_tokens)
             # Learning compares with the raw prediction: see `capacity.ewma`.

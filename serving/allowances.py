@@ -124,7 +124,7 @@ class Allowances:
     def take(self, call: Call, subjects: tuple[Subject, ...], now_s: float) -> Lease | Exceeded:
         """Let a call in under all its subjects' allowances, or say which one it breaks: then
         nothing is taken from any. Mutates."""
-        tokens = call.prompt_tokens + (call.max_tokens or UNKNOWN_ANSWER_TOKENS) * call.n
+        tokens = call.prompt_tokens + _answer_tokens(call)
         found: list[_Counters] = []
         for subject in subjects:
             one = self._of(subject, now_s)
@@ -223,3 +223,9 @@ def headers(standing: Standing) -> str:
             f"x-ratelimit-reset-tokens: {standing.tokens_full_s:.3f}s\r\n"
         )
     return lines
+
+
+def _answer_tokens(call: Call) -> int:
+    """What the answer may hold: all choices together."""
+    limit = UNKNOWN_ANSWER_TOKENS if call.max_tokens is None else call.max_tokens
+    return limit * call.n

@@ -93,7 +93,9 @@ def predict(
             queued = load.queued_prefill_tokens + state.since_tokens
         running = min(total, profile.max_num_seqs)
         load = Load(total - running, running, queued, kv_use)
-    expected = call.max_tokens or profile.mean_output_tokens
+    expected = call.max_tokens
+    if expected is None:
+        expected = profile.mean_output_tokens
     return estimate(profile, load, call.prompt_tokens, expected, scale_now(state, now_s))
 
 

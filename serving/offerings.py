@@ -11,7 +11,7 @@ from models.provider import load as load_rows
 from serving.backends.account import Account
 from serving.codecs.coverage import STANDARD
 from serving.records import DataLabel, Offering, Price, Surface
-from serving.settings import Gateway, ProviderAccess, Settings, SettingsError, is_loopback
+from serving.settings import Gateway, Model, ProviderAccess, Settings, SettingsError, is_loopback
 
 
 def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, Account]:
@@ -79,14 +79,14 @@ def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> s
 def offerings(settings: Settings, bought: Mapping[str, Account]) -> dict[str, tuple[Offering, ...]]:
     """Offerings by model, in the order given. Raises SettingsError."""
     return {
-        model.name: tuple(_offering(model.name, text, bought) for text in model.offerings)
+        model.name: tuple(_offering(model, text, bought) for text in model.offerings)
         for model in settings.models
     }
 
 
-def _offering(model: str, text: str, bought: Mapping[str, Account]) -> Offering:
+def _offering(model: Model, text: str, bought: Mapping[str, Account]) -> Offering:
     provider, _, upstream = text.partition("/")
-    where = f"models.{model}.offerings: {text!r}"
+    where = f"models.{model.name}.offerings: {text!r}"
     account = bought.get(provider)
     if account is None:
         raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
@@ -98,7 +98,7 @@ def _offering(model: str, text: str, bought: Mapping[str, Account]) -> Offering:
     return Offering(
         id=text,
         provider=provider,
-        model=model,
+        model=model.name,
         upstream_model=upstream,
         label=DataLabel(row.jurisdiction, row.operator),
         price=_price(where, sold),
@@ -106,6 +106,7 @@ def _offering(model: str, text: str, bought: Mapping[str, Account]) -> Offering:
         context_tokens=sold.context_tokens,
         first_token_s=row.first_token_s,
         speaks=(STANDARD | frozenset(row.extra_fields)) - frozenset(row.drop_fields),
+        is_same_weights=bool(model.weights) and sold.weights == model.weights,
     )
 
 

@@ -33,6 +33,14 @@ class Surface(Label):
     CHAT = "chat"
     COMPLETIONS = "completions"
     TOKENIZE = "tokenize"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    SCORE = "score"
+
+
+POOLED = frozenset({Surface.EMBEDDINGS, Surface.RERANK, Surface.SCORE})
+"""Surfaces whose answer is computed from the prompt alone: other weights, another dimension or
+another instruction would make it useless beside what the caller has stored."""
 
 
 class LatencyClass(Label):
@@ -228,6 +236,7 @@ class Call(msgspec.Struct, frozen=True):
     prompt_tokens: int
     """Estimated from bytes, upper bound."""
     max_tokens: int | None
+    """None: the caller named no limit; 0 where the surface generates nothing."""
     stream: bool
     wants_usage: bool
     affinity: int
@@ -280,6 +289,8 @@ class Offering(msgspec.Struct, frozen=True):
     """Expected time to first token, seconds."""
     speaks: frozenset[str] = STANDARD
     """Members of a body it knows; see `codecs.coverage`."""
+    is_same_weights: bool = False
+    """Its row and our settings name the same open weights."""
 
 
 class Pending(msgspec.Struct, frozen=True):

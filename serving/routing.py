@@ -14,6 +14,7 @@ from serving.choice import IDLE, choose, has_room, predict, scale_now, share, so
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.records import (
+    POOLED,
     Burst,
     Call,
     Caller,
@@ -179,7 +180,7 @@ def _offering(
     call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str]
 ) -> Offering | None:
     """The first third-party API that every hard rule allows."""
-    policy = caller.policy
+    policy, is_pooled = caller.policy, call.surface in POOLED
     if policy.overflow is not Overflow.ALLOWED or policy.is_load_test:
         return None
     if call.surface is Surface.TOKENIZE or call.adapter:
@@ -189,6 +190,8 @@ def _offering(
     wanted = needs(call.fields, RESERVED) if candidates else _NONE
     for offering in candidates:
         if offering.id in tried or call.surface not in offering.surfaces:
+            continue
+        if is_pooled and not offering.is_same_weights:
             continue
         if not may_see(offering, view, now_s):
             continue

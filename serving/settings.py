@@ -271,6 +271,13 @@ class Model(Group):
     """Never sent to third parties, who do not have them."""
     offerings: tuple[str, ...] = ()
     """`provider/upstream-model`, in the order of preference."""
+    surfaces: tuple[Literal["chat", "completions", "embeddings", "rerank", "score"], ...] = Field(
+        ("chat", "completions"), min_length=1
+    )
+    """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools."""
+    weights: str = Field("", max_length=200)
+    """Hub id of its weights. Embeddings and rerankings leave only for a third party whose row names
+    the same: vectors of other weights cannot be compared."""
     engine: Engine | None = None
 
     @model_validator(mode="after")

@@ -34,9 +34,12 @@ _SURFACES = {
     b"/v1/chat/completions": Surface.CHAT,
     b"/v1/completions": Surface.COMPLETIONS,
     b"/tokenize": Surface.TOKENIZE,
+    b"/v1/embeddings": Surface.EMBEDDINGS,
+    b"/v1/rerank": Surface.RERANK,
+    b"/v1/score": Surface.SCORE,
 }
-_LATER = (b"/v1/embeddings", b"/v1/rerank", b"/v1/score", b"/v1/responses", b"/v1/messages",
-          b"/v1/capacity", b"/v1/files", b"/v1/batches", b"/v1/audio")  # fmt: skip
+_LATER = (b"/v1/responses", b"/v1/messages", b"/v1/capacity", b"/v1/files", b"/v1/batches",
+          b"/v1/audio")  # fmt: skip
 _UNKNOWN_MODEL = "unknown"
 HOP_CHARS_MAX = 512
 _log = logging.getLogger(__name__)
@@ -163,6 +166,9 @@ class Inference:
         if not self._terms.catalogue.allows(parsed.model, model, caller):
             message = f"this key may not call {model.name!r}"
             return CallerError("model_not_allowed", message, param="model")
+        if call.surface not in model.surfaces and call.surface is not Surface.TOKENIZE:
+            message = f"{model.name!r} serves {', '.join(model.surfaces)}, not {call.surface}"
+            return CallerError("unsupported_surface", message, param="model")
         certain = parsed.text_bytes // model.token_bytes_max
         if certain + (parsed.max_tokens or 0) > model.context_tokens:
             message = (
@@ -181,7 +187,8 @@ class Inference:
             name = path.removeprefix(b"/v1/models").strip(b"/").decode("latin-1")
             connection.answer(200, terms.catalogue.render(name, caller))
         elif path.startswith(_LATER):
-            message = "this surface is not served yet; chat, completions, models and tokenize are"
+            names = "chat, completions, embeddings, rerank, score, models and tokenize"
+            message = f"this surface is not served yet; {names} are"
             raise CallerError("unsupported_surface", message)
         else:
             raise CallerError("not_found", "no such path; the API is under /v1")

@@ -16,9 +16,9 @@ from msgspec import structs
 
 from serving.backends.account import Account, Timers
 from serving.backends.base import BlockStream
-from serving.codecs import failures, openai
+from serving.codecs import failures, openai, pooling
 from serving.errors import Kind, UpstreamError
-from serving.records import Block, Call, Offering, Target, Ticket
+from serving.records import POOLED, Block, Call, Offering, Target, Ticket
 from serving.wire import sse
 
 _BODY_BYTES_MAX = 64 << 20
@@ -140,7 +140,8 @@ class _ProviderStream:
             self._first_by_s = now_s + self._backend.timers.first_content_s
             if not self._call.stream:
                 # A plain answer comes whole: its length is part of the wait.
-                self._first_by_s += (self._call.max_tokens or PLAIN_TOKENS) * PLAIN_TOKEN_S
+                limit = self._call.max_tokens
+                self._first_by_s += (PLAIN_TOKENS if limit is None else limit) * PLAIN_TOKEN_S
         return min(self._deadline_s, self._first_by_s)
 
     async def _advance(self) -> Block:
@@ -166,7 +167,7 @@ class _ProviderStream:
             self._cutter = sse.Cutter(call.wants_usage, call.n)
             return None
         text = await _bounded(response, _BODY_BYTES_MAX)
-        block = sse.plain(text)
+        block = pooling.plain(text) if call.surface in POOLED else sse.plain(text)
         if call.stream or is_stream:
             message = "the provider did not answer with an event stream"
             raise UpstreamError(Kind.PROTOCOL, message, usage=block.usage)

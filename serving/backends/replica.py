@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from models.capacity import Load
 from serving.backends.base import BlockStream
-from serving.codecs import load_report, openai
+from serving.codecs import load_report, openai, pooling
 from serving.errors import Kind, UpstreamError
-from serving.records import Block, Call, Replica, Target, Ticket
+from serving.records import POOLED, Block, Call, Replica, Target, Ticket
 from serving.wire import sse
 from serving.wire.client import Exchange, Pool, WireError
 
@@ -168,7 +168,7 @@ class _ReplicaStream:
             return await self._next()
         body = await self._whole()
         self._give()
-        return sse.plain(body)
+        return pooling.plain(body) if self._call.surface in POOLED else sse.plain(body)
 
     async def _whole(self) -> bytes:
         exchange = self._exchange

@@ -14,7 +14,8 @@ STANDARD = frozenset({
     "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "frequency_penalty",
     "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "response_format", "tools",
     "tool_choice", "parallel_tool_calls", "functions", "function_call", "reasoning_effort",
-    "suffix", "echo", "best_of",
+    "suffix", "echo", "best_of", "input", "encoding_format", "dimensions", "query", "documents",
+    "top_n", "return_documents",
 })  # fmt: skip
 """Members of the OpenAI dialect that a provider is taken to know unless its row drops them."""
 IGNORED = frozenset({

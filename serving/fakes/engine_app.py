@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from serving.fakes import pooled
 from serving.fakes.engine_settings import EngineSettings
 from serving.fakes.faults import Faults, changed
 from serving.fakes.generation import Choice, ModelLimits, Rejection, Surface, choices_of
@@ -51,6 +52,9 @@ class Engine:
             ("POST", "/v1/chat/completions", self._chat),
             ("POST", "/v1/completions", self._completions),
             ("POST", "/tokenize", self._tokenize),
+            ("POST", "/v1/embeddings", self._pooled),
+            ("POST", "/v1/rerank", self._pooled),
+            ("POST", "/v1/score", self._pooled),
             ("GET", "/v1/models", self._models),
             ("GET", "/health", self._health),
             ("GET", "/metrics", self._metrics),
@@ -163,6 +167,19 @@ class Engine:
                 "token_strs": None,
             }
         )
+
+    async def _pooled(self, request: web.Request) -> web.Response:
+        """Answered at once: pooling models are fast beside what is around them."""
+        if refusal := self._fault() or self.pump.refusal(1):
+            return _refuse(refusal)
+        try:
+            body = msgspec.json.decode(await request.read(), type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            return _refuse(Rejection(400, f"JSON decode error: {error}", "Bad Request", "body"))
+        found = pooled.answered(request.path.rpartition("/")[2], body, self._settings.model)
+        if isinstance(found, str):
+            return _refuse(Rejection(400, found, "Bad Request", "body"))
+        return _json(found)
 
     async def _models(self, _request: web.Request) -> web.Response:
         model = {

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from serving.fakes import pooled
 from serving.fakes.exchange import Exchange, Record, Timing
 from serving.fakes.provider_answer import Answer, Json
 from serving.fakes.scenarios import Scenario, parse_name
@@ -63,6 +64,8 @@ class Provider:
         router.add_route("*", "/__redirected{rest:.*}", self._redirected)
         router.add_post("/{base:.*}chat/completions", self._chat)
         router.add_post("/{base:.*}completions", self._completions)
+        router.add_post("/{base:.*}embeddings", self._pooled)
+        router.add_post("/{base:.*}rerank", self._pooled)
         router.add_get("/{base:.*}models", self._models)
         return app
 
@@ -71,6 +74,10 @@ class Provider:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, "completions")
+
+    async def _pooled(self, request: web.Request) -> web.StreamResponse:
+        """Vectors and scores where nothing goes wrong, else what the scenario does to a chat."""
+        return await self._answer(request, request.path.rpartition("/")[2])
 
     async def _answer(self, request: web.Request, surface: str) -> web.StreamResponse:
         record = await self._recorded(request)
@@ -89,6 +96,12 @@ class Provider:
             return _error(500, f"fake provider: unknown scenario {given!r}", "unknown_scenario")
         scenario, argument = found
         record.scenario = given
+        if surface in pooled.FORMS and scenario.name == "ok":
+            record.outcome = "done"
+            said = pooled.answered(surface, body, model)
+            if isinstance(said, str):
+                return _error(400, said, None)
+            return web.json_response(said)
         exchange = Exchange(
             request=request,
             body=body,

@@ -27,6 +27,8 @@ from serving.guard.termfile import ListFault
 from serving.guard.values import Action, Finding, Policy
 from serving.records import Block, Call, Surface, Ticket, Usage
 
+_SPEAKING = frozenset({Surface.CHAT, Surface.COMPLETIONS})
+"""Surfaces whose answers say something."""
 _MODERATED = {"open": Open, "closed": Closed}
 THREAD_BYTES = 64 << 10
 """A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
@@ -134,7 +136,7 @@ class Gate:
     ) -> Inspector | None:
         """The inspector of one attempt's answer; None relays it untouched."""
         policy = self.policy(call.tenant)
-        if call.surface is Surface.TOKENIZE or not verdict.inspects(policy, is_egress):
+        if call.surface not in _SPEAKING or not verdict.inspects(policy, is_egress):
             return None
         mark = None
         if policy.ai_producer:
