@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -20,11 +19,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from autoscale.actuators.dry_run import Actuator, DryRun
+from autoscale.canaries import Canaries, key
 from autoscale.journal import Journal
 from autoscale.observe import observe
 from autoscale.records import Plan, Samples, Scale, Tick
 from autoscale.step import step
 from serving import logs
+from serving.quality import store as quality_store
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
 _log = logging.getLogger("autoscale.app")
@@ -119,13 +120,31 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()
         async with aiohttp.ClientSession() as session:
-            loop = asyncio.create_task(controller.run(session))
-            await stop.wait()
-            loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loop
+            tasks = [asyncio.create_task(controller.run(session), name="ticks")]
+            if settings.canaries.key_file is not None:
+                asking = canaries_of(settings, controller.registry)
+                tasks.append(asyncio.create_task(asking.run(session), name="canaries"))
+            await _until(stop, tasks)
     finally:
         await runner.cleanup()
+
+
+def canaries_of(settings: Settings, registry: CollectorRegistry) -> Canaries:
+    """What asks the canaries' prompts. Raises SettingsError for what cannot be read."""
+    prompts = quality_store.prompts(settings.canaries.prompts_file)
+    key(settings.canaries)
+    return Canaries(settings, prompts, quality_store.opener(settings), logs.utc_ms, registry)
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for `stop`, or raise what ended a task before."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, *tasks):
+        task.cancel()
+    for done in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(done, Exception):
+            raise done
 
 
 async def _main(settings: Settings) -> None:

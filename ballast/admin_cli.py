@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ballast import history_cli, keys_cli, review_cli
+from ballast import canaries_cli, history_cli, keys_cli, review_cli
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
     AsJson,
@@ -44,6 +44,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
     groups = {
         "tenants": tenants, "projects": projects, "keys": keys_cli.keys, "switch": switch,
         "admins": admins, "history": history_cli.history, "review": review_cli.review,
+        "canaries": canaries_cli.canaries,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

@@ -60,6 +60,8 @@ from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.pipeline import Pipeline
 from serving.policy import Policies, stops
+from serving.quality import store as quality_store
+from serving.quality.watch import Watch
 from serving.records import Offering, Replica
 from serving.recovery import Recovery
 from serving.review import store as review_store
@@ -132,6 +134,7 @@ class Gateway:
         gate = self._guard(died, closing)
         reviews = self._reviews(died, closing)
         metrics.more.append(reviews.counted)
+        self._heed_canaries(died, closing)
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
@@ -229,6 +232,19 @@ class Gateway:
         reviews.start()
         closing.push_async_callback(reviews.close)
         return reviews
+
+    def _heed_canaries(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> None:
+        """Offerings whose answers have changed are asked last."""
+        settings = self._settings
+        if settings.canaries.key_file is None:
+            return
+
+        def tell(drifting: frozenset[str]) -> None:
+            self._fleet.drifting = drifting
+
+        heeding = Watch(quality_store.opener(settings), tell, utc_ms)
+        heeding.start(died)
+        closing.push_async_callback(heeding.close)
 
     def _admin(self, policies: Policies) -> tuple[Admin, Actors]:
         settings, secret = self._settings, pepper(self._settings)

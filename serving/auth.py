@@ -126,6 +126,7 @@ def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]
         exposure=key.exposure,
         models=None if key.models is None else frozenset(key.models),
         is_load_test=key.is_load_test,
+        is_canary=key.is_canary,
         is_forwarder=key.is_forwarder,
         subjects=(
             *subject(f"key:{key.id}", key.allowance),

@@ -7,9 +7,10 @@ the less loaded of two candidates. All gateways pick alike without a word betwee
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from models.capacity import Estimate, Load, estimate
-from serving.records import Call, FleetView, Replica, TargetState
+from serving.records import Call, FleetView, Offering, Replica, TargetState
 
 AFFINITY_SLACK = 1.25
 """Affinity is skipped on a replica loaded above this multiple of the mean."""
@@ -112,3 +113,15 @@ def soonest(
     """The replica with the shortest predicted wait."""
     found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in roomy]
     return min(found, key=lambda pair: pair[1].first_token_s.p50)
+
+
+def preferred(
+    offerings: Mapping[str, tuple[Offering, ...]], drifting: frozenset[str]
+) -> Mapping[str, tuple[Offering, ...]]:
+    """Offerings by model in the order of the settings, but for those that drift: asked last."""
+    if not drifting:
+        return offerings
+    return {
+        model: tuple(sorted(rows, key=lambda row: row.id in drifting))
+        for model, rows in offerings.items()
+    }

@@ -64,6 +64,7 @@ TABLE: dict[str, Row] = {
     "internal_error": Row(500, _API, True),
     "journal_full": Row(503, _BUSY, True),
     "directory_away": Row(503, _BUSY, True),
+    "quality_away": Row(503, _BUSY, True),
     "reviews_away": Row(503, _BUSY, True),
     "identity_away": Row(503, _BUSY, True),
     "draining": Row(503, _BUSY, True),

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from serving.admission import Admission
+from serving.choice import preferred
 from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source
 from serving.ready_times import ReadyTimes
@@ -108,6 +109,7 @@ class Fleet:
         self.stops: Stops | None = None
         """Set, with the next, by who reads the directory; `publish` makes them hold at once."""
         self.policy_at_s = float("inf")
+        self.drifting: frozenset[str] = frozenset()  # offerings that canaries say have changed
         pool = settings.pool
         self._label = DataLabel(pool.jurisdiction, pool.operator, pool.on_premises)
         for rows in offerings.values():
@@ -199,15 +201,14 @@ class Fleet:
             if seen.ready and model is not None:
                 row = self._replica(address, seen, model)
                 replicas[model.name] = (*replicas.get(model.name, ()), row)
-        known = {a.id for a in self._seen} | {
-            o.id for rows in self._offerings.values() for o in rows
-        }
+        offered = {o.id for rows in self._offerings.values() for o in rows}
+        known = {a.id for a in self._seen} | offered
         self._admission.forget(known)
         self.view = FleetView(
             seq=self.view.seq + 1,
             observed_s=self._listed_s,
             replicas=replicas,
-            offerings=self._offerings,
+            offerings=preferred(self._offerings, self.drifting),
             pending=self._pending(replicas, now_s),
             state=self._admission.state,
             gateway_pods=self._bounds.gateway_pods,

@@ -116,12 +116,12 @@ class Observer:
         metrics, call = self._metrics, progress.call
         model, surface = call.model, call.surface
         metrics.requests.add((model, surface, call.latency_class, progress.outcome))
-        if progress.burst_reason:
+        if progress.burst_reason and not call.pin:
             metrics.overflow.add((model, progress.burst_reason))
             self.burst[model] = self.burst.get(model, 0) + 1
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
-            if progress.code in _SHED:
+            if progress.code in _SHED and not call.pin:
                 self.shed[model] = self.shed.get(model, 0) + 1
         if progress.verdict is not None:
             self._found(progress.verdict)

@@ -106,6 +106,8 @@ class DataLabel(msgspec.Struct, frozen=True):
 
 
 MAINLAND = "cn"
+OWN = "own"
+"""Pins a call to our own engines."""
 
 
 class Residency(msgspec.Struct, frozen=True):
@@ -155,6 +157,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Names this key may call; None is all."""
     is_load_test: bool = False
     """Load-test calls never leave for an API."""
+    is_canary: bool = False
+    """May name the target of its calls (`x-ballast-pin`): they measure, and are no demand."""
     is_forwarder: bool = False
     """An upstream gateway's key: may say for which of its own customers it calls."""
     subjects: tuple[Subject, ...] = ()
@@ -251,6 +255,8 @@ class Call(msgspec.Struct, frozen=True):
     """Answers asked for."""
     adapter: str = ""
     """LoRA adapter of the model that is to answer; only our own engines have it."""
+    pin: str = ""
+    """The one target that may answer: `own`, or an offering's id; empty is any."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from serving.choice import IDLE, choose, has_room, predict, scale_now, share, so
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.records import (
+    OWN,
     POOLED,
     Burst,
     Call,
@@ -33,6 +34,7 @@ from serving.records import (
 from serving.rules import effective_residency, may_see, stopped
 
 _NONE: frozenset[str] = frozenset()
+_OWN_PINS = ("", OWN)
 RETRY_S_DEFAULT = 30.0
 """Nothing is known to be coming back: a client may as well ask again in half a minute."""
 RETRY_S_MAX = 600.0
@@ -45,7 +47,7 @@ def place(
     if view.stops is not None and (why := stopped(call, view.stops)):
         return Refuse("stopped", "kill_switch", why, RETRY_S_DEFAULT)
     residency = effective_residency(call, caller)
-    own = view.replicas.get(call.model, ())
+    own = view.replicas.get(call.model, ()) if call.pin in _OWN_PINS else ()
     admitted = [r for r in own if residency.admits(r.label)]
     usable = [r for r in admitted if _is_usable(r, view, now_s, tried)]
     if call.adapter:
@@ -138,7 +140,7 @@ def _elsewhere(
 ) -> Placement:
     """No replica of ours can be used now."""
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
-    pending = view.pending.get(call.model)
+    pending = view.pending.get(call.model) if call.pin in _OWN_PINS else None
     if pending is not None and pending.expected_s <= limit_s and now_s < limit_s:
         return Wait(limit_s, "loading")
     offering = _offering(call, caller, view, now_s, tried)
@@ -189,6 +191,8 @@ def _offering(
     candidates = view.offerings.get(call.model, ())
     wanted = needs(call.fields, RESERVED) if candidates else _NONE
     for offering in candidates:
+        if call.pin and offering.id != call.pin:
+            continue
         if offering.id in tried or call.surface not in offering.surfaces:
             continue
         if is_pooled and not offering.is_same_weights:

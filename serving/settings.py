@@ -31,6 +31,7 @@ from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.guard.settings import GuardSettings
+from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.settings_tree import SettingsError, reason
@@ -331,6 +332,8 @@ class KeySettings(Group):
     exposure: Exposure = Exposure.CLASS
     models: tuple[ModelName, ...] | None = Field(None, max_length=MANY)
     is_load_test: bool = False
+    is_canary: bool = False
+    """May name the target of its calls: for `canaries`."""
     allowance: AllowanceSettings | None = None
     is_forwarder: bool = False
     """A trusted upstream gateway: its headers name customer, project, feature and end user."""
@@ -514,6 +517,7 @@ class Settings(Group):
     providers: tuple[ProviderAccess, ...] = ()
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()
+    canaries: CanarySettings = CanarySettings()
     ledger: Ledger = Ledger()
     controller: Controller = Controller()
 

@@ -57,6 +57,7 @@ class KeyTerms(Group):
     exposure: Exposure | None = None
     models: Models | None = None
     is_load_test: bool | None = None
+    is_canary: bool | None = None
     is_forwarder: bool | None = None
     allowance: AllowanceSettings | None = None
     expires: datetime | None = None

@@ -68,7 +68,7 @@ def add(router: APIRouter, desk: Callable[..., Any]) -> None:
 
 def _need_for(at: Desk, row: KeyTerms) -> None:
     """A key outside the bills, or one that speaks for others, is not one tenant's matter."""
-    if row.is_load_test or row.is_forwarder:
+    if row.is_load_test or row.is_forwarder or row.is_canary:
         at.need(Right.MANAGE)
 
 

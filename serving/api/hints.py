@@ -11,6 +11,8 @@ from serving.records import Caller, LatencyClass, Residency, ResidencyLevel
 from serving.settings import Deadlines
 
 PREFIX = b"x-ballast-"
+PIN = b"x-ballast-pin"
+PIN_CHARS_MAX = 300
 MS_MAX = 86_400_000
 SESSION_BYTES_MAX = 256
 _LEVELS = {
@@ -28,6 +30,7 @@ class Hints(NamedTuple):
     complete_s: float
     session: str = ""
     residency: Residency | None = None
+    pin: str = ""
 
 
 def read(
@@ -41,8 +44,18 @@ def read(
         if name.startswith(PREFIX):
             if not caller.policy.is_forwarder:
                 _check_names(headers)
+            plain = plain._replace(pin=_pinned(headers, caller))
             return _tightened(plain, headers, classes)
     return plain
+
+
+def _pinned(headers: Mapping[bytes, bytes], caller: Caller) -> str:
+    value = headers.get(PIN)
+    if value is None:
+        return ""
+    if not caller.policy.is_canary:
+        raise CallerError("header_not_allowed", f"header {PIN.decode()} needs a canary's key")
+    return value.decode("latin-1")[:PIN_CHARS_MAX]
 
 
 def _check_names(headers: Mapping[bytes, bytes]) -> None:
@@ -70,7 +83,7 @@ def _tightened(
     residency = None
     if b"x-ballast-residency" in headers:
         residency = _residency(headers[b"x-ballast-residency"])
-    return Hints(latency_class, first_s, complete_s, session, residency)
+    return Hints(latency_class, first_s, complete_s, session, residency, hints.pin)
 
 
 def _latency_class(value: bytes) -> LatencyClass:

@@ -144,7 +144,7 @@ class Inference:
             crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
             session, _text(headers, b"x-ballast-hop"), _text(headers, b"idempotency-key"),
             hints.residency, parsed.n,
-            parsed.model if parsed.model in terms.catalogue.adapters else "",
+            parsed.model if parsed.model in terms.catalogue.adapters else "", hints.pin,
         )  # fmt: skip
 
     def _fault(

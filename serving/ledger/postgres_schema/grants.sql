@@ -15,3 +15,4 @@ REVOKE ALL ON directory_documents FROM ballast_reader;
 -- Samples and complaints are judged, expire and are erased; texts are sealed, facts are not for all.
 GRANT SELECT, INSERT, UPDATE, DELETE ON review_cases TO ballast_gateway;
 REVOKE ALL ON review_cases FROM ballast_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_gateway;
