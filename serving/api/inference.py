@@ -17,6 +17,7 @@ import uuid_utils
 
 from models.tokens import SAMPLE_BYTES, TokenRatio
 from serving import errors
+from serving.api.dialects import DIALECTS, Translated
 from serving.api.hints import read as read_hints
 from serving.api.models import Catalogue
 from serving.codecs import openai
@@ -28,6 +29,7 @@ from serving.pipeline import Pipeline
 from serving.records import Call, Caller, LatencyClass, Surface
 from serving.review.keeper import Reviews, Serve
 from serving.settings import Deadlines, Model
+from serving.stages import Client
 from serving.wire.server import Connection, Request
 
 _SURFACES = {
@@ -38,8 +40,7 @@ _SURFACES = {
     b"/v1/rerank": Surface.RERANK,
     b"/v1/score": Surface.SCORE,
 }
-_LATER = (b"/v1/responses", b"/v1/messages", b"/v1/capacity", b"/v1/files", b"/v1/batches",
-          b"/v1/audio")  # fmt: skip
+_LATER = (b"/v1/capacity", b"/v1/files", b"/v1/batches", b"/v1/audio")
 _UNKNOWN_MODEL = "unknown"
 HOP_CHARS_MAX = 512
 _log = logging.getLogger(__name__)
@@ -72,15 +73,16 @@ class Inference:
         try:
             self._route(request, connection)
         except BallastError as error:
-            self._refuse(connection, error)
+            self._refuse(request, connection, error)
         except Exception:  # noqa: BLE001 - the pipeline's edge
             _log.exception("listener_fault")
-            self._refuse(connection, errors.OwnError("internal_error", "the gateway failed"))
+            fault = errors.OwnError("internal_error", "the gateway failed")
+            self._refuse(request, connection, fault)
 
     def vet(self, headers: Mapping[bytes, bytes]) -> BallastError | None:
         """Why a request with these headers is refused whatever its body says."""
         try:
-            self._terms.identify(headers.get(b"authorization"))
+            self._terms.identify(_credentials(headers))
             _check_type(headers)
         except BallastError as error:
             return error
@@ -88,7 +90,8 @@ class Inference:
 
     def _route(self, request: Request, connection: Connection) -> None:
         path, _, _ = request.path.partition(b"?")
-        surface = _SURFACES.get(path)
+        dialect = DIALECTS.get(path)
+        surface = _SURFACES.get(path) if dialect is None else Surface.CHAT
         if surface is None:
             self._other(path, request, connection)
             return
@@ -96,30 +99,36 @@ class Inference:
             raise CallerError("method_not_allowed", "use POST on this path")
         terms = self._terms
         headers = request.headers
-        caller = terms.identify(headers.get(b"authorization"))
+        caller = terms.identify(_credentials(headers))
         if caller.policy.is_forwarder:
             caller = terms.on_behalf(caller, headers)
         _check_type(headers)
-        parsed = openai.parse(surface, request.body)
+        client: Client = connection
+        if dialect is None:
+            parsed = openai.parse(surface, request.body)
+        else:
+            parsed = openai.parse(surface, dialect.to_chat(request.body))
+            client = Translated(connection, dialect.writer(request.body))
         model = terms.catalogue.find(parsed.model)
         call = self._call(surface, parsed, caller, (request, model))
         fault = self._fault(call, caller, model, parsed)
         if fault is not None:
-            terms.pipeline.refuse(call, caller, fault, connection)
+            terms.pipeline.refuse(call, caller, fault, client)
         elif call.idempotency_key:
             body_hash = hashlib.sha256(path + b"\0" + request.body).hexdigest()[:32]
             self._run(
-                call, connection, lambda c: terms.idempotent.serve(call, caller, c, body_hash)
-            )
+                call, (connection, client),
+                lambda c: terms.idempotent.serve(call, caller, c, body_hash),
+            )  # fmt: skip
         else:
-            self._run(call, connection, lambda c: terms.pipeline.serve(call, caller, c))
+            self._run(call, (connection, client), lambda c: terms.pipeline.serve(call, caller, c))
 
-    def _run(self, call: Call, connection: Connection, serve: Serve) -> None:
-        reviews = self._terms.reviews
+    def _run(self, call: Call, to: tuple[Connection, Client], serve: Serve) -> None:
+        reviews, (connection, client) = self._terms.reviews, to
         if reviews.may_keep(call):
-            connection.run(reviews.watched(call, connection, serve))
+            connection.run(reviews.watched(call, client, serve))
         else:
-            connection.run(serve(connection))
+            connection.run(serve(client))
 
     def _call(
         self, surface: Surface, parsed: openai.Parsed, caller: Caller,
@@ -183,22 +192,33 @@ class Inference:
             if request.method != b"GET":
                 raise CallerError("method_not_allowed", "use GET on this path")
             terms = self._terms
-            caller = terms.identify(request.headers.get(b"authorization"))
+            caller = terms.identify(_credentials(request.headers))
             name = path.removeprefix(b"/v1/models").strip(b"/").decode("latin-1")
             connection.answer(200, terms.catalogue.render(name, caller))
         elif path.startswith(_LATER):
-            names = "chat, completions, embeddings, rerank, score, models and tokenize"
+            names = "chat, completions, responses, messages, embeddings, rerank, score, models"
             message = f"this surface is not served yet; {names} are"
             raise CallerError("unsupported_surface", message)
         else:
             raise CallerError("not_found", "no such path; the API is under /v1")
 
-    def _refuse(self, connection: Connection, error: BallastError) -> None:
+    def _refuse(self, request: Request, connection: Connection, error: BallastError) -> None:
         self._terms.unparsed.add((error.code,))
         row = errors.TABLE[error.code]
         body = errors.body(error.code, error.message, error.param)
+        dialect = DIALECTS.get(request.path.partition(b"?")[0])
+        if dialect is not None:
+            body = dialect.refusal(row.status, body)
         head = b"www-authenticate: Bearer\r\n" if row.status == 401 else b""
         connection.answer(row.status, body, head)
+
+
+def _credentials(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Who asks: a bearer's key, or one as Anthropic's clients send it."""
+    given = headers.get(b"authorization")
+    if given is None and (key := headers.get(b"x-api-key")) is not None:
+        return b"Bearer " + key
+    return given
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
