@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ballast import canaries_cli, history_cli, keys_cli, review_cli
+from ballast import canaries_cli, history_cli, keys_cli, limits_cli, projects_cli, review_cli
+from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
     AsJson,
@@ -15,6 +16,7 @@ from ballast.admin_flags import (
     Config,
     Days,
     KeyFile,
+    Plan,
     RequestsPerMin,
     TokensPerMin,
     Why,
@@ -26,7 +28,6 @@ from ballast.printing import print_json
 
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
 tenants = typer.Typer(help="Tenants: whose data may go where, and who is let in.")
-projects = typer.Typer(help="Projects: a tenant's features and environments.")
 switch = typer.Typer(help="Kill switches: stop everything new of a model, a tenant, a provider ...")
 admins = typer.Typer(help="Administrators: people and services that may use these commands.")
 Residency = Annotated[str, typer.Option(help="premises, mainland, named or anywhere.")]
@@ -42,9 +43,11 @@ Target = Annotated[str, typer.Argument(metavar="[NAME]", help="What of it; none 
 def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
     """The groups by name, each command wrapped so that a problem is told in words."""
     groups = {
-        "tenants": tenants, "projects": projects, "keys": keys_cli.keys, "switch": switch,
+        "tenants": tenants, "projects": projects_cli.projects, "keys": keys_cli.keys,
+        "switch": switch,
         "admins": admins, "history": history_cli.history, "review": review_cli.review,
         "canaries": canaries_cli.canaries,
+        "limits": limits_cli.limits,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:
@@ -52,6 +55,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
                 info.callback = guard(info.callback)
         yield name, group
     history_cli.history.callback()(guard(history_cli.read))
+    limits_cli.limits.callback()(guard(limits_cli.read))
 
 
 @tenants.command("list")
@@ -86,6 +90,7 @@ def create_tenant(
     requests_per_min: RequestsPerMin = None,
     tokens_per_min: TokensPerMin = None,
     concurrent: Concurrent = None,
+    plan: Plan = None,
     why: Why = "",
     config: Config = None,
     key_file: KeyFile = None,
@@ -93,7 +98,7 @@ def create_tenant(
 ) -> None:
     """Make a tenant. Its residency must be said; `forwarder/customer` makes a customer's row."""
     body = {"id": tenant, "residency": residency, "jurisdictions": jurisdiction or []}
-    body |= allowance({}, requests_per_min, tokens_per_min, concurrent)
+    body |= allowance({}, requests_per_min, tokens_per_min, concurrent, plan)
     done(desk(config, key_file).post("/tenants", body, why=why), "made tenant", as_json=as_json)
 
 
@@ -105,6 +110,7 @@ def change_tenant(
     requests_per_min: RequestsPerMin = None,
     tokens_per_min: TokensPerMin = None,
     concurrent: Concurrent = None,
+    plan: Plan = None,
     why: Why = "",
     config: Config = None,
     key_file: KeyFile = None,
@@ -117,7 +123,7 @@ def change_tenant(
     body: dict[str, Any] = {"residency": residency} if residency else {}
     if jurisdiction or residency:
         body["jurisdictions"] = jurisdiction or []
-    body |= allowance(had, requests_per_min, tokens_per_min, concurrent)
+    body |= allowance(had, requests_per_min, tokens_per_min, concurrent, plan)
     answer = client.patch(f"/tenants/{path_of(tenant)}", body, why=why)
     done(answer, "changed tenant", as_json=as_json)
 
@@ -137,20 +143,17 @@ def suspend_tenant(
     done(answer, "let in again tenant" if undo else "suspended tenant", as_json=as_json)
 
 
-@projects.command("create")
-def create_project(
+@tenants.command("remove")
+def remove_tenant(
     tenant: str,
-    name: str,
-    environment: Annotated[str, typer.Option(help="prod, dev or test.")] = "prod",
-    owner: Annotated[str, typer.Option(help="Who answers for it, in words.")] = "",
     why: Why = "",
     config: Config = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a project of a tenant."""
-    body = {"tenant": tenant, "name": name, "environment": environment, "owner": owner}
-    done(desk(config, key_file).post("/projects", body, why=why), "made project", as_json=as_json)
+    """Take away a suspended tenant that has no keys, projects and customers any more."""
+    answer = desk(config, key_file).delete(f"/tenants/{path_of(tenant)}", why=why)
+    done(answer, "removed tenant", as_json=as_json)
 
 
 @switch.command("list")

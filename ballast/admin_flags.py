@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ballast.problem import ProblemError
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (YAML).", dir_okay=False)
@@ -23,20 +26,40 @@ RequestsPerMin = Annotated[int | None, typer.Option(help="Calls a minute; 0 is n
 TokensPerMin = Annotated[int | None, typer.Option(help="Tokens a minute; 0 is no limit.", min=0)]
 Concurrent = Annotated[int | None, typer.Option(help="Calls at once; 0 is no limit.", min=0)]
 
+Plan = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plan", metavar="WHAT=N",
+        help="requests/5h, tokens/5h, requests/week, tokens/month ...; from the first use on;"
+        " 0 is no limit; repeat.",
+    ),
+]  # fmt: skip
+_PLAN = re.compile(r"(requests|tokens)/(5h|week|month)=(\d{1,13})")
+
 
 def allowance(
     had: Mapping[str, int],
     requests_per_min: int | None,
     tokens_per_min: int | None,
     concurrent: int | None,
+    plan: Iterable[str] | None,
 ) -> dict[str, Any]:
-    """The `allowance` of a body: what it was, with what is said now; nothing where nothing is."""
+    """The `allowance` of a body: what it was, with what is said now; nothing where nothing is.
+    Raises ProblemError for a plan that is none."""
     given = {
         "requests_per_min": requests_per_min,
         "tokens_per_min": tokens_per_min,
         "concurrent": concurrent,
     }
     said = {name: value for name, value in given.items() if value is not None}
+    for text in plan or ():
+        found = _PLAN.fullmatch(text)
+        if found is None:
+            raise ProblemError(
+                f"--plan {text!r}", "say it like requests/5h=200 or tokens/week=5000000"
+            )
+        kind, length, limit = found.groups()
+        said[f"{kind}_per_{length}"] = int(limit)
     return {"allowance": dict(had) | said} if said else {}
 
 

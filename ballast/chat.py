@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,10 +50,29 @@ def chat(base_url: str, key: str, body: dict[str, Any], show: Callable[[str], No
         )
 
 
+KEY_BYTES_MAX = 16 << 10
 WRONG_KEY = (
-    "the demo key of this state folder is not the running stack's: use the XDG_STATE_HOME it was"
-    " started with"
+    "the key is not known to the running stack: the demo key is that of the XDG_STATE_HOME it was"
+    " started with; --key names another"
 )
+
+
+def key_in(path: Path) -> str:
+    """The API key in a file, or in the input for `-`: never on the command line, which others on
+    the machine may read. Raises ProblemError."""
+    try:
+        if str(path) == "-":
+            text = sys.stdin.readline(KEY_BYTES_MAX)
+        else:
+            with path.open("rb") as file:
+                text = file.read(KEY_BYTES_MAX).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or "not ASCII"
+        raise ProblemError(f"no API key in {path}: {what}", "`ballast keys create`") from None
+    words = text.split()
+    if len(words) != 1:
+        raise ProblemError(f"{path} holds no key", "it is one word, on one line")
+    return words[0]
 
 
 def _refusal(response: HTTPResponse) -> ProblemError:

@@ -152,8 +152,12 @@ def chat(
     config: Config = None,
     model: Annotated[str, typer.Option(help="Model name; else the first.")] = "",
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key", help="File with the API key to use; `-` reads it from the input."),
+    ] = None,
 ) -> None:
-    """Ask the running stack with the demo key; the answer streams."""
+    """Ask the running stack with the demo key or another; the answer streams."""
     settings = settings_of(config)
     name = model or (settings.models[0].name if settings.models else plan.DEMO_MODEL)
     body: dict[str, Any] = {
@@ -167,7 +171,8 @@ def chat(
         typer.echo(piece, nl=False)
         sys.stdout.flush()
 
-    key = identity.demo_key(settings.state_dir.expanduser())
+    state = settings.state_dir.expanduser()
+    key = identity.demo_key(state) if key_file is None else chatting.key_in(key_file)
     told = chatting.chat(base_url(settings), key, body, show)
     typer.echo("")
     typer.echo(chatting.summary(settings, told), err=True)

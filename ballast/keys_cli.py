@@ -14,6 +14,7 @@ from ballast.admin_flags import (
     Config,
     Days,
     KeyFile,
+    Plan,
     RequestsPerMin,
     TokensPerMin,
     Why,
@@ -92,6 +93,7 @@ def create_key(
     requests_per_min: RequestsPerMin = None,
     tokens_per_min: TokensPerMin = None,
     concurrent: Concurrent = None,
+    plan: Plan = None,
     days: Days = None,
     why: Why = "",
     config: Config = None,
@@ -101,7 +103,7 @@ def create_key(
     """Make a key for a tenant; its value is shown once."""
     body = {"id": key, "tenant": tenant, "project": project} | expiry(days)
     body |= _terms(feature, class_, overflow, model)
-    body |= allowance({}, requests_per_min, tokens_per_min, concurrent)
+    body |= allowance({}, requests_per_min, tokens_per_min, concurrent, plan)
     body |= {"is_forwarder": True} if forwarder else {}
     body |= {"exposure": exposure} if exposure else {}
     client = desk(config, key_file)

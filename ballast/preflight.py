@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-from ballast import sources
+from ballast import limits_check, sources
 from ballast.doctor import Finding, Level
 from ballast.outlook import Terms, outlook
 from ballast.prepare import Prepared
@@ -73,6 +73,7 @@ def examine(prepared: Prepared) -> Iterator[Finding]:
         yield Finding("settings", Level.OK, text)
         yield from outlook(settings, terms, _unused_keys(prepared, os.environ))
     yield from _ledger(prepared)
+    yield from limits_check.examine(settings)
     yield from sources.examine(prepared)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from ballast import books
@@ -69,6 +70,9 @@ def _fleet(fleet: Any) -> Table:
     title = "FLEET"
     if "age_s" in fleet:
         title += f" (seen {_cell(fleet['age_s'])} s ago)"
+    if away := fleet.get("away"):
+        told = "; ".join(f"{name}: {why}" for name, why in away.items())
+        title += f"; away: {escape(told)}"
     table = _table(
         title, ["model", "target", "address", "unfinished", "waiting", "running", "KV", "breaker"]
     )

@@ -1,8 +1,9 @@
-"""How much keys, projects and tenants may ask for: calls and tokens a minute, calls at once. Pure.
+"""How much keys, projects and tenants may ask for: calls and tokens a minute, plans of five hours,
+a week and a month, calls at once. Pure.
 
-Token buckets that hold one minute's worth, refilled evenly, so that a limit is neither doubled at a
-minute's edge nor wasted by a burst. A call takes what it may cost when it is let in, and settles to
-what it did cost when it ends. One process's own counters: with several, each gets its share.
+A call takes what it may cost when it is let in, once, however often it is tried, and settles to
+what it did cost when it ends. Where the counters stand is for who makes them (`limits`): in this
+process, each with its share of the limit, or in a store that processes share.
 """
 
 from __future__ import annotations
@@ -10,52 +11,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
+from serving.limits.base import Meter, Rule
+from serving.limits.bucket import Bucket
+from serving.limits.counted import Counted, rules
+from serving.limits.slice import Slice
+from serving.limits.standing import Standing, standing_of
 from serving.records import Allowance, Call, Subject, Usage
 
 SUBJECTS_MAX = 100_000
 """Counters kept; beyond it the longest unused are forgotten, full."""
 UNKNOWN_ANSWER_TOKENS = 256
 """Reserved for an answer whose caller named no limit; settled to the truth at its end."""
-
-
-class Bucket:
-    """So many units a minute."""
-
-    __slots__ = ("_at_s", "_left", "limit")
-
-    def __init__(self, limit: int, now_s: float) -> None:
-        self.limit = limit
-        self._left = float(limit)
-        self._at_s = now_s
-
-    def left(self, now_s: float) -> float:
-        """Units that may be taken now; negative after a call that cost more than it reserved."""
-        refilled = self._left + (now_s - self._at_s) * self.limit / 60.0
-        self._left, self._at_s = min(float(self.limit), refilled), now_s
-        return self._left
-
-    def take(self, units: float) -> None:
-        """Take units, or give them back when negative. After `left` only."""
-        self._left = min(float(self.limit), self._left - units)
-
-    def wait_s(self, units: float) -> float:
-        """Seconds until so many are there; what exceeds a whole minute's worth waits for a full
-        bucket. After `left` only."""
-        missing = min(units, float(self.limit)) - self._left
-        return max(0.0, missing * 60.0 / self.limit)
-
-
-class Standing(NamedTuple):
-    """The tightest of a call's limits after it was let in, for the answer's headers; -1 is none."""
-
-    requests_limit: int = -1
-    requests_left: int = 0
-    requests_full_s: float = 0.0
-    tokens_limit: int = -1
-    tokens_left: int = 0
-    tokens_full_s: float = 0.0
+Make = Callable[[str, Rule, float], Meter]
+"""A counter by name, rule and the time now."""
 
 
 class Exceeded(NamedTuple):
@@ -63,31 +34,33 @@ class Exceeded(NamedTuple):
 
     subject: Subject
     what: str
-    """`requests per minute`, `tokens per minute`, `calls at once`."""
+    """`requests per minute`, `tokens per week`, `calls at once` ..."""
     limit: int
     retry_after_s: float
     standing: Standing
 
 
+class Use(NamedTuple):
+    """How one limit stands, to show."""
+
+    what: str
+    limit: int
+    left: int
+    """As far as this process knows."""
+    full_s: float
+    """Seconds until all is there again; 0 when it is."""
+
+
 class _Counters:
     """One subject's counters; they stay when its allowance changes."""
 
-    __slots__ = ("allowance", "concurrent", "requests", "running", "tokens")
+    __slots__ = ("allowance", "concurrent", "counted", "running")
 
-    requests: Bucket | None
-    tokens: Bucket | None
-
-    def __init__(self, allowance: Allowance, now_s: float, share: int) -> None:
+    def __init__(self) -> None:
         self.running = 0
-        self.allow(allowance, now_s, share)
-
-    def allow(self, allowance: Allowance, now_s: float, share: int) -> None:
-        """Count under this allowance from now on, of which `share` processes get a part each."""
-        self.allowance = allowance
-        self.concurrent = _part(allowance.concurrent, share)
-        requests, tokens = allowance.requests_per_min, allowance.tokens_per_min
-        self.requests = Bucket(_part(requests, share), now_s) if requests else None
-        self.tokens = Bucket(_part(tokens, share), now_s) if tokens else None
+        self.concurrent = 0
+        self.allowance = Allowance()
+        self.counted: list[Counted] = []
 
 
 def _part(limit: int, share: int) -> int:
@@ -97,33 +70,54 @@ def _part(limit: int, share: int) -> int:
 class Lease:
     """What one call took; given back once."""
 
-    __slots__ = ("_counters", "_reserved", "standing")
+    __slots__ = ("_clock", "_counters", "_reserved", "_taken", "standing")
 
-    def __init__(self, counters: list[_Counters], reserved: int, standing: Standing) -> None:
+    def __init__(
+        self, counters: list[_Counters], taken: list[tuple[Counted, int]], reserved: int,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
         self._counters = counters
+        self._taken = taken
         self._reserved = reserved
-        self.standing = standing
+        self._clock = clock
+        self.standing = Standing()
 
     def settle(self, usage: Usage) -> None:
-        """The call ended: its place is free, and its tokens are what it used. Mutates."""
+        """The call ended: its place is free, and its tokens are what it used. A plan is not charged
+        for a call that no target worked for. Mutates; the second time it does nothing."""
         spent = usage.prompt_tokens + usage.completion_tokens
         counters, self._counters = self._counters, []
+        taken, self._taken = self._taken, []
         for one in counters:
             one.running -= 1
-            if one.tokens is not None:
-                one.tokens.take(spent - self._reserved)
+        now_s = self._clock()
+        for counted, window in taken:
+            if counted.is_tokens:
+                counted.meter.correct(spent - self._reserved, window, now_s)
+            elif counted.is_plan and not spent:
+                counted.meter.correct(-1, window, now_s)
 
 
 class Allowances:
-    """Every subject's counters in one process. `share` is how many processes count beside it."""
+    """Every subject's counters in one process. `share` is how many processes count beside it;
+    `rates` and `plans` make counters that they share. Without, each counts its part of the limit,
+    and of a plan only since it started."""
 
-    def __init__(self, share: int = 1) -> None:
+    def __init__(
+        self, share: int = 1, rates: Make | None = None, plans: Make | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
         self._share = share
+        self._rates = rates or self._own_rate
+        self._plans = plans or self._own_plan
+        self._clock = clock
+        self._now_s = 0.0
         self._counters: OrderedDict[str, _Counters] = OrderedDict()
 
     def take(self, call: Call, subjects: tuple[Subject, ...], now_s: float) -> Lease | Exceeded:
         """Let a call in under all its subjects' allowances, or say which one it breaks: then
         nothing is taken from any. Mutates."""
+        self._now_s = now_s
         tokens = call.prompt_tokens + _answer_tokens(call)
         found: list[_Counters] = []
         for subject in subjects:
@@ -131,25 +125,66 @@ class Allowances:
             found.append(one)
             broken = _broken(one, tokens, now_s)
             if broken is not None:
-                return Exceeded(subject, *broken, _standing(found, now_s))
+                return Exceeded(subject, *broken, _stand(found, now_s))
+        taken: list[tuple[Counted, int]] = []
         for one in found:
             one.running += 1
-            if one.requests is not None:
-                one.requests.take(1)
-            if one.tokens is not None:
-                one.tokens.take(tokens)
-        return Lease(found, tokens, _standing(found, now_s))
+            taken += [(c, c.meter.take(c.units(tokens), now_s)) for c in one.counted]
+        lease = Lease(found, taken, tokens, self._clock or (lambda: self._now_s))
+        lease.standing = _stand(found, now_s)
+        return lease
+
+    def uses(self, subject: Subject, now_s: float) -> list[Use]:
+        """How a subject's limits stand."""
+        one = self._of(subject, now_s)
+        found = [
+            Use(c.what, c.limit, max(0, math.floor(c.meter.left(now_s))), c.meter.full_s(now_s))
+            for c in one.counted
+        ]
+        if one.concurrent:
+            left = max(0, one.concurrent - one.running)
+            found.append(Use("calls at once", one.allowance.concurrent, left, 0.0))
+        return found
+
+    def _own_rate(self, _: str, rule: Rule, now_s: float) -> Meter:
+        return Bucket(_part(rule.limit, self._share), rule.length_s, now_s)
+
+    def _own_plan(self, key: str, rule: Rule, now_s: float) -> Meter:
+        return Slice(key, self._partly(rule), 1, now_s, lambda _: None)
+
+    def _partly(self, rule: Rule) -> Rule:
+        return rule._replace(limit=_part(rule.limit, self._share))
 
     def _of(self, subject: Subject, now_s: float) -> _Counters:
         one = self._counters.get(subject.id)
         if one is None:
-            one = self._counters[subject.id] = _Counters(subject.allowance, now_s, self._share)
+            one = self._counters[subject.id] = _Counters()
             if len(self._counters) > SUBJECTS_MAX:
                 self._forget()
-        elif one.allowance != subject.allowance:
-            one.allow(subject.allowance, now_s, self._share)
+        if one.allowance != subject.allowance:
+            self._allow(one, subject, now_s)
         self._counters.move_to_end(subject.id)
         return one
+
+    def _allow(self, one: _Counters, subject: Subject, now_s: float) -> None:
+        """Count under this allowance from now on."""
+        before = {counted.what: counted for counted in one.counted}
+        one.allowance, one.counted = subject.allowance, []
+        one.concurrent = _part(subject.allowance.concurrent, self._share)
+        for what, name, rule in rules(subject.allowance):
+            make = self._plans if rule.is_window else self._rates
+            had = before.get(what)
+            if had is not None and had.limit == rule.limit:
+                one.counted.append(had)
+                continue
+            if had is not None and isinstance(had.meter, Slice):
+                is_shared = make != self._own_plan
+                had.meter.relimit(rule if is_shared else self._partly(rule), now_s)
+                meter: Meter = had.meter
+            else:
+                meter = make(f"{subject.id} {name}", rule, now_s)
+            is_tokens = name.startswith("tokens")
+            one.counted.append(Counted(what, is_tokens, rule.is_window, rule.limit, meter))
 
     def _forget(self) -> None:
         """Drop the longest unused that has no call under way; those are as many as connections."""
@@ -162,67 +197,18 @@ class Allowances:
 
 def _broken(one: _Counters, tokens: int, now_s: float) -> tuple[str, int, float] | None:
     """What would be broken, its limit, and in how many seconds it would not."""
-    allowance = one.allowance
     if one.concurrent and one.running >= one.concurrent:
-        return "calls at once", allowance.concurrent, 1.0
-    if one.requests is not None and one.requests.left(now_s) < 1.0:
-        wait_s = one.requests.wait_s(1.0)
-        return "requests per minute", allowance.requests_per_min, wait_s
-    if one.tokens is not None and one.tokens.left(now_s) < min(tokens, one.tokens.limit):
-        # A call larger than a minute's worth is let in by a full bucket, which then owes.
-        wait_s = one.tokens.wait_s(tokens)
-        return "tokens per minute", allowance.tokens_per_min, wait_s
+        return "calls at once", one.allowance.concurrent, 1.0
+    for counted in one.counted:
+        units = counted.units(tokens)
+        # A call larger than the whole limit is let in when all of it is there, and then owes.
+        if not counted.meter.has(units, now_s):
+            return counted.what, counted.limit, counted.meter.wait_s(units, now_s)
     return None
 
 
-def _standing(found: list[_Counters], now_s: float) -> Standing:
-    """The bucket of each kind that is nearest to empty."""
-    standing = Standing()
-    requests = [one.requests for one in found if one.requests is not None]
-    tokens = [one.tokens for one in found if one.tokens is not None]
-    for bucket in (*requests, *tokens):
-        bucket.left(now_s)
-    if requests:
-        least = min(requests, key=_share_left)
-        standing = standing._replace(
-            requests_limit=least.limit, requests_left=_whole(least), requests_full_s=_full_s(least)
-        )
-    if tokens:
-        least = min(tokens, key=_share_left)
-        standing = standing._replace(
-            tokens_limit=least.limit, tokens_left=_whole(least), tokens_full_s=_full_s(least)
-        )
-    return standing
-
-
-def _share_left(bucket: Bucket) -> float:
-    return -bucket.wait_s(bucket.limit)
-
-
-def _whole(bucket: Bucket) -> int:
-    return max(0, math.floor(bucket.limit - bucket.wait_s(bucket.limit) * bucket.limit / 60.0))
-
-
-def _full_s(bucket: Bucket) -> float:
-    return bucket.wait_s(bucket.limit)
-
-
-def headers(standing: Standing) -> str:
-    """OpenAI's `x-ratelimit-*` lines, each ended by CRLF."""
-    lines = ""
-    if standing.requests_limit >= 0:
-        lines += (
-            f"x-ratelimit-limit-requests: {standing.requests_limit}\r\n"
-            f"x-ratelimit-remaining-requests: {standing.requests_left}\r\n"
-            f"x-ratelimit-reset-requests: {standing.requests_full_s:.3f}s\r\n"
-        )
-    if standing.tokens_limit >= 0:
-        lines += (
-            f"x-ratelimit-limit-tokens: {standing.tokens_limit}\r\n"
-            f"x-ratelimit-remaining-tokens: {standing.tokens_left}\r\n"
-            f"x-ratelimit-reset-tokens: {standing.tokens_full_s:.3f}s\r\n"
-        )
-    return lines
+def _stand(found: list[_Counters], now_s: float) -> Standing:
+    return standing_of([counted for one in found for counted in one.counted], now_s)
 
 
 def _answer_tokens(call: Call) -> int:

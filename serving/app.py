@@ -30,6 +30,7 @@ from serving.allowances import Allowances
 from serving.api import admin_routes, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
+from serving.api.admin_limits import Limits
 from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
@@ -53,6 +54,7 @@ from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
 from serving.ledger.store import opener
+from serving.limits.sharing import Sharing
 from serving.listen import Ops, bind
 from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
@@ -122,14 +124,13 @@ class Gateway:
         closing.callback(self._log.flush)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await self._book(store, died, closing)
+        sharing, allowances = await self._share(died, closing)
         live = Live(
-            self._admission, self._queue, self._fleet, drainer, self._log, self._ratios
+            self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing
         )  # fmt: skip
         metrics = Metrics(gauges(live))
         observer = Observer(metrics, self._log, self._ratios)
-        backends = self._backends()
-        for backend in backends.values():
-            closing.push_async_callback(backend.close)
+        backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = self._guard(died, closing)
         reviews = self._reviews(died, closing)
@@ -137,7 +138,7 @@ class Gateway:
         self._heed_canaries(died, closing)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, Allowances(own.pods), line, backends, journal,
+                self._fleet, self._admission, allowances, line, backends, journal,
                 observer, own.retry, loop, self._settings.ledger.sync == "disk", gate,
             )
         )  # fmt: skip
@@ -148,20 +149,21 @@ class Gateway:
         )  # fmt: skip
         inference = Inference(terms)
         server = Server(inference, own.limits, loop)
-        server.vet = inference.vet
+        server.vet, server.owner = inference.vet, inference.owner
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
             f"{self._deployment_id}/{own.index}", self._started_ms,
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
-            metrics, self._log, loop.time, lambda: _faults(server, journal), self._fleet.away,
-            lambda: self._fleet.troubles,
+            metrics, self._log, loop.time, lambda: _faults(server, journal),
+            lambda: self._fleet.away | sharing.away, lambda: self._fleet.troubles,
         )  # fmt: skip
         self._fleet.on_death = died
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
         policies = await self._obey(died, closing)
         ops_app = ops.build(facts)
-        admin_routes.mount(ops_app, *self._admin(policies), reviews)
+        limits = Limits(allowances, sharing, loop.time)
+        admin_routes.mount(ops_app, *self._admin(policies), reviews, limits)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
@@ -185,6 +187,18 @@ class Gateway:
         drainer.on_death = recovery.on_death = died
         await recovery.start()
         return journal, drainer
+
+    async def _share(
+        self, died: Callable[[], None], closing: contextlib.AsyncExitStack
+    ) -> tuple[Sharing, Allowances]:
+        """Limits, and their counters that processes share. Raises SettingsError."""
+        process = f"{self._settings.gateway.index}-{os.urandom(8).hex()}"
+        sharing = Sharing(self._settings, (self._deployment_id, process), utc_ms)
+        closing.push_async_callback(sharing.close)
+        await sharing.start(died)
+        rates = None if sharing.rates is None else sharing.rates.meter
+        clock, pods = asyncio.get_running_loop().time, self._settings.gateway.pods
+        return sharing, Allowances(pods, rates, sharing.plans.meter, clock)
 
     async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
         """What administrators decided, read and obeyed from now on."""
@@ -262,6 +276,13 @@ class Gateway:
         view = self._fleet.view
         line.refreshed(view)
         self._pool.forget({(r.host, r.port) for rows in view.replicas.values() for r in rows})
+
+    def _closed(self, closing: contextlib.AsyncExitStack) -> Mapping[type[Any], Backend]:
+        """The backends, closed at the end."""
+        backends = self._backends()
+        for backend in backends.values():
+            closing.push_async_callback(backend.close)
+        return backends
 
     def _backends(self) -> Mapping[type[Any], Backend]:
         return {

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from serving.errors import CallerError
+from serving.limits.settings import AllowanceSettings
 from serving.records import (
     Allowance,
     Caller,
@@ -19,7 +20,7 @@ from serving.records import (
     ResidencyLevel,
     Subject,
 )
-from serving.settings import AllowanceSettings, KeySettings, TenantSettings
+from serving.settings import KeySettings, TenantSettings
 
 KEY_PREFIX, ADMIN_PREFIX, TICKET_PREFIX = "bl-", "ba-", "bt-"
 """Of an API key, an administrator's key, and a ticket that fetches a key that was asked for."""
@@ -114,7 +115,7 @@ def subject(id_: str, given: AllowanceSettings | None) -> tuple[Subject, ...]:
     """Who has an allowance; nobody where none is given or it limits nothing."""
     if given is None:
         return ()
-    allowance = Allowance(given.requests_per_min, given.tokens_per_min, given.concurrent)
+    allowance = Allowance(**given.model_dump())
     return () if allowance == Allowance() else (Subject(id_, allowance),)
 
 

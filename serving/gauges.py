@@ -10,6 +10,7 @@ from models.tokens import TokenRatio
 from serving.admission import Admission
 from serving.fleet import Fleet
 from serving.ledger.drain import Drainer
+from serving.limits.sharing import Sharing
 from serving.logs import RequestLog
 from serving.metrics import Gauges, Labels
 from serving.waiting import Queue
@@ -26,6 +27,7 @@ class Live(NamedTuple):
     drainer: Drainer
     log: RequestLog
     ratios: Mapping[str, TokenRatio]
+    sharing: Sharing
 
 
 def gauges(live: Live) -> Gauges:
@@ -36,6 +38,11 @@ def gauges(live: Live) -> Gauges:
         yield from _models(live, live.queue.snapshot(now_s))
         yield from _targets(live.admission, now_s)
         yield from _own(live, now_s)
+        away: dict[Labels, float] = {
+            (one.name,): float(bool(one.away)) for one in live.sharing.renewers
+        }
+        text = "1 while this store of limits does not answer and each pod counts its own share"
+        yield "ballast_limits_away", text, ("store",), away
 
     return read
 

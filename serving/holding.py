@@ -15,7 +15,6 @@ RANKS = {
     LatencyClass.BATCH: 2,
 }  # fmt: skip
 """Live calls are never held long; people in front of a screen do not push each other out."""
-EVICTED_RETRY_S = 15.0
 
 
 class Line:
@@ -29,8 +28,9 @@ class Line:
         """Others have waited longer for this model."""
         return self._queue.calls > 0 and self._queue.waiting(call.model) > 0
 
-    async def hold(self, call: Call, until_s: float, own: LatencyClass) -> None:
-        """Wait until woken or `until_s`. `own` is the key's class: a header may tighten a call's
+    async def hold(self, call: Call, until_s: float, own: LatencyClass) -> bool:
+        """Wait until woken or `until_s`; False when it gave its place to a call that cannot wait,
+        and is to be placed anew now. `own` is the key's class: a header may tighten a call's
         deadlines, but not push others out. Raises OwnError when the line is full."""
         since_s = self._loop.time()
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -51,9 +51,7 @@ class Line:
         timer = self._loop.call_at(until_s, wake)
         try:
             await waiter
-            if is_evicted:
-                message = "the queue is full; this call gave its place to one that cannot wait"
-                raise OwnError("queue_full", message, retry_after_s=EVICTED_RETRY_S)
+            return not is_evicted
         except asyncio.CancelledError:
             if held.is_gone:
                 self.wake(call.model)  # it was this call's turn: pass it on

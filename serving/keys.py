@@ -25,7 +25,8 @@ from serving.auth import (
     residency,
     subject,
 )
-from serving.directory.values import Directory, beside
+from serving.directory.beside import beside
+from serving.directory.values import Directory
 from serving.errors import CallerError
 from serving.forwarded import CustomerTerms
 from serving.records import Caller
@@ -200,9 +201,17 @@ class Keys:
         if conflict and conflict != self._conflict:
             _log.error("keys_conflict", extra={"reason": conflict})
         self._conflict = conflict
-        tenants = (*settings.tenants, *stored.tenants.values())
+        tenants = tuple(
+            _on_the_premises(t) if t.id in stored.confined else t
+            for t in (*settings.tenants, *stored.tenants.values())
+        )
         rows = (*settings.keys, *self._rows, *stored.keys.values())
         limited = {p.id: p.allowance for p in stored.projects.values() if p.allowance is not None}
         self._callers = callers(rows, tenants, datetime.now(UTC), limited)
         self._tenants = {t.id: t for t in tenants}
         self._known.clear()
+
+
+def _on_the_premises(tenant: TenantSettings) -> TenantSettings:
+    """As it is, but confined: see `directory.newer`."""
+    return tenant.model_copy(update={"residency": "premises", "jurisdictions": ()})

@@ -80,6 +80,9 @@ class Policies:
             if found is not None:
                 self._head, self.directory = found
                 _log.info("directory_changed", extra={"version": self.directory.version})
+                if self.directory.confined:
+                    facts = {"tenants": sorted(self.directory.confined)[:20]}
+                    _log.warning("directory_newer", extra=facts)
             if found is not None or self._conflict:
                 self._conflict = self._told()
             error = self._conflict

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serving import accounting
-from serving.allowances import Lease, Standing, headers
+from serving.allowances import Lease
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.guard.screening import Verdict
+from serving.limits.standing import Standing, headers
 from serving.records import (
     Block,
     Burst,

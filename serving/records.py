@@ -136,6 +136,13 @@ class Allowance(msgspec.Struct, frozen=True):
     """Prompt and answer together."""
     concurrent: int = 0
     """Calls under way at once, held ones included."""
+    requests_per_5h: int = 0
+    """Windows from the first use on, like the next: five hours, seven and thirty days."""
+    tokens_per_5h: int = 0
+    requests_per_week: int = 0
+    tokens_per_week: int = 0
+    requests_per_month: int = 0
+    tokens_per_month: int = 0
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -257,6 +264,8 @@ class Call(msgspec.Struct, frozen=True):
     """LoRA adapter of the model that is to answer; only our own engines have it."""
     pin: str = ""
     """The one target that may answer: `own`, or an offering's id; empty is any."""
+    may_wait: bool = True
+    """False once it gave its place in the queue to a call that cannot wait."""
 
 
 class Replica(msgspec.Struct, frozen=True):

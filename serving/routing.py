@@ -124,7 +124,9 @@ def _wait_or_burst(
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
     offering = _offering(call, caller, view, now_s, tried)
     misses = now_s + predicted.first_token_s.p90 > call.first_token_by_s
-    is_expected = now_s < limit_s and now_s + predicted.first_token_s.p50 <= limit_s
+    is_expected = (
+        call.may_wait and now_s < limit_s and now_s + predicted.first_token_s.p50 <= limit_s
+    )
     if offering is not None and (misses or state.full_until_s > now_s or not is_expected):
         return Burst(offering, "overflow:full")
     if is_expected:
@@ -141,7 +143,8 @@ def _elsewhere(
     """No replica of ours can be used now."""
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
     pending = view.pending.get(call.model) if call.pin in _OWN_PINS else None
-    if pending is not None and pending.expected_s <= limit_s and now_s < limit_s:
+    is_soon = pending is not None and pending.expected_s <= limit_s and now_s < limit_s
+    if is_soon and call.may_wait:
         return Wait(limit_s, "loading")
     offering = _offering(call, caller, view, now_s, tried)
     if offering is not None:

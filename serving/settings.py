@@ -31,6 +31,7 @@ from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.guard.settings import GuardSettings
+from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
@@ -76,6 +77,9 @@ class Limits(Group):
     bodies_bytes_max: int = Field(512 << 20, ge=1 << 20)
     """Of all requests under way, those beyond 32 KiB: bounds what large bodies take of the memory,
     at their own size; parsing takes as much again."""
+    bodies_bytes_of_key_max: int = Field(128 << 20, ge=1024)
+    """Of those, of one key: one caller's large requests leave room for the others'. A single body
+    as large as `body_bytes_max` must fit."""
     header_bytes_max: int = Field(32 << 10, ge=1024)
     header_count_max: int = Field(100, ge=8)
     header_wait_s: float = Field(10.0, gt=0)
@@ -87,6 +91,12 @@ class Limits(Group):
     write_stall_s: float = Field(60.0, gt=0)
     """A client that reads nothing for so long is cut."""
     connections_max: int = Field(10_000, ge=1)
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> Self:
+        if self.bodies_bytes_of_key_max < self.body_bytes_max:
+            raise ValueError("bodies_bytes_of_key_max: one body of body_bytes_max must fit")
+        return self
 
 
 class Queue(Group):
@@ -287,16 +297,6 @@ class Model(Group):
         if is_default and self.engine is not None and self.engine.source != "embedded":
             raise ValueError(f"name a profile for {self.engine.source}: {', '.join(PROFILES)}")
         return self
-
-
-class AllowanceSettings(Group):
-    """How much may be asked for; 0 is no limit."""
-
-    requests_per_min: int = Field(0, ge=0, le=10**12)
-    tokens_per_min: int = Field(0, ge=0, le=10**12)
-    """Prompt and answer together."""
-    concurrent: int = Field(0, ge=0, le=10**12)
-    """Calls under way at once."""
 
 
 class TenantSettings(Group):
@@ -519,6 +519,7 @@ class Settings(Group):
     review: ReviewSettings = ReviewSettings()
     canaries: CanarySettings = CanarySettings()
     ledger: Ledger = Ledger()
+    redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()
 
     @model_validator(mode="after")

@@ -8,12 +8,14 @@ green run there means that everything ran.
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
 from benchmarks.ledger.server import QUICK, PostgresServer, ServerMissing
+from benchmarks.redis_server import RedisServer
 
 # A busy machine is no failure, and a run can be repeated: the examples depend on the code alone.
 settings.register_profile("ballast", deadline=None, derandomize=True, print_blob=True)
@@ -61,6 +63,17 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of this session's own; a test that stops it starts it again."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no Redis server here: install the package `redis-server`")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

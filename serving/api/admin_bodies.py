@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from serving.directory.values import WHY_CHARS_MAX
+from serving.limits.settings import AllowanceSettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
-from serving.settings import MANY, AllowanceSettings, Country, Group, Words
+from serving.settings import MANY, Country, Group, Words
 
 Scope = Literal["all", "model", "tenant", "provider", "jurisdiction"]
 Residency = Literal["premises", "mainland", "named", "anywhere"]

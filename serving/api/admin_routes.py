@@ -12,7 +12,13 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
 from serving import auth
-from serving.api import admin_history, admin_keys, admin_reviews
+from serving.api import (
+    admin_history,
+    admin_keys,
+    admin_limits,
+    admin_removals,
+    admin_reviews,
+)
 from serving.api.actors import Actors
 from serving.api.admin import Admin, Desk, answer_errors, plain, said
 from serving.api.admin_bodies import (
@@ -23,6 +29,7 @@ from serving.api.admin_bodies import (
     Scope,
     TenantChange,
 )
+from serving.api.admin_limits import Limits
 from serving.directory import commands
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory, names
@@ -31,7 +38,7 @@ from serving.review.keeper import Reviews
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
-def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews) -> None:
+def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: Limits) -> None:
     """Add the admin API to the ops application."""
 
     async def desk(authorization: Annotated[str | None, Header()] = None) -> Desk:
@@ -48,8 +55,10 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews) -> None:
     _switches(router, admin, desk)
     admin_keys.add(router, desk)
     admin_keys.add_requests(router, admin, counter)
+    admin_removals.add(router, desk)
     admin_history.add(router, admin, desk)
     admin_reviews.add(router, reviews, desk)
+    admin_limits.add(router, limits, admin, desk)
     app.include_router(router)
 
 

@@ -88,6 +88,10 @@ class Inference:
             return error
         return None
 
+    def owner(self, headers: Mapping[bytes, bytes]) -> str:
+        """The id of the key that sent these headers, which `vet` let pass."""
+        return self._terms.identify(headers.get(b"authorization")).key_id
+
     def _route(self, request: Request, connection: Connection) -> None:
         path, _, _ = request.path.partition(b"?")
         dialect = DIALECTS.get(path)

@@ -34,8 +34,8 @@ class Facts(NamedTuple):
     clock: Callable[[], float]
     faults: Callable[[], list[str]]
     """Reasons why new work would be refused now."""
-    away: Mapping[str, str]
-    """Why a source of the fleet does not answer, by its name."""
+    away: Callable[[], Mapping[str, str]]
+    """Why a source of the fleet, or a store of limits, does not answer, by its name."""
     troubles: Callable[[], Mapping[str, str]] = dict
     """Why engines of a model did not start, by model."""
 
@@ -124,7 +124,7 @@ def fleet(facts: Facts) -> dict[str, Any]:
             "trouble": troubles.get(name),
         }
     age_s = round(now_s - view.observed_s, 3)
-    return {"seq": view.seq, "age_s": age_s, "away": dict(facts.away), "models": models}
+    return {"seq": view.seq, "age_s": age_s, "away": dict(facts.away()), "models": models}
 
 
 def _state(facts: Facts, target_id: str, now_s: float) -> dict[str, Any]:

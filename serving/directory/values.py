@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from serving.directory.newer import OPTIONAL_FIELD, optional_in, read
+from serving.limits.settings import AllowanceSettings
 from serving.records import LatencyClass, Overflow
 from serving.settings import (
     MANY,
     NAME,
     Administrator,
-    AllowanceSettings,
     Group,
     KeySettings,
     ModelName,
@@ -145,6 +146,11 @@ class Directory(msgspec.Struct, frozen=True):
     switches: Mapping[str, Switch] = {}
     requests: Mapping[str, KeyRequest] = {}
     pepper: Mapping[str, PepperMark] = {}
+    newer: frozenset[str] = frozenset()
+    """Rows, as `kind:id`, with fields that only a newer Ballast knows: changed there only."""
+    confined: frozenset[str] = frozenset()
+    """Tenants whose rows say something that binds and is not understood here: served on the
+    premises only."""
 
 
 _FIELDS: Mapping[Kind, str] = {
@@ -155,51 +161,35 @@ _FIELDS: Mapping[Kind, str] = {
 
 
 def build(version: int, documents: list[Document]) -> Directory:
-    """The state that stored rows make. Raises DirectoryFault."""
+    """The state that stored rows make, those of a newer Ballast as far as they bind here too: see
+    `newer`. Raises DirectoryFault."""
     rows: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS.values()}
+    unknown: list[str] = []
+    confined: set[str] = set()
     for document in documents:
         if not document.data:
             continue
+        name = f"{document.kind}:{document.id}"
         try:
-            value = MODELS[document.kind].model_validate_json(document.data)
+            found = read(MODELS[document.kind], document.data)
         except (KeyError, ValidationError) as error:
-            text = f"the directory's row {document.kind}:{document.id} cannot be read: {error}"
+            text = f"the directory's row {name} cannot be read: {error}"
             raise DirectoryFault(text) from None
-        rows[_FIELDS[document.kind]][document.id] = value
-    return Directory(version, **rows)
+        if found.ignored:
+            unknown.append(name)
+        if found.binding and document.kind in ("administrator", "request"):
+            continue  # who may do what is not known here: nothing, then
+        if found.binding and document.kind in ("tenant", "project", "key"):
+            confined.add(document.id if document.kind == "tenant" else found.row.tenant)  # type: ignore[attr-defined]
+        rows[_FIELDS[document.kind]][document.id] = found.row
+    return Directory(version, **rows, newer=frozenset(unknown), confined=frozenset(confined))
 
 
 def over(standing: Directory, stored: Directory) -> Directory:
     """What is known in all: `stored` rows beside those that stand in settings and files, which
     nobody may have twice."""
     rows = {name: {**getattr(stored, name), **getattr(standing, name)} for name in _FIELDS.values()}
-    return Directory(stored.version, **rows)
-
-
-def beside(standing: Directory, stored: Directory) -> tuple[Directory, str]:
-    """The stored rows that can be obeyed beside those that stand, and what contradicts them, in
-    words: a row that is there twice, or a key whose tenant is nowhere. Such a row counts as absent,
-    and all others hold: a revoked key is refused whatever is wrong with another."""
-    faults = [f"tenant {id_!r} is given twice" for id_ in stored.tenants if id_ in standing.tenants]
-    tenants = {id_: t for id_, t in stored.tenants.items() if id_ not in standing.tenants}
-    values = {mark for key in standing.keys.values() for mark in _marks(key)}
-    keys: dict[str, KeySettings] = {}
-    for id_, key in stored.keys.items():
-        if id_ in standing.keys:
-            faults.append(f"the key id {id_!r} is given twice")
-        elif key.tenant not in standing.tenants and key.tenant not in tenants:
-            faults.append(f"key {id_!r} names tenant {key.tenant!r}, which is nowhere")
-        elif values & _marks(key):
-            faults.append(f"key {id_!r} has the same value as another key")
-        else:
-            keys[id_] = key
-            values |= _marks(key)
-    good = msgspec.structs.replace(stored, tenants=tenants, keys=keys)
-    return good, "; ".join(faults[:5])
-
-
-def _marks(key: KeySettings) -> set[str]:
-    return {mark for mark in (key.hmac, key.previous_hmac) if mark is not None}
+    return msgspec.structs.replace(stored, **rows)
 
 
 def names(directory: Directory) -> list[str]:
@@ -209,8 +199,10 @@ def names(directory: Directory) -> list[str]:
 
 def document(kind: Kind, value: BaseModel) -> Document:
     """A row to store."""
-    data = value.model_dump_json(exclude_none=True).encode()
-    return Document(kind, value.id, data)  # type: ignore[attr-defined]
+    tree = value.model_dump(mode="json", exclude_none=True)
+    if optional := optional_in(tree):
+        tree[OPTIONAL_FIELD] = optional
+    return Document(kind, value.id, msgspec.json.encode(tree))  # type: ignore[attr-defined]
 
 
 def removed(kind: Kind, id_: str) -> Document:

@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._stream_head = b""
         self._free_bytes = min(_FREE_BYTES, self._limits.body_bytes_max)
         self._room_bytes = self._free_bytes
+        self._owner = ""
         self._fresh()
         self.is_busy = False
         self.is_closed = False
@@ -240,15 +241,20 @@ class Connection(asyncio.Protocol):
     def _make_room(self) -> None:
         """Take room for the body that came and as much again, or say why there is none."""
         size = min(self._size * 2, self._limits.body_bytes_max)
-        if self._size > size or self._room_bytes == self._free_bytes:
+        is_first = self._room_bytes == self._free_bytes
+        if self._size > size or is_first:
             self._vet(self._size)
-        if not self._fault and self._server.take_room(size - self._room_bytes):
+        if is_first and not self._fault:
+            self._owner = self._server.owner(self._headers)
+        if self._fault:
+            return
+        if code := self._server.room.take(size - self._room_bytes, self._owner):
+            self._reject(code, "too many large requests at once; send it again")
+        else:
             self._room_bytes = size
-        elif not self._fault:
-            self._reject("no_capacity", "too many large requests at once; send it again")
 
     def _give_room(self) -> None:
-        self._server.take_room(self._free_bytes - self._room_bytes)
+        self._server.room.take(self._free_bytes - self._room_bytes, self._owner)
         self._room_bytes = self._free_bytes
 
     def _reject(self, code: str, reason: str) -> None:
@@ -385,7 +391,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self._server.on_refused(code)
         status = errors.TABLE[code].status
-        head = b"retry-after: 1\r\n" if status == 503 else b""
+        head = b"retry-after: 1\r\n" if status in (429, 503) else b""
         self.answer(status, errors.body(code, message), head)
 
     def _linger(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from serving.errors import BallastError
+from serving.room import Room
 from serving.settings import Limits
 from serving.wire.connection import App, Connection, Request
 
@@ -29,8 +30,10 @@ class Server:
         """Told the code of each request or connection that the wire itself refused."""
         self.vet: Callable[[Mapping[bytes, bytes]], BallastError | None] = lambda _: None
         """Asked, by its headers, before a large body is read: why it would be refused anyway."""
-        self.room_bytes = limits.bodies_bytes_max
-        """Left for large bodies, of all connections together."""
+        self.owner: Callable[[Mapping[bytes, bytes]], str] = lambda _: ""
+        """Whose large body it is, by its headers; asked after `vet`."""
+        self.room = Room(limits.bodies_bytes_max, limits.bodies_bytes_of_key_max)
+        """For large bodies, of all connections together."""
         self._emptied: asyncio.Future[None] | None = None
         self._sweep = loop.call_later(1.0, self._sweep_connections)
 
@@ -48,13 +51,6 @@ class Server:
             self._emptied = self.loop.create_future()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied, wait_s)
-
-    def take_room(self, size: int) -> bool:
-        """Take so many bytes for a body, or give them back when negative; False: no room."""
-        if size > self.room_bytes:
-            return False
-        self.room_bytes -= size
-        return True
 
     def gone(self, connection: Connection) -> None:
         """A connection ended."""

@@ -137,6 +137,49 @@ def test_a_tenant_s_terms_change_one_by_one_and_it_can_be_suspended(typed):
     typed(check)
 
 
+def test_a_key_s_terms_change_its_limits_show_and_at_last_it_is_removed(typed, tmp_path):
+    async def check(shell: Shell, stack) -> None:
+        await shell.good("tenants", "create", "shop", "--residency", "premises")
+        await shell.good("projects", "create", "shop", "quiz", "--plan", "tokens/week=1000000")
+        made = await shell.json("keys", "create", "k", "--tenant", "shop", "--project", "quiz")
+        await shell.good(
+            "keys", "change", "k", "--plan", "requests/5h=2", "--requests-per-min", "100",
+            "--class", "patient", "--model", "m", "--days", "30", "--why", "as agreed",
+        )  # fmt: skip
+        file = tmp_path / "key"
+        file.write_text(made["key"])
+        assert [await shell.calls(made["key"]) for _ in range(3)] == [200, 200, 429]
+        answer = await shell.json("limits", "--subject", "key:k")
+        (found,) = answer["subjects"]
+        left = {use["what"]: (use["limit"], use["left"]) for use in found["limits"]}
+        assert left["requests per 5 hours"] == (2, 0)
+        assert left["requests per minute"][0] == 100
+        assert answer["away"] == {}
+        shown = await shell.good("limits")
+        assert "project:shop:quiz" in shown
+        assert "tokens per week" in shown
+        await shell.good("keys", "change", "k", "--plan", "requests/5h=3", "--for-ever")
+        assert [await shell.calls(made["key"]) for _ in range(2)] == [200, 429]
+        (row,) = [r for r in await shell.json("keys", "list") if r["id"] == "k"]
+        assert row["allowance"]["requests_per_5h"] == 3
+        assert row["latency_class"] == "patient"
+        assert "expires" not in row
+        await shell.good("keys", "change", "k", "--plan", "requests/5h=0")
+        told = await shell.good("chat", "hi", "--key", str(file), "--model", "m")
+        assert told
+        await shell.good("keys", "revoke", "k")
+        await shell.good("keys", "remove", "k", "--why", "of no more use")
+        assert await shell.calls(made["key"]) == 401
+        await shell.good("projects", "remove", "shop", "quiz")
+        await shell.good("tenants", "suspend", "shop")
+        await shell.good("tenants", "remove", "shop")
+        assert "shop" not in str(await shell.json("tenants", "list"))
+        assert "of no more use" in await shell.good("history")
+        await shell.good("history", "verify")
+
+    typed(check)
+
+
 def test_a_switch_is_thrown_listed_and_taken_back_also_by_an_alias(typed, kit):
     async def check(shell: Shell, stack) -> None:
         await shell.good("switch", "throw", "model", "m-alias", "--why", "it says nonsense")

@@ -12,9 +12,8 @@ from serving.allowances import (
     Allowances,
     Exceeded,
     Lease,
-    Standing,
-    headers,
 )
+from serving.limits.standing import Standing, headers
 from serving.records import Allowance, Subject, Usage
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.directory import commands
+from serving.directory import commands, removals
 from serving.directory.base import decode_event, encode_event
 from serving.directory.chain import BREAKS_MAX, GENESIS, Entry, Examination, breaks, link
 from serving.directory.changes import By, Change
@@ -306,3 +306,89 @@ def test_events_are_small_and_plain(acme):
     change = commands.throw_switch(acme, "tenant", "acme", By("o", 1, "x" * 500))
     assert len(encode_event(change.event)) < 2_000
     assert msgspec.json.decode(encode_event(change.event))["subject"] == "switch:tenant:acme"
+
+
+def newer(kind: str, id_: str, row: dict, **more: object) -> Document:
+    """A row with fields of a version that is not out yet."""
+    return Document(kind, id_, msgspec.json.encode(row | more))  # type: ignore[arg-type]
+
+
+TENANT = {"id": "x", "residency": "anywhere"}
+KEY = {"id": "k", "tenant": "x", "hmac": HMAC}
+
+
+def test_a_newer_row_s_optional_fields_are_ignored_and_bind_nobody():
+    row = TENANT | {"allowance": {"requests_per_min": 5, "requests_per_year": 9}, "mood": "good"}
+    marked = newer("tenant", "x", row, _optional=["allowance.requests_per_year", "mood"])
+    found = build(1, [marked])
+    assert found.tenants["x"].allowance.requests_per_min == 5
+    assert (found.newer, found.confined) == (frozenset({"tenant:x"}), frozenset())
+
+
+@pytest.mark.parametrize("document", [
+    newer("tenant", "x", TENANT, only_at_night=True),
+    newer("key", "k", KEY, only_from="10.0.0.0/8", _optional=["mood"]),
+    newer("project", "x:p", {"tenant": "x", "name": "p"}, only_at_night=True),
+], ids=["tenant", "key", "project"])  # fmt: skip
+def test_a_newer_row_s_other_fields_confine_its_tenant_and_no_other(document):
+    others = [newer("tenant", "y", TENANT | {"id": "y"})]
+    if document.kind != "tenant":
+        others.append(newer("tenant", "x", TENANT))
+    found = build(1, [document, *others])
+    assert found.confined == {"x"}
+    assert found.newer == {f"{document.kind}:{document.id}"}
+    assert set(found.tenants) == {"x", "y"}
+
+
+def test_who_may_do_what_by_rules_unknown_here_may_nothing_here():
+    row = {"id": "a", "role": "admin", "hmac": HMAC}
+    assert not build(1, [newer("administrator", "a", row, only_at_night=True)]).administrators
+
+
+def test_a_newer_switch_stops_what_it_names_and_an_unreadable_one_is_a_fault():
+    row = {"scope": "model", "value": "m", "why": "it lies", "by": "owner", "at_ms": 1}
+    assert build(1, [newer("switch", "model:m", row, until_ms=5)]).switches
+    with pytest.raises(DirectoryFault):
+        build(1, [newer("switch", "city:bonn", row | {"scope": "city"}, until_ms=5)])
+    with pytest.raises(DirectoryFault):
+        build(1, [newer("moon", "x", {})])
+
+
+def test_plans_are_written_as_optional_and_only_where_there_are_any(acme):
+    change = commands.change_tenant(acme, "acme", {"allowance": {"requests_per_5h": 3}}, BY)
+    data = msgspec.json.decode(change.documents[0].data)
+    assert data["_optional"] == ["allowance.requests_per_5h"]
+    assert build(1, change.documents).tenants["acme"].allowance.requests_per_5h == 3
+    assert not build(1, change.documents).newer
+    change = commands.change_tenant(acme, "acme", {"allowance": {"concurrent": 3}}, BY)
+    assert b"5h" not in change.documents[0].data
+    assert b"_optional" not in change.documents[0].data
+
+
+def test_only_what_cannot_be_missed_is_removed(acme):
+    assert refused(removals.remove_key, acme, "k", BY).code == "conflict"
+    assert refused(removals.remove_project, acme, "acme:quiz", BY).code == "conflict"
+    assert refused(removals.remove_tenant, acme, "acme", BY).code == "conflict"
+    found = after(acme, commands.revoke_key(acme, "k", BY))
+    change = removals.remove_key(found, "k", BY)
+    assert (change.event.action, change.event.subject) == ("remove", "key:k")
+    found = after(found, change)
+    assert "k" not in found.keys
+    suspended = after(found, commands.change_tenant(found, "acme", {"is_suspended": True}, BY))
+    assert "acme:quiz" in refused(removals.remove_tenant, suspended, "acme", BY).message
+    found = after(suspended, removals.remove_project(suspended, "acme:quiz", BY))
+    found = after(found, removals.remove_tenant(found, "acme", BY))
+    assert names(found) == []
+    assert refused(removals.remove_tenant, found, "acme", BY).code == "not_found"
+
+
+def test_an_expired_key_is_removed_without_being_revoked(acme):
+    found = after(acme, commands.change_key(acme, "k", {"expires": "2020-01-01T00:00:00Z"}, BY))
+    assert "k" not in after(found, removals.remove_key(found, "k", BY)).keys
+
+
+def test_a_tenant_with_customers_stays(acme):
+    row = {"id": "acme/bob", "residency": "premises"}
+    found = after(acme, commands.create_tenant(acme, row, BY))
+    found = after(found, commands.change_tenant(found, "acme", {"is_suspended": True}, BY))
+    assert "acme/bob" in refused(removals.remove_tenant, found, "acme", BY).message

@@ -408,6 +408,16 @@ def test_a_full_fleet_holds_the_call_until_the_nearer_of_deadline_and_hold(make)
     assert over.code == "no_capacity"
 
 
+def test_a_call_that_may_not_wait_goes_to_an_api_or_is_refused_at_once(make):
+    state = {"r1": state_of(unfinished=8)}
+    alone = make.view([make.replica()], state=state, hold_s_max=20.0)
+    refusal = place(make.call(may_wait=False), make.caller(), alone, 1.0)
+    assert (type(refusal), refusal.code) == (Refuse, "no_capacity")
+    view = make.view([make.replica()], [make.offering()], state=state, hold_s_max=20.0)
+    assert isinstance(place(make.call(), make.caller(), view, 1.0), Wait)
+    assert isinstance(place(make.call(may_wait=False), make.caller(), view, 1.0), Burst)
+
+
 def test_a_call_is_not_held_for_a_place_that_comes_too_late(make):
     replica = make.replica(profile=SLOW, limit=80)
     state = {"r1": state_of(unfinished=80, load=Load(64, 16, 3000, 0.5), load_at_s=0.0)}

@@ -654,7 +654,7 @@ async def _drip(served: Served, first: bytes, more: bytes) -> list[Answer]:
     return answers(await reading)
 
 
-LARGE = Limits(body_bytes_max=1 << 20, bodies_bytes_max=1 << 20)
+LARGE = Limits(body_bytes_max=1 << 20, bodies_bytes_max=1 << 20, bodies_bytes_of_key_max=1 << 20)
 SIZE = 608 << 10
 
 
@@ -680,7 +680,7 @@ def test_a_large_body_is_read_for_a_known_caller_only(framing):
         (answer,) = wire.feed(*large(framing))
         assert (answer.status, answer.error["message"]) == (401, "who are you?")
         assert not app.seen
-        assert wire.server.room_bytes == LARGE.bodies_bytes_max
+        assert wire.server.room.left_bytes == LARGE.bodies_bytes_max
 
     by_hand(check)
 
@@ -699,7 +699,32 @@ def test_large_bodies_share_one_bound_until_they_are_answered(framing):
         app.go.set()
         await until(lambda: first.sent)
         second.protocol.connection_lost(None)
-        assert first.server.room_bytes == LARGE.bodies_bytes_max
+        assert first.server.room.left_bytes == LARGE.bodies_bytes_max
+
+    by_hand(check)
+
+
+def test_one_key_may_not_take_all_the_room_for_large_bodies():
+    async def check() -> None:
+        app = App()
+        limits = Limits(
+            body_bytes_max=1 << 20, bodies_bytes_max=4 << 20, bodies_bytes_of_key_max=1 << 20
+        )
+        wires = [Wire(app, limits) for _ in range(3)]
+        server = wires[0].server
+        names = iter(["greedy", "greedy", "other"])
+        server.owner = lambda _: next(names)
+        for wire in wires[1:]:
+            wire.protocol._server = wire.server = server
+        wires[0].feed(*large("announced"))
+        (refusal,) = wires[1].feed(*large("announced"))
+        assert (refusal.status, refusal.error["code"]) == (429, "rate_limit_exceeded")
+        assert refusal.headers["retry-after"] == "1"
+        wires[2].feed(*large("announced"))
+        assert len(app.seen) == 2
+        for wire in wires:
+            wire.protocol.connection_lost(None)
+        assert server.room.left_bytes == limits.bodies_bytes_max
 
     by_hand(check)
 

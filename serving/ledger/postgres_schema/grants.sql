@@ -16,3 +16,5 @@ REVOKE ALL ON directory_documents FROM ballast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON review_cases TO ballast_gateway;
 REVOKE ALL ON review_cases FROM ballast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_gateway;
+-- Windows of plans begin, fill and go.
+GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;

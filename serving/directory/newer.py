@@ -1,0 +1,82 @@
+"""Rows that a newer Ballast wrote, as this one reads them while gateways are replaced one by one.
+Pure.
+
+A writer names in `_optional` the fields that an older gateway may do without: those are ignored.
+Any other unknown field may bind in a way nobody here knows, so the row still counts, without it,
+but its tenant is confined to the premises. What cannot be read even so is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+OPTIONAL_FIELD = "_optional"
+OPTIONAL = frozenset({
+    f"{where}.{kind}_per_{length}"
+    for where in ("allowance", "customer_allowance")
+    for kind in ("requests", "tokens")
+    for length in ("5h", "week", "month")
+})  # fmt: skip
+"""Fields that this version writes and the one before may ignore: a plan that some gateways do not
+count yet. A rule about where data may go never stands here."""
+
+
+class Reading(NamedTuple):
+    """A row, and what of it was not understood."""
+
+    row: BaseModel
+    ignored: tuple[str, ...] = ()
+    """Unknown fields, as paths."""
+    binding: tuple[str, ...] = ()
+    """Those among them that may not be ignored."""
+
+
+def read(model: type[BaseModel], data: bytes) -> Reading:
+    """A stored row. Raises ValidationError for one that cannot be read even without the fields that
+    are unknown here."""
+    try:
+        return Reading(model.model_validate_json(data))
+    except ValidationError as error:
+        try:
+            tree = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            raise error from None
+        if not isinstance(tree, dict):
+            raise
+        said = tree.pop(OPTIONAL_FIELD, ())
+        optional = {str(name) for name in said} if isinstance(said, list) else set()
+        unknown = _unknown(model, tree)
+        row = model.model_validate_json(msgspec.json.encode(tree))
+        binding = tuple(path for path in unknown if path not in optional)
+        return Reading(row, tuple(unknown), binding)
+
+
+def _unknown(model: type[BaseModel], tree: dict[str, Any]) -> list[str]:
+    """Take the fields that `model` does not know out of `tree`; their paths."""
+    try:
+        model.model_validate_json(msgspec.json.encode(tree))
+    except ValidationError as error:
+        found = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+    else:
+        return []
+    for path in found:
+        node: Any = tree
+        for step in path[:-1]:
+            node = node[step]
+        del node[path[-1]]
+    return [".".join(map(str, path)) for path in found]
+
+
+def optional_in(tree: dict[str, Any], known: Iterable[str] = OPTIONAL) -> list[str]:
+    """Which of a row's fields an older gateway may do without."""
+    found = []
+    for path in known:
+        parent, _, name = path.rpartition(".")
+        group = tree.get(parent) if parent else tree
+        if isinstance(group, dict) and name in group:
+            found.append(path)
+    return sorted(found)
