@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -21,6 +22,7 @@ from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
+from ballast import fake as faking
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.prepare import identity_of, prepare
@@ -76,6 +78,21 @@ def _complain(what: str, remedy: str, code: int) -> None:
     if remedy:
         console.print(f"[bold]what to do:[/] {escape(remedy)}", soft_wrap=True, highlight=False)
     raise typer.Exit(code)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"ballast {metadata.version('ballast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print it.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Ballast: self-hosted LLM serving, with APIs for the peaks."""
 
 
 @app.command()
@@ -217,28 +234,7 @@ def models(context: typer.Context, config: Config = None) -> None:
         typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
 
 
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    }
-)
-@command
-def fake(
-    context: typer.Context,
-    kind: Annotated[str, typer.Argument(metavar="engine|provider")] = "--help",
-) -> None:
-    """Run a simulated engine or a misbehaving provider: `ballast fake engine|provider --help`."""
-    if kind in ("-h", "--help"):
-        typer.echo("Usage: ballast fake engine|provider [OPTIONS]; each has a --help of its own")
-        return
-    if kind not in ("engine", "provider"):
-        raise ProblemError(f"no fake {kind!r}", "ballast fake engine --help, or provider --help")
-    module = f"serving.fakes.{kind}"
-    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
-
-
+faking.register(app, command)
 costing.register(app, command, settings_of)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))

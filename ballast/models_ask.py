@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ballast.plan import DEMO_MODEL
 from ballast.problem import ProblemError
 from models import prices, sizing
 from models.calibration import CalibrationError
@@ -48,6 +49,12 @@ def card_of(known: Knowledge, name: str) -> tuple[Card, str]:
             card, found = known.catalog.variant(name)
             variant = found or ""
     except UnknownModelError as error:
+        if bare.casefold() == DEMO_MODEL:
+            raise ProblemError(
+                f"{DEMO_MODEL} is the model that `ballast up` carries to try things on a CPU, and "
+                "no card of the catalogue: nobody serves it for work",
+                "`ballast models list` shows what is there",
+            ) from None
         raise ProblemError(str(error)) from None
     if variant and variant not in card.variants:
         raise ProblemError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from ballast.models_tables import table
+from ballast.wide import Wide, table
 from models.card import Card
 
+MAIN_KINDS = frozenset({"a100-40", "a100-80", "h100-80", "h200-141"})
+"""Kept longest where a terminal is narrow: those that are tried."""
 Fewest = Mapping[str, Mapping[str, str]]
 """Variant -> kind of GPU -> the fewest that hold it, as text."""
 
@@ -56,10 +57,17 @@ def _can(known: Card) -> Iterable[str]:
         yield f"{can.vision.images_max} pictures"
 
 
-def _variants(known: Card, fewest: Fewest) -> Table:
+def _variants(known: Card, fewest: Fewest) -> Wide:
     kinds = list(next(iter(fewest.values())))
-    made = table("variant", ">GiB", "Hugging Face", *kinds, title="fewest GPUs of one machine")
-    for key, variant in known.variants.items():
-        counts = [text.split()[0] for text in fewest[key].values()]
-        made.add_row(key, f"{variant.weights_gib:g}", variant.huggingface, *counts)
-    return made
+    lines = [
+        (
+            key,
+            f"{variant.weights_gib:g}",
+            variant.huggingface,
+            *(text.split()[0] for text in fewest[key].values()),
+        )
+        for key, variant in known.variants.items()
+    ]
+    columns = ("variant", ">GiB", "Hugging Face", *kinds)
+    less = ("Hugging Face", *reversed([kind for kind in kinds if kind not in MAIN_KINDS]))
+    return Wide(columns, lines, less, title="fewest GPUs of one machine")

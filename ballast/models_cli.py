@@ -166,7 +166,7 @@ def rank_gpus(
     if as_json:
         print_json({"objective": objective, "ranking": found})
     elif found.choices:
-        show(models_tables.ranking(card, found))
+        show(models_tables.ranking(card, objective, found))
     else:
         reasons = sorted({f"{models_tables.spelled(e.layout)}: {e.reason}" for e in found.excluded})
         raise ProblemError(

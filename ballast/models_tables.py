@@ -6,44 +6,38 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from ballast.wide import Wide, table
 from models.card import Card
 from models.gpu import Gpu
 from models.layout import Layout
 from models.learn import Learnt
+from models.markdown import tokens
 from models.memory import DoesNotFit, Fits
-from models.rank import FIRST_TOKEN_ERROR, Choice, Ranking
+from models.rank import FIRST_TOKEN_ERROR, Choice, Objective, Ranking
 from models.sharing import NotShared, Shared
 from models.sizing import Sized
 
 CHOICES_SHOWN = 12
 
 
-def table(*columns: str, title: str = "") -> Table:
-    """An empty table; a column that begins with `>` is aligned to the right."""
-    made = Table(title=title or None, title_justify="left", header_style="bold")
-    for column in columns:
-        name = column.removeprefix(">")
-        made.add_column(name, justify="right" if column.startswith(">") else "left")
-    return made
-
-
-def catalogue(rows: Iterable[tuple[Card, dict[str, str]]], kinds: Iterable[Gpu]) -> Table:
+def catalogue(rows: Iterable[tuple[Card, dict[str, str]]], kinds: Iterable[Gpu]) -> Wide:
     """One line a model; for each kind of GPU the fewest that hold it."""
-    made = table("model", ">B", ">active B", ">context", "task", "released", *(k.id for k in kinds))
-    for card, fewest in rows:
-        made.add_row(
+    columns = ("model", ">B", ">active B", ">context", "task", "released", *(k.id for k in kinds))
+    lines = [
+        (
             card.id,
             f"{card.size.total_b:g}",
             f"{card.size.active_b:g}",
-            thousands(card.context.native),
+            tokens(card.context.offered_max or card.context.native),
             card.capabilities.task,
             card.life.released,
             *fewest.values(),
         )
-    return made
+        for card, fewest in rows
+    ]
+    return Wide(columns, lines, less=("released", "task", "active B", "a100-40", "B"))
 
 
 def fits(card: Card, layout: Layout, found: Fits) -> RenderableType:
@@ -87,21 +81,36 @@ def speed(sized: Sized) -> RenderableType:
     return Group(made, Text(f"{how}: calibration {model.calibration}{note}"))
 
 
-def ranking(card: Card, found: Ranking) -> RenderableType:
+RANK_COLUMNS = ("GPUs", "variant", "split", ">engines", ">callers/engine", ">first token s",
+                ">token ms", ">out tok/s", ">CNY/h", ">CNY/Mtok", ">output", ">full")  # fmt: skip
+RANK_NOTES = (
+    "callers/engine: at most, within the objective; what is predicted is so at this load",
+    "CNY/Mtok: a million tokens, prompt and answer together, at this load",
+    "output: a million tokens of answers; full: CNY/Mtok with every engine as full as may be",
+)
+
+
+def asked(objective: Objective) -> str:
+    """What was asked for, in one line."""
+    cached = f" ({objective.cached_share:.0%} cached)" if objective.cached_share else ""
+    return (
+        f"{objective.concurrency} callers, {objective.prompt_tokens:,} tokens{cached} in and "
+        f"{objective.output_tokens:,} out, context {objective.context_tokens:,}; first token <= "
+        f"{objective.first_token_s:g} s, each further <= {objective.per_token_s * 1e3:g} ms"
+    )
+
+
+def ranking(card: Card, objective: Objective, found: Ranking) -> RenderableType:
     """The cheapest layouts."""
-    made = table(
-        "GPUs", "variant", "split", ">engines", ">callers/engine", ">first token s", ">token ms",
-        ">out tok/s", ">CNY/h", ">CNY/Mtok", ">output", ">full",
-        title=f"{card.name}: cheapest first",
-    )  # fmt: skip
-    for choice in found.choices[:CHOICES_SHOWN]:
-        made.add_row(*_choice(choice))
+    lines = [_choice(choice) for choice in found.choices[:CHOICES_SHOWN]]
+    less = ("full", "CNY/h", "callers/engine", "out tok/s", "output", "first token s")
+    made = Wide(RANK_COLUMNS, lines, less, title=f"{card.name}: cheapest first")
     more = len(found.choices) - CHOICES_SHOWN
     notes = [f"{more} more within the objective"] if more > 0 else []
     notes.append(f"{len(found.excluded)} layouts excluded; --json names each with its reason")
     prices = {c.price.source for c in found.choices[:CHOICES_SHOWN] if c.price is not None}
     notes += [f"price: {source}" for source in sorted(prices)]
-    return Group(made, *map(Text, notes))
+    return Group(Text(asked(objective)), made, *map(Text, [*RANK_NOTES, *notes]))
 
 
 def shared(gpu: Gpu, found: Shared) -> RenderableType:
@@ -131,11 +140,6 @@ def spelled(layout: Layout) -> str:
     """A layout in few words."""
     split = _split(layout)
     return f"{layout.variant} on {layout.gpus} x {layout.gpu}" + (f" ({split})" if split else "")
-
-
-def thousands(count: int) -> str:
-    """Tokens, in units of 1024."""
-    return f"{count // 1024}k" if count >= 1024 else str(count)
 
 
 def _choice(choice: Choice) -> tuple[str, ...]:

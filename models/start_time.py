@@ -77,6 +77,14 @@ def expected(
     return Expected(ready, stages)
 
 
+def upcoming(rows: Sequence[Row], model: str) -> Expected | None:
+    """Of the start that comes next: on the GPU of the latest one, with the cache it will find."""
+    last = max((r for r in rows if r.model == model and r.gpu), key=lambda r: r.at_ms, default=None)
+    if last is None:
+        return None
+    return expected(rows, model, last.gpu, cache_state(rows, model, last.gpu))
+
+
 def spread(seconds: Sequence[float]) -> Spread:
     """Median and 90th percentile (nearest rank) of at least one value."""
     ranked = sorted(seconds)

@@ -24,7 +24,7 @@ import uvloop
 from fastapi import FastAPI
 
 from models.tokens import TokenRatio
-from serving import auth, deployment, logs
+from serving import auth, deployment, logs, start_record
 from serving.admission import Admission
 from serving.allowances import Allowances
 from serving.api import admin_routes, ops
@@ -302,6 +302,7 @@ class Gateway:
         if settings.fleet.serve_url:
             sources.append(ServeSource(settings.fleet.serve_url, settings.fleet.ray_token_file))
         times = settings.state_dir / f"time-to-ready-{own.index}.json"
+        self._fleet.ready_times.follow(settings.state_dir / start_record.FILE)
         self._fleet.ready_times.remember(times)
         closing.callback(self._fleet.ready_times.save, times)
         closing.push_async_callback(self._fleet.close)

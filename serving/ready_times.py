@@ -1,5 +1,9 @@
 """When a model's first engine may be expected: learnt from how long the last ones took.
 
+Two sources: what this gateway saw (the whole absence), and the stages that the launcher on the same
+machine put down (`start_record`), which also tell how far starts differ: the median is what callers
+are told, and a call is held only if nine starts of ten would end in time.
+
 Only loading is learnt from, so that an hour's outage does not become the time to expect: a wait
 during which nobody could look teaches nothing, and one wait at most doubles what was expected.
 Kept in a small file between lives; only what was observed is kept, never the settings' first guess.
@@ -13,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from models import start_time
+from serving import start_record
 from serving.records import Pending
 from serving.settings import Model
 
@@ -50,6 +56,9 @@ class ReadyTimes:
 
     def __init__(self, models: Iterable[Model]) -> None:
         self._ready_s = {m.name: m.time_to_ready_s for m in models}
+        self._late_s = dict.fromkeys(self._ready_s, 0.0)
+        """What one start of ten takes longer than that."""
+        self._starts: Path | None = None
         self._observed_s: dict[str, float] = {}
         self._absences: dict[str, _Absence] = {}
 
@@ -65,12 +74,30 @@ class ReadyTimes:
 
     def expected(self, model: str, now_s: float, *, is_blind: bool = False) -> Pending:
         """The model has no engine but should get one: when. `is_blind`: nobody can look now."""
-        absence = self._absences.setdefault(model, _Absence(now_s))
+        absence = self._absences.get(model)
+        if absence is None:
+            absence = self._absences[model] = _Absence(now_s)
+            self._reread(model)
         if not is_blind:
             absence.look(now_s)
         due_s = absence.since_s + self._ready_s[model]
         late_s = now_s - due_s
-        return Pending(model, due_s if late_s < 0 else now_s + max(LATE_S, late_s / 2))
+        due_s = due_s if late_s < 0 else now_s + max(LATE_S, late_s / 2)
+        return Pending(model, due_s, due_s + self._late_s[model])
+
+    def follow(self, starts: Path) -> None:
+        """Learn from the stages that a launcher puts down there, whenever an absence begins."""
+        self._starts = starts
+
+    def _reread(self, model: str) -> None:
+        if self._starts is None:
+            return
+        found = start_time.upcoming(start_record.read(self._starts), model)
+        if found is not None:
+            ready = found.ready
+            self._late_s[model] = max(0.0, ready.p90_s - ready.median_s)
+            if model not in self._observed_s:
+                self._ready_s[model] = ready.median_s
 
     def remember(self, path: Path) -> None:
         """Start from what an earlier life saw."""

@@ -313,6 +313,8 @@ class Pending(msgspec.Struct, frozen=True):
 
     model: str
     expected_s: float
+    by_s: float = 0.0
+    """Nine starts of ten are ready by then; 0: nobody knows more than `expected_s`."""
 
 
 class TargetState:

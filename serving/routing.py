@@ -22,6 +22,7 @@ from serving.records import (
     FleetView,
     Offering,
     Overflow,
+    Pending,
     Placement,
     Refuse,
     Replica,
@@ -143,8 +144,7 @@ def _elsewhere(
     """No replica of ours can be used now."""
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
     pending = view.pending.get(call.model) if call.pin in _OWN_PINS else None
-    is_soon = pending is not None and pending.expected_s <= limit_s and now_s < limit_s
-    if is_soon and call.may_wait:
+    if pending is not None and call.may_wait and now_s < limit_s and _is_by(pending, limit_s):
         return Wait(limit_s, "loading")
     offering = _offering(call, caller, view, now_s, tried)
     if offering is not None:
@@ -166,6 +166,11 @@ def _elsewhere(
         message += f"; third parties do not know {', '.join(unknown)}"
     soonest_s = _soonest(call, view, now_s)
     return Refuse("no_capacity", "no_target", message, _retry_s(soonest_s))
+
+
+def _is_by(pending: Pending, limit_s: float) -> bool:
+    """Whether holding a call is worth it: nine starts of ten end in time."""
+    return max(pending.expected_s, pending.by_s) <= limit_s
 
 
 def _soonest(call: Call, view: FleetView, now_s: float) -> float:

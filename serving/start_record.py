@@ -11,6 +11,8 @@ import msgspec
 
 from models.start_time import LAST, Row
 
+FILE = "start-times.jsonl"
+"""In the state folder of the machine that starts engines."""
 BYTES_MAX = 256 << 10
 ROWS_KEPT = 4 * LAST
 """Of each model, GPU, cache state and stage, once the file is cut."""

@@ -28,7 +28,6 @@ from serving.engine.weights.demo import EMBEDDED_NAME, Dtype
 POLL_S = 0.5
 RAY_UP_S_MAX = 180.0
 STOP_GRACE_S = 4.0
-START_TIMES = "start-times.jsonl"
 EMBEDDED_PROBE = Probe(prompt="What is the capital of France?", expect="contains:Paris")
 
 
@@ -155,7 +154,7 @@ class Cluster:
 
     async def _resolve(self, engine: EngineSpec) -> EngineSpec | None:
         """In a process of its own, which ends with the cluster even amid a conversion."""
-        name, times = engine.model_name, self._state / START_TIMES
+        name, times = engine.model_name, self._state / start_record.FILE
         engine = msgspec.structs.replace(
             engine,
             cache_dir=engine.cache_dir or self._spec.cache_dir,

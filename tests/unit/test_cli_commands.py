@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -221,3 +222,15 @@ def test_an_error_body_of_any_form_yields_text() -> None:
     assert error_text(b'{"error":{"message":"no"}}') == "no"
     assert error_text(b"<html>") == "<html>"
     assert error_text(b"") == "an empty body"
+
+
+def test_the_version_is_told():
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert re.fullmatch(r"ballast \d+\.\d+\.\d+\n", done.output)
+
+
+def test_the_embedded_model_is_said_to_be_no_card():
+    done = CliRunner().invoke(app, ["models", "show", "smollm2-135m-instruct"])
+    assert done.exit_code == 1
+    assert "`ballast up` carries" in " ".join(done.output.split())

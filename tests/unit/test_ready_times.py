@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from models.start_time import Row
+from serving import start_record
 from serving.ready_times import BLIND_S_MAX, LATE_S, ReadyTimes
 from serving.settings import Model
 
@@ -98,3 +100,56 @@ def test_times_to_ready_outlive_the_process(tmp_path):
 def test_a_disk_that_refuses_to_keep_them_stops_nothing(tmp_path, caplog):
     ReadyTimes(MODELS).save(tmp_path / "missing" / "ready.json")
     assert [r.message for r in caplog.records] == ["ready_times_not_saved"]
+
+
+def put_down(path, *starts, gpu="cpu", cache="warm"):
+    """Starts of so many seconds each, in two stages."""
+    rows = [
+        Row("m", gpu, cache, stage, seconds / 2, number)
+        for number, seconds in enumerate(starts)
+        for stage in ("load", "probe")
+    ]
+    start_record.append(path, rows)
+
+
+def test_the_first_engine_is_expected_as_the_launchers_starts_were(tmp_path):
+    path = tmp_path / "start-times.jsonl"
+    put_down(path, 20.0, 22.0, 24.0, 80.0)
+    times = ReadyTimes(MODELS)
+    times.follow(path)
+    found = times.expected("m", 0.0)
+    assert (found.expected_s, found.by_s) == (22.0, 80.0)
+
+
+def test_what_this_gateway_saw_counts_before_the_launchers_sum(tmp_path):
+    path = tmp_path / "start-times.jsonl"
+    put_down(path, 20.0, 30.0)
+    times = ReadyTimes(MODELS)
+    times.follow(path)
+    times.expected("m", 0.0)
+    look(times, 0.0, 26.0)
+    times.ready("m", 26.0)
+    found = times.expected("m", 100.0)
+    assert found.expected_s == 126.0
+    assert found.by_s == 136.0, "later by what one start of ten takes longer"
+
+
+def test_starts_put_down_since_are_read_when_the_next_absence_begins(tmp_path):
+    path = tmp_path / "start-times.jsonl"
+    times = ReadyTimes(MODELS)
+    times.follow(path)
+    assert times.expected("m", 0.0).expected_s == 50.0
+    put_down(path, 10.0)
+    assert times.expected("m", 1.0).expected_s == 50.0
+    times.ready("m", 1.5)
+    assert times.expected("m", 9.0).by_s == pytest.approx(10.5)
+
+
+def test_a_start_that_finds_no_cache_is_expected_as_such_starts_were(tmp_path):
+    path = tmp_path / "start-times.jsonl"
+    put_down(path, 20.0)
+    start_record.append(path, [Row("m", "", "cold", "fetch", 100.0, 9)])
+    put_down(path, 40.0, cache="cold")
+    times = ReadyTimes(MODELS)
+    times.follow(path)
+    assert times.expected("m", 0.0).expected_s == 140.0

@@ -224,6 +224,16 @@ def test_streaming_from_the_store_is_left_to_the_engine(play: Play, tmp_path: Pa
     play(scenario)
 
 
+def test_hashes_that_nobody_could_check_are_refused(play: Play) -> None:
+    async def scenario(scene: Scene) -> None:
+        sums = (("model.safetensors", "0" * 64),)
+        order = Order("s3://models/qwen", scene.cache, load="runai_streamer", sums=sums)
+        with pytest.raises(errors.SourceError, match="held against none"):
+            await resolve(order, WeightsSettings(s3_url=scene.url), Outside({}))
+
+    play(scenario)
+
+
 def test_half_a_key_is_refused() -> None:
     with pytest.raises(errors.SourceError, match="go together"):
         keys("", {"AWS_ACCESS_KEY_ID": "AKID"})

@@ -90,6 +90,11 @@ async def resolve(order: Order, settings: WeightsSettings, outside: Outside) -> 
         path = await asyncio.to_thread(ensure_embedded, order.cache, order.dtype)
         return Resolved(str(path), load, is_cold)
     if isinstance(source, Bucket) and load == "runai_streamer":
+        if order.manifest or order.sums:
+            raise SourceError(
+                f"{canonical(source)}: hashes were given, and what is streamed into the GPU is held"
+                " against none: say `load: safetensors`, or leave `manifest` and `sums` out"
+            )
         return Resolved(canonical(source), load)
     sums = _manifest(order.manifest) | dict(order.sums)
     name = name_of(order, source)

@@ -1,0 +1,43 @@
+"""`ballast fake engine|provider`: hands over to the simulated engine or provider."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from ballast.problem import ProblemError
+
+SETTINGS = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+def register(
+    app: typer.Typer, command: Callable[[Callable[..., None]], Callable[..., None]]
+) -> None:
+    """Add the command."""
+
+    def fake(
+        context: typer.Context,
+        kind: Annotated[str, typer.Argument(metavar="engine|provider")] = "--help",
+    ) -> None:
+        """Run a simulated engine or a misbehaving provider; each has a --help of its own."""
+        if kind in ("-h", "--help"):
+            typer.echo(
+                "Usage: ballast fake engine|provider [OPTIONS]; each has a --help of its own"
+            )
+            return
+        if kind not in ("engine", "provider"):
+            raise ProblemError(
+                f"no fake {kind!r}", "ballast fake engine --help, or provider --help"
+            )
+        module = f"serving.fakes.{kind}"
+        os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
+
+    app.command(context_settings=SETTINGS)(command(fake))

@@ -1,0 +1,60 @@
+"""Tables for people: a wide one leaves columns out, the least important first, where the terminal
+is too narrow for all, and says which; none is cut to an ellipsis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """An empty table; a column that begins with `>` is aligned to the right."""
+    made = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        name = column.removeprefix(">")
+        side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
+        made.add_column(name, justify=side, overflow="fold")
+    return made
+
+
+class Wide:
+    """A table that fits, as far as leaving out the columns of `less` makes it."""
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        lines: Sequence[Sequence[str]],
+        less: Sequence[str],
+        title: str = "",
+    ) -> None:
+        self._columns = columns
+        self._lines = lines
+        self._less = less
+        self._title = title
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Called by rich with the width there is."""
+        gone: list[str] = []
+        made = self._without(gone)
+        for name in self._less:
+            if Measurement.get(console, options.update(max_width=10_000), made).maximum <= (
+                options.max_width
+            ):
+                break
+            gone.append(name)
+            made = self._without(gone)
+        yield made
+        if gone:
+            yield Text(f"left out, for want of width: {', '.join(gone)}; --json has all")
+
+    def _without(self, gone: Sequence[str]) -> Table:
+        kept = [i for i, name in enumerate(self._columns) if name.removeprefix(">") not in gone]
+        made = table(*(self._columns[i] for i in kept), title=self._title)
+        for line in self._lines:
+            made.add_row(*(line[i] for i in kept))
+        return made
