@@ -20,11 +20,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from autoscale.actuators.dry_run import Actuator, DryRun
 from autoscale.canaries import Canaries, key
+from autoscale.checkpoints import Checkpoints
 from autoscale.journal import Journal
 from autoscale.observe import observe
 from autoscale.records import Plan, Samples, Scale, Tick
 from autoscale.step import step
 from serving import logs
+from serving.audit.auditor import KEY_FILE, anchor_file, signer
+from serving.directory.store import opener as directory_opener
+from serving.ledger.store import opener as ledger_opener
 from serving.quality import store as quality_store
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
@@ -124,6 +128,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             if settings.canaries.key_file is not None:
                 asking = canaries_of(settings, controller.registry)
                 tasks.append(asyncio.create_task(asking.run(session), name="canaries"))
+            signing = checkpoints_of(settings, controller.registry)
+            if signing is not None:
+                given = settings.audit
+                work = signing.run(session, given.anchor_url, given.every_s)
+                tasks.append(asyncio.create_task(work, name="checkpoints"))
             await _until(stop, tasks)
     finally:
         await runner.cleanup()
@@ -134,6 +143,16 @@ def canaries_of(settings: Settings, registry: CollectorRegistry) -> Canaries:
     prompts = quality_store.prompts(settings.canaries.prompts_file)
     key(settings.canaries)
     return Canaries(settings, prompts, quality_store.opener(settings), logs.utc_ms, registry)
+
+
+def checkpoints_of(settings: Settings, registry: CollectorRegistry) -> Checkpoints | None:
+    """What signs the audit's checkpoints; None without a key. Raises SettingsError for one that is
+    named and cannot be read."""
+    if settings.audit.key_file is None and not (settings.state_dir / KEY_FILE).exists():
+        _log.warning("no_audit_key", extra={"reason": f"no {KEY_FILE} in the state folder"})
+        return None
+    stores = ledger_opener(settings), directory_opener(settings)
+    return Checkpoints(signer(settings), anchor_file(settings), stores, logs.utc_ms, registry)
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

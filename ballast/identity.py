@@ -13,6 +13,8 @@ import yaml
 
 from ballast.problem import ProblemError
 from serving import deployment
+from serving.audit import sign
+from serving.audit.auditor import KEY_FILE
 from serving.auth import ADMIN_PREFIX, digest, new_key
 from serving.records import Exposure, LatencyClass, Overflow
 
@@ -50,6 +52,8 @@ def ensure(state: Path) -> Identity:
         admin = _once(state / ADMIN_KEY, new_key(secrets.token_bytes(SECRET_BYTES), ADMIN_PREFIX))
         _once(state / "keys.yaml", _key_list(pepper, key))
         _once(state / "review-key", secrets.token_hex(SECRET_BYTES))
+        if not (state / KEY_FILE).exists():
+            write_private(state / KEY_FILE, sign.new_key())
     except OSError as error:
         raise ProblemError(
             f"cannot write the state folder {state}: {error.strerror}",

@@ -34,6 +34,7 @@ from serving.api.admin_limits import Limits
 from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
+from serving.audit.auditor import Auditor
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
@@ -267,7 +268,8 @@ class Gateway:
             tokens = settings.oidc, KeySet(settings.oidc, asyncio.get_running_loop().time)
         found = targets(settings, [o for rows in self._sold.values() for o in rows])
         admin = Admin(
-            policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms
+            policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms,
+            Auditor(settings),
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
 

@@ -30,6 +30,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
+from serving.audit.settings import AuditSettings
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
@@ -515,6 +516,7 @@ class Settings(Group):
     """Those of the first hour; more are made through the admin API."""
     oidc: Oidc | None = None
     providers: tuple[ProviderAccess, ...] = ()
+    audit: AuditSettings = AuditSettings()
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()
     canaries: CanarySettings = CanarySettings()

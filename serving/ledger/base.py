@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from serving.audit.values import Chained, Head
+from serving.audit.values import Question as Asked
 from serving.errors import OwnError
 from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
@@ -141,6 +143,26 @@ class Ledger(Protocol):
 
     def costs(self, question: Question) -> Answer:
         """What was spent on what; see `costs`."""
+        ...
+
+    def heads(self) -> list[Head]:
+        """The last entry of each journal's chain of egress intents."""
+        ...
+
+    def chained(self, writer: str, after: int, limit: int) -> list[Chained]:
+        """A chain's entries above number `after`, in order."""
+        ...
+
+    def unchained(self) -> tuple[int, int]:
+        """Intents that stand on no chain: how many, and the time of the latest."""
+        ...
+
+    def egress(self, question: Asked) -> list[EgressIntent]:
+        """What left the premises, in order of time."""
+        ...
+
+    def keys_of(self, question: Asked) -> list[str]:
+        """Ids of the API keys whose calls left so; at most `audit.values.PAGE_MAX`."""
         ...
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from serving.audit.values import Chained, Head
+from serving.audit.values import Question as Asked
 from serving.ledger.base import EVER_MS, Attempt, Ledger, Position, Total, Violation
 from serving.ledger.costs import Answer, Question
-from serving.rows import AttemptBegin, Record, RequestEnd
+from serving.rows import AttemptBegin, EgressIntent, Record, RequestEnd
 
 
 class LateLedger:
@@ -80,6 +82,26 @@ class LateLedger:
     def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
         return self._ledger.costs(question)
+
+    def heads(self) -> list[Head]:
+        """See `base.Ledger`."""
+        return self._ledger.heads()
+
+    def chained(self, writer: str, after: int, limit: int) -> list[Chained]:
+        """See `base.Ledger`."""
+        return self._ledger.chained(writer, after, limit)
+
+    def unchained(self) -> tuple[int, int]:
+        """See `base.Ledger`."""
+        return self._ledger.unchained()
+
+    def egress(self, question: Asked) -> list[EgressIntent]:
+        """See `base.Ledger`."""
+        return self._ledger.egress(question)
+
+    def keys_of(self, question: Asked) -> list[str]:
+        """See `base.Ledger`."""
+        return self._ledger.keys_of(question)
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
         """See `base.Ledger`."""

@@ -15,12 +15,13 @@ import psycopg
 from psycopg.errors import UntranslatableCharacter
 from psycopg.types.json import Jsonb
 
-from serving.ledger import migrate, sql, upserts
+from serving.ledger import chained, migrate, sql, upserts
 from serving.ledger.address import Address
 from serving.ledger.base import QUERY_S, LedgerUnavailable, Position
 from serving.ledger.link import Limits, Link
 from serving.ledger.reads import Reads
-from serving.rows import Record
+from serving.ledger.sorting import intents_of
+from serving.rows import EgressIntent, Record
 from serving.settings import Ledger
 
 _encode = msgspec.json.Encoder().encode
@@ -59,7 +60,7 @@ class PostgresLedger(Reads):
 
     def apply(self, records: Sequence[Record], position: Position | None = None) -> None:
         """See `base.Ledger`."""
-        found = list(upserts.statements(records))
+        found = list(upserts.statements(records)), intents_of(records)
         try:
             self._put(found, position, _encode)
         except LedgerUnavailable as error:
@@ -78,14 +79,20 @@ class PostgresLedger(Reads):
 
     def _put(
         self,
-        found: Sequence[upserts.Statement],
+        found: tuple[Sequence[upserts.Statement], Sequence[EgressIntent]],
         position: Position | None,
         encode: Callable[[Any], bytes],
     ) -> None:
         life = position.life if position else ""
+        statements, intents = found
 
         def work(cursor: psycopg.Cursor[Any]) -> None:
-            for query, rows in found:
+            def run(query: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+                cursor.execute(_compiled(query), values)
+                return cursor.fetchall() if cursor.description else ()
+
+            chained.append(run, life, intents)
+            for query, rows in statements:
                 cursor.execute(query, {"life": life, "rows": Jsonb(rows, dumps=encode)})
             if position is not None:
                 cursor.execute(upserts.PUT_POSITION, msgspec.structs.asdict(position))

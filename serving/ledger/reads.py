@@ -6,10 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from serving.ledger import costs, sql
+from serving.audit.values import Chained, Head, asked, keys_asked
+from serving.audit.values import Question as Asked
+from serving.directory.chain import Entry
+from serving.ledger import chained, costs, sql
 from serving.ledger.base import EVER_MS, Attempt, Position, Total, Violation
 from serving.ledger.costs import Answer, Question
-from serving.rows import AttemptBegin, RequestEnd
+from serving.rows import AttemptBegin, EgressIntent, RequestEnd
 
 
 class Reads:
@@ -72,6 +75,35 @@ class Reads:
     def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
         return costs.to_answer(question, self._rows(*costs.asked(question)))
+
+    def heads(self) -> list[Head]:
+        """See `base.Ledger`."""
+        rows = self._rows(chained.HEADS, {})
+        return [Head(writer, number, bytes(mark)) for writer, number, mark in rows]
+
+    def chained(self, writer: str, after: int, limit: int) -> list[Chained]:
+        """See `base.Ledger`."""
+        values = {"writer": writer, "after": after, "limit": limit}
+        return [
+            Chained(
+                Entry(row[0], bytes(row[1]), bytes(row[2])),
+                None if row[3] is None else EgressIntent(*row[3:]),
+            )
+            for row in self._rows(chained.ENTRIES, values)
+        ]
+
+    def unchained(self) -> tuple[int, int]:
+        """See `base.Ledger`."""
+        count, latest_ms = self._rows(chained.UNCHAINED, {})[0]
+        return int(count), latest_ms or 0
+
+    def egress(self, question: Asked) -> list[EgressIntent]:
+        """See `base.Ledger`."""
+        return [EgressIntent(*row) for row in self._rows(*asked(question))]
+
+    def keys_of(self, question: Asked) -> list[str]:
+        """See `base.Ledger`."""
+        return [key_id for (key_id,) in self._rows(*keys_asked(question))]
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
         """See `base.Ledger`."""

@@ -57,6 +57,11 @@ def sort(records: Sequence[Record]) -> Sorted:
     return Sorted(intents, whole, list(begins.values()), started, ends, requests)
 
 
+def intents_of(records: Sequence[Record]) -> list[EgressIntent]:
+    """The intents, in their order."""
+    return [record for record in records if type(record) is EgressIntent]
+
+
 def storable(usage: Usage) -> Usage:
     """The same usage unless a count fits no column: a target may report any number of tokens, and
     a row that a store refuses would block all."""

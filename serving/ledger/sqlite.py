@@ -15,15 +15,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from serving.ledger import sql, writes
+from serving.ledger import chained, sql, writes
 from serving.ledger.base import QUERY_S, LedgerNewer, LedgerUnavailable, Position
 from serving.ledger.reads import Reads
 from serving.ledger.segments import lock_all
+from serving.ledger.sorting import intents_of
 from serving.rows import Record
 
 BUSY_S = 2.0
 """How long one call waits for another process's write."""
-VERSION = 2
+VERSION = 3
 """`PRAGMA user_version` after all of schema_N.sql."""
 STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's own machine, a few milliseconds."""
@@ -85,6 +86,7 @@ class SqliteLedger(Reads):
         with self._transaction() as db:
             for statement, rows in statements:
                 db.executemany(statement, rows)
+            chained.append(lambda q, v: db.execute(q, v).fetchall(), life, intents_of(records))
             if position is not None:
                 where = (life, position.sequence, position.offset_bytes)
                 db.execute(writes.PUT_POSITION, where)

@@ -18,3 +18,5 @@ REVOKE ALL ON review_cases FROM ballast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_gateway;
 -- Windows of plans begin, fill and go.
 GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;
+-- The audit's chain is only ever added to: nobody but its owner could rewrite it.
+GRANT SELECT, INSERT ON audit_chain TO ballast_gateway;

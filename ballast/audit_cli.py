@@ -1,0 +1,185 @@
+"""`ballast audit`: what left the premises, and the proof that no record of it was altered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ballast import audit_files, running
+from ballast.admin_flags import AsJson, Config
+from ballast.admin_words import clean, table
+from ballast.printing import print_json
+from ballast.problem import ProblemError
+from serving.audit import report as reporting
+from serving.audit.anchor import AnchorFault
+from serving.audit.auditor import Auditor, signer
+from serving.audit.values import Egress, class_of
+from serving.errors import OwnError
+
+audit = typer.Typer(
+    help="What left the premises, with proof: query, report, verify.", no_args_is_help=True
+)
+From = Annotated[str, typer.Option("--from", help="Day or moment, UTC: 2026-07-01.")]
+To = Annotated[str, typer.Option(help="Day or moment, UTC; the day itself is left out.")]
+Tenant = Annotated[str, typer.Option(help="With its customers.")]
+Class = Annotated[str, typer.Option("--class", help="public, internal, personal or secret.")]
+Where = Annotated[str, typer.Option("--jurisdiction", help="us, sg, cn, ...")]
+Provider = Annotated[str, typer.Option(help="As in the settings.")]
+PublicKey = Annotated[
+    str, typer.Option(help="Hexadecimal, from `ballast audit key`; else this machine's own.")
+]
+
+
+@audit.command()
+def verify(public_key: PublicKey = "", config: Config = None, as_json: AsJson = False) -> None:
+    """Check every chain against itself and the signed checkpoints; ends with 1 if broken."""
+    settings = running.settings_of(config)
+    with _said():
+        found = Auditor(settings, _public(public_key)).verify()
+    if as_json:
+        print_json(found._asdict() | {"faults": [fault._asdict() for fault in found.faults]})
+    elif found.faults:
+        table(("whose", "number", "what"), found.faults)
+    else:
+        typer.echo(f"whole: {found.entries} entries on {found.writers} chains")
+        last = f", the last of {reporting.moment(found.last_ms)}" if found.checkpoints else ""
+        typer.echo(f"held against {found.checkpoints} signed checkpoints{last}")
+    raise typer.Exit(1 if found.faults else 0)
+
+
+@audit.command()
+def query(
+    since: From = "", until: To = "", tenant: Tenant = "", sensitivity: Class = "",
+    jurisdiction: Where = "", provider: Provider = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    config: Config = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """List what left, in order of time."""
+    scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
+    with _said():
+        rows = Auditor(running.settings_of(config)).egress(
+            audit_files.question_of(scope)._replace(limit=limit)
+        )
+    if as_json:
+        print_json([Egress(row).told for row in rows])
+        return
+    table(reporting.COLUMNS, [reporting.cells(row) for row in rows])
+    if len(rows) == limit:
+        typer.echo(f"there may be more: --from {_iso(rows[-1].at_ms)}, or --limit")
+
+
+@audit.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where the report's files go.", file_okay=False)],
+    since: From = "", until: To = "", tenant: Tenant = "", sensitivity: Class = "",
+    jurisdiction: Where = "", provider: Provider = "",
+    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Write a signed report: what of a class left in a time, and whether the record is whole."""
+    if lang not in reporting.WORDS:
+        raise ProblemError(f"no language {lang!r}", "en or zh")
+    settings = running.settings_of(config)
+    scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
+    with _said():
+        made = audit_files.report(Auditor(settings), signer(settings), (scope, lang), folder)
+    for path in made:
+        typer.echo(str(path))
+
+
+@audit.command()
+def check(
+    page: Annotated[Path, typer.Argument(help="A report's page.", dir_okay=False)],
+    public_key: PublicKey = "",
+    config: Config = None,
+) -> None:
+    """Check a report's signature and that its files are as they were signed; ends with 1 if not."""
+    public = _public(public_key)
+    if public is None:
+        with _said():
+            public = signer(running.settings_of(config)).public
+    with _said():
+        faults = audit_files.check(page, public)
+    for fault in faults:
+        typer.echo(f"not as signed: {clean(fault)}", err=True)
+    if not faults:
+        typer.echo("signed, and as it was signed")
+    raise typer.Exit(1 if faults else 0)
+
+
+@audit.command("key")
+def key_(config: Config = None) -> None:
+    """Print the public key, for whoever verifies: hand it over by another way than the reports."""
+    with _said():
+        own = signer(running.settings_of(config))
+    typer.echo(f"public key   {own.public.hex()}\nfingerprint  {own.fingerprint}")
+
+
+@audit.command()
+def breach(
+    file: Annotated[Path, typer.Argument(help="The bundle to write, .zip.", dir_okay=False)],
+    since: From = "", until: To = "", tenant: Tenant = "", sensitivity: Class = "",
+    jurisdiction: Where = "", provider: Provider = "",
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Bundle whom a breach concerns: calls, tenants, vendors, API keys. Revoke with `ballast keys
+    revoke` what keys.txt names."""
+    scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
+    with _said():
+        told = audit_files.breach(
+            Auditor(running.settings_of(config)), audit_files.question_of(scope), file
+        )
+    typer.echo(f"{file}: {told}")
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Faults of stores and files, in words."""
+    try:
+        yield
+    except OwnError as error:
+        raise ProblemError(error.message, "`ballast doctor` knows more") from None
+    except (AnchorFault, OSError) as error:
+        raise ProblemError(str(error), "see `audit` in the settings") from None
+
+
+def _public(text: str) -> bytes | None:
+    if not text:
+        return None
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise ProblemError("a public key is 64 hexadecimal digits", "see `ballast audit key`")
+    return found
+
+
+def _scope(since: str, until: str, names: tuple[str, str, str, str]) -> reporting.Scope:
+    now = datetime.now(UTC)
+    first = _moment(since) if since else 0
+    last = _moment(until) if until else round(now.timestamp() * 1e3)
+    if names[1]:
+        try:
+            class_of(names[1])
+        except ValueError as error:
+            raise ProblemError(str(error)) from None
+    return reporting.Scope(first, last, *names)
+
+
+def _moment(text: str) -> int:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ProblemError(f"{text!r} is no day or moment", "write 2026-07-01") from None
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    return round(found.timestamp() * 1e3)
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1e3, UTC).isoformat(timespec="milliseconds")

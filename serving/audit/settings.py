@@ -1,0 +1,22 @@
+"""The settings of the audit, as `audit:` in the settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AuditSettings(BaseModel):
+    """Who signs, where what is signed is kept, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    key_file: Path | None = None
+    """Ed25519 private key in PEM; else `audit-key.pem` in the state folder, where `up` makes it."""
+    anchor_file: Path | None = None
+    """Checkpoints, one JSON a line, only ever appended to; else `audit-anchor.jsonl` in the state
+    folder. It proves most where those who write the database cannot write it."""
+    anchor_url: str = Field("", pattern=r"^(https?://[^@\s]+)?$")
+    """Also posted there, one JSON each: a timestamping service, another company's log."""
+    every_s: float = Field(60.0, ge=1)

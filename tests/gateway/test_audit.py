@@ -1,0 +1,185 @@
+"""What leaves a real gateway stands on the chain, is signed for, and cannot be altered unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import zipfile
+from contextlib import closing
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+from autoscale.checkpoints import Checkpoints
+from ballast.cli import app
+from serving.audit import sign
+from serving.audit.auditor import ANCHOR_FILE, KEY_FILE, signer
+from serving.auth import digest
+from serving.directory.store import opener as directory_opener
+from serving.ledger.store import opener as ledger_opener
+
+
+class Shell:
+    """Types `ballast audit ...` beside a gateway of this loop."""
+
+    def __init__(self, stack, tmp_path) -> None:
+        self.config = tmp_path / "settings.yaml"
+        tree = {"state_dir": str(stack.state)}
+        self.config.write_text(yaml.safe_dump(tree))
+
+    async def __call__(self, *words: str, code: int = 0) -> str:
+        words = ("audit", *words, "--config", str(self.config))
+        done = await asyncio.to_thread(CliRunner().invoke, app, list(words))
+        assert done.exit_code == code, (done.output, done.exception)
+        return done.output
+
+
+def checkpoints(stack) -> Checkpoints:
+    settings = stack.settings
+    stores = ledger_opener(settings), directory_opener(settings)
+    now = iter(range(1, 10**6))
+    return Checkpoints(
+        signer(settings), stack.state / ANCHOR_FILE, stores, lambda: next(now), CollectorRegistry()
+    )
+
+
+def watched(run, kit, check) -> None:
+    """Run a check on a gateway with a key to sign and an auditor."""
+    people = [
+        {"id": role, "role": role, "hmac": digest(kit.PEPPER, f"ba-{role}".encode()).hex()}
+        for role in ("auditor", "operator")
+    ]
+
+    async def keyed(stack) -> None:
+        (stack.state / KEY_FILE).write_text(sign.new_key())
+        for _ in range(3):
+            assert (await stack.chat()).status == 200
+        await stack.rows(3)
+        await check(stack)
+
+    run(keyed, providers={"alpha": kit.provider()}, administrators=people)
+
+
+def edit(stack, statement: str) -> None:
+    with closing(sqlite3.connect(stack.state / "ledger.sqlite")) as db:
+        db.execute(statement)
+        db.commit()
+
+
+def test_what_left_is_listed_verified_and_signed_for(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        rows = json.loads(await shell("query", "--json"))
+        assert len(rows) == 3
+        assert {(r["provider"], r["jurisdiction"], r["class"]) for r in rows} == {
+            ("alpha", "us", "internal")
+        }  # fmt: skip
+        made = await asyncio.to_thread(checkpoints(stack).once)
+        assert made is not None
+        assert [number for _, number, _ in made.heads] == [3]
+        text = await shell("verify")
+        assert "whole: 3 entries on 2 chains" in text
+        assert "held against 1 signed checkpoints" in text
+        found = json.loads(await shell("query", "--class", "personal", "--json"))
+        assert found == []
+
+    watched(run, kit, check)
+
+
+FORGED = (
+    "INSERT INTO intents SELECT 'forged', 1, at_ms + 99, tenant, sensitivity, rule, jurisdiction,"
+    " provider, upstream_model FROM intents LIMIT 1"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE intents SET jurisdiction = 'cn' WHERE attempt = 1", "differs"),
+        ("DELETE FROM intents", "is gone"),
+        ("DELETE FROM audit_chain WHERE number = 2", "missing"),
+        ("DELETE FROM audit_chain WHERE number = 3", "cut off"),
+        ("DELETE FROM audit_chain", "cut off"),
+        ("UPDATE audit_chain SET data = CAST('[]' AS BLOB) WHERE number = 1", "changed"),
+        (FORGED, "stand on no chain"),
+    ],
+)  # fmt: skip
+def test_whoever_alters_the_record_is_found_out(run, kit, tmp_path, statement, told):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        await asyncio.to_thread(checkpoints(stack).once)
+        edit(stack, statement)
+        assert told in " ".join((await shell("verify", code=1)).split())
+
+    watched(run, kit, check)
+
+
+def test_a_stranger_verifies_with_the_public_key_alone(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        await asyncio.to_thread(checkpoints(stack).once)
+        public = (await shell("key")).split()[2]
+        (stack.state / KEY_FILE).unlink()
+        assert "whole" in await shell("verify", "--public-key", public)
+        assert "another key" in " ".join(
+            (await shell("verify", "--public-key", "00" * 32, code=1)).split()
+        )  # fmt: skip
+
+    watched(run, kit, check)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_report_is_signed_and_an_altered_one_shows(run, kit, tmp_path, lang):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        await asyncio.to_thread(checkpoints(stack).once)
+        made = (await shell("report", str(tmp_path / "out"), "--lang", lang)).split("\n")[:3]
+        page, rows, _ = map(tmp_path.__class__, made)
+        assert ("3 calls left" if lang == "en" else "3 次调用离开") in page.read_text("utf-8")
+        assert len(rows.read_text("utf-8-sig").splitlines()) == 4
+        public = (await shell("key")).split()[2]
+        assert "as it was signed" in await shell("check", str(page), "--public-key", public)
+        page.write_text(page.read_text("utf-8").replace("3", "2"), "utf-8")
+        assert "was changed" in " ".join((await shell("check", str(page), code=1)).split())
+
+    watched(run, kit, check)
+
+
+def test_a_breachs_bundle_names_calls_tenants_vendors_and_keys(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        text = await shell("breach", str(tmp_path / "breach.zip"), "--provider", "alpha")
+        assert "3 calls, 1 tenants, 1 vendors, 1 API keys" in text
+        with zipfile.ZipFile(tmp_path / "breach.zip") as bundle:
+            assert bundle.read("keys.txt") == b"main\n"
+            assert len(bundle.read("calls.csv").splitlines()) == 4
+        assert "0 calls" in await shell("breach", str(tmp_path / "b.zip"), "--provider", "beta")
+
+    watched(run, kit, check)
+
+
+def test_the_auditor_asks_over_http_and_the_operator_may_not(run, kit):
+    async def check(stack) -> None:
+        async def get(role: str, path: str):
+            head = {"Authorization": f"Bearer ba-{role}"}
+            url = f"{stack.ops}/admin/v1{path}"
+            async with stack.session.get(url, headers=head) as reply:
+                return reply.status, await reply.json()
+
+        status, found = await get("auditor", "/egress?class=internal&limit=2")
+        assert (status, len(found["egress"])) == (200, 2)
+        last = found["egress"][-1]
+        after = f"{last['at_ms']}:{last['request_id']}:{last['attempt']}"
+        _, rest = await get("auditor", f"/egress?after={after}")
+        assert len(rest["egress"]) == 1
+        status, found = await get("auditor", "/egress/verify")
+        assert (status, found["is_whole"], found["entries"]) == (200, True, 3)
+        for path in ("/egress", "/egress/verify"):
+            assert (await get("operator", path))[0] == 403
+        for wrong in ("class=nobody", "after=x", "limit=0", "colour=red"):
+            assert (await get("auditor", f"/egress?{wrong}"))[0] == 400
+
+    watched(run, kit, check)
