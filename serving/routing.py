@@ -1,13 +1,16 @@
 """One placement for one call over one view of the fleet. Pure.
 
-Hard rules first (`rules`), then surface, breaker, the caller's overflow right; they filter our own
-pools too and fail closed. Then our own replicas in the order of prefix affinity and predicted wait,
-then a third party's API when waiting would miss the deadline, then the queue, then no.
+Hard rules first (`rules`, and what no budget pays for), then surface, breaker, the caller's
+overflow right; they filter our own pools too and fail closed. Then our own replicas in the order of
+prefix affinity and predicted wait, then a third party's API when waiting would miss the deadline,
+then the queue, then no.
 """
 
 from __future__ import annotations
 
 import math
+
+from msgspec.structs import replace
 
 from models.capacity import Estimate
 from serving.choice import IDLE, choose, has_room, predict, scale_now, share, soonest
@@ -45,6 +48,18 @@ def place(
     call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str] = _NONE
 ) -> Placement:
     """Where this call goes now. `tried` names targets that failed it already."""
+    placement = _placed(call, caller, view, now_s, tried)
+    if call.unaffordable and isinstance(placement, Refuse):
+        paid = _offering(replace(call, unaffordable=_NONE), caller, view, now_s, tried)
+        if paid is not None:
+            message = f"what is left of a budget does not pay for {call.model!r} at a third party"
+            return Refuse("budget_exceeded", "budget", message, RETRY_S_DEFAULT)
+    return placement
+
+
+def _placed(
+    call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str]
+) -> Placement:
     if view.stops is not None and (why := stopped(call, view.stops)):
         return Refuse("stopped", "kill_switch", why, RETRY_S_DEFAULT)
     residency = effective_residency(call, caller)
@@ -201,7 +216,9 @@ def _offering(
     for offering in candidates:
         if call.pin and offering.id != call.pin:
             continue
-        if offering.id in tried or call.surface not in offering.surfaces:
+        if offering.id in tried or offering.id in call.unaffordable:
+            continue
+        if call.surface not in offering.surfaces:
             continue
         if is_pooled and not offering.is_same_weights:
             continue

@@ -30,6 +30,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
+from serving.budgets.settings import BudgetSettings
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
@@ -518,6 +519,7 @@ class Settings(Group):
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()
     canaries: CanarySettings = CanarySettings()
+    budgets: BudgetSettings = BudgetSettings()
     ledger: Ledger = Ledger()
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from serving import auth, errors
 from serving.api.actors import Actor
+from serving.budgets.keeper import Keeper
 from serving.directory.changes import SECRET, By, Change
 from serving.directory.roles import Right, allows
 from serving.directory.values import Directory, PepperMark, document, names, over
@@ -36,6 +37,7 @@ class Admin(NamedTuple):
     """By scope of a switch: what it can stop here, under every name it has."""
     random_bytes: Callable[[int], bytes]
     utc_ms: Callable[[], int]
+    budgets: Keeper
 
     @property
     def known(self) -> Directory:

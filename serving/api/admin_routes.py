@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 
 from serving import auth
 from serving.api import (
+    admin_budgets,
     admin_history,
     admin_keys,
     admin_limits,
@@ -59,6 +60,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: 
     admin_history.add(router, admin, desk)
     admin_reviews.add(router, reviews, desk)
     admin_limits.add(router, limits, admin, desk)
+    admin_budgets.add(router, admin, desk)
     app.include_router(router)
 
 
