@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -51,11 +52,13 @@ class Keeper:
         self.utc_ms = terms.utc_ms
         self.funds = terms.funds
         self._store: BudgetStore | None = None
+        self._opening = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-budgets")
-        self._task: asyncio.Task[None] | None = None
+        self._patient = ThreadPoolExecutor(1, thread_name_prefix="ballast-budgets-settle")
+        """Adds up what the dead spent: nobody's renewal waits for that."""
+        self._tasks: list[asyncio.Task[None]] = []
         self._low = asyncio.Event()
         self._renewed: asyncio.Future[None] | None = None
-        self._settled_s = float("-inf")
         self._retry_s = float("-inf")
         self._is_told = False
         """Which budgets there are: until then any lease looks like one of a removed budget."""
@@ -74,29 +77,38 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to renew."""
-        self._task = asyncio.create_task(self._run(), name="budgets")
-        watch(self._task, lambda: self.on_death())
+        self._tasks = [
+            asyncio.create_task(self._run(), name="budgets"),
+            asyncio.create_task(self._run_settling(), name="budgets-settling"),
+        ]
+        for task in self._tasks:
+            watch(task, lambda: self.on_death())
 
     async def close(self) -> None:
         """Stop, report the last spendings and give back what is left."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.funds.take({})
         await self.renew()
         with contextlib.suppress(LedgerUnavailable):
             await self.ask(lambda store: store.close())
         self._thread.shutdown()
+        self._patient.shutdown()
 
     async def ask(self, question: Callable[[BudgetStore], _T]) -> _T:
         """Ask the store, in its thread. Raises LedgerUnavailable."""
+        return await self._ask(self._thread, question)
 
+    async def _ask(self, thread: ThreadPoolExecutor, question: Callable[[BudgetStore], _T]) -> _T:
         def work() -> _T:
-            if self._store is None:
-                self._store = self._terms.open_store()
-            return question(self._store)
+            with self._opening:
+                if self._store is None:
+                    self._store = self._terms.open_store()
+                store = self._store
+            return question(store)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
 
     def now_s(self) -> float:
         """On the loop's clock."""
@@ -122,9 +134,12 @@ class Keeper:
             self.funds.prefetch()
             await self.renew()
             await asyncio.sleep(SPACE_S)
-            if loop.time() - self._settled_s >= SETTLE_S and self._is_told:
-                self._settled_s = loop.time()
+
+    async def _run_settling(self) -> None:
+        while True:
+            if self._is_told:
                 await self._settle()
+            await asyncio.sleep(SETTLE_S if self._is_told else TICK_S)
 
     async def renew(self) -> None:
         """One report and question, for all purses that are due."""
@@ -202,7 +217,7 @@ class Keeper:
             return settle_dead(store, funds, (now_ms, now_ms - ABANDONED_MS))
 
         try:
-            settled = await self.ask(work)
+            settled = await self._ask(self._patient, work)
         except LedgerUnavailable as error:
             _log.debug("budget_settling_postponed", extra={"reason": str(error)})
         else:

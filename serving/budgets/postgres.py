@@ -22,7 +22,8 @@ from serving.settings import Ledger
 
 LOCK = migrate.LOCK + 2
 """Names the budgets' advisory lock in the database."""
-LIMITS = Limits(statement_s=5.0, lock_s=2.0, call_s=7.0)
+LIMITS = Limits(statement_s=2.0, lock_s=1.0, call_s=2.5)
+"""Short: a gateway at its exit waits for one."""
 _compiled = functools.lru_cache(64)(for_psycopg)
 _T = TypeVar("_T")
 
@@ -43,8 +44,10 @@ class _Cursor:
 class PostgresBudgets:
     """Implements `base.BudgetStore`. Nothing connects before the first call."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, patient: Link) -> None:
         self._link = link
+        self._patient = patient
+        """Adds up attempts, perhaps a month's; opened when a gateway has died."""
 
     @classmethod
     def at(cls, address: Address, settings: Ledger) -> PostgresBudgets:
@@ -53,7 +56,9 @@ class PostgresBudgets:
         def prepare(connection: psycopg.Connection[Any]) -> None:
             migrate.migrate(connection, settings.lock_s)
 
-        return cls(Link(address, LIMITS, prepare))
+        slow_s = settings.statement_s
+        slow = Limits(slow_s, settings.lock_s, slow_s + settings.lock_s)
+        return cls(Link(address, LIMITS, prepare), Link(address, slow, prepare))
 
     def renew(self, holder: str, wants: Sequence[Want], now_ms: int) -> list[Told]:
         """See `base.BudgetStore`."""
@@ -70,7 +75,9 @@ class PostgresBudgets:
 
     def truth(self, lease: Expired, scope: Scope, since_ms: int) -> list[Sum]:
         """See `base.BudgetStore`."""
-        return self._run(lambda cursor: sql.truth(cursor, lease, scope, since_ms))
+        return self._patient.run(
+            lambda cursor: sql.truth(_Cursor(cursor), lease, scope, since_ms)
+        )  # fmt: skip
 
     def settle(self, lease: Expired, spent_micro: int, now_ms: int) -> None:
         """See `base.BudgetStore`."""
@@ -91,6 +98,7 @@ class PostgresBudgets:
     def close(self) -> None:
         """See `base.BudgetStore`."""
         self._link.close()
+        self._patient.close()
 
     def _run(self, work: Callable[[_Cursor], _T]) -> _T:
         return self._link.run(lambda cursor: work(_Cursor(cursor)))
