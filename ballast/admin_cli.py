@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 
-from ballast import (
-    budgets_cli,
-    canaries_cli,
-    history_cli,
-    keys_cli,
-    limits_cli,
-    projects_cli,
-    review_cli,
-)
-from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
     AsJson,
@@ -34,7 +23,6 @@ from ballast.admin_flags import (
 from ballast.admin_words import clean, done, new_administrator, table, when
 from ballast.printing import print_json
 
-Guard = Callable[[Callable[..., None]], Callable[..., None]]
 tenants = typer.Typer(help="Tenants: whose data may go where, and who is let in.")
 switch = typer.Typer(help="Kill switches: stop everything new of a model, a tenant, a provider ...")
 admins = typer.Typer(help="Administrators: people and services that may use these commands.")
@@ -46,25 +34,6 @@ Scope = Annotated[
     str, typer.Argument(metavar="SCOPE", help="all, model, tenant, provider or jurisdiction.")
 ]
 Target = Annotated[str, typer.Argument(metavar="[NAME]", help="What of it; none with `all`.")]
-
-
-def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
-    """The groups by name, each command wrapped so that a problem is told in words."""
-    groups = {
-        "tenants": tenants, "projects": projects_cli.projects, "keys": keys_cli.keys,
-        "switch": switch,
-        "admins": admins, "history": history_cli.history, "review": review_cli.review,
-        "canaries": canaries_cli.canaries,
-        "limits": limits_cli.limits,
-        "budgets": budgets_cli.budgets,
-    }  # fmt: skip
-    for name, group in groups.items():
-        for info in group.registered_commands:
-            if info.callback is not None:
-                info.callback = guard(info.callback)
-        yield name, group
-    history_cli.history.callback()(guard(history_cli.read))
-    limits_cli.limits.callback()(guard(limits_cli.read))
 
 
 @tenants.command("list")

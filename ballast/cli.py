@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ballast import admin_cli, identity, login_cli, models_cli, plan, preflight
+from ballast import admin_groups, identity, login_cli, models_cli, plan, preflight
 from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
@@ -239,7 +239,7 @@ costing.register(app, command, settings_of)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))
-for name, group in admin_cli.guarded(command):
+for name, group in admin_groups.guarded(command):
     app.add_typer(group, name=name)
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ class Gateway:
             stop.set()
 
         async with contextlib.AsyncExitStack() as closing:  # closes in the reverse order
+            closing.callback(self._log.flush)
             await self._serve(stop, died, closing)
         return max(deaths, default=0)
 
@@ -128,7 +129,6 @@ class Gateway:
     ) -> None:
         own, loop = self._settings.gateway, asyncio.get_running_loop()
         self._deployment_id = deployment.identify(self._settings)
-        closing.callback(self._log.flush)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await self._book(store, died, closing)
         sharing, allowances = await self._share(died, closing)
