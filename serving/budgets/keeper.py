@@ -125,8 +125,10 @@ class Keeper:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._low.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._low.wait()
             # Cleared first: who runs low from here on is asked about in the next round.
             self._low.clear()
             if self.last_error and loop.time() < self._retry_s:
