@@ -35,7 +35,7 @@ from serving.records import (
     TargetState,
     Wait,
 )
-from serving.rules import effective_residency, may_see, stopped
+from serving.rules import effective_residency, may_see, stopped, unpaid
 
 _NONE: frozenset[str] = frozenset()
 _OWN_PINS = ("", OWN)
@@ -52,8 +52,7 @@ def place(
     if call.unaffordable and isinstance(placement, Refuse):
         paid = _offering(replace(call, unaffordable=_NONE), caller, view, now_s, tried)
         if paid is not None:
-            message = f"what is left of a budget does not pay for {call.model!r} at a third party"
-            return Refuse("budget_exceeded", "budget", message, RETRY_S_DEFAULT)
+            return unpaid(call)
     return placement
 
 
@@ -214,15 +213,11 @@ def _offering(
     candidates = view.offerings.get(call.model, ())
     wanted = needs(call.fields, RESERVED) if candidates else _NONE
     for offering in candidates:
-        if call.pin and offering.id != call.pin:
-            continue
         if offering.id in tried or offering.id in call.unaffordable:
             continue
-        if call.surface not in offering.surfaces:
+        if call.surface not in offering.surfaces or call.pin not in ("", offering.id):
             continue
-        if is_pooled and not offering.is_same_weights:
-            continue
-        if not may_see(offering, view, now_s):
+        if (is_pooled and not offering.is_same_weights) or not may_see(offering, view, now_s):
             continue
         state = view.state.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
