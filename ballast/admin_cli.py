@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
     AsJson,

@@ -48,6 +48,10 @@ class Client:
         """Change something. Raises ProblemError."""
         return self._ask("PATCH", path, body, query)
 
+    def put(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
+        """Set something. Raises ProblemError."""
+        return self._ask("PUT", path, body, query)
+
     def delete(self, path: str, **query: Any) -> Any:
         """Take something away. Raises ProblemError."""
         return self._ask("DELETE", path, None, query)

@@ -9,6 +9,7 @@ import typer
 from ballast import (
     admin_cli,
     audit_cli,
+    budgets_cli,
     canaries_cli,
     history_cli,
     keys_cli,
@@ -16,6 +17,7 @@ from ballast import (
     projects_cli,
     review_cli,
 )
+from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -27,7 +29,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
         "switch": admin_cli.switch,
         "admins": admin_cli.admins, "history": history_cli.history, "review": review_cli.review,
         "canaries": canaries_cli.canaries, "audit": audit_cli.audit,
-        "limits": limits_cli.limits,
+        "limits": limits_cli.limits, "budgets": budgets_cli.budgets,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

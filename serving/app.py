@@ -38,6 +38,11 @@ from serving.audit.auditor import Auditor
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
+from serving.budgets import scopes
+from serving.budgets.funds import Funds
+from serving.budgets.keeper import Keeper
+from serving.budgets.keeper import Terms as BudgetTerms
+from serving.budgets.store import opener as budget_opener
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
@@ -98,6 +103,8 @@ class Gateway:
         )
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
+        contexts = {m.name: m.context_tokens for m in settings.models}
+        self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()
         self._bought = bought
         self._pool = Pool(settings.fleet.connect_s, settings.fleet.connections_per_replica)
@@ -114,6 +121,7 @@ class Gateway:
             stop.set()
 
         async with contextlib.AsyncExitStack() as closing:  # closes in the reverse order
+            closing.callback(self._log.flush)
             await self._serve(stop, died, closing)
         return max(deaths, default=0)
 
@@ -122,12 +130,13 @@ class Gateway:
     ) -> None:
         own, loop = self._settings.gateway, asyncio.get_running_loop()
         self._deployment_id = deployment.identify(self._settings)
-        closing.callback(self._log.flush)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await self._book(store, died, closing)
         sharing, allowances = await self._share(died, closing)
+        keeper = self._budgets(journal.life, died, closing)
         live = Live(
-            self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing
+            self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing,
+            keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
         observer = Observer(metrics, self._log, self._ratios)
@@ -140,7 +149,7 @@ class Gateway:
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, allowances, line, backends, journal,
-                observer, own.retry, loop, self._settings.ledger.sync == "disk", gate,
+                observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
             )
         )  # fmt: skip
         terms = Terms(
@@ -158,13 +167,12 @@ class Gateway:
             metrics, self._log, loop.time, lambda: _faults(server, journal),
             lambda: self._fleet.away | sharing.away, lambda: self._fleet.troubles,
         )  # fmt: skip
-        self._fleet.on_death = died
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
-        policies = await self._obey(died, closing)
+        policies = await self._obey(keeper, died, closing)
         ops_app = ops.build(facts)
         limits = Limits(allowances, sharing, loop.time)
-        admin_routes.mount(ops_app, *self._admin(policies), reviews, limits)
+        admin_routes.mount(ops_app, *self._admin(policies, keeper), reviews, limits)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
@@ -201,7 +209,20 @@ class Gateway:
         clock, pods = asyncio.get_running_loop().time, self._settings.gateway.pods
         return sharing, Allowances(pods, rates, sharing.plans.meter, clock)
 
-    async def _obey(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Policies:
+    def _budgets(
+        self, life: str, died: Callable[[], None], closing: contextlib.AsyncExitStack
+    ) -> Keeper:
+        """Money that calls may spend; the leases are given back before the journal is closed."""
+        open_store = budget_opener(self._settings)
+        keeper = Keeper(BudgetTerms(self.funds, open_store, life, utc_ms))
+        keeper.on_death = died
+        closing.push_async_callback(keeper.close)
+        keeper.start()
+        return keeper
+
+    async def _obey(
+        self, keeper: Keeper, died: Callable[[], None], closing: contextlib.AsyncExitStack
+    ) -> Policies:
         """What administrators decided, read and obeyed from now on."""
         policies = Policies(directory_opener(self._settings))
         closing.push_async_callback(policies.close)
@@ -209,12 +230,15 @@ class Gateway:
         def changed(directory: Directory) -> None:
             self._fleet.stops = stops(directory)
             self._fleet.publish()
+            projects = directory.projects.values()
+            keeper.obey(scopes.in_force(directory.budgets, projects, self._settings.budgets))
             self._keys.take(directory)
 
         def read() -> None:
             self._fleet.policy_at_s = policies.read_s
 
         policies.on_change, policies.on_read, policies.on_death = changed, read, died
+        self._fleet.on_death = died
         await policies.start()
         return policies
 
@@ -261,7 +285,7 @@ class Gateway:
         heeding.start(died)
         closing.push_async_callback(heeding.close)
 
-    def _admin(self, policies: Policies) -> tuple[Admin, Actors]:
+    def _admin(self, policies: Policies, keeper: Keeper) -> tuple[Admin, Actors]:
         settings, secret = self._settings, pepper(self._settings)
         tokens = None
         if settings.oidc is not None:
@@ -269,7 +293,7 @@ class Gateway:
         found = targets(settings, [o for rows in self._sold.values() for o in rows])
         admin = Admin(
             policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms,
-            Auditor(settings),
+            Auditor(settings), keeper,
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
 

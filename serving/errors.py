@@ -30,6 +30,7 @@ _INVALID = "invalid_request_error"
 _AUTH = "authentication_error"
 _DENIED = "permission_error"
 _LIMIT = "rate_limit_error"
+_QUOTA = "insufficient_quota"  # OpenAI's type where money is spent
 _BUSY = "service_unavailable_error"
 _API = "api_error"
 
@@ -60,6 +61,7 @@ TABLE: dict[str, Row] = {
     "idempotency_mismatch": Row(422, _INVALID, False),
     "headers_too_large": Row(431, _INVALID, False),
     "rate_limit_exceeded": Row(429, _LIMIT, True),
+    "budget_exceeded": Row(429, _QUOTA, True),
     # Ours.
     "internal_error": Row(500, _API, True),
     "journal_full": Row(503, _BUSY, True),

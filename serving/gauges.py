@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from models.tokens import TokenRatio
 from serving.admission import Admission
+from serving.budgets import gauges as budget_gauges
+from serving.budgets.keeper import Keeper
 from serving.fleet import Fleet
 from serving.ledger.drain import Drainer
 from serving.limits.sharing import Sharing
@@ -28,6 +30,7 @@ class Live(NamedTuple):
     log: RequestLog
     ratios: Mapping[str, TokenRatio]
     sharing: Sharing
+    budgets: Keeper
 
 
 def gauges(live: Live) -> Gauges:
@@ -43,6 +46,7 @@ def gauges(live: Live) -> Gauges:
         }
         text = "1 while this store of limits does not answer and each pod counts its own share"
         yield "ballast_limits_away", text, ("store",), away
+        yield from budget_gauges.series(live.budgets)
 
     return read
 

@@ -1,6 +1,7 @@
 """The order of a request, and the only file that knows it.
 
-    guard -> place -> ticket -> (intent) begin -> backend -> commit -> relay -> settle -> last byte
+    guard -> budgets -> place -> ticket -> (intent) begin -> backend -> commit -> relay -> settle
+    -> last byte
 
 Up to the commit point another target may be tried; after it the stream can only go on or end with
 an error event. One `finally` settles every call, however it ends: ticket released, rows written,
@@ -13,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import assert_never
+from typing import NoReturn, assert_never
+
+import msgspec
 
 from serving import accounting, entrance, errors
 from serving.admission import RetryBudget
 from serving.answers import failure
 from serving.backends.base import BlockStream
+from serving.budgets import door
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
 from serving.idempotency import Answer
 from serving.journal import JournalFull
@@ -53,7 +57,8 @@ class Pipeline:
         self._fleet, self._admission, self._line = stages.fleet, stages.admission, stages.line
         self._gate = stages.gate
         self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
-        self._budget = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
+        self._retries = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
+        self._keeper = stages.budgets
 
     async def serve(
         self, call: Call, caller: Caller, client: Client, idempotency: str = ""
@@ -121,10 +126,12 @@ class Pipeline:
             entrance.let_in(progress, self._stages.allowances, self._loop.time())
         if self._gate is not None:
             await entrance.screen(progress, self._gate)
-            call = progress.call
-        self._budget.called(call.received_s)
+        self._retries.called(call.received_s)
         while True:
             now_s = self._loop.time()
+            if self._keeper is not None and self._keeper.funds.is_any:
+                door.bound(progress, self._keeper, self._fleet.view)
+            call = progress.call
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
@@ -137,21 +144,35 @@ class Pipeline:
                 except UpstreamError as error:
                     self._give_up_or_retry(progress, error)
             elif isinstance(placement, Wait):
+                if self._keeper is not None and await door.may_again(
+                    progress, self._keeper, placement
+                ):
+                    continue
                 progress.had_turn = True
                 try:
-                    await self._line.hold(call, placement.until_s, caller.policy.latency_class)
+                    keeps = await self._line.hold(
+                        call, placement.until_s, caller.policy.latency_class
+                    )
                 finally:
                     progress.queue_s += self._loop.time() - now_s
+                if not keeps:  # it gave its place to a more urgent one: run or leave, but not wait
+                    progress.call = msgspec.structs.replace(progress.call, may_wait=False)
             elif isinstance(placement, Refuse):
-                self._pass_on(progress)
-                progress.reason = placement.reason
-                if progress.fault is not None:
-                    raise progress.fault
-                raise OwnError(
-                    placement.code, placement.message, retry_after_s=placement.retry_after_s
-                )
+                if self._keeper is None or not await door.may_again(
+                    progress, self._keeper, placement
+                ):
+                    self._refused(progress, placement)
             else:
                 assert_never(placement)
+
+    def _refused(self, progress: Progress, placement: Refuse) -> NoReturn:
+        self._pass_on(progress)
+        progress.reason = placement.reason
+        if progress.fault is not None:
+            raise progress.fault
+        if self._keeper is not None:
+            placement = door.explained(progress, self._keeper, placement)
+        raise OwnError(placement.code, placement.message, retry_after_s=placement.retry_after_s)
 
     def _pass_on(self, progress: Progress) -> None:
         """A call whose turn it was needs no engine after all: the next in line may."""
@@ -169,7 +190,7 @@ class Pipeline:
         ):
             raise error
         if error.kind is not Kind.FULL:
-            if not self._budget.take():
+            if not self._retries.take():
                 raise error
             progress.tried |= {progress.target}
         self._write_end(progress)
@@ -218,7 +239,10 @@ class Pipeline:
             if stream is not None:
                 stream.abort()
             self._admission.release(ticket, call)
-            self._stages.observer.attempt(progress, progress.close(utc_ms()))
+            row = progress.close(utc_ms())
+            if progress.funding is not None and self._keeper is not None:
+                self._keeper.funds.settle(progress.funding, row, call, ticket)
+            self._stages.observer.attempt(progress, row)
             self._line.wake(call.model)
         return tail
 
@@ -247,6 +271,9 @@ class Pipeline:
             self._admission.revoke(ticket, call)
             raise
         progress.begin(ticket, placement)
+        if progress.funding is not None and self._keeper is not None:
+            # Nothing was awaited since `door.bound` saw that it fits.
+            self._keeper.funds.reserve(call, progress.funding, ticket)
         return ticket
 
     async def _relay(self, progress: Progress, stream: BlockStream, client: Client) -> Tail:

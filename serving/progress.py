@@ -31,6 +31,7 @@ from serving.records import (
 from serving.rows import AttemptEnd, Record, RequestEnd
 
 if TYPE_CHECKING:
+    from serving.budgets.funds import Funding
     from serving.stages import Client
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
@@ -79,9 +80,9 @@ class Progress:
 
     __slots__ = (
         "attempt", "attempts", "burst_reason", "call", "caller", "code", "fault", "first_s",
-        "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome", "queue_s",
-        "reason", "rows", "sensitivity", "standing", "status", "target", "tried", "usage",
-        "verdict",
+        "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome",
+        "queue_s", "reason", "rows", "sensitivity", "standing", "status", "target", "tried",
+        "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -99,6 +100,8 @@ class Progress:
         self.lease: Lease | None = None
         """Taken from allowances."""
         self.standing: Standing | None = None
+        self.funding: Funding | None = None
+        """The budgets it touches; None is none."""
         self.had_turn = False
         """Has been in the queue: need not stand in line again."""
         self.queue_s = 0.0

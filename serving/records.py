@@ -266,6 +266,10 @@ class Call(msgspec.Struct, frozen=True):
     """The one target that may answer: `own`, or an offering's id; empty is any."""
     may_wait: bool = True
     """False once it gave its place in the queue to a call that cannot wait."""
+    unaffordable: frozenset[str] = frozenset()
+    """Offerings that no budget pays for."""
+    answer_max: int = 0
+    """Bounds a third party's answer where the caller named no limit; 0 is none."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -1,13 +1,16 @@
 """One placement for one call over one view of the fleet. Pure.
 
-Hard rules first (`rules`), then surface, breaker, the caller's overflow right; they filter our own
-pools too and fail closed. Then our own replicas in the order of prefix affinity and predicted wait,
-then a third party's API when waiting would miss the deadline, then the queue, then no.
+Hard rules first (`rules`, and what no budget pays for), then surface, breaker, the caller's
+overflow right; they filter our own pools too and fail closed. Then our own replicas in the order of
+prefix affinity and predicted wait, then a third party's API when waiting would miss the deadline,
+then the queue, then no.
 """
 
 from __future__ import annotations
 
 import math
+
+from msgspec.structs import replace
 
 from models.capacity import Estimate
 from serving.choice import IDLE, choose, has_room, predict, scale_now, share, soonest
@@ -32,7 +35,7 @@ from serving.records import (
     TargetState,
     Wait,
 )
-from serving.rules import effective_residency, may_see, stopped
+from serving.rules import effective_residency, may_see, stopped, unpaid
 
 _NONE: frozenset[str] = frozenset()
 _OWN_PINS = ("", OWN)
@@ -45,6 +48,17 @@ def place(
     call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str] = _NONE
 ) -> Placement:
     """Where this call goes now. `tried` names targets that failed it already."""
+    placement = _placed(call, caller, view, now_s, tried)
+    if call.unaffordable and isinstance(placement, Refuse):
+        paid = _offering(replace(call, unaffordable=_NONE), caller, view, now_s, tried)
+        if paid is not None:
+            return unpaid(call)
+    return placement
+
+
+def _placed(
+    call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str]
+) -> Placement:
     if view.stops is not None and (why := stopped(call, view.stops)):
         return Refuse("stopped", "kill_switch", why, RETRY_S_DEFAULT)
     residency = effective_residency(call, caller)
@@ -199,13 +213,11 @@ def _offering(
     candidates = view.offerings.get(call.model, ())
     wanted = needs(call.fields, RESERVED) if candidates else _NONE
     for offering in candidates:
-        if call.pin and offering.id != call.pin:
+        if offering.id in tried or offering.id in call.unaffordable:
             continue
-        if offering.id in tried or call.surface not in offering.surfaces:
+        if call.surface not in offering.surfaces or call.pin not in ("", offering.id):
             continue
-        if is_pooled and not offering.is_same_weights:
-            continue
-        if not may_see(offering, view, now_s):
+        if (is_pooled and not offering.is_same_weights) or not may_see(offering, view, now_s):
             continue
         state = view.state.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:

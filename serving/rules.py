@@ -14,6 +14,7 @@ from serving.records import (
     Caller,
     FleetView,
     Offering,
+    Refuse,
     Residency,
     ResidencyLevel,
     Sensitivity,
@@ -25,6 +26,8 @@ _NONE: frozenset[str] = frozenset()
 _MAINLAND = frozenset({MAINLAND})
 EGRESS_POLICY_S_MAX = 10.0
 """Older knowledge of who may do what sends nothing off the premises but to our own pools."""
+UNPAID_RETRY_S = 30.0
+"""Unless the budget's own period says more."""
 POLICY_S_MAX = 60.0
 """Older knowledge serves targets on the premises only."""
 
@@ -37,6 +40,12 @@ def stopped(call: Call, stops: Stops) -> str:
     if not stops.tenants.isdisjoint((call.tenant, call.tenant.partition("/")[0])):
         what = f"tenant {call.tenant!r}"
     return f"{what} has been stopped here by an operator" if what else ""
+
+
+def unpaid(call: Call) -> Refuse:
+    """The refusal of a call that only money keeps from a third party."""
+    message = f"what is left of a budget does not pay for {call.model!r} at a third party"
+    return Refuse("budget_exceeded", "budget", message, UNPAID_RETRY_S)
 
 
 def may_see(target: Target, view: FleetView, now_s: float) -> bool:

@@ -31,6 +31,7 @@ from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
+from serving.budgets.settings import BudgetSettings
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
@@ -520,6 +521,7 @@ class Settings(Group):
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()
     canaries: CanarySettings = CanarySettings()
+    budgets: BudgetSettings = BudgetSettings()
     ledger: Ledger = Ledger()
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()

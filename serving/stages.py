@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from serving.admission import Admission
 from serving.allowances import Allowances
 from serving.backends.base import Backend
+from serving.budgets.keeper import Keeper
 from serving.guard.gate import Gate
 from serving.holding import Line
 from serving.journal import Journal
@@ -77,3 +78,4 @@ class Stages(NamedTuple):
     """Rows are on the disk, not only in the kernel, before the last byte."""
     gate: Gate | None = None
     """The guard; None relays everything."""
+    budgets: Keeper | None = None

@@ -36,9 +36,12 @@ PURE = (
         "breaker", "answers",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
+    *(f"serving/budgets/{name}.py" for name in (
+        "settings", "values", "period", "money", "learnt", "ladder", "base", "sql", "purse",
+        "scopes")),
     *(f"serving/directory/{name}.py" for name in (
         "values", "chain", "changes", "roles", "commands", "key_requests", "removals",
-        "newer", "beside")),
+        "newer", "beside", "budgets")),
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
@@ -66,8 +69,8 @@ LARGE_MODULES = {
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
     "serving/wire/connection.py": (402, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (330, "all that a card may say, read as one list"),
-    "serving/app.py": (385, "all that the gateway is made of, in the order it starts and stops"),
-    "serving/pipeline.py": (335, "the order of a request stands in one file, that is its point"),
+    "serving/app.py": (415, "all that the gateway is made of, in the order it starts and stops"),
+    "serving/pipeline.py": (365, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {

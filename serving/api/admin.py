@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from serving import auth, errors
 from serving.api.actors import Actor
 from serving.audit.auditor import Auditor
+from serving.budgets.keeper import Keeper
 from serving.directory.changes import SECRET, By, Change
 from serving.directory.roles import Right, allows
 from serving.directory.values import Directory, PepperMark, document, names, over
@@ -38,6 +39,7 @@ class Admin(NamedTuple):
     random_bytes: Callable[[int], bytes]
     utc_ms: Callable[[], int]
     auditor: Auditor
+    budgets: Keeper
 
     @property
     def known(self) -> Directory:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 from serving import auth
 from serving.api import (
     admin_audit,
+    admin_budgets,
     admin_history,
     admin_keys,
     admin_limits,
@@ -61,6 +62,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: 
     admin_audit.add(router, admin.auditor, desk)
     admin_reviews.add(router, reviews, desk)
     admin_limits.add(router, limits, admin, desk)
+    admin_budgets.add(router, admin, desk)
     app.include_router(router)
 
 

@@ -155,8 +155,10 @@ class _ProviderStream:
     async def _first(self) -> Block | None:
         call, target = self._call, self._target
         row = self._account.row
+        # Within the context, or the provider refuses what it would answer in full.
+        answer_max = min(call.answer_max, max(1, target.context_tokens - call.prompt_tokens))
         body = openai.provider_body(
-            call, target.upstream_model, row.max_tokens_field, target.speaks
+            call, target.upstream_model, row.max_tokens_field, target.speaks, answer_max
         )
         response = self._response = await self._backend.post(self._account, call, body)
         if response.status != 200:

@@ -18,6 +18,8 @@ class Right(StrEnum):
     """For a key, which somebody else approves."""
     SEE_MONEY = "see_money"
     SEE_HISTORY = "see_history"
+    BUDGET = "budget"
+    """Make, change, raise and remove budgets."""
     SWITCH = "switch"
     """Throw and take back kill switches; revoke a key in an emergency."""
     REVIEW = "review"
@@ -30,7 +32,7 @@ _ALL = frozenset({Right.SEE, Right.ASK})
 RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.VIEWER: _ALL,
     Role.OPERATOR: _ALL | {Right.SWITCH},
-    Role.FINANCE: _ALL | {Right.SEE_MONEY},
+    Role.FINANCE: _ALL | {Right.SEE_MONEY, Right.BUDGET},
     Role.AUDITOR: _ALL | {Right.SEE_MONEY, Right.SEE_HISTORY},
     Role.REVIEWER: _ALL | {Right.REVIEW},
     Role.ADMIN: frozenset(Right),

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from serving.budgets.values import Budget
 from serving.directory.newer import OPTIONAL_FIELD, optional_in, read
 from serving.limits.settings import AllowanceSettings
 from serving.records import LatencyClass, Overflow
@@ -96,7 +97,7 @@ class PepperMark(Group):
 
 
 Kind: TypeAlias = Literal[
-    "tenant", "project", "key", "administrator", "switch", "request", "pepper"
+    "tenant", "project", "key", "administrator", "switch", "request", "pepper", "budget"
 ]
 MODELS: Mapping[Kind, type[BaseModel]] = {
     "tenant": TenantSettings,
@@ -106,6 +107,7 @@ MODELS: Mapping[Kind, type[BaseModel]] = {
     "switch": Switch,
     "request": KeyRequest,
     "pepper": PepperMark,
+    "budget": Budget,
 }
 
 
@@ -146,6 +148,7 @@ class Directory(msgspec.Struct, frozen=True):
     switches: Mapping[str, Switch] = {}
     requests: Mapping[str, KeyRequest] = {}
     pepper: Mapping[str, PepperMark] = {}
+    budgets: Mapping[str, Budget] = {}
     newer: frozenset[str] = frozenset()
     """Rows, as `kind:id`, with fields that only a newer Ballast knows: changed there only."""
     confined: frozenset[str] = frozenset()
@@ -156,7 +159,7 @@ class Directory(msgspec.Struct, frozen=True):
 _FIELDS: Mapping[Kind, str] = {
     "tenant": "tenants", "project": "projects", "key": "keys",
     "administrator": "administrators", "switch": "switches", "request": "requests",
-    "pepper": "pepper",
+    "pepper": "pepper", "budget": "budgets",
 }  # fmt: skip
 
 

@@ -317,3 +317,39 @@ def test_what_somebody_wrote_into_the_store_does_nothing_to_a_terminal(typed):
         assert len(output.strip().splitlines()) == 2
 
     typed(check)
+
+
+def test_budgets_are_set_shown_raised_and_removed_as_typed(typed):
+    async def check(shell: Shell, stack) -> None:
+        await shell.good(
+            "budgets", "set", "month", "1500.50", "--tenant", "acme", "--why", "contract",
+            "--step", "0.5=smaller_model:m2", "--step", "0.8=queue_longer:30",
+            "--step", "0.9=local_only", "--step", "1=refuse",
+        )  # fmt: skip
+        (row,) = (await shell.json("budgets", "list"))["budgets"]
+        assert (row["limit_micro"], row["currency"], row["kind"]) == (1_500_500_000, "CNY", "hard")
+        assert [step["action"] for step in row["ladder"]] == [
+            "smaller_model", "queue_longer", "local_only", "refuse",
+        ]  # fmt: skip
+        assert "1,500.50 CNY" in await shell.good("budgets", "list")
+        await shell.good("budgets", "set", "month", "10", "--kind", "soft")
+        await shell.good("budgets", "raise", "month", "5", "--hours", "2", "--why", "launch")
+        shown = await shell.good("budgets", "show", "month")
+        assert "15.00 CNY a month (Asia/Shanghai), made by owner" in shown
+        assert "raised by 5.00 CNY until" in shown
+        assert "from 50%: smaller_model m2" in shown
+        for words in (("set", "x", "ten"), ("set", "x", "1", "--step", "much=refuse"),
+                      ("set", "month", "1", "--period", "day"), ("remove", "none"),
+                      ("set", "x", "1", "--tenant", "nobody"), ("show", "none")):  # fmt: skip
+            await shell.bad("budgets", *words)
+        file = shell.key_file("ba-see")
+        await shell.bad("budgets", "remove", "month", "--key-file", file)
+        assert len((await shell.json("budgets", "list", "--key-file", file))["budgets"]) == 1
+        await shell.good("budgets", "remove", "month")
+        assert (await shell.json("budgets", "list"))["budgets"] == []
+        told = [(e["action"], e["subject"]) for e in await shell.json("history")]
+        assert [action for action, subject in told if subject == "budget:month"] == [
+            "create", "change", "raise", "remove",
+        ]  # fmt: skip
+
+    typed(check)

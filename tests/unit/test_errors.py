@@ -36,7 +36,10 @@ def test_our_own_refusals_are_busy_and_not_the_caller_s_limit(code):
 
 
 def test_only_a_caller_s_own_limit_is_a_429():
-    assert [c for c, row in TABLE.items() if row.status == 429] == ["rate_limit_exceeded"]
+    assert [c for c, row in TABLE.items() if row.status == 429] == [
+        "rate_limit_exceeded",
+        "budget_exceeded",
+    ]
 
 
 @pytest.mark.parametrize("kind", Kind)
