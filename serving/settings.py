@@ -421,6 +421,8 @@ class ProviderAccess(Group):
     """Replaces the row's."""
     api_key_env: str | None = None
     api_key_file: Path | None = None
+    paid_by: Literal["cash", "credit", "prepaid"] = "cash"
+    """What the account pays with; grants that cover a part of it are told to `ballast money`."""
 
 
 class Ledger(Group):
