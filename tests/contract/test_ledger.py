@@ -32,7 +32,9 @@ def begin(
 
 def end(request_id: str, attempt: int = 1, micro: int = 0, ended_ms: int = 20) -> AttemptEnd:
     charge = Charge("USD", micro) if micro else Charge()
-    return AttemptEnd(request_id, attempt, ended_ms, "ok", "", Usage(7, 3, 2, 1), charge, 4, "prepaid")
+    return AttemptEnd(
+        request_id, attempt, ended_ms, "ok", "", Usage(7, 3, 2, 1), charge, 4, "prepaid"
+    )
 
 
 def request(request_id: str, attempts: int = 1, ended_ms: int = 20, key: str = "") -> RequestEnd:

@@ -18,3 +18,6 @@ REVOKE ALL ON review_cases FROM ballast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_gateway;
 -- Windows of plans begin, fill and go.
 GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;
+-- Finance: entries are told and corrected; who trims old rows (`ballast ledger trim`) is the owner.
+GRANT SELECT, INSERT, UPDATE, DELETE ON finance_entries, burns, grant_use, finance_marks, rollups
+    TO ballast_gateway;
