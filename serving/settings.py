@@ -434,6 +434,12 @@ class Ledger(Group):
     reserve_bytes: int = Field(16 << 20, ge=0)
     """Kept free so that every open request can still write its end."""
     drain_s: float = Field(1.0, gt=0)
+    utc_offset_hours: int = Field(0, ge=-12, le=14)
+    """Where the books' days and months begin, for grants, closings and rollups; 8 in China."""
+    row_days: int = Field(90, ge=1)
+    """How long `ballast ledger trim` keeps single rows and sums by hour."""
+    rollup_months: int = Field(37, ge=1)
+    """The same for sums by day and month: three years and a month, to compare."""
     exit_wait_s: float = Field(0.0, ge=0)
     """How long the exit waits for a ledger that is away. What is left then waits in the journal for
     the next start; where that folder goes with the pod, say 20."""

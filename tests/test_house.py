@@ -49,7 +49,7 @@ PURE = (
         "base", "bucket", "slice", "counted", "standing", "windows")),
     *(f"serving/finance/{name}.py" for name in (
         "values", "grants", "months", "invoices", "reconcile", "allocation", "rates", "statements",
-        "summary")),
+        "summary", "told")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (

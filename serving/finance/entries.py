@@ -12,7 +12,7 @@ import msgspec
 
 from serving.finance import grants, months, statements
 from serving.finance.base import Database, Work
-from serving.finance.listing import KIND, Kind, closed, listed
+from serving.finance.listing import KIND, closed, listed
 from serving.finance.settling import unsettle
 from serving.finance.values import (
     AMOUNT_MAX,
@@ -28,6 +28,7 @@ from serving.finance.values import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_decode: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 Correcting = tuple[str, int, str]
 """Who corrects, when, and the open month it is booked in."""
 
@@ -46,7 +47,7 @@ def write(database: Database, entry: Grant | Rental | CostLine, offset_ms: int) 
     database.write(work)
 
 
-def drop(database: Database, kind: type[Kind], id_: str, offset_ms: int) -> None:
+def drop(database: Database, kind: type[Entry], id_: str, offset_ms: int) -> None:
     """Take an entry back. Raises FinanceError when there is none, or in a closed month."""
 
     def work(at: Work) -> None:
@@ -98,7 +99,7 @@ def correct(database: Database, month: str, told: Correcting, offset_ms: int) ->
 
     def work(at: Work) -> list[Correction]:
         closing = _found(at, Closing, months.month(month))
-        if closing is None:
+        if not isinstance(closing, Closing):
             raise FinanceError(f"{month} is not closed: its rows count as they are")
         booked = listed(at, Correction)
         found = [
@@ -136,9 +137,9 @@ def _put(at: Work, entry: Entry, shut: Iterable[str], offset_ms: int) -> None:
     at.run(statements.PUT_ENTRY, _row(entry, offset_ms))
 
 
-def _found(at: Work, kind: type[Kind], id_: str) -> Kind | None:
+def _found(at: Work, kind: type[Entry], id_: str) -> Entry | None:
     rows = at.rows(statements.GET_ENTRY, {"kind": KIND[kind], "id": id_})
-    return msgspec.json.decode(rows[0][0], type=kind) if rows else None
+    return _decode.decode(rows[0][0]) if rows else None
 
 
 def _row(entry: Entry, offset_ms: int) -> dict[str, str]:

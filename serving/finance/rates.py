@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
-from models.prices import Prices, Rate
+from models.prices import Rate
 from serving.finance.values import FinanceError
 
 CURRENCIES = ("CNY", "USD")
@@ -33,8 +32,3 @@ def with_tax(micro: int, percent: Decimal) -> int:
     if not (percent.is_finite() and 0 <= percent <= PERCENT_MAX):
         raise FinanceError(f"tax is between 0 and {PERCENT_MAX} percent, not {percent}")
     return int((micro * (1 + percent / 100)).to_integral_value(ROUND_HALF_UP))
-
-
-def rate_of(prices: Prices, day: date) -> Rate:
-    """The rate that counts on a day."""
-    return prices.rate(day)
