@@ -101,7 +101,7 @@ def list_(
     if kind not in _KINDS:
         raise ProblemError(f"no kind {kind!r}", f"one of {', '.join(_KINDS)}")
     with books.finance(settings_of(config), is_to_read=True) as database:
-        print_json(listed(database, _KINDS[kind]))  # type: ignore[type-var]
+        print_json(listed(database, _KINDS[kind]))
 
 
 @money.command()

@@ -40,6 +40,7 @@ from serving.backends.replica import ReplicaBackend
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
+from serving.finance.desk import FinanceDesk
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
 from serving.guard.gate import Gate
@@ -163,7 +164,8 @@ class Gateway:
         policies = await self._obey(died, closing)
         ops_app = ops.build(facts)
         limits = Limits(allowances, sharing, loop.time)
-        admin_routes.mount(ops_app, *self._admin(policies), reviews, limits)
+        behind = admin_routes.Behind(reviews, limits, self._finance(closing))
+        admin_routes.mount(ops_app, *self._admin(policies), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
@@ -270,6 +272,11 @@ class Gateway:
             policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
+
+    def _finance(self, closing: contextlib.AsyncExitStack) -> FinanceDesk:
+        desk = FinanceDesk.of(self._settings)
+        closing.push_async_callback(desk.close)
+        return desk
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

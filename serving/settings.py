@@ -30,6 +30,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
+from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
@@ -486,6 +487,8 @@ class Controller(Group):
     tick_s: float = Field(5.0, gt=0)
     is_dry_run: bool = True
     ops_port: int = Field(8090, ge=0, le=65535)
+    rented: tuple[Rented, ...] = ()
+    """GPUs that replicas hold, booked while they are there."""
 
 
 def _expand(path: Path) -> Path:

@@ -53,7 +53,7 @@ PURE = (
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (
-        "records", "windows", "forecast", "decide", "limits", "step")),
+        "records", "windows", "forecast", "decide", "limits", "step", "rentals")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",

@@ -61,6 +61,11 @@ def rolled_ms(work: Database | Work) -> int:
     return _mark(work, _MARK)
 
 
+def trimmed_ms(work: Database | Work) -> int:
+    """Until when rows were trimmed; 0 before the first time."""
+    return _mark(work, "trimmed")
+
+
 def costs(database: Database, question: Question, span: str) -> Answer:
     """The same answer as `ledger.base.Ledger.costs`, from the sums of a span."""
     keys = [statements.BY_ROLLUP[name] for name in question.by]
@@ -117,9 +122,9 @@ def erase(database: Database, tenant: str, person: str) -> int:
 
 
 def _need_rows(work: Database | Work, since_ms: int) -> None:
-    if since_ms < (trimmed_ms := _mark(work, "trimmed")):
+    if since_ms < (gone_ms := trimmed_ms(work)):
         raise FinanceError(
-            f"rows of before {months.day_of(trimmed_ms, 0)} are trimmed: their sums cannot be made"
+            f"rows of before {months.day_of(gone_ms, 0)} are trimmed: their sums cannot be made"
             " anew"
         )
 
