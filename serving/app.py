@@ -31,6 +31,7 @@ from serving.api import admin_routes, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
+from serving.api.admin_routes import Behind
 from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
@@ -163,8 +164,7 @@ class Gateway:
         drainer.start()
         policies = await self._obey(died, closing)
         ops_app = ops.build(facts)
-        limits = Limits(allowances, sharing, loop.time)
-        behind = admin_routes.Behind(reviews, limits, self._finance(closing))
+        behind = Behind(reviews, Limits(allowances, sharing, loop.time), self._finance(closing))
         admin_routes.mount(ops_app, *self._admin(policies), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
