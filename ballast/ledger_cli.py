@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import books, exporting
+from ballast import books, exporting, uploading
 from ballast.admin_flags import Config
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -59,19 +61,29 @@ def trim(config: Config = None) -> None:
 
 @ledger.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="A file ending in .csv, .xlsx or .parquet.")],
+    out: Annotated[str, typer.Argument(help="A file, or s3://bucket/key; .csv, .xlsx, .parquet.")],
     since: Day = "",
     until: Day = "",
     chinese: Annotated[bool, typer.Option(help="Headers in Chinese.")] = False,
     config: Config = None,
 ) -> None:
-    """Write the attempts that ended in a period to a file."""
+    """Write the attempts that ended in a period to a file or an object store."""
     settings = settings_of(config)
     now_ms = time.time_ns() // 1_000_000
     bounds = _ms("--since", since, settings, 0), _ms("--until", until, settings, now_ms)
-    with books.finance(settings, is_to_read=True) as database:
-        rows = exporting.attempts(database, *bounds)
-        count = exporting.write(out, rows, is_chinese=chinese)
+
+    def write(file: Path) -> int:
+        with books.finance(settings, is_to_read=True) as database:
+            rows = exporting.attempts(database, *bounds)
+            return exporting.write(file, rows, is_chinese=chinese)
+
+    if out.startswith(uploading.SCHEME):
+        with tempfile.TemporaryDirectory(prefix="ballast-export-") as folder:
+            file = Path(folder) / out.rpartition("/")[2]
+            count = write(file)
+            uploading.upload(file, out, os.environ)
+    else:
+        count = write(Path(out))
     typer.echo(f"wrote {count} rows to {out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -19,6 +20,8 @@ from ballast import exporting
 from ballast.cli import app
 from ballast.exporting import COLUMNS, escaped
 from ballast.problem import ProblemError
+from ballast.uploading import upload
+from serving.fakes.object_store import FakeObjectStore
 from serving.finance.told import entries
 from serving.finance.values import FinanceError
 from serving.ledger.sqlite import SqliteLedger
@@ -204,6 +207,48 @@ def test_xlsx_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
     assert [line[5] for line in lines[1:]] == table["feature"].to_pylist()
     assert lines[3][5] == "=chat()"
     assert table["amount"].to_pylist() == [8, 0, 0]
+
+
+def test_rows_go_to_an_object_store_signed_and_a_wrong_key_is_said(tmp_path: Path) -> None:
+    store = FakeObjectStore("books")
+    store.key_id, store.secret = "id", "secret"
+    out = tmp_path / "out.csv"
+    run("ledger", "export", str(out), *PERIOD)
+
+    async def served() -> None:
+        listening = await store.start()
+        environ = {"AWS_ENDPOINT_URL": listening.url, "AWS_ACCESS_KEY_ID": "id"}
+        good = environ | {"AWS_SECRET_ACCESS_KEY": "secret"}
+        await asyncio.to_thread(upload, out, "s3://books/2026/a b.csv", good)
+        with pytest.raises(ProblemError, match=r"403: .*SignatureDoesNotMatch"):
+            await asyncio.to_thread(
+                upload, out, "s3://books/x.csv", environ | {"AWS_SECRET_ACCESS_KEY": "other"}
+            )
+        with pytest.raises(ProblemError, match="404"):
+            await asyncio.to_thread(upload, out, "s3://ghost/x.csv", good)
+        await listening.close()
+        with pytest.raises(ProblemError, match="Cannot connect"):
+            await asyncio.to_thread(upload, out, "s3://books/x.csv", good)
+
+    asyncio.run(served())
+    assert store.shelf.files == {"2026/a b.csv": out.read_bytes()}
+
+
+@pytest.mark.parametrize(
+    ("to", "environ", "says"),
+    [
+        ("s3://books", {}, "names no object"),
+        ("s3://books/a/", {}, "names no object"),
+        ("s3://b/k", {"AWS_ENDPOINT_URL": "http://store.example"}, "not encrypted"),
+        ("s3://b/k", {"AWS_ACCESS_KEY_ID": "x"}, "go together"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_named(
+    tmp_path: Path, to: str, environ: dict[str, str], says: str
+) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(ProblemError, match=says):
+        upload(tmp_path / "f", to, environ)
 
 
 def test_another_ending_and_a_missing_library_are_said(tmp_path: Path) -> None:
