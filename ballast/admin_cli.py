@@ -7,16 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ballast import (
-    canaries_cli,
-    history_cli,
-    keys_cli,
-    ledger_cli,
-    limits_cli,
-    money_cli,
-    projects_cli,
-    review_cli,
-)
+from ballast import canaries_cli, history_cli, keys_cli, limits_cli, projects_cli, review_cli
 from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import (
@@ -57,7 +48,6 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
         "admins": admins, "history": history_cli.history, "review": review_cli.review,
         "canaries": canaries_cli.canaries,
         "limits": limits_cli.limits,
-        "money": money_cli.money, "ledger": ledger_cli.ledger,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

@@ -239,7 +239,7 @@ costing.register(app, command, settings_of)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))
-app.command("erase")(command(ledger_cli.erase))
+ledger_cli.register(app, command)
 for name, group in admin_cli.guarded(command):
     app.add_typer(group, name=name)
 

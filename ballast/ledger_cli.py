@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ballast import books, exporting, uploading
+from ballast import books, exporting, money_cli, uploading
 from ballast.admin_flags import Config
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -107,3 +108,13 @@ def erase(
             f"{rows} rows are erased, sampled conversations are not: {error}", "run it again"
         ) from None
     typer.echo(f"erased: {rows} rows, {cases} sampled conversations")
+
+
+def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    """Add `money`, `ledger` and `erase`; `guard` turns problems into words."""
+    for name, group in (("money", money_cli.money), ("ledger", ledger)):
+        for info in group.registered_commands:
+            if info.callback is not None:
+                info.callback = guard(info.callback)
+        app.add_typer(group, name=name)
+    app.command("erase")(guard(erase))
