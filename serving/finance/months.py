@@ -22,7 +22,7 @@ from serving.finance.values import (
 )
 from serving.ledger.costs import begin_ms
 
-_MONTH = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"[12][0-9]{3}-(0[1-9]|1[0-2])")
 
 
 def month(text: str) -> str:
