@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from autoscale.actuators.dry_run import Actuator, DryRun
+from autoscale.bookkeeping import Bookkeeper
 from autoscale.canaries import Canaries, key
 from autoscale.checkpoints import Checkpoints
 from autoscale.journal import Journal
@@ -28,6 +29,7 @@ from autoscale.step import step
 from serving import logs
 from serving.audit.auditor import KEY_FILE, anchor_file, signer
 from serving.directory.store import opener as directory_opener
+from serving.finance.store import opener
 from serving.ledger.store import opener as ledger_opener
 from serving.quality import store as quality_store
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -41,7 +43,9 @@ DEFAULT_SLOTS = 16
 class Controller:
     """Holds the tick before and what was decided."""
 
-    def __init__(self, settings: Settings, journal: Journal, actuator: Actuator) -> None:
+    def __init__(
+        self, settings: Settings, journal: Journal, actuator: Actuator, books: Bookkeeper | None
+    ) -> None:
         gateway = settings.gateway
         self._gateways = tuple(
             f"http://{gateway.ops_host}:{gateway.ops_port + i}" for i in range(gateway.pods)
@@ -52,6 +56,7 @@ class Controller:
         )
         self._tick_s = settings.controller.tick_s
         self._actuator = actuator
+        self._books = books
         self._before: Samples | None = None
         self.journal = journal
         self.registry = CollectorRegistry()
@@ -83,6 +88,8 @@ class Controller:
                 self._wanted.labels(decision.model).set(decision.replicas)
         self.journal.write(Tick(samples, self._before, self._plans, decisions))
         self._before = samples
+        if self._books is not None:
+            self._books.seen(samples)
 
 
 def ops(controller: Controller) -> web.Application:
@@ -110,7 +117,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     if not settings.controller.is_dry_run:
         raise SettingsError("controller.is_dry_run: only `true` is built yet")
     state = settings.state_dir.expanduser()
-    controller = Controller(settings, Journal(state / "controller"), DryRun())
+    books = Bookkeeper(settings, opener(settings))
+    controller = Controller(settings, Journal(state / "controller"), DryRun(), books)
     runner = web.AppRunner(ops(controller), access_log=None)
     await runner.setup()
     try:
@@ -135,6 +143,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 tasks.append(asyncio.create_task(work, name="checkpoints"))
             await _until(stop, tasks)
     finally:
+        await books.close()
         await runner.cleanup()
 
 

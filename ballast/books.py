@@ -9,6 +9,9 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from ballast.problem import ProblemError
+from serving.finance import store as finance_store
+from serving.finance.base import Database
+from serving.finance.values import FinanceError
 from serving.ledger.base import Attempt, Ledger, LedgerUnavailable, Total
 from serving.ledger.store import open_to_read, place, sqlite_file
 from serving.rows import RequestEnd
@@ -104,3 +107,23 @@ def amounts(charged: dict[str, int]) -> str:
     if not charged:
         return "no charge (an engine of ours is paid by the hour)"
     return " + ".join(amount(currency, micro) for currency, micro in sorted(charged.items()))
+
+
+@contextmanager
+def finance(settings: Settings, *, is_to_read: bool = False) -> Iterator[Database]:
+    """The finance books in the ledger's database. Raises ProblemError."""
+    where = place(settings)
+    if not settings.ledger.url and not sqlite_file(settings).exists():
+        raise ProblemError(f"no ledger at {where}", "`ballast up` makes one at its first start")
+    try:
+        found = finance_store.open_to_read if is_to_read else _open_to_write
+        with closing(found(settings)) as database:
+            yield database
+    except LedgerUnavailable as error:
+        raise ProblemError(f"{where}: {error}", "try again; `ballast doctor` knows more") from None
+    except FinanceError as error:
+        raise ProblemError(str(error), "docs/ledger.md says what the books take") from None
+
+
+def _open_to_write(settings: Settings) -> Database:
+    return finance_store.opener(settings)()

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ballast import admin_groups, identity, login_cli, models_cli, plan, preflight
+from ballast import admin_groups, identity, ledger_cli, login_cli, models_cli, plan, preflight
 from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
@@ -239,6 +239,7 @@ costing.register(app, command, settings_of)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))
+ledger_cli.register(app, command)
 for name, group in admin_groups.guarded(command):
     app.add_typer(group, name=name)
 

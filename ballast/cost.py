@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,14 +16,16 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ballast import books
+from ballast import books, cost_summary
 from ballast.problem import ProblemError
+from serving.finance import asking, rolling
+from serving.finance.summary import Summary
 from serving.ledger.costs import DIMENSIONS, ROWS_MAX, Answer, Cost, Money, Question, begin_ms
 from serving.settings import Settings
 
 DAYS_MAX = 400
 HOUR_MS = 3_600_000
-NOTE = "own engines are paid by the hour, which the ledger does not hold yet: they show no money"
+NOTE = "own engines are paid by the hour: their GPUs stand below, where rentals are booked"
 
 
 class Wish(NamedTuple):
@@ -36,6 +39,12 @@ class Wish(NamedTuple):
     days: int = 30
     utc_offset_hours: float = 0.0
     limit: int = 50
+    currency: str = "CNY"
+    """Of the summary."""
+    tax_percent: float = 0.0
+    """On top of the summary's total, in its last line."""
+    is_of_rollups: bool = False
+    """Ask the sums by day, which outlive the rows."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -47,6 +56,8 @@ class Report(msgspec.Struct, frozen=True):
     total: Cost | None
     """None when nothing ended in that time."""
     answer: Answer
+    summary: Summary
+    tax_percent: Decimal
 
 
 def question(wish: Wish, now_s: float) -> tuple[date, date, Question]:
@@ -79,9 +90,15 @@ def _date(flag: str, text: str) -> date | None:
 def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Report:
     """Ask the ledger. Raises ProblemError."""
     since, until, asked = question(wish, time.time() if now_s is None else now_s)
-    with books.opened(settings) as ledger:
-        total = ledger.costs(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
-        return Report(since, until, asked, next(iter(total.costs), None), ledger.costs(asked))
+    with books.opened(settings) as ledger, books.finance(settings, is_to_read=True) as database:
+        ask: Callable[[Question], Answer] = ledger.costs
+        if wish.is_of_rollups:
+            ask = lambda one: rolling.costs(database, one, "day")  # noqa: E731
+        total = ask(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
+        found = asking.asked((ask, database), asked, asking.first_prices(settings), wish.currency)
+        tax = Decimal(str(wish.tax_percent))
+        first = next(iter(total.costs), None)
+        return Report(since, until, asked, first, ask(asked), found, tax)
 
 
 def as_object(report: Report) -> dict[str, Any]:
@@ -97,6 +114,7 @@ def as_object(report: Report) -> dict[str, Any]:
             dict(zip(report.question.by, cost.key, strict=True)) | _object(cost)
             for cost in report.answer.costs
         ],
+        "summary": asking.as_object(report.summary),
     }
 
 
@@ -142,7 +160,8 @@ def tables(report: Report) -> Group:
         notes.insert(0, "nothing ended in that time")
     if report.answer.is_cut:
         notes.insert(0, f"there are more rows than {report.question.rows_max}: raise --limit")
-    return Group(table, "", *(Text(note, style="dim") for note in notes))
+    dim = (Text(note, style="dim") for note in notes)
+    return Group(table, "", *dim, "", cost_summary.tables(report.summary, report.tax_percent))
 
 
 def _cells(cost: Cost) -> list[str]:
@@ -201,10 +220,18 @@ def register(
             typer.Option(help="Hours ahead of UTC, where days begin; 8 in China.", min=-12, max=14),
         ] = 0.0,
         limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=ROWS_MAX)] = 50,
+        currency: Annotated[str, typer.Option(help="Of the summary: CNY or USD.")] = "CNY",
+        tax: Annotated[
+            float, typer.Option(help="Percent on top of the sum in all.", min=0, max=100)
+        ] = 0.0,
+        rollups: Annotated[
+            bool, typer.Option("--rollups", help="Of the sums by day, where rows are trimmed.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Say what was spent on what, and how much of it ran on our own engines."""
-        report = collect(running(config), Wish(by, since, until, days, utc_offset, limit))
+        wish = Wish(by, since, until, days, utc_offset, limit, currency, tax, rollups)
+        report = collect(running(config), wish)
         if as_json:
             typer.echo(msgspec.json.format(msgspec.json.encode(as_object(report))))
         else:

@@ -65,15 +65,17 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
         ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
         price.currency,
         price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
+        price.cached_micro_per_mtok, price.source, price.as_of,
     )  # fmt: skip
 
 
 def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
     """The rows of an attempt that was under way when its gateway died."""
     usage = estimated(row.prompt_tokens, row.completion_tokens)
+    cached = row.cached_micro_per_mtok
     price = Price(
         row.currency, row.input_micro_per_mtok, row.output_micro_per_mtok,
-        row.input_micro_per_mtok, "journal", "",
+        row.input_micro_per_mtok if cached is None else cached, row.price_source, row.price_as_of,
     )  # fmt: skip
     outcome = Outcome.GATEWAY_LOST
     attempt = AttemptEnd(

@@ -31,6 +31,7 @@ from serving.api import admin_routes, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
+from serving.api.admin_routes import Behind
 from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
@@ -46,6 +47,7 @@ from serving.budgets.store import opener as budget_opener
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
+from serving.finance.desk import FinanceDesk
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
 from serving.guard.gate import Gate
@@ -171,8 +173,8 @@ class Gateway:
         drainer.start()
         policies = await self._obey(keeper, died, closing)
         ops_app = ops.build(facts)
-        limits = Limits(allowances, sharing, loop.time)
-        admin_routes.mount(ops_app, *self._admin(policies, keeper), reviews, limits)
+        behind = Behind(reviews, Limits(allowances, sharing, loop.time), self._finance(closing))
+        admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
@@ -296,6 +298,11 @@ class Gateway:
             Auditor(settings), keeper,
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
+
+    def _finance(self, closing: contextlib.AsyncExitStack) -> FinanceDesk:
+        desk = FinanceDesk.of(self._settings)
+        closing.push_async_callback(desk.close)
+        return desk
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

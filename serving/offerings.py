@@ -33,7 +33,7 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
                 f"providers.{access.id}: {url} is this gateway's own address; a call that overflows"
                 " there would only come back"
             )
-        found[access.id] = Account(row, url, key)
+        found[access.id] = Account(row, url, key, paid_by=access.paid_by)
     return found
 
 
@@ -101,7 +101,7 @@ def _offering(model: Model, text: str, bought: Mapping[str, Account]) -> Offerin
         model=model.name,
         upstream_model=upstream,
         label=DataLabel(row.jurisdiction, row.operator),
-        price=_price(where, sold),
+        price=_price(where, sold, account.paid_by),
         surfaces=frozenset(Surface(s) for s in row.surfaces),
         context_tokens=sold.context_tokens,
         first_token_s=row.first_token_s,
@@ -110,13 +110,14 @@ def _offering(model: Model, text: str, bought: Mapping[str, Account]) -> Offerin
     )
 
 
-def _price(where: str, sold: Sold) -> Price:
+def _price(where: str, sold: Sold, kind: str) -> Price:
     if sold.free:
-        return Price(sold.currency, 0, 0, 0, sold.source, sold.as_of)
+        return Price(sold.currency, 0, 0, 0, sold.source, sold.as_of, kind)
     fresh, out = micro(sold.input_per_mtok), micro(sold.output_per_mtok)
     if fresh is None or out is None:
         raise SettingsError(f"{where}: its price is unknown; write one, or say `free: true`")
     cached = micro(sold.cached_per_mtok)
     return Price(
-        sold.currency, fresh, out, fresh if cached is None else cached, sold.source, sold.as_of
-    )
+        sold.currency, fresh, out, fresh if cached is None else cached, sold.source, sold.as_of,
+        kind,
+    )  # fmt: skip

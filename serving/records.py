@@ -214,6 +214,8 @@ class Price(msgspec.Struct, frozen=True):
     source: str
     as_of: str
     """ISO date on which the price was read at its source."""
+    money_kind: str = "cash"
+    """How the account pays: `cash`, `credit` or `prepaid`."""
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):

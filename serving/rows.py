@@ -51,6 +51,11 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc
     output_micro_per_mtok: int
     feature: str = ""
     user: str = ""
+    cached_micro_per_mtok: int | None = None
+    """None in rows of before it was kept; settled as fresh input."""
+    price_source: str = ""
+    price_as_of: str = ""
+    """The price of the day of the attempt, and where and when it was read."""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):
@@ -65,6 +70,8 @@ class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=Fal
     charge: Charge
     first_token_ms: int
     """Ticket to first content; -1 when none came."""
+    money_kind: str = "cash"
+    """`cash`, `credit` or `prepaid`, as the account says; grants are burnt by the books."""
 
 
 class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True, gc=False):

@@ -32,6 +32,7 @@ from models.capacity import PROFILES, Profile
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
 from serving.budgets.settings import BudgetSettings
+from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
 from serving.quality.settings import CanarySettings
@@ -423,6 +424,8 @@ class ProviderAccess(Group):
     """Replaces the row's."""
     api_key_env: str | None = None
     api_key_file: Path | None = None
+    paid_by: Literal["cash", "credit", "prepaid"] = "cash"
+    """What the account pays with; grants that cover a part of it are told to `ballast money`."""
 
 
 class Ledger(Group):
@@ -434,6 +437,12 @@ class Ledger(Group):
     reserve_bytes: int = Field(16 << 20, ge=0)
     """Kept free so that every open request can still write its end."""
     drain_s: float = Field(1.0, gt=0)
+    utc_offset_hours: int = Field(0, ge=-12, le=14)
+    """Where the books' days and months begin, for grants, closings and rollups; 8 in China."""
+    row_days: int = Field(90, ge=1)
+    """How long `ballast ledger trim` keeps single rows and sums by hour."""
+    rollup_months: int = Field(37, ge=1)
+    """The same for sums by day and month: three years and a month, to compare."""
     exit_wait_s: float = Field(0.0, ge=0)
     """How long the exit waits for a ledger that is away. What is left then waits in the journal for
     the next start; where that folder goes with the pod, say 20."""
@@ -480,6 +489,8 @@ class Controller(Group):
     tick_s: float = Field(5.0, gt=0)
     is_dry_run: bool = True
     ops_port: int = Field(8090, ge=0, le=65535)
+    rented: tuple[Rented, ...] = ()
+    """GPUs that replicas hold, booked while they are there."""
 
 
 def _expand(path: Path) -> Path:

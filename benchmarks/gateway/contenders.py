@@ -29,6 +29,7 @@ from serving.auth import digest, new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 BALLAST, VLLM_ROUTER = "ballast", "vllm-router"
+BALLAST_WITHOUT_LEDGER = "ballast-without-ledger"
 PEERS = (VLLM_ROUTER,)
 SETTLE_S_MAX = 30.0
 
@@ -90,7 +91,7 @@ def running(name: str, ground: Ground) -> Iterator[Contender]:
             contender.started.stop()
 
 
-def _ballast(ground: Ground) -> Contender:
+def _ballast(ground: Ground, module: str = "serving.app") -> Contender:
     """Auth, admission, routing, accounting, journal, ledger and request log: all on, one process;
     the log goes to a file."""
     folder, key = ground.folder, new_key(secrets.token_bytes(32))
@@ -110,13 +111,19 @@ def _ballast(ground: Ground) -> Contender:
         "keys": [{"id": "k1", "hmac": digest(pepper, key.encode()).hex(), "tenant": "bench"}],
     }
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings), "utf-8")
-    command = [sys.executable, "-m", "serving.app", "--config", str(folder / "settings.yaml")]
+    command = [sys.executable, "-m", module, "--config", str(folder / "settings.yaml")]
     started = processes.start(command, folder / "ballast.log", ROOT)
     with _stopped_on_error(started):
         url = str(started.line()["url"])
     return Contender(
         BALLAST, Target(url, key, MODEL), started, lambda: _rows(folder / "state" / "ledger.sqlite")
     )
+
+
+def _without_ledger(ground: Ground) -> Contender:
+    """The same, but that it keeps no row."""
+    found = _ballast(ground, "benchmarks.ledger.without")
+    return found._replace(name=BALLAST_WITHOUT_LEDGER, rows=None)
 
 
 def _rows(path: Path) -> int:
@@ -152,6 +159,7 @@ def _stopped_on_error(started: Started) -> Iterator[None]:
 
 _STARTS: dict[str, Callable[[Ground], Contender]] = {
     BALLAST: _ballast,
+    BALLAST_WITHOUT_LEDGER: _without_ledger,
     VLLM_ROUTER: _vllm_router,
 }
 

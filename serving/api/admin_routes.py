@@ -15,6 +15,7 @@ from serving import auth
 from serving.api import (
     admin_audit,
     admin_budgets,
+    admin_costs,
     admin_history,
     admin_keys,
     admin_limits,
@@ -35,12 +36,21 @@ from serving.api.admin_limits import Limits
 from serving.directory import commands
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory, names
+from serving.finance.desk import FinanceDesk
 from serving.review.keeper import Reviews
 
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
-def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: Limits) -> None:
+class Behind(NamedTuple):
+    """What answers behind some of the paths."""
+
+    reviews: Reviews
+    limits: Limits
+    finance: FinanceDesk
+
+
+def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
     """Add the admin API to the ops application."""
 
     async def desk(authorization: Annotated[str | None, Header()] = None) -> Desk:
@@ -60,9 +70,10 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, reviews: Reviews, limits: 
     admin_removals.add(router, desk)
     admin_history.add(router, admin, desk)
     admin_audit.add(router, admin.auditor, desk)
-    admin_reviews.add(router, reviews, desk)
-    admin_limits.add(router, limits, admin, desk)
+    admin_reviews.add(router, behind.reviews, desk)
+    admin_limits.add(router, behind.limits, admin, desk)
     admin_budgets.add(router, admin, desk)
+    admin_costs.add(router, behind.finance, desk)
     app.include_router(router)
 
 

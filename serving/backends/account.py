@@ -14,6 +14,8 @@ class Account:
     row: Provider
     base_url: str
     api_key: str
+    paid_by: str = "cash"
+    """What it pays with, for the books: `cash`, `credit` or `prepaid`."""
 
     def __repr__(self) -> str:
         return f"Account({self.row.id})"

@@ -1,4 +1,5 @@
-"""An S3-compatible object store, path-style: lists a bucket, serves objects, checks signatures.
+"""An S3-compatible object store, path-style: lists a bucket, serves and takes objects, checks
+signatures.
 
 Signatures are computed here from the published description, on purpose without the client's code.
 """
@@ -18,6 +19,7 @@ from serving.fakes.shelf import Shelf
 
 PAGE = 2
 """Objects in one page of a listing."""
+BODY_BYTES_MAX = 64 << 20
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request,\s*"
     r"SignedHeaders=([^,]+),\s*Signature=([0-9a-f]{64})"
@@ -36,8 +38,9 @@ class FakeObjectStore:
 
     async def start(self) -> Served:
         """Listen."""
-        app = web.Application()
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/{bucket}/{key:.*}", self._get)
+        app.router.add_put("/{bucket}/{key:.*}", self._put)
         return await serve(app, "127.0.0.1", 0)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -52,6 +55,18 @@ class FakeObjectStore:
         if key not in self.shelf.files:
             return _error(404, "NoSuchKey")
         return await self.shelf.send(request, key, self.shelf.trouble(key), {})
+
+    async def _put(self, request: web.Request) -> web.Response:
+        self.shelf.note(request)
+        if self.key_id and (code := self._fault(request)):
+            return _error(403, code)
+        if request.match_info["bucket"] != self.bucket:
+            return _error(404, "NoSuchBucket")
+        body = await request.read()
+        if hashlib.sha256(body).hexdigest() != request.headers.get("x-amz-content-sha256"):
+            return _error(400, "XAmzContentSHA256Mismatch")
+        self.shelf.files[request.match_info["key"]] = body
+        return web.Response()
 
     def _list(self, request: web.Request) -> web.Response:
         prefix = request.query.get("prefix", "")
@@ -84,7 +99,7 @@ class FakeObjectStore:
         lines = "".join(f"{n}:{request.headers[n].strip()}\n" for n in names.split(";"))
         body_hash = request.headers["x-amz-content-sha256"]
         path = quote(request.path, safe="/-_.~") if "%" in raw_path else raw_path
-        canonical = f"GET\n{path}\n{'&'.join(pairs)}\n{lines}\n{names}\n{body_hash}"
+        canonical = f"{request.method}\n{path}\n{'&'.join(pairs)}\n{lines}\n{names}\n{body_hash}"
         scope = f"{day}/{region}/s3/aws4_request"
         text = "\n".join(
             ("AWS4-HMAC-SHA256", request.headers["x-amz-date"], scope,

@@ -40,7 +40,9 @@ class Step(NamedTuple):
         return file.read_bytes()
 
 
-STEPS = (Step(1, 1), Step(2, 1), Step(3, 1), Step(4, 1), Step(5, 1), Step(6, 1), Step(7, 1))
+STEPS = (
+    Step(1, 1), Step(2, 1), Step(3, 1), Step(4, 1), Step(5, 1), Step(6, 1), Step(7, 1), Step(8, 1),
+)  # fmt: skip
 VERSION = STEPS[-1].version
 _NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)
 """No schema that the role may use reads as no schema at all."""

@@ -9,7 +9,7 @@ from typing import Any
 from serving.audit.values import Chained, Head, asked, keys_asked
 from serving.audit.values import Question as Asked
 from serving.directory.chain import Entry
-from serving.ledger import chained, costs, sql
+from serving.ledger import chained, costs, kinds, sql
 from serving.ledger.base import EVER_MS, Attempt, Position, Total, Violation
 from serving.ledger.costs import Answer, Question
 from serving.rows import AttemptBegin, EgressIntent, RequestEnd
@@ -74,7 +74,8 @@ class Reads:
 
     def costs(self, question: Question) -> Answer:
         """See `base.Ledger`."""
-        return costs.to_answer(question, self._rows(*costs.asked(question)))
+        answer = costs.to_answer(question, self._rows(*costs.asked(question)))
+        return kinds.moved(question, answer, self._rows(*kinds.asked(question)))
 
     def heads(self) -> list[Head]:
         """See `base.Ledger`."""

@@ -30,8 +30,9 @@ BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
     " input_micro_per_mtok output_micro_per_mtok feature end_user"
+    " cached_micro_per_mtok price_source price_as_of"
 )
-END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms")
+END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms money_kind")
 REQUEST = _columns(
     "received_ms ended_ms tenant project key_id surface model latency_class outcome status code"
     f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user"
@@ -120,7 +121,7 @@ def to_attempt(row: tuple[Any, ...]) -> Attempt:
     if begin[0] is not None:
         parts[0] = AttemptBegin(*[*key, *begin[:9], bool(begin[9]), *begin[10:]])
     if end[0] is not None:
-        parts[1] = AttemptEnd(*[*key, *end[:3], _usage(end[3:8]), Charge(*end[8:10]), end[10]])
+        parts[1] = AttemptEnd(*[*key, *end[:3], _usage(end[3:8]), Charge(*end[8:10]), *end[10:]])
     if intent[0] is not None:
         parts[2] = EgressIntent(*[*key, *intent])
     return Attempt(*[*key, *parts])

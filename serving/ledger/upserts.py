@@ -17,7 +17,7 @@ from serving.ledger.sorting import LOST, clamped, sort, storable
 from serving.records import Charge, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 
-_CASTS = {int: "::bigint", bool: "::boolean", str: ""}
+_CASTS = {int: "::bigint", int | None: "::bigint", bool: "::boolean", str: ""}
 _Ended = TypeVar("_Ended", AttemptEnd, RequestEnd)
 
 

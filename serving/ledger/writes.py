@@ -130,6 +130,7 @@ def _begin(row: AttemptBegin) -> tuple[Any, ...]:
         row.key_id, str(row.surface), row.model, str(row.latency_class), row.target,
         +row.is_egress, row.reason, row.prompt_tokens, row.completion_tokens, row.currency,
         row.input_micro_per_mtok, row.output_micro_per_mtok, row.feature, row.user,
+        row.cached_micro_per_mtok, row.price_source, row.price_as_of,
     )  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def _end(row: AttemptEnd) -> tuple[Any, ...]:
     return (
         row.ended_ms, str(row.outcome), row.error, usage.prompt_tokens, usage.completion_tokens,
         usage.cached_tokens, usage.reasoning_tokens, +usage.is_estimated,
-        charge.currency, clamped(charge.micro), row.first_token_ms,
+        charge.currency, clamped(charge.micro), row.first_token_ms, row.money_kind,
     )  # fmt: skip
 
 

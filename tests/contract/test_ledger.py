@@ -26,13 +26,15 @@ def begin(
     return AttemptBegin(
         request_id, attempt, at_ms, 5, "acme", "p", "k", "chat", "m", "interactive",
         "openai/gpt" if is_egress else "local", is_egress, "why", 7, 8, "USD", 1000, 2000,
-        "search", "hmac",
+        "search", "hmac", 500, "price list", "2026-11-01",
     )  # fmt: skip
 
 
 def end(request_id: str, attempt: int = 1, micro: int = 0, ended_ms: int = 20) -> AttemptEnd:
     charge = Charge("USD", micro) if micro else Charge()
-    return AttemptEnd(request_id, attempt, ended_ms, "ok", "", Usage(7, 3, 2, 1), charge, 4)
+    return AttemptEnd(
+        request_id, attempt, ended_ms, "ok", "", Usage(7, 3, 2, 1), charge, 4, "prepaid"
+    )
 
 
 def request(request_id: str, attempts: int = 1, ended_ms: int = 20, key: str = "") -> RequestEnd:

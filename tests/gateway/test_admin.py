@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
@@ -228,5 +229,34 @@ def test_a_key_s_own_limit_is_a_429_with_headers_and_leaves_others_alone(run, ki
         rows = await stack.rows(4)
         assert sorted(row.status for row in rows) == [200, 200, 200, 429]
         assert {row.attempts for row in rows if row.status == 429} == {0}
+
+    govern(run, kit, check, engines=[kit.engine()])
+
+
+def test_who_may_see_money_asks_for_a_period_s_costs(run, kit):
+    async def check(stack) -> None:
+        assert (await stack.chat()).status == 200
+        period = {"since": "2020-01-01", "until": "2020-02-01"}
+        finance = Desk(stack, "ba-money")
+        status, found = await finance("GET", "/costs", params=period)
+        assert (status, found["currency"], found["features"]) == (200, "CNY", [])
+        for key, more, wanted in (
+            ("ba-see", {}, 403),
+            ("ba-money", {"until": "2019-01-01"}, 400),
+            ("ba-money", {"currency": "EUR"}, 400),
+            ("ba-money", {"since": "yesterday"}, 400),
+        ):
+            status, _ = await Desk(stack, key)("GET", "/costs", params=period | more)
+            assert status == wanted
+
+        async def booked():
+            today = datetime.now(UTC).date()
+            ends = {"since": str(today - timedelta(1)), "until": str(today + timedelta(2))}
+            _, found = await finance("GET", "/costs", params=ends)
+            return found if found["own_request_share"] is not None else None
+
+        found = await kit.eventually(booked)
+        assert found["own_request_share"] == 1.0
+        assert found["models"][0]["tier"] == "own"
 
     govern(run, kit, check, engines=[kit.engine()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from serving.records import (
     ResidencyLevel,
     Usage,
 )
+from serving.rows import AttemptBegin
 
 tokens = st.integers(0, 10**9)
 prices = st.builds(
@@ -141,6 +143,17 @@ def test_a_lost_attempt_is_billed_from_what_begin_wrote(make):
     assert (attempt.outcome, request.outcome) == (Outcome.GATEWAY_LOST, Outcome.GATEWAY_LOST)
     assert (request.request_id, request.attempts, request.tenant) == (call.request_id, 1, "acme")
     assert (begin.is_egress, begin.currency, begin.target) == (True, "USD", "api/big")
+    assert begin.cached_micro_per_mtok == make.price.cached_micro_per_mtok
+    assert (begin.price_source, begin.price_as_of) == (make.price.source, make.price.as_of)
+
+
+def test_a_row_of_before_the_cached_price_was_kept_is_settled_as_fresh_input(make):
+    begin = accounting.begin(make.call(), make.caller(), _burst(make, tokens=100), 7)
+    told = msgspec.msgpack.encode(begin)
+    old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-3])
+    read = msgspec.msgpack.decode(old, type=AttemptBegin)
+    assert read.cached_micro_per_mtok is None
+    assert accounting.lost(read, 9) == accounting.lost(begin, 9)
 
 
 def test_a_lost_attempt_on_an_own_engine_costs_nothing(make):

@@ -76,7 +76,7 @@ def test_a_tick_that_fails_is_counted_and_the_loop_goes_on(tmp_path: Path) -> No
             gateway=Gateway(ops_port=1),
             controller=ControllerSettings(tick_s=0.001),
         )
-        controller = Controller(settings, Journal(blocked / "below"), DryRun())
+        controller = Controller(settings, Journal(blocked / "below"), DryRun(), None)
         runner, port = await listen(ops(controller))
         async with aiohttp.ClientSession() as session:
             loop = asyncio.create_task(controller.run(session))

@@ -1,4 +1,4 @@
-"""Amazon's signature, version 4, for reads of an object store: GET with an empty body. Pure.
+"""Amazon's signature, version 4, for an object store: reads, and writes of a whole object. Pure.
 
 Follows the published description; tests/unit/test_weights_s3.py holds its published examples.
 """
@@ -25,23 +25,36 @@ def signed(
 
     The URL's path and query must be encoded as they will be sent.
     """
+    return _signed(("GET", url, NO_BODY), keys, region, now, headers)
+
+
+def signed_put(url: str, keys: Keys, region: str, now: datetime, sha256: str) -> dict[str, str]:
+    """The headers that sign a PUT to `url` of a body with that hash (hexadecimal)."""
+    return _signed(("PUT", url, sha256), keys, region, now, {})
+
+
+def _signed(
+    what: tuple[str, str, str], keys: Keys, region: str, now: datetime, headers: Mapping[str, str]
+) -> dict[str, str]:
+    """Method, URL and hash of the body."""
+    method, url, body = what
     parts = urlsplit(url)
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
-    added = {"x-amz-content-sha256": NO_BODY, "x-amz-date": stamp}
+    added = {"x-amz-content-sha256": body, "x-amz-date": stamp}
     if keys.session:
         added["x-amz-security-token"] = keys.session
     every = {**headers, **added, "host": parts.netloc}
     names = ";".join(sorted(every))
     canonical = "\n".join(
         [
-            "GET",
+            method,
             parts.path or "/",
             _query(parts.query),
             *(f"{name}:{every[name].strip()}" for name in sorted(every)),
             "",
             names,
-            NO_BODY,
+            body,
         ]
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()

@@ -22,3 +22,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_g
 GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;
 -- The audit's chain is only ever added to: nobody but its owner could rewrite it.
 GRANT SELECT, INSERT ON audit_chain TO ballast_gateway;
+-- Finance: entries are told and corrected; who trims old rows (`ballast ledger trim`) is the owner.
+GRANT SELECT, INSERT, UPDATE, DELETE ON finance_entries, burns, grant_use, finance_marks, rollups
+    TO ballast_gateway;

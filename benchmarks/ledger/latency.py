@@ -1,0 +1,154 @@
+"""`python -m benchmarks.ledger.latency`: what the ledger does to the first token.
+
+Streams arrive at a steady rate whether earlier ones are answered or not, at a gateway with its
+ledger and at one without, before an instant upstream; both run throughout, one is loaded at a time,
+and who goes first alternates. Time to the first token counts from when a request was due. The
+verdict is the median, over the pairs, of p99 with the ledger by p99 without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import uvloop
+
+from benchmarks.gateway.client import Broken, Client, Target, connect, request
+from benchmarks.gateway.contenders import (
+    BALLAST,
+    BALLAST_WITHOUT_LEDGER,
+    ROOT,
+    Ground,
+    running,
+    upstream,
+)
+from benchmarks.gateway.load import percentile_ms, ready
+from benchmarks.gateway.machine import provenance
+from benchmarks.gateway.upstream import Pace
+
+CONNECTIONS_MAX = 512
+INSTANT = Pace(8, 0.0)
+
+
+class Arrivals(NamedTuple):
+    """A load that does not wait for answers."""
+
+    rate: float
+    """Requests a second."""
+    seconds: float
+
+
+class Seen(NamedTuple):
+    """One load's time to the first token, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+    failures: int
+
+
+async def arrive(target: Target, plan: Arrivals) -> Seen:
+    """Run a load to its end. A request that finds no connection waits for one; that counts."""
+    loop = asyncio.get_running_loop()
+    idle: list[Client] = []
+    room = asyncio.Semaphore(CONNECTIONS_MAX)
+    data = request(target, is_stream=True)
+    first_s: list[float] = []
+    failures = 0
+
+    async def one(due_s: float) -> None:
+        nonlocal failures
+        async with room:
+            try:
+                client = idle.pop() if idle else await connect(target)
+                late_s = loop.time() - due_s
+                answer = await client.ask(data)
+            except (Broken, OSError):
+                failures += 1
+                return
+        if answer.status == 200:
+            idle.append(client)
+            first_s.append(late_s + answer.first_s)
+        else:
+            failures += 1
+            client.close()
+
+    begin_s = loop.time()
+    async with asyncio.TaskGroup() as group:
+        for number in range(round(plan.rate * plan.seconds)):
+            due_s = begin_s + number / plan.rate
+            if (wait_s := due_s - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            group.create_task(one(due_s))
+    for client in idle:
+        client.close()
+    first_s.sort()
+    return Seen(percentile_ms(first_s, 0.5), percentile_ms(first_s, 0.99), failures)
+
+
+class Pair(NamedTuple):
+    """Both, one after the other."""
+
+    on: Seen
+    off: Seen
+
+    @property
+    def ratio(self) -> float:
+        """p99 with the ledger by p99 without."""
+        return self.on.p99_ms / self.off.p99_ms
+
+
+def pairs(count: int, plan: Arrivals) -> list[Pair]:
+    """Measure so many pairs, after one load each that only warms up."""
+    found = []
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ballast-bench-")))
+        ground = Ground(stack.enter_context(upstream(INSTANT, folder)), folder, None)
+        names = (BALLAST, BALLAST_WITHOUT_LEDGER)
+        on, off = (stack.enter_context(running(name, ground)) for name in names)
+        for one in (on, off):
+            ready(one.target)
+            uvloop.run(arrive(one.target, plan._replace(seconds=3.0)))
+        for number in range(count):
+            order = (on, off) if number % 2 == 0 else (off, on)
+            seen = {one.name: uvloop.run(arrive(one.target, plan)) for one in order}
+            found.append(Pair(seen[on.name], seen[off.name]))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; 1 when requests failed."""
+    parser = argparse.ArgumentParser(prog="benchmarks.ledger.latency", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=300.0)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    argv = sys.argv[1:] if argv is None else argv
+    given = parser.parse_args(argv)
+    before = provenance(argv, ROOT, {})
+    found = pairs(given.pairs, Arrivals(given.rate, given.seconds))
+    facts = msgspec.to_builtins(before)
+    facts["command"] = shlex.join(["python", "-m", "benchmarks.ledger.latency", *argv])
+    print(msgspec.json.format(msgspec.json.encode(facts)).decode())
+    print("| pair | p50 on | p50 off | p99 on | p99 off | p99 on / off | failures |")
+    print("|---|---|---|---|---|---|---|")
+    for number, pair in enumerate(found, 1):
+        print(
+            f"| {number} | {pair.on.p50_ms:.2f} | {pair.off.p50_ms:.2f} | {pair.on.p99_ms:.2f}"
+            f" | {pair.off.p99_ms:.2f} | {pair.ratio:.2f} |"
+            f" {pair.on.failures + pair.off.failures} |"
+        )
+    ratio = statistics.median(pair.ratio for pair in found)
+    print(f"median of the p99 ratios: {ratio:.3f} (below 1.10 is wanted)")
+    return int(any(pair.on.failures + pair.off.failures for pair in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
