@@ -172,9 +172,10 @@ class Progress:
                 # The first event is the role's, the last ones carry no text: close enough, flagged.
                 usage = accounting.estimated(attempt.ticket.prompt_tokens, self._guessed(attempt))
         self.usage = usage
+        price = accounting.price_at(attempt.ticket, self.call.received_ms, usage.prompt_tokens)
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
-            usage, accounting.charge(accounting.price_of(attempt.ticket), usage),
+            usage, accounting.charge(price, usage),
             -1 if attempt.first_s < 0 else round(attempt.first_s * 1e3),
         )  # fmt: skip
         self.rows.append(row)

@@ -226,6 +226,6 @@ def provider_body(
     for raw in [out.pop(name, None) for name in _LIMITS]:
         if raw is not None and bytes(raw) != _NULL:
             out[max_tokens_field] = raw
-    if call.stream:
+    if call.stream and "stream_options" in speaks:
         out["stream_options"] = _stream_options(call)
     return _encode(out)
