@@ -76,7 +76,9 @@ def choose_models(
 
 def cheapest(row: Provider) -> str:
     """`provider/model` that bridges the demo model: the lowest output price known."""
-    priced = [m for m in row.models if m.free or m.output_per_mtok is not None]
+    priced = [
+        m for m in row.models if m.context_tokens and (m.free or m.output_per_mtok is not None)
+    ]
     if not priced:
         raise ProblemError(
             f"provider {row.id!r} sells no model with a known price",
@@ -143,7 +145,7 @@ def with_demo_tenant(settings: Settings, rows: Mapping[str, Provider]) -> Settin
     """Add the demo tenant, whose data may go where the configured providers are, no further."""
     if any(tenant.id == DEMO for tenant in settings.tenants):
         return settings
-    where = tuple(sorted({rows[access.id].jurisdiction for access in settings.providers}))
+    where = tuple(sorted({a.jurisdiction or rows[a.id].jurisdiction for a in settings.providers}))
     tenant = TenantSettings(
         id=DEMO, residency="named" if where else "premises", jurisdictions=where
     )

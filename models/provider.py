@@ -1,29 +1,37 @@
 """Third-party APIs as data: one YAML file each in `models/providers/`, strictly validated.
 
-Prices are decimal strings in the provider's own currency per million tokens; unknown is an error
-when the offering is used, free must be said (`free: true`).
+Everything a row says is a fact with a source and a date; what nobody has read at a source is
+unknown and says so. A model without a price or a context is not sold until the operator names it.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models.provider_facts import UNKNOWN, Facts, Processing
+from models.tariff import Exceptional, MicroPrice, micro
+from models.thinking import SWITCHES, Thinking
+
+__all__ = [
+    "FOLDER", "ErrorKind", "ErrorRule", "MicroPrice", "Provider", "ProviderFileError", "Sold",
+    "load", "micro",
+]  # fmt: skip
 FOLDER = Path(__file__).parent / "providers"
 MESSAGE_CHARS_MAX = 2000
+DAY = r"^\d{4}-\d\d-\d\d$"
 ErrorKind: TypeAlias = Literal[
     "connect", "timeout", "full", "rate_limit", "overloaded", "server_error", "account_dead",
     "key_dead", "target_dead", "quota_window", "content_filter", "context_too_long", "bad_request",
     "cut", "protocol",
 ]  # fmt: skip
 """What `serving.errors.Kind` knows: a rule that names another refuses to load."""
-MicroPrice: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6)]
-"""Exact in micro-units: nothing is rounded before there is usage to multiply with."""
+Member: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.=]*$")]
 
 
 class ProviderFileError(Exception):
@@ -66,46 +74,148 @@ class ErrorRule(Group):
         return self.code is None and self.message is None
 
 
+class Limits(Group):
+    """What the provider allows one account for one model; None where nobody has read it."""
+
+    requests_per_min: int | None = Field(None, ge=1)
+    tokens_per_min: int | None = Field(None, ge=1)
+    concurrent: int | None = Field(None, ge=1)
+    source: str = Field(min_length=1)
+
+
 class Sold(Group):
     """One model as this provider sells it."""
 
     id: str
     weights: str | None = None
     """Hub id of the same open weights, when they are."""
-    context_tokens: int = Field(ge=1)
+    context_tokens: int | None = Field(ge=1)
+    """None is unknown: not offered until the operator says."""
+    output_tokens_max: int | None = Field(None, ge=1)
     currency: Literal["CNY", "USD", "EUR"] = "USD"
     input_per_mtok: MicroPrice | None = None
     output_per_mtok: MicroPrice | None = None
     cached_per_mtok: MicroPrice | None = None
+    exceptions: tuple[Exceptional, ...] = ()
+    """Where other prices hold: large prompts, hours, days to come. The first that matches wins."""
     free: bool = False
+    drop_fields: tuple[Member, ...] = ()
+    """Beyond those of the provider."""
+    limits: Limits | None = None
+    retires: str | None = Field(None, pattern=DAY)
+    """The day on which it will be withdrawn, as announced."""
+    confidence: Literal["high", "medium", "low"] = "medium"
+    """Of the price: two sources agree; one machine-readable source; inferred or third party."""
     source: str = Field(min_length=1)
-    as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    as_of: str = Field(pattern=DAY)
+
+    @model_validator(mode="after")
+    def _free_is_free(self) -> Self:
+        if self.free and (self.input_per_mtok or self.output_per_mtok or self.exceptions):
+            raise ValueError("free, and with a price: one of them is wrong")
+        return self
+
+
+class Retired(Group):
+    """A name that is no longer sold."""
+
+    id: str
+    on: str = Field(pattern=DAY)
+    successor: str | None = None
+    """None where the provider named none."""
+    source: str = Field(min_length=1)
+
+
+class Auth(Group):
+    """How a key is shown."""
+
+    header: str = Field("authorization", pattern=r"^[a-z][a-z0-9-]*$")
+    scheme: str = "Bearer"
+    """Word before the key; empty for none."""
+    is_short_lived: bool = False
+    """A token that somebody renews in a file: an environment variable would go stale."""
 
 
 class Provider(Group):
-    """One API of the OpenAI dialect."""
+    """One API."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")
     name: str
     jurisdiction: str = Field(pattern=r"^[a-z]{2}$")
+    """Country where data is processed, as far as the provider binds itself; `zz` where it does
+    not: only tenants whose data may go anywhere are admitted then."""
     operator: str
+    processing: Processing | None = None
+    dialect: Literal["openai", "minimax", "mistral", "anthropic", "gemini"] = "openai"
     base_url: str = Field(pattern=r"^https?://")
+    """Braces stand for what the account's owner fills in."""
+    path: str | None = Field(None, pattern=r"^/")
+    """Of chats, where it is not the dialect's own; `{model}` is the model's name there."""
+    query: dict[str, str] = {}
+    auth: Auth = Auth()
+    headers: dict[str, str] = {}
     api_key_env: str
     surfaces: tuple[Literal["chat", "completions", "embeddings", "rerank"], ...] = ("chat",)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    drop_fields: tuple[str, ...] = ()
-    """Standard members of a body that it does not honour."""
-    extra_fields: tuple[str, ...] = ()
+    drop_fields: tuple[Member, ...] = ()
+    """Standard members of a body that it does not honour; `name=value` for one value of one."""
+    extra_fields: tuple[Member, ...] = ()
     """Members beyond the standard that it honours as our engines do."""
+    rename_fields: dict[Member, Member] = {}
+    rename_values: dict[Member, dict[str, str]] = {}
+    """By member: its spelling of a value."""
+    set_fields: dict[Member, Any] = {}
+    """Members that every body gets."""
+    thinking: Thinking | None = None
+    stream_usage: Literal["asked", "always"] = "asked"
+    """`always`: usage comes unasked, and `stream_options` is refused."""
+    error_shape: Literal["openai", "flat", "base_resp", "anthropic", "google"] = "openai"
     first_token_s: float = Field(1.5, gt=0)
     """Expected; replaced by what is seen."""
     error_rules: tuple[ErrorRule, ...] = ()
+    facts: Facts = UNKNOWN
+    notes: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
     models: tuple[Sold, ...]
+    retired: tuple[Retired, ...] = ()
+    any_model: bool = False
+    """Sells what the account's owner says it does, at the owner's terms."""
 
+    @field_validator("extra_fields")
+    @classmethod
+    def _no_switch(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if odd := sorted(set(names) & set(SWITCHES)):
+            raise ValueError(f"{', '.join(odd)}: say it as `thinking`, which all spellings become")
+        return names
 
-def micro(price: Decimal | None) -> int | None:
-    """Currency per million tokens into micro-units per million tokens."""
-    return None if price is None else int((price * 1_000_000).to_integral_exact())
+    @model_validator(mode="after")
+    def _can_say_it(self) -> Self:
+        if self.dialect in ("anthropic", "gemini") and self.surfaces != ("chat",):
+            raise ValueError(f"surfaces: the {self.dialect} dialect has chats only")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_one(self) -> Self:
+        sold = [model.id for model in self.models]
+        gone = [model.id for model in self.retired]
+        twice = sorted({name for name in sold + gone if (sold + gone).count(name) > 1})
+        if twice:
+            raise ValueError(f"models: named twice: {', '.join(twice)}")
+        odd = [r.successor for r in self.retired if r.successor and r.successor not in sold]
+        if odd:
+            raise ValueError(f"retired: successor not among models: {', '.join(odd)}")
+        return self
+
+    def withdrawn(self, model: str, day: date) -> str | None:
+        """Why a model is not sold on a day; None where it is, or is not known at all."""
+        for row in self.retired:
+            if row.id == model:
+                hint = f"; its successor is {row.successor!r}" if row.successor else ""
+                return f"{self.id} withdrew {model!r} on {row.on}{hint}"
+        for sold in self.models:
+            if sold.id == model and sold.retires and sold.retires <= day.isoformat():
+                return f"{self.id} announced to withdraw {model!r} on {sold.retires}"
+        return None
 
 
 def load(*folders: Path) -> dict[str, Provider]:

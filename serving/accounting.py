@@ -12,9 +12,19 @@ FREE = Price("", 0, 0, 0, "own GPU: the hour is paid, not the token", "")
 
 
 def price_of(ticket: Ticket) -> Price:
-    """What the target charges; an owned GPU is paid by the hour, so its tokens are free."""
+    """The most the target charges; an owned GPU is paid by the hour, so its tokens are free."""
     target = ticket.target
     return target.price if isinstance(target, Offering) else FREE
+
+
+def price_at(ticket: Ticket, at_ms: int, prompt_tokens: int) -> Price:
+    """What the target charges for a prompt of that size at that time."""
+    target = ticket.target
+    if isinstance(target, Offering):
+        for rate in target.rates:
+            if rate.when.holds(at_ms // 60_000, prompt_tokens):
+                return rate.price
+    return price_of(ticket)
 
 
 def charge(price: Price, usage: Usage) -> Charge:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
 
-from models.provider import FOLDER, Provider, ProviderFileError, Sold, micro
+from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
+from serving.backends import keyfile
 from serving.backends.account import Account
-from serving.codecs.coverage import STANDARD
-from serving.records import DataLabel, Offering, Price, Surface
-from serving.settings import Gateway, Model, ProviderAccess, Settings, SettingsError, is_loopback
+from serving.codecs import coverage
+from serving.provider_access import ProviderAccess, Terms
+from serving.rates import UnknownPrice, contracted, listed, paid_by
+from serving.records import DataLabel, Offering, Surface
+from serving.settings import Gateway, Model, Settings, SettingsError, is_loopback
+
+_PLAIN = Terms()
 
 
 def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, Account]:
@@ -26,15 +32,30 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
         row = rows.get(access.id)
         if row is None:
             raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(rows)}")
+        unsold = access.models.keys() - {sold.id for sold in row.models}
+        if unsold and not row.any_model:
+            where = f"providers.{access.id}.models"
+            raise SettingsError(f"{where}: not sold: {', '.join(sorted(unsold))}")
         key = _key(access, row, os.environ if environ is None else environ)
-        url = access.base_url or row.base_url
+        url = _address(access, row)
         if _is_ourselves(url, settings.gateway):
             raise SettingsError(
                 f"providers.{access.id}: {url} is this gateway's own address; a call that overflows"
                 " there would only come back"
             )
-        found[access.id] = Account(row, url, key, paid_by=access.paid_by)
+        file = keyfile.KeyFile(access.api_key_file) if access.api_key_file else None
+        found[access.id] = Account(row, url, key, file, access.proxy, access.paid_by)
     return found
+
+
+def _address(access: ProviderAccess, row: Provider) -> str:
+    url = access.base_url or row.base_url
+    for name, value in access.address.items():
+        url = url.replace(f"{{{name}}}", value)
+    if "{" in url:
+        where = f"providers.{access.id}"
+        raise SettingsError(f"{where}: name its base_url, or the braces' content as address: {url}")
+    return url
 
 
 def _is_ourselves(url: str, own: Gateway) -> bool:
@@ -60,15 +81,19 @@ def key_variable(access: ProviderAccess, row: Provider) -> str | None:
 def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
     if access.api_key_file is not None:
         try:
-            key = access.api_key_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not ASCII"
+            return keyfile.read(access.api_key_file)
+        except (OSError, ValueError) as error:
+            is_odd = isinstance(error, UnicodeDecodeError)
+            reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
             where = f"providers.{access.id}.api_key_file: cannot read {access.api_key_file}"
             raise SettingsError(f"{where}: {reason}") from None
-        name = f"a key in {access.api_key_file}"
-    else:
-        name = key_variable(access, row) or ""
-        key = environ.get(name, "").strip()
+    if row.auth.is_short_lived:
+        raise SettingsError(
+            f"providers.{access.id}: its tokens live about an hour: name an api_key_file that"
+            " somebody renews, a variable would go stale"
+        )
+    name = key_variable(access, row) or ""
+    key = environ.get(name, "").strip()
     if not key:
         raise SettingsError(f"providers.{access.id}: set {name}, or name an api_key_file")
     if not (key.isascii() and key.isprintable()):
@@ -76,48 +101,70 @@ def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> s
     return key
 
 
-def offerings(settings: Settings, bought: Mapping[str, Account]) -> dict[str, tuple[Offering, ...]]:
+def offerings(
+    settings: Settings, bought: Mapping[str, Account], today: date | None = None
+) -> dict[str, tuple[Offering, ...]]:
     """Offerings by model, in the order given. Raises SettingsError."""
+    day = today or datetime.now(UTC).date()
+    accesses = {access.id: access for access in settings.providers}
     return {
-        model.name: tuple(_offering(model, text, bought) for text in model.offerings)
+        model.name: tuple(_offering(model, text, bought, accesses, day) for text in model.offerings)
         for model in settings.models
     }
 
 
-def _offering(model: Model, text: str, bought: Mapping[str, Account]) -> Offering:
+def _offering(
+    model: Model,
+    text: str,
+    bought: Mapping[str, Account],
+    accesses: Mapping[str, ProviderAccess],
+    day: date,
+) -> Offering:
     provider, _, upstream = text.partition("/")
     where = f"models.{model.name}.offerings: {text!r}"
     account = bought.get(provider)
     if account is None:
         raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
-    sold = next((m for m in account.row.models if m.id == upstream), None)
-    if sold is None:
-        names = ", ".join(m.id for m in account.row.models)
-        raise SettingsError(f"{where}: {provider} sells no {upstream!r}; it sells {names}")
-    row = account.row
+    row, access = account.row, accesses[provider]
+    sold = _sold(where, row, upstream, access, day)
+    terms = access.models.get(upstream, _PLAIN)
+    how = f"providers: {{id: {provider}, models: {{{upstream}: {{...}}}}}}"
+    try:
+        price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
+    except UnknownPrice as error:
+        raise SettingsError(f"{where}: its price is unknown; {error} ({how})") from None
+    context = terms.context_tokens or sold.context_tokens
+    most = terms.output_tokens_max or sold.output_tokens_max
+    if context is None:
+        raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
+    if row.dialect == "anthropic" and not most:
+        raise SettingsError(
+            f"{where}: this dialect must bound each answer; name output_tokens_max ({how})"
+        )
     return Offering(
         id=text,
         provider=provider,
         model=model.name,
-        upstream_model=upstream,
-        label=DataLabel(row.jurisdiction, row.operator),
-        price=_price(where, sold, account.paid_by),
+        upstream_model=terms.deployment or upstream,
+        label=DataLabel(access.jurisdiction or row.jurisdiction, row.operator),
+        price=price,
         surfaces=frozenset(Surface(s) for s in row.surfaces),
-        context_tokens=sold.context_tokens,
+        context_tokens=context,
         first_token_s=row.first_token_s,
-        speaks=(STANDARD | frozenset(row.extra_fields)) - frozenset(row.drop_fields),
+        speaks=coverage.spoken(row, sold),
         is_same_weights=bool(model.weights) and sold.weights == model.weights,
+        output_tokens_max=most or 0,
+        rates=rates,
     )
 
 
-def _price(where: str, sold: Sold, kind: str) -> Price:
-    if sold.free:
-        return Price(sold.currency, 0, 0, 0, sold.source, sold.as_of, kind)
-    fresh, out = micro(sold.input_per_mtok), micro(sold.output_per_mtok)
-    if fresh is None or out is None:
-        raise SettingsError(f"{where}: its price is unknown; write one, or say `free: true`")
-    cached = micro(sold.cached_per_mtok)
-    return Price(
-        sold.currency, fresh, out, fresh if cached is None else cached, sold.source, sold.as_of,
-        kind,
-    )  # fmt: skip
+def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day: date) -> Sold:
+    if why := row.withdrawn(upstream, day):
+        raise SettingsError(f"{where}: {why}")
+    for sold in row.models:
+        if sold.id == upstream:
+            return sold
+    if row.any_model and upstream in access.models:
+        return Sold(id=upstream, context_tokens=None, source="settings", as_of=day.isoformat())
+    names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
+    raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

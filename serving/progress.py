@@ -175,7 +175,7 @@ class Progress:
                 # The first event is the role's, the last ones carry no text: close enough, flagged.
                 usage = accounting.estimated(attempt.ticket.prompt_tokens, self._guessed(attempt))
         self.usage = usage
-        price = accounting.price_of(attempt.ticket)
+        price = accounting.price_at(attempt.ticket, self.call.received_ms, usage.prompt_tokens)
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
             usage, accounting.charge(price, usage),

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from models.capacity import Estimate, Load, Profile
+from models.tariff import When
 from serving.codecs.coverage import STANDARD
 
 
@@ -218,6 +219,13 @@ class Price(msgspec.Struct, frozen=True):
     """How the account pays: `cash`, `credit` or `prepaid`."""
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """A price and when it holds."""
+
+    when: When
+    price: Price
+
+
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """Money for one attempt."""
 
@@ -312,6 +320,11 @@ class Offering(msgspec.Struct, frozen=True):
     """Members of a body it knows; see `codecs.coverage`."""
     is_same_weights: bool = False
     """Its row and our settings name the same open weights."""
+    output_tokens_max: int = 0
+    """Of one answer; 0 is unknown."""
+    rates: tuple[Rate, ...] = ()
+    """Where its price depends on hour or size: the first that holds counts, and `price` is the
+    dearest of all, which is what to reserve."""
 
 
 class Pending(msgspec.Struct, frozen=True):

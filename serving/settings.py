@@ -35,12 +35,13 @@ from serving.budgets.settings import BudgetSettings
 from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
+from serving.provider_access import ProviderAccess
 from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.settings_tree import SettingsError, reason
 
-__all__ = ["EXIT_CODE", "Settings", "SettingsError", "load", "reason"]
+__all__ = ["EXIT_CODE", "ProviderAccess", "Settings", "SettingsError", "load", "reason"]
 EXIT_CODE = 3
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Tenants, projects, features: ASCII, so that no two look alike, and fit for a header and a log."""
@@ -414,18 +415,6 @@ class Oidc(Group):
             if url and not is_safe_url(url):
                 raise ValueError(f"{name}: https, or http on this machine")
         return self
-
-
-class ProviderAccess(Group):
-    """Switches a row of `models/providers/` on."""
-
-    id: str
-    base_url: str | None = None
-    """Replaces the row's."""
-    api_key_env: str | None = None
-    api_key_file: Path | None = None
-    paid_by: Literal["cash", "credit", "prepaid"] = "cash"
-    """What the account pays with; grants that cover a part of it are told to `ballast money`."""
 
 
 class Ledger(Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.provider import Provider
+from serving.backends.keyfile import KeyFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +15,22 @@ class Account:
     row: Provider
     base_url: str
     api_key: str
+    """As it was at the start."""
+    key_file: KeyFile | None = None
+    """Where it may change."""
+    proxy: str | None = None
     paid_by: str = "cash"
     """What it pays with, for the books: `cash`, `credit` or `prepaid`."""
 
     def __repr__(self) -> str:
         return f"Account({self.row.id})"
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """What shows the key, and what the provider wants beside it."""
+        key = self.api_key if self.key_file is None else self.key_file.key(now_s)
+        auth = self.row.auth
+        shown = f"{auth.scheme} {key}" if auth.scheme else key
+        return {**self.row.headers, auth.header: shown}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Third-party APIs of the OpenAI dialect, over aiohttp, driven by the provider table.
+"""Third-party APIs, over aiohttp, driven by the provider table and the codec of their dialect.
 
 Never follows a redirect (the key would go along), never retries by itself, never passes on the
 caller's headers. Comments and role-only events are not first tokens: a provider that sends nothing
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 
 import aiohttp
 from msgspec import structs
+from yarl import URL
 
 from serving.backends.account import Account, Timers
 from serving.backends.base import BlockStream
-from serving.codecs import failures, openai, pooling
+from serving.codecs import failures, pooling
+from serving.codecs.dialects import DIALECTS, Translator, address
 from serving.errors import Kind, UpstreamError
 from serving.records import POOLED, Block, Call, Offering, Target, Ticket
 from serving.wire import sse
@@ -59,7 +61,9 @@ class ProviderBackend:
         """The hop header: who has seen this call."""
         return f"{call.hop},{self._deployment_id}" if call.hop else self._deployment_id
 
-    async def post(self, account: Account, call: Call, body: bytes) -> aiohttp.ClientResponse:
+    async def post(
+        self, account: Account, call: Call, target: Offering, body: bytes
+    ) -> aiohttp.ClientResponse:
         """Send; returns once the head came."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=1000, limit_per_host=500)
@@ -72,17 +76,17 @@ class ProviderBackend:
             total=None, sock_connect=self.timers.connect_s, sock_read=stall_s
         )
         headers = {
-            "authorization": f"Bearer {account.api_key}",
+            **account.headers(asyncio.get_running_loop().time()),
             "content-type": "application/json",
             "x-ballast-hop": self.hop(call),
         }
-        path = openai.PATHS[call.surface].decode().removeprefix("/v1")
-        url = account.base_url.rstrip("/") + path
+        url = URL(address(account.base_url, account.row, call, target), encoded=True)
         # aiohttp warns of large bytes; a file-like body is sent in pieces.
         data = io.BytesIO(body) if len(body) > _PIECES_BYTES else body
         return await self._session.post(
-            url, data=data, headers=headers, allow_redirects=False, timeout=timeout
-        )
+            url, data=data, headers=headers, allow_redirects=False, timeout=timeout,
+            proxy=account.proxy,
+        )  # fmt: skip
 
 
 class _ProviderStream:
@@ -96,6 +100,8 @@ class _ProviderStream:
         self._target = target
         self._deadline_s = deadline_s
         self._account = backend.account(target.provider)
+        self._dialect = DIALECTS[self._account.row.dialect]
+        self._translator: Translator | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._cutter: sse.Cutter | None = None
         self._fault: UpstreamError | None = None
@@ -147,8 +153,7 @@ class _ProviderStream:
     async def _advance(self) -> Block:
         if not self._has_begun:
             self._has_begun = True
-            block = await self._first()
-            if block is not None:
+            if (block := await self._first()) is not None:
                 return block
         return await self._next()
 
@@ -157,18 +162,20 @@ class _ProviderStream:
         row = self._account.row
         # Within the context, or the provider refuses what it would answer in full.
         answer_max = min(call.answer_max, max(1, target.context_tokens - call.prompt_tokens))
-        body = openai.provider_body(
-            call, target.upstream_model, row.max_tokens_field, target.speaks, answer_max
-        )
-        response = self._response = await self._backend.post(self._account, call, body)
+        body = self._dialect.body(call, target, row, answer_max)
+        response = self._response = await self._backend.post(self._account, call, target, body)
         if response.status != 200:
             text = await _bounded(response, _ERROR_BYTES_MAX)
             raise failures.classify(row.error_rules, response.status, text, response.headers)
         is_stream = response.content_type == "text/event-stream"
         if call.stream and is_stream:
             self._cutter = sse.Cutter(call.wants_usage, call.n)
+            if self._dialect.translator is not None:
+                self._translator = self._dialect.translator(call)
             return None
         text = await _bounded(response, _BODY_BYTES_MAX)
+        if self._dialect.plain is not None and not is_stream:
+            text = self._dialect.plain(text)
         block = pooling.plain(text) if call.surface in POOLED else sse.plain(text)
         if call.stream or is_stream:
             message = "the provider did not answer with an event stream"
@@ -182,6 +189,11 @@ class _ProviderStream:
         assert cutter is not None
         while True:
             data = await response.content.readany()
+            if self._translator is not None:
+                has_ended = not data
+                data = self._translator.end() if has_ended else self._translator.feed(data)
+                if not data and not has_ended:
+                    continue
             if not data:
                 return self._ended(cutter)
             block = cutter.feed(data)

@@ -1,6 +1,8 @@
 """Which members of a call change its answer, so that a target must know them. Pure.
 
 A target that does not is no candidate: a call is never answered differently because it overflowed.
+Where only one value of a member is a matter (a forced tool, thinking switched off), the need is
+named `member=value`.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ from collections.abc import Mapping
 
 import msgspec
 
+from models import thinking
+from models.provider import Provider, Sold
+
+FORCED_TOOL, JSON_OBJECT = "tool_choice=required", "response_format=json_object"
 STANDARD = frozenset({
     "model", "messages", "prompt", "stream", "stream_options", "max_tokens",
     "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "frequency_penalty",
     "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "response_format", "tools",
     "tool_choice", "parallel_tool_calls", "functions", "function_call", "reasoning_effort",
     "suffix", "echo", "best_of", "input", "encoding_format", "dimensions", "query", "documents",
-    "top_n", "return_documents",
+    "top_n", "return_documents", FORCED_TOOL, JSON_OBJECT,
 })  # fmt: skip
 """Members of the OpenAI dialect that a provider is taken to know unless its row drops them."""
 IGNORED = frozenset({
@@ -24,6 +30,8 @@ IGNORED = frozenset({
 })  # fmt: skip
 """Members that change cost, storage or bookkeeping at a third party, not the answer: not sent."""
 _TRIVIAL = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
+_WISHES = frozenset({*thinking.SWITCHES, thinking.EFFORT})
+_FREE_CHOICE = (b'"auto"', b'"none"')
 
 _DEFAULTS: dict[str, tuple[bytes, ...]] = {
     "n": (b"1",),
@@ -32,15 +40,43 @@ _DEFAULTS: dict[str, tuple[bytes, ...]] = {
     "frequency_penalty": (b"0", b"0.0"),
 }
 """Values that SDKs send though they change nothing."""
+_decode = msgspec.json.Decoder().decode
 
 
 def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozenset[str]:
     """Names of the members whose value matters to the answer."""
-    return frozenset(
+    found = {
         name
         for name, raw in fields.items()
         if name not in IGNORED
         and name not in reserved
+        and name not in _WISHES
         and (value := bytes(raw).strip()) not in _TRIVIAL
         and value not in _DEFAULTS.get(name, ())
-    )
+    }
+    if not _WISHES.isdisjoint(fields):
+        found |= wish(fields).needs
+    if "tool_choice" in found and bytes(fields["tool_choice"]).strip() not in _FREE_CHOICE:
+        found.add(FORCED_TOOL)
+    if "response_format" in found and b'"json_object"' in bytes(fields["response_format"]):
+        found.add(JSON_OBJECT)
+    return frozenset(found)
+
+
+def wish(fields: Mapping[str, msgspec.Raw]) -> thinking.Wish:
+    """What a body says about thinking."""
+    members = {}
+    for name in _WISHES & fields.keys():
+        try:
+            members[name] = _decode(fields[name])
+        except (msgspec.MsgspecError, RecursionError):
+            members[name] = ""  # unreadable, so more than a wish: no third party gets it
+    return thinking.wish(members)
+
+
+def spoken(row: Provider, sold: Sold) -> frozenset[str]:
+    """What a provider's model knows."""
+    known = STANDARD | frozenset(row.extra_fields)
+    if row.thinking is not None:
+        known = known - {thinking.EFFORT} | row.thinking.speaks(sold.id)
+    return known - frozenset(row.drop_fields) - frozenset(sold.drop_fields)

@@ -51,8 +51,8 @@ def classify(
     if kind is None:
         kind = Kind.SERVER_ERROR if status >= 500 or status < 400 else Kind.PROTOCOL
     return UpstreamError(
-        kind, f"the provider answered {status} ({kind})", retry_after_s=_retry(headers), body=body,
-        status=status,
+        kind, f"the provider answered {status} ({kind})", retry_after_s=_retry(headers, body),
+        body=body, status=status,
     )  # fmt: skip
 
 
@@ -62,25 +62,54 @@ def _status(status: int, code: str) -> int:
 
 
 def _parts(body: bytes) -> tuple[str, str, str]:
-    """Code, type and message of an error body, nested, flat or MiniMax-shaped."""
+    """Code, type and message of an error body: nested, flat, Google's, MiniMax's or Huawei's."""
     try:
         data: Any = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", "", body[:500].decode("utf-8", "replace")
-    if not isinstance(data, dict):
-        return "", "", ""
-    error = data.get("error", data)
+    error = _error(data)
     if isinstance(error, str):
         return "", "", error
     if not isinstance(error, dict):
         return "", "", ""
-    code, kind = error.get("code"), error.get("type")
-    return str(code or ""), str(kind or ""), str(error.get("message") or "")
+    code = error.get("code") or error.get("error_code") or error.get("status_code")
+    kind = error.get("status") if isinstance(error.get("status"), str) else error.get("type")
+    message = error.get("message") or error.get("error_msg") or error.get("status_msg")
+    return str(code or ""), str(kind or ""), str(message or "")
 
 
-def _retry(headers: Mapping[str, str]) -> float | None:
+def _error(data: Any) -> Any:
+    """The part of a body that tells. Google puts it into a list where it would have streamed."""
+    if isinstance(data, list) and data:
+        data = data[0]
+    if not isinstance(data, dict):
+        return None
+    error = data.get("error") or data.get("base_resp")
+    return data if error is None else error
+
+
+def _retry(headers: Mapping[str, str], body: bytes) -> float | None:
+    """How long to stay away: Azure says it in milliseconds too, Google in the body."""
+    text, unit_s = headers.get("retry-after-ms", ""), 1e-3
+    if not text:
+        text, unit_s = headers.get("Retry-After", "") or _delay(body), 1.0
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(text) * unit_s
     except ValueError:
         return None
     return min(max(0.0, seconds), OPENS_S_MAX) if math.isfinite(seconds) else None
+
+
+def _delay(body: bytes) -> str:
+    """Google's RetryInfo, `"retryDelay": "34s"`."""
+    if b'"retryDelay"' not in body:
+        return ""
+    try:
+        error = _error(_decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(detail.get("retryDelay"), str):
+            return str(detail["retryDelay"]).removesuffix("s")
+    return ""

@@ -216,11 +216,9 @@ def _stream_options(call: Call) -> Any:
 
 
 def provider_body(
-    call: Call, upstream_model: str, max_tokens_field: str, speaks: frozenset[str],
-    answer_max: int = 0,
-) -> bytes:  # fmt: skip
-    """The body for a third-party API of this dialect: only members it knows, its own model name,
-    and a bound of the answer where the caller set none and `answer_max` does."""
+    call: Call, upstream_model: str, max_tokens_field: str, speaks: frozenset[str]
+) -> bytes:
+    """The body for a third-party API of this dialect: only members it knows, its own model name."""
     out: dict[str, Any] = {
         name: raw for name, raw in call.fields.items() if name in speaks or name in _LIMITS
     }
@@ -228,8 +226,6 @@ def provider_body(
     for raw in [out.pop(name, None) for name in _LIMITS]:
         if raw is not None and bytes(raw) != _NULL:
             out[max_tokens_field] = raw
-    if answer_max and call.max_tokens is None:
-        out[max_tokens_field] = answer_max
-    if call.stream:
+    if call.stream and "stream_options" in speaks:
         out["stream_options"] = _stream_options(call)
     return _encode(out)

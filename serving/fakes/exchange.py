@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from serving.fakes.provider_answer import Answer, Json
+from serving.fakes.refusals import Refusal
 from serving.fakes.server import reset
 
 _FLUSH_S = 0.02
@@ -55,6 +56,10 @@ class Exchange:
     """The number after the scenario's name, as in `unavailable_then_ok:3`."""
     visits: int = 0
     """Earlier requests that met this scenario."""
+    refusals: tuple[Refusal, ...] = ()
+    """Of the row that is played."""
+    always_usage: bool = False
+    """Its streams tell usage unasked."""
     response: web.StreamResponse = field(default_factory=web.StreamResponse)
     """The answer sent in pieces; `json` makes another."""
 
@@ -65,9 +70,10 @@ class Exchange:
 
     @property
     def wants_usage(self) -> bool:
-        """Whether the client asked for usage on the stream."""
+        """Whether the stream is to tell usage."""
         options = self.body.get("stream_options")
-        return isinstance(options, dict) and bool(options.get("include_usage"))
+        is_asked = isinstance(options, dict) and bool(options.get("include_usage"))
+        return is_asked or self.always_usage
 
     def json(self, status: int, payload: Json, **headers: str) -> web.Response:
         """A whole JSON answer."""

@@ -140,7 +140,8 @@ def _kind(body: Mapping[str, Any]) -> Kind:
         return "tools"
     thinking = body.get("thinking")
     is_thinking = isinstance(thinking, dict) and thinking.get("type") == "enabled"
-    if is_thinking or body.get("enable_thinking") or body.get("reasoning_effort"):
+    asked = ("enable_thinking", "reasoning_effort", "reasoning")
+    if is_thinking or any(body.get(name) for name in asked):
         return "reasoning"
     return "text"
 

@@ -11,14 +11,17 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from serving.fakes import pooled
+from models.provider import Provider as Row
+from serving.fakes import dialects, pooled
 from serving.fakes.exchange import Exchange, Record, Timing
-from serving.fakes.provider_answer import Answer, Json
+from serving.fakes.provider_answer import Json
+from serving.fakes.rule_refusals import refusals
 from serving.fakes.scenarios import Scenario, parse_name
 from serving.fakes.server import BODY_BYTES_MAX
 
 _RECORDS_MAX: Final = 1000
-_SECRET_HEADERS: Final = frozenset(("authorization", "x-api-key", "api-key", "cookie"))
+_KEY_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_SECRET_HEADERS: Final = frozenset((*_KEY_HEADERS, "cookie"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class ProviderSettings:
     itl_ms: float = 0.0
     output_tokens: int = 12
     """Length of an answer that `max_tokens` does not cut."""
+    row: Row | None = None
+    """The provider to play: `rule:n` then refuses as its n-th error rule says."""
 
     def __post_init__(self) -> None:
         if parse_name(self.scenario) is None:
@@ -49,6 +54,8 @@ class Provider:
         self._default = settings.scenario
         self._output_tokens = settings.output_tokens
         self._timing = Timing(settings.ttft_ms, settings.itl_ms)
+        self._row = settings.row
+        self._refusals = tuple(made for _, made in refusals(settings.row)) if settings.row else ()
         self._script: deque[str] = deque()
         self._records: deque[Record] = deque(maxlen=_RECORDS_MAX)
         self._visits: Counter[str] = Counter()
@@ -66,6 +73,8 @@ class Provider:
         router.add_post("/{base:.*}completions", self._completions)
         router.add_post("/{base:.*}embeddings", self._pooled)
         router.add_post("/{base:.*}rerank", self._pooled)
+        router.add_post("/{base:.*}messages", self._messages)
+        router.add_post("/{base:.*}models/{model}:{verb}", self._generate)
         router.add_get("/{base:.*}models", self._models)
         return app
 
@@ -79,6 +88,12 @@ class Provider:
         """Vectors and scores where nothing goes wrong, else what the scenario does to a chat."""
         return await self._answer(request, request.path.rpartition("/")[2])
 
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, "anthropic")
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, "gemini")
+
     async def _answer(self, request: web.Request, surface: str) -> web.StreamResponse:
         record = await self._recorded(request)
         if record.authorization != "right":
@@ -88,7 +103,8 @@ class Provider:
         if not isinstance(body, dict):
             record.outcome = "done"
             return _error(400, "We could not parse the JSON body of your request.", None)
-        model, _, suffix = str(body.get("model", "")).partition("@")
+        named = request.match_info.get("model") or body.get("model", "")
+        model, _, suffix = str(named).partition("@")
         given = request.headers.get("x-fake-scenario") or suffix or self._scripted()
         found = parse_name(given)
         if found is None:
@@ -102,14 +118,16 @@ class Provider:
             if isinstance(said, str):
                 return _error(400, said, None)
             return web.json_response(said)
-        exchange = Exchange(
+        exchange = dialects.exchange(surface)(
             request=request,
             body=body,
-            answer=Answer(surface, body, model, self._output_tokens),
+            answer=dialects.right(surface, body, model, self._output_tokens),
             record=record,
             timing=self._timing,
             argument=argument,
             visits=self._visits[scenario.name],
+            refusals=self._refusals,
+            always_usage=self._row is not None and self._row.stream_usage == "always",
         )
         self._visits[scenario.name] += 1
         return await self._play(scenario, exchange)
@@ -146,11 +164,12 @@ class Provider:
         return record
 
     def _judged(self, request: web.Request) -> str:
-        given = request.headers.get("Authorization")
-        if given is None:
+        shown = [request.headers[name] for name in _KEY_HEADERS if name in request.headers]
+        if not shown:
             return "absent"
-        is_right = hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode())
-        return "right" if is_right else "wrong"
+        right = (self._key, f"Bearer {self._key}")
+        is_right = any(hmac.compare_digest(shown[0].encode(), text.encode()) for text in right)
+        return "right" if is_right and len(shown) == 1 else "wrong"
 
     async def _redirected(self, request: web.Request) -> web.Response:
         record = await self._recorded(request)

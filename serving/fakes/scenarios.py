@@ -58,6 +58,12 @@ async def unknown_field_rejected(exchange: Exchange) -> web.StreamResponse:
     return exchange.json(400, {"error": error})
 
 
+async def rule(exchange: Exchange) -> web.StreamResponse:
+    """The answer that the n-th error rule (`:n`, from 0) of the row played is about."""
+    refusal = exchange.refusals[exchange.argument or 0]
+    return exchange.json(refusal.status, refusal.payload, **refusal.headers)
+
+
 def _scenario(play: Play) -> Scenario:
     name = getattr(play, "__name__", "")
     return Scenario(name, (play.__doc__ or "").splitlines()[0], play)
@@ -75,7 +81,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     for scenario in (
         *map(_scenario, scenarios_stream.PLAYS),
         *map(_scenario, scenarios_bytes.PLAYS),
-        *map(_scenario, (unavailable_then_ok, unknown_field_rejected)),
+        *map(_scenario, (unavailable_then_ok, unknown_field_rejected, rule)),
         *map(_refusing, REFUSALS),
     )
 }

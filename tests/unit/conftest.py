@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.capacity import PROFILES, Load
 from serving.admission import Admission
+from serving.codecs import openai
 from serving.guard.folding import Folding
 from serving.guard.lists import simplified
 from serving.records import (
@@ -29,6 +31,8 @@ from serving.records import (
     Residency,
     ResidencyLevel,
     Surface,
+    Target,
+    Ticket,
 )
 
 
@@ -50,6 +54,15 @@ class Make:
             "affinity": 0,
         }  # fmt: skip
         return Call(**values | changes)
+
+    def chat(self, **body: Any) -> Call:
+        """A chat parsed from its body."""
+        said = {"model": self.model, "messages": [{"role": "user", "content": "hi"}], **body}
+        parsed = openai.parse(Surface.CHAT, msgspec.json.encode(said))
+        return self.call(
+            fields=parsed.fields, max_tokens=parsed.max_tokens, stream=parsed.stream,
+            wants_usage=parsed.wants_usage, n=parsed.n, prompt=parsed.prompt,
+        )  # fmt: skip
 
     def caller(self, residency: Residency | None = None, **policy: Any) -> Caller:
         """A caller who may overflow anywhere."""
@@ -76,6 +89,10 @@ class Make:
             "surfaces": frozenset({Surface.CHAT}), "context_tokens": 8192, "first_token_s": 1.0,
         }  # fmt: skip
         return Offering(**values | changes)
+
+    def ticket(self, target: Target) -> Ticket:
+        """Leave for one attempt on a target."""
+        return Ticket("r", 1, target, "test", 0.0, 10, 16, 0.0, is_egress=True)
 
     def view(
         self, replicas: Iterable[Replica] = (), offerings: Iterable[Offering] = (), **changes: Any

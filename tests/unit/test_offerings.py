@@ -33,7 +33,8 @@ def test_an_offering_joins_the_settings_and_the_provider_s_row():
     assert offering.label == DataLabel("us", "OpenAI")
     assert not offering.label.on_premises
     assert offering.surfaces == frozenset({Surface.CHAT})
-    assert offering.price.input_micro_per_mtok == sold.input_per_mtok * 1_000_000
+    dearest = max(sold.input_per_mtok, *(rule.input_per_mtok for rule in sold.exceptions))
+    assert offering.price.input_micro_per_mtok == dearest * 1_000_000
 
 
 def test_a_key_comes_from_the_row_s_variable_another_one_or_a_file(tmp_path):

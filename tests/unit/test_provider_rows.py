@@ -37,7 +37,7 @@ def test_every_price_is_exact_in_micro_units_and_has_its_source(name):
         if price is not None:
             assert type(micro(price)) is int
             assert Decimal(micro(price)) / 1_000_000 == price
-    assert sold.free or (sold.input_per_mtok is not None and sold.output_per_mtok is not None)
+    assert (sold.input_per_mtok is None) is (sold.output_per_mtok is None), "half a price is none"
     if sold.cached_per_mtok is not None:
         assert sold.cached_per_mtok <= sold.input_per_mtok
     assert sold.source
@@ -88,6 +88,37 @@ DOCUMENTED = [
     ("deepseek", 422, "", "Invalid Parameters", Kind.BAD_REQUEST),
     ("deepseek", 503, "", "Server Overloaded", Kind.OVERLOADED),
     ("deepseek", 200, "", "some error in a stream", Kind.SERVER_ERROR),
+    ("alibaba-intl", 429, "insufficient_quota", "Allocated quota exceeded", Kind.RATE_LIMIT),
+    ("alibaba-intl", 400, "Arrearage", "Access denied, overdue", Kind.ACCOUNT_DEAD),
+    ("moonshot-cn", 429, "exceeded_current_quota_error", "x", Kind.ACCOUNT_DEAD),
+    ("moonshot-cn", 429, "engine_overloaded_error", "x", Kind.OVERLOADED),
+    ("moonshot-cn", 429, "rate_limit_reached_error", "x", Kind.RATE_LIMIT),
+    ("moonshot-intl", 400, "content_filter", "x", Kind.CONTENT_FILTER),
+    ("volcengine-cn", 403, "AccountOverdueError", "overdue", Kind.ACCOUNT_DEAD),
+    ("volcengine-cn", 404, "ModelNotOpen", "open it first", Kind.TARGET_DEAD),
+    ("volcengine-cn", 404, "InvalidEndpointOrModel.NotFound", "x", Kind.TARGET_DEAD),
+    ("volcengine-cn", 400, "SensitiveContentDetected.SevereViolation", "x", Kind.CONTENT_FILTER),
+    ("volcengine-cn", 400, "InputTextSensitiveContentDetected", "x", Kind.CONTENT_FILTER),
+    ("volcengine-cn", 429, "ServerOverloaded", "x", Kind.OVERLOADED),
+    ("volcengine-cn", 429, "SetLimitExceeded", "x", Kind.QUOTA_WINDOW),
+    ("volcengine-cn", 429, "ModelAccountRpmRateLimitExceeded", "x", Kind.RATE_LIMIT),
+    ("qianfan-cn", 403, "account_overdue", "x", Kind.ACCOUNT_DEAD),
+    ("qianfan-cn", 403, "system_unsafe", "x", Kind.CONTENT_FILTER),
+    ("qianfan-cn", 429, "cluster_rate_limit_exceeded", "x", Kind.OVERLOADED),
+    ("qianfan-cn", 429, "tpm_rate_limit_exceeded", "x", Kind.RATE_LIMIT),
+    ("qianfan-cn", 200, "rpm_rate_limit_exceeded", "x", Kind.RATE_LIMIT),
+    ("openrouter", 402, "openrouter_in_flight_budget", "x", Kind.RATE_LIMIT),
+    ("openrouter", 402, "402", "Insufficient credits", Kind.ACCOUNT_DEAD),
+    ("openrouter", 403, "403", "input flagged by moderation", Kind.CONTENT_FILTER),
+    ("siliconflow-cn", 403, "30001", "account balance is insufficient", Kind.ACCOUNT_DEAD),
+    ("siliconflow-cn", 403, "", "余额不足", Kind.ACCOUNT_DEAD),
+    ("azure", 400, "content_filter", "filtered", Kind.CONTENT_FILTER),
+    ("azure", 429, "429", "try again in 10 seconds", Kind.RATE_LIMIT),
+    ("azure", 404, "DeploymentNotFound", "x", Kind.TARGET_DEAD),
+    ("huawei-cn", 403, "ModelArts.81006", "x", Kind.ACCOUNT_DEAD),
+    ("huawei-cn", 429, "ModelArts.81101", "x", Kind.RATE_LIMIT),
+    ("zai-intl", 429, "1113", "insufficient balance", Kind.ACCOUNT_DEAD),
+    ("groq", 498, "", "flex tier is full", Kind.OVERLOADED),
 ]
 
 
@@ -99,6 +130,43 @@ DOCUMENTED = [
 def test_documented_errors_mean_what_the_vendor_says(provider, status, code, message, kind):
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
     assert classify(ROWS[provider].error_rules, status, body, {}).kind is kind
+
+
+SHAPED = [
+    ("anthropic", 529, {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+     Kind.OVERLOADED),
+    ("anthropic", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "Your credit balance is too low"}},
+     Kind.ACCOUNT_DEAD),
+    ("anthropic", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}},
+     Kind.CONTEXT_TOO_LONG),
+    ("anthropic", 200, {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+     Kind.OVERLOADED),
+    ("minimax-cn", 200, {"base_resp": {"status_code": 1008, "status_msg": "x"}}, Kind.ACCOUNT_DEAD),
+    ("minimax-intl", 200, {"base_resp": {"status_code": 1027, "status_msg": "x"}},
+     Kind.CONTENT_FILTER),
+    ("huawei-cn", 429, {"error_code": "ModelArts.81103", "error_msg": "x"}, Kind.RATE_LIMIT),
+    ("gemini", 503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "x"}},
+     Kind.OVERLOADED),
+    ("vertex", 401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "x"}},
+     Kind.KEY_DEAD),
+    ("siliconflow-intl", 403, {"code": 30001, "message": "balance", "data": None},
+     Kind.ACCOUNT_DEAD),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "kind"), SHAPED, ids=[f"{p} {s} {k}" for p, s, _, k in SHAPED]
+)
+def test_errors_are_read_in_each_provider_s_shape(provider, status, body, kind):
+    found = classify(ROWS[provider].error_rules, status, json.dumps(body).encode(), {})
+    assert found.kind is kind
+
+
+def test_a_delay_in_milliseconds_is_finer_than_the_one_in_seconds():
+    headers = {"retry-after-ms": "1500", "Retry-After": "2"}
+    assert classify((), 429, b"", headers).retry_after_s == 1.5
 
 
 GOOD = {
@@ -135,6 +203,14 @@ BAD = {
     "broken code": ({**GOOD, "error_rules": [{"kind": "cut", "code": "("}]}, "error_rules.0.code"),
     "broken message": (
         {**GOOD, "error_rules": [{"kind": "cut", "message": "["}]}, "error_rules.0.message"),
+    "a switch as a member": ({**GOOD, "extra_fields": ["enable_thinking"]}, "extra_fields"),
+    "a chat dialect's vectors": (
+        {**GOOD, "dialect": "gemini", "surfaces": ["embeddings"]}, "chats only"),
+    "free at a price": (sold(free=True), "free, and with a price"),
+    "a model twice": ({**GOOD, "models": GOOD["models"] * 2}, "named twice"),
+    "a successor nobody sells": (
+        {**GOOD, "retired": [{"id": "o", "on": "2026-01-01", "successor": "n", "source": "s"}]},
+        "successor not among models"),
     "no mapping": ("- 1", "x.yaml"),
     "no yaml": ("a: [", "x.yaml"),
 }  # fmt: skip

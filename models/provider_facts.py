@@ -1,0 +1,53 @@
+"""What a buyer must know of a provider beyond prices: each a fact with its source, or unknown."""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+Unknown: TypeAlias = Literal["unknown"]
+
+
+class Group(BaseModel):
+    """Frozen, and refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sourced(Group, Generic[T]):
+    """A value, where it was read and when."""
+
+    value: T
+    source: str = Field(min_length=1)
+    as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class Facts(Group):
+    """For compliance and purchase. Packaged rows say each, if only that it is unknown."""
+
+    filing_no: Sourced[str] | Unknown = "unknown"
+    """Of the mainland's registration of generative services."""
+    trains_on_data: Sourced[bool] | Unknown = "unknown"
+    """Whether it may train on what an API call holds, by default."""
+    retention_days: Sourced[int] | Unknown = "unknown"
+    certs: Sourced[tuple[str, ...]] | Unknown = "unknown"
+    sla_percent: Sourced[float] | Unknown = "unknown"
+    """Promised availability of a month."""
+    free_tier: Sourced[str] | Unknown = "unknown"
+    """What a new account gets for nothing; capacity is never planned on it."""
+
+
+UNKNOWN = Facts()
+
+
+class Processing(Group):
+    """Where a provider works on data: its own words, which `jurisdiction` sums up."""
+
+    law: str = Field(min_length=1)
+    """Whose law the operator answers to."""
+    regions: tuple[str, ...] = ()
+    note: str = ""
+    source: str = Field(min_length=1)
+    as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
