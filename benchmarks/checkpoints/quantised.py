@@ -1,0 +1,93 @@
+"""`quantization_config` of a quantised repository, by the format of its weights. Pure.
+
+As vendors write it: block-FP8 with 128 x 128 scales, GLM's FP8 per channel in the form of
+compressed-tensors, AWQ and GPTQ with groups of 128. What they leave in BF16 differs from repository
+to repository; here it is what none of them quantises: head, routers, gates, small projections of
+linear attention, vision tower.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from models.card import Card, Variant
+
+Config = dict[str, Any]
+GROUP: Final = 128
+BLOCK: Final = [128, 128]
+PLAIN: Final = (
+    "lm_head", "mlp.gate", "mlp.shared_expert_gate", "linear_attn.in_proj_a",
+    "linear_attn.in_proj_b", "linear_attn.in_proj_ba", "linear_attn.conv1d", "visual",
+)  # fmt: skip
+INTEGERS: Config = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": GROUP}
+BUT_EXPERTS: Final = (
+    "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*[.]mlp[.](gate|up|down|gate_up)_proj$",
+)  # fmt: skip
+
+
+def quantisation(card: Card, variant: Variant) -> Config:
+    """What a variant's `config.json` says beside the sizes; empty for BF16."""
+    value: Config
+    match variant.format:
+        case "bf16":
+            return {}
+        case "fp8_block":
+            value = {
+                "quant_method": "fp8",
+                "activation_scheme": "dynamic",
+                "fmt": "e4m3",
+                "weight_block_size": BLOCK,
+                "modules_to_not_convert": list(_plain(card)),
+            }
+        case "awq_int4":
+            value = {
+                "quant_method": "awq",
+                "bits": 4,
+                "group_size": GROUP,
+                "version": "gemm",
+                "zero_point": True,
+            }
+        case "gptq_int4":
+            value = {
+                "quant_method": "gptq",
+                "bits": 4,
+                "group_size": GROUP,
+                "desc_act": False,
+                "sym": True,
+                "dynamic": {rf"-:.*{name.replace('.', '[.]')}($|[.])": {} for name in PLAIN},
+            }
+        case "fp8_channel":
+            value = _compressed("float-quantized", {"num_bits": 8, "strategy": "channel"}, ())
+        case "w4a8":
+            # Only the experts, as the repository's size says.
+            value = _compressed("pack-quantized", INTEGERS, BUT_EXPERTS)
+    return {"quantization_config": value}
+
+
+def _plain(card: Card) -> tuple[str, ...]:
+    """Full names, as block-FP8 repositories list them."""
+    vision = card.capabilities.vision is not None and card.family == "qwen"
+    inner = "model.language_model.layers" if vision else "model.layers"
+    named = [name for name in PLAIN if name not in ("lm_head", "visual")]
+    return (
+        "lm_head", "model.visual", "visual",
+        *(f"{inner}.{i}.{name}" for i in range(card.shape.layers) for name in named),
+    )  # fmt: skip
+
+
+def _compressed(form: str, weights: Config, ignored: tuple[str, ...]) -> Config:
+    weights = {"type": "float", "symmetric": True, "dynamic": False, **weights}
+    inputs = {
+        "num_bits": 8, "type": "float", "strategy": "token", "symmetric": True, "dynamic": True,
+    }  # fmt: skip
+    return {
+        "quant_method": "compressed-tensors",
+        "format": form,
+        "config_groups": {
+            "group_0": {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
+        },
+        "ignore": [
+            "re:.*lm_head", "re:.*[.]mlp[.]gate$", "re:.*visual.*", "re:.*eh_proj", *ignored,
+        ],
+        "quantization_status": "compressed",
+    }  # fmt: skip
