@@ -71,10 +71,10 @@ def _media(card: Card, layout: Layout) -> Iterator[Flag]:
         return
     if "text_only" in layout.features:
         yield Flag("--language-model-only", None, "no pictures asked for: no memory for them")
-        return
-    limits = {"image": vision.images_max, **({"video": 0} if vision.has_video else {})}
-    yield Flag("--limit-mm-per-prompt", compact(limits),
-               "pictures of one request; memory for video is not set aside")  # fmt: skip
+    else:
+        limits = {"image": vision.images_max, **({"video": 0} if vision.has_video else {})}
+        yield Flag("--limit-mm-per-prompt", compact(limits),
+                   "pictures of one request; memory for video is not set aside")  # fmt: skip
     if layout.tensor > 1:
-        yield Flag("--mm-encoder-tp-mode", "data",
-                   "the small vision tower lies whole on each GPU and is not cut")  # fmt: skip
+        reason = "the small vision tower is not cut: its heads and scales need not divide"
+        yield Flag("--mm-encoder-tp-mode", "data", reason)

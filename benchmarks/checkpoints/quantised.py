@@ -3,11 +3,13 @@
 As vendors write it: block-FP8 with 128 x 128 scales, GLM's FP8 per channel in the form of
 compressed-tensors, AWQ and GPTQ with groups of 128. What they leave in BF16 differs from repository
 to repository; here it is what none of them quantises: head, routers, gates, small projections of
-linear attention, vision tower.
+linear attention, vision tower. Of Flash-Next the shared experts too: its recipe cuts them in four,
+which their width in FP8 blocks would not allow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from models.card import Card, Variant
@@ -19,6 +21,8 @@ PLAIN: Final = (
     "lm_head", "mlp.gate", "mlp.shared_expert_gate", "linear_attn.in_proj_a",
     "linear_attn.in_proj_b", "linear_attn.in_proj_ba", "linear_attn.conv1d", "visual",
 )  # fmt: skip
+TOWER: Final = ("attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
+TOWER_LAYERS: Final = 27
 INTEGERS: Config = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": GROUP}
 BUT_EXPERTS: Final = (
     "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*[.]mlp[.](gate|up|down|gate_up)_proj$",
@@ -69,10 +73,18 @@ def _plain(card: Card) -> tuple[str, ...]:
     vision = card.capabilities.vision is not None and card.family == "qwen"
     inner = "model.language_model.layers" if vision else "model.layers"
     named = [name for name in PLAIN if name not in ("lm_head", "visual")]
-    return (
-        "lm_head", "model.visual", "visual",
-        *(f"{inner}.{i}.{name}" for i in range(card.shape.layers) for name in named),
-    )  # fmt: skip
+    if card.shape.attention == "gdn_sparse_hybrid":
+        named += [f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")]
+    layers = (f"{inner}.{i}.{name}" for i in range(card.shape.layers) for name in named)
+    return "lm_head", *layers, *(f"model.visual.{name}" for name in _tower())
+
+
+def _tower() -> Iterator[str]:
+    """Of the largest of Qwen's vision towers."""
+    for i in range(TOWER_LAYERS):
+        yield from (f"blocks.{i}.{name}" for name in TOWER)
+    for merger in ("merger", *(f"deepstack_merger_list.{i}" for i in range(3))):
+        yield from (f"{merger}.linear_fc1", f"{merger}.linear_fc2")
 
 
 def _compressed(form: str, weights: Config, ignored: tuple[str, ...]) -> Config:

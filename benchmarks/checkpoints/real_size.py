@@ -21,8 +21,8 @@ from models.shape import Shape
 Config = dict[str, Any]
 FULL_EVERY: Final = 4
 """Layers of a hybrid from one full attention to the next."""
-INDEXER_BUDGET: Final = 2048
-"""Tokens that Flash-Next's sparse attention reads; not published, it changes no weight."""
+UNPUBLISHED: Final = {"indexer_budget": 2048, "output_gate_type": "silu"}
+"""Of Flash-Next: vLLM asks for them, and they change no weight."""
 SHRUNK: Final = frozenset({
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings",
@@ -122,8 +122,8 @@ def _hybrid(shape: Shape) -> Config:
              for i in range(shape.layers)]  # fmt: skip
     if shape.attention == "kda_mla_hybrid":
         return {"layer_types": kinds, "linear_num_heads": linear.value_heads}
-    sparse = {"indexer_budget": INDEXER_BUDGET} if shape.attention == "gdn_sparse_hybrid" else {}
-    return sparse | {
+    unpublished = shape.attention == "gdn_sparse_hybrid"
+    return (UNPUBLISHED if unpublished else {}) | {
         "layer_types": kinds,
         "linear_num_key_heads": linear.key_heads,
         "linear_num_value_heads": linear.value_heads,

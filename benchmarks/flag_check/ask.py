@@ -16,10 +16,13 @@ from benchmarks.checkpoints.real_size import config
 from benchmarks.flag_check.cases import Case
 from models.bulk import GIB
 from models.flags import Flags, Start
+from models.gpu import NODE_GPUS
 from models.memory import DoesNotFit, fit
 from serving.engine.paper.check import Question, Stage, Verdict
 from serving.engine.paper.cuda import PaperGpu
 
+COMPUTE_UNITS: Final = {80: 108, 90: 132}
+"""By compute capability: A100 and H100 SXM, from NVIDIA's white papers of both."""
 TIMEOUT_S: Final = 3000
 SIZES: Final = frozenset({
     "--model", "--served-model-name", "--max-model-len", "--max-num-seqs",
@@ -89,7 +92,7 @@ class Asker:
 def paper(case: Case) -> PaperGpu:
     """The case's GPU, as a machine with eight of them."""
     gpu = case.gpu
-    return PaperGpu(gpu.name, gpu.sm, int(gpu.memory_gib * GIB), 8)
+    return PaperGpu(gpu.name, gpu.sm, int(gpu.memory_gib * GIB), NODE_GPUS, COMPUTE_UNITS[gpu.sm])
 
 
 def ask(questions: Iterable[Question], log: Path) -> Iterator[Verdict]:

@@ -167,15 +167,15 @@ def _without_bytes(config: Any) -> Iterator[None]:
     from vllm.model_executor.layers.fused_moe.expert_map_manager import ExpertMapManager
 
     class Elsewhere(TorchFunctionMode):  # type: ignore[misc]
-        """What asks for the GPU by name gets a shape too."""
+        """What asks for the GPU by name, or for pinned memory, gets a shape too."""
 
         def __torch_function__(
             self, function: Any, _: Any, args: Any = (), named: Any = None
         ) -> Any:
             named = dict(named or {})
-            if named.get("device") is not None and torch.device(named["device"]).type == "cuda":
+            device, is_pinned = named.get("device"), named.pop("pin_memory", False)
+            if is_pinned or (device is not None and torch.device(device).type == "cuda"):
                 named["device"] = "meta"
-            named.pop("pin_memory", None)
             return function(*args, **named)
 
     # A log line that reads the values of a tensor, which has none here.

@@ -41,6 +41,8 @@ class PaperGpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int
     gpus: int
     """In the machine."""
+    compute_units: int
+    """Streaming multiprocessors."""
 
 
 class _Empty(MetaPathFinder, Loader):
@@ -117,6 +119,10 @@ def _platform_class() -> type[Any]:
             return Facts.now().memory_bytes
 
         @classmethod
+        def num_compute_units(cls, *_: Any) -> int:
+            return Facts.now().compute_units
+
+        @classmethod
         def current_device(cls) -> str:
             return "meta"
 
@@ -140,6 +146,7 @@ def _answer_compiled_questions() -> None:
     answers by capability alone (`csrc/quantization/w8a8/cutlass/scaled_mm_entry.cu`)."""
     import torch
 
+    torch.accelerator.empty_cache = lambda: None
     library = torch.library.Library("_C", "FRAGMENT")
     for name, answer in {
         "cutlass_scaled_mm_supports_fp8": lambda capability: capability >= 89,
