@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from benchmarks.checkpoints import stand_in
 from benchmarks.checkpoints.real_size import config
 from benchmarks.flag_check.cases import Case
 from models.bulk import GIB
+from models.dialect import TEMPLATES
 from models.flags import Flags, Start
 from models.gpu import NODE_GPUS
 from models.memory import DoesNotFit, fit
@@ -24,6 +26,8 @@ from serving.engine.paper.cuda import PaperGpu
 COMPUTE_UNITS: Final = {80: 108, 90: 132}
 """By compute capability: A100 and H100 SXM, from NVIDIA's white papers of both."""
 TIMEOUT_S: Final = 3000
+SAID_MAX: Final = 2000
+"""Letters of vLLM's words in an error."""
 SIZES: Final = frozenset({
     "--model", "--served-model-name", "--max-model-len", "--max-num-seqs",
     "--max-num-batched-tokens", "--gpu-memory-utilization", "--max-cudagraph-capture-size",
@@ -44,6 +48,19 @@ class Folders:
     def tokenizer(self) -> Path:
         """The stand-in that all share."""
         return self._root / "tokenizer"
+
+    def digest(self, questions: Iterable[Question]) -> str:
+        """What is asked, `config.json` files included, wherever these folders and we lie, and
+        however far it is followed."""
+        found = hashlib.sha256()
+        for question in questions:
+            text = msgspec.json.encode(msgspec.structs.replace(question, until="cache"))
+            for place in (self._root, TEMPLATES):
+                text = text.replace(str(place).encode(), b"")
+            found.update(text)
+        for key, written in sorted(self._texts.items()):
+            found.update(f"{key} {written}".encode())
+        return found.hexdigest()[:16]
 
     def of(self, case: Case) -> tuple[Path, str]:
         """Folder of the case's variant, and what its `config.json` says."""
@@ -95,16 +112,29 @@ def paper(case: Case) -> PaperGpu:
     return PaperGpu(gpu.name, gpu.sm, int(gpu.memory_gib * GIB), NODE_GPUS, COMPUTE_UNITS[gpu.sm])
 
 
+def sample(questions: Iterable[Question], kinds: Container[str]) -> Iterator[Question]:
+    """Of each card's variant on each of these kinds the first, as far as its configuration."""
+    seen = set()
+    for question in questions:
+        model, _, kind = question.id.split(" ")[:3]
+        if kind in kinds and (model, kind) not in seen:
+            seen.add((model, kind))
+            yield msgspec.structs.replace(question, until="configuration")
+
+
 def ask(questions: Iterable[Question], log: Path) -> Iterator[Verdict]:
     """vLLM's verdicts, in no particular order. vLLM's own words go to `log`. Raises
-    CalledProcessError when a check dies."""
+    RuntimeError with the last of them when a check dies."""
     lines = b"".join(msgspec.json.encode(question) + b"\n" for question in questions)
     command = [sys.executable, "-m", "serving.engine.paper"]
     with log.open("wb") as words:
         done = subprocess.run(
-            command, input=lines, stdout=subprocess.PIPE, stderr=words, check=True,
+            command, input=lines, stdout=subprocess.PIPE, stderr=words, check=False,
             timeout=TIMEOUT_S,
         )  # fmt: skip
+    if done.returncode:
+        said = log.read_text(encoding="utf-8", errors="replace")[-SAID_MAX:]
+        raise RuntimeError(f"the check ended with {done.returncode}: ...{said}")
     decode = msgspec.json.Decoder(Verdict).decode
     return (decode(line) for line in done.stdout.splitlines())
 

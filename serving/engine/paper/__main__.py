@@ -1,8 +1,8 @@
 """Checks engines on paper: questions as JSON lines on stdin, verdicts as JSON lines on stdout.
 
 `python -m serving.engine.paper < questions`. All questions are read before the first is answered.
-vLLM is imported once; then a fork for each compute capability answers, all at once, since vLLM
-remembers the one it met. Offline by construction: nothing is fetched, no server started.
+vLLM is imported once; then forks answer, all at once, each for one compute capability, since
+vLLM remembers the one it met. Offline by construction: nothing is fetched, no server started.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ ENVIRONMENT = {
     "VLLM_DISABLE_SHARED_EXPERTS_STREAM": "1",  # there is no stream to make
 }  # fmt: skip
 
+FORKS = 2
+"""For each capability, so that cores end together."""
+
 
 def main() -> int:
     """Answer stdin."""
     decode = msgspec.json.Decoder(Question).decode
-    groups: dict[int, list[Question]] = defaultdict(list)
-    for line in sys.stdin.buffer:
-        if line.strip():
-            question = decode(line)
-            groups[question.gpu.capability].append(question)
+    groups: dict[tuple[int, int], list[Question]] = defaultdict(list)
+    for index, line in enumerate(sys.stdin.buffer):
+        question = decode(line)
+        groups[question.gpu.capability, index % FORKS].append(question)
     os.environ.update(ENVIRONMENT)
     answers = os.dup(1)
     os.dup2(2, 1)
