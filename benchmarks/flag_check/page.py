@@ -105,7 +105,7 @@ def _totals(tally: Tally, judged: Judged) -> Iterator[str]:
     yield "it with the questions of today's catalogue."
     if not stages["model"]:
         yield ""
-        yield "This run ended with the configuration: **nothing above says that a model was built**."
+        yield "Stages model and cache were not run: **nothing here says that a model was built**."
 
 
 def _row(name: str, counts: Mapping[str, int]) -> list[str]:
