@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ballast import admin_groups, identity, ledger_cli, login_cli, models_cli, plan, preflight
+from ballast import admin_groups, identity, ledger_cli, login_cli, models_cli, plan
 from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
@@ -26,10 +26,9 @@ from ballast import fake as faking
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.prepare import identity_of, prepare
-from ballast.probe import probe
 from ballast.problem import ProblemError
 from ballast.running import base_url, settings_of
-from serving.settings import EXIT_CODE, Settings, SettingsError, load
+from serving.settings import EXIT_CODE, SettingsError, load
 
 app = typer.Typer(
     help="Ballast: self-hosted LLM serving, with APIs for the peaks.",
@@ -126,28 +125,14 @@ def doctor(
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
     to mend it."""
-    findings = list(_findings(load(config), plan.Wish(model=model, port=port, has_engine=engine)))
+    wish = plan.Wish(model=model, port=port, has_engine=engine)
+    findings = list(stacking.findings(load(config), wish))
     if as_json:
         rows = [finding._asdict() for finding in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:
         _show_findings(findings)
     raise typer.Exit(1 if doctoring.stops(findings) else 0)
-
-
-def _findings(settings: Settings, wish: plan.Wish) -> Iterator[doctoring.Finding]:
-    settings = stacking.rooted(settings)
-    state = settings.state_dir
-    owner = stacking.owner(state)
-    facts = probe(state, settings.cache_dir, stacking.ports_of(settings, wish), owner)
-    try:
-        with identity_of(state) as own:
-            prepared = prepare(settings, own, wish)
-            yield from doctoring.examine(facts, has_engine=prepared.has_engine)
-            yield from preflight.examine(prepared)
-    except (ProblemError, SettingsError) as problem:
-        remedy = getattr(problem, "remedy", "mend the settings it names")
-        yield doctoring.Finding("settings", doctoring.Level.STOP, str(problem), remedy)
 
 
 def _show_findings(findings: list[doctoring.Finding]) -> None:
@@ -222,9 +207,10 @@ app.add_typer(models_cli.guarded(command), name="models")
 @command
 def models(context: typer.Context, config: Config = None) -> None:
     """List the models that clients may call; the catalogue is behind the commands below."""
+    settings = settings_of(config)
+    context.obj = settings.cards_dir  # for the commands below
     if context.invoked_subcommand is not None:
         return
-    settings = settings_of(config)
     if not settings.models:
         with identity_of(settings.state_dir) as own:
             settings = prepare(settings, own, plan.Wish()).settings

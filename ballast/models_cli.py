@@ -28,9 +28,20 @@ from models.steady import Demand
 
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
 group = typer.Typer(help="Models: what clients may call, and what the catalogue knows.")
+
+
+def _cards_dir(context: typer.Context, given: Path | None) -> Path | None:
+    """Else the settings' own, which `ballast models --config` read."""
+    return given or context.obj
+
+
 CardsDir = Annotated[
-    Path | None, typer.Option("--cards-dir", help="More cards and calibrations.", file_okay=False)
-]
+    Path | None,
+    typer.Option(
+        "--cards-dir", help="More cards and calibrations; else those of the settings.",
+        file_okay=False, callback=_cards_dir,
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kind = Annotated[str, typer.Option(help="Kind of GPU: a100-80, H100, ...")]
 Kinds = Annotated[

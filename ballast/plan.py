@@ -16,6 +16,7 @@ from typing import Any
 from ballast.identity import DEMO, OWNER, Identity
 from ballast.problem import ProblemError
 from models.provider import Provider
+from serving.engine.card_spec import fields_of_cards
 from serving.engine.spec import ClusterSpec, EngineSpec, engine_spec
 from serving.engine.weights.errors import WeightsError
 from serving.engine.weights.sources import parse
@@ -164,9 +165,16 @@ def cluster(settings: Settings, wish: Wish) -> ClusterSpec:
     """The engines to start, as `serving.engine.cluster` wants them."""
     secret = settings.fleet.secret_file
     assert secret is not None
+    of_cards = fields_of_cards(settings.models, wish.device, settings.cards_dir)
     return ClusterSpec(
         engines=tuple(
-            _engine(model, settings.weights, secret, wish.device)
+            _engine(
+                model,
+                settings.weights,
+                secret,
+                of_cards.get(model.name, {}),
+                wish.device,
+            )
             for model in settings.models
             if model.engine is not None
         ),
@@ -175,8 +183,15 @@ def cluster(settings: Settings, wish: Wish) -> ClusterSpec:
     )
 
 
-def _engine(model: Model, weights: Mapping[str, Any], secret: Path, device: str) -> EngineSpec:
-    """One engine's spec. Raises SpecError naming a field that is unknown or wrong."""
+def _engine(
+    model: Model,
+    weights: Mapping[str, Any],
+    secret: Path,
+    of_card: Mapping[str, Any],
+    device: str,
+) -> EngineSpec:
+    """One engine's spec: settings, over them what its card decides, last what the user adds.
+    Raises SpecError naming a field that is unknown or wrong."""
     engine = model.engine
     assert engine is not None
     adapters = [a.model_dump() for a in model.adapters if a.source]
@@ -194,11 +209,12 @@ def _engine(model: Model, weights: Mapping[str, Any], secret: Path, device: str)
             "max_num_queued_tokens": engine.max_num_queued_tokens,
             "kv_cache_gib": math.ceil(engine.kv_cache_gib),
             "watchdog_s": engine.watchdog_s,
-            "extra_args": engine.args,
             "num_gpus": 1.0 if device == "gpu" else 0.0,
             "adapters": adapters,
             "weights": weights,
             **room,
+            **of_card,
+            "extra_args": (*of_card.get("extra_args", ()), *engine.args),
             **engine.spec,
         }
     )

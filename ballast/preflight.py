@@ -10,9 +10,12 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ballast import limits_check, sources
+from ballast import room as rooms
 from ballast.doctor import Finding, Level
 from ballast.outlook import Terms, outlook
 from ballast.prepare import Prepared
+from ballast.probe import Facts
+from models import sizing
 from serving.auth import KeyConflict
 from serving.errors import CallerError
 from serving.keys import Keys
@@ -39,6 +42,15 @@ def knows(settings: Settings, key: str) -> bool:
     except CallerError:
         return False
     return True
+
+
+def room(prepared: Prepared, facts: Facts) -> Iterator[Finding]:
+    """What this machine's memory does not hold of the cards on its CPU."""
+    if not prepared.has_engine or not any(model.card for model in prepared.settings.models):
+        return
+    free_bytes = facts.ram_bytes if facts.up_pid else facts.ram_free_bytes
+    known = sizing.load(prepared.settings.cards_dir)
+    yield from rooms.examine(prepared.settings, known, free_bytes)
 
 
 def warnings(prepared: Prepared, terms: Terms) -> list[Finding]:

@@ -16,7 +16,7 @@ from ballast.problem import ProblemError
 from models import provider
 from serving.auth import digest
 from serving.engine import ray_head
-from serving.engine.spec import ClusterSpec, SpecError
+from serving.engine.spec import ClusterSpec
 from serving.keys import pepper
 from serving.settings import EXIT_CODE, Settings, SettingsError
 
@@ -56,7 +56,7 @@ def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Prep
         settings = plan.with_owner(settings, digest(pepper(settings), own.admin_key.encode()))
     try:
         spec = plan.cluster(settings, wish) if wish.has_engine else None
-    except SpecError as error:
+    except ValueError as error:  # a SpecError, or a card that cannot lie there
         raise ProblemError(
             str(error), "mend `models` in --config or --model", exit_code=EXIT_CODE
         ) from None

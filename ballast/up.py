@@ -17,15 +17,15 @@ import yaml
 
 from ballast import doctor, environs, identity, plan, preflight, sources
 from ballast.board import Board
-from ballast.doctor import Finding
+from ballast.doctor import Finding, Level
 from ballast.logpipe import LOGS_KEPT
-from ballast.prepare import Prepared, prepare
-from ballast.probe import is_taken, probe
+from ballast.prepare import Prepared, identity_of, prepare
+from ballast.probe import Facts, is_taken, probe
 from ballast.problem import ProblemError
 from ballast.rotating import shift
 from ballast.stack import Stack
 from serving.engine.ray_head import ensure_token
-from serving.settings import Settings
+from serving.settings import Settings, SettingsError
 
 LOCK = "up.lock"
 
@@ -38,18 +38,41 @@ def up(settings: Settings, wish: plan.Wish) -> None:
         facts = probe(own.state, settings.cache_dir, ports_of(settings, wish), None)
         wish = replace(
             wish,
-            device="gpu" if "vllm" in facts.packages else "cpu",
+            device=device_of(facts),
             dashboard_port=free_port(wish.dashboard_port),
         )
         prepared = prepare(settings, own, wish)
         terms = preflight.terms_of(prepared)
         refuse("this machine is not ready", doctor.examine(facts, has_engine=prepared.has_engine))
+        refuse("the model does not fit", list(preflight.room(prepared, facts)))
         for source in sources.hub_ids(prepared):
             sys.stdout.write(f"looking for {source}\n")
             sys.stdout.flush()
         refuse("the model cannot be had", list(sources.examine(prepared)))
         write(prepared, own)
         _run(prepared, own, preflight.warnings(prepared, terms))
+
+
+def device_of(facts: Facts) -> str:
+    """What the installed vLLM runs on."""
+    return "gpu" if "vllm" in facts.packages else "cpu"
+
+
+def findings(settings: Settings, wish: plan.Wish) -> Iterator[Finding]:
+    """What would stop `up`, on this machine and in the settings; for the doctor."""
+    settings = rooted(settings)
+    state = settings.state_dir
+    facts = probe(state, settings.cache_dir, ports_of(settings, wish), owner(state))
+    wish = replace(wish, device=device_of(facts))
+    try:
+        with identity_of(state) as own:
+            prepared = prepare(settings, own, wish)
+            yield from doctor.examine(facts, has_engine=prepared.has_engine)
+            yield from preflight.room(prepared, facts)
+            yield from preflight.examine(prepared)
+    except (ProblemError, SettingsError) as problem:
+        remedy = getattr(problem, "remedy", "mend the settings it names")
+        yield Finding("settings", Level.STOP, str(problem), remedy)
 
 
 def rooted(settings: Settings) -> Settings:

@@ -210,6 +210,8 @@ class Serving(Sourced):
     env: dict[str, str] = Field(default_factory=dict)
     hf_overrides: dict[str, Any] = Field(default_factory=dict)
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    chat_template: str | None = Field(None, pattern=r"^(/.+|[\w.-]+\.jinja)$")
+    """Where the repository's own does not serve: a file of `models/templates`, or a full path."""
     speculation: Speculation | None = None
     trust_remote_code: str | None = None
     """The reason why code from the repository may run; None forbids it."""

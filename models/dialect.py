@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from models.card import Card, Sample
 from models.flag import Flag, compact
 from models.layout import Layout
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def dialect(card: Card, layout: Layout) -> Iterator[Flag]:
@@ -21,10 +24,18 @@ def dialect(card: Card, layout: Layout) -> Iterator[Flag]:
         reason = f"stretched beyond its native {card.context.native} tokens" if stretched else ""
         reason = reason or f"vLLM must see it as {serving.architecture}"
         yield Flag("--hf-overrides", compact(overrides), reason)
+    if serving.chat_template is not None:
+        yield Flag("--chat-template", template_path(serving.chat_template),
+                   "the repository's own is not for this task")  # fmt: skip
     if not is_pooling:
         yield from _parsers(card)
         yield from _sampling(card)
     yield from _media(card, layout)
+
+
+def template_path(name: str) -> str:
+    """Full path of a card's template; a full path is itself."""
+    return str(TEMPLATES / name)
 
 
 def hf_overrides(card: Card, context_tokens: int) -> dict[str, Any]:
@@ -71,10 +82,10 @@ def _media(card: Card, layout: Layout) -> Iterator[Flag]:
         return
     if "text_only" in layout.features:
         yield Flag("--language-model-only", None, "no pictures asked for: no memory for them")
-        return
-    limits = {"image": vision.images_max, **({"video": 0} if vision.has_video else {})}
-    yield Flag("--limit-mm-per-prompt", compact(limits),
-               "pictures of one request; memory for video is not set aside")  # fmt: skip
+    else:
+        limits = {"image": vision.images_max, **({"video": 0} if vision.has_video else {})}
+        yield Flag("--limit-mm-per-prompt", compact(limits),
+                   "pictures of one request; memory for video is not set aside")  # fmt: skip
     if layout.tensor > 1:
-        yield Flag("--mm-encoder-tp-mode", "data",
-                   "the small vision tower lies whole on each GPU and is not cut")  # fmt: skip
+        reason = "the small vision tower is not cut: its heads and scales need not divide"
+        yield Flag("--mm-encoder-tp-mode", "data", reason)

@@ -1,8 +1,8 @@
 """How vLLM starts a card on GPUs: every flag and variable with its reason, or a refusal. Pure.
 
 What vLLM would guess from the GPU's name (`--max-num-seqs`, `--max-num-batched-tokens`) is always
-said: a process that sees no GPU guesses for the wrong one. Flags of vLLM 0.32; whether its own
-parser and configuration take every one of them is not proved yet.
+said: a process that sees no GPU guesses for the wrong one. Flags of vLLM 0.32; its own parser and
+configuration are asked about every one of them (`docs/engine-flags.md`).
 """
 
 from __future__ import annotations

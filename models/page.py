@@ -37,7 +37,8 @@ speed, and the price table; a test keeps it in step. To add one: [add-a-model.md
   short prompts and is off unless asked for.
 - **thinks**: `always`, `never`, `on` or `off` unless the request says otherwise; with the values of
   `reasoning_effort`.
-- **weights**: GiB of each set of weights.
+- **weights**: GiB of each set of weights. No card names a commit of them: the first fetch pins what
+  it finds ([weights.md](weights.md)).
 - **a100-40** to **h200-141**: the fewest in one machine that hold {context} tokens of context and
   {sequences} sequences of state, and with which weights; `-` where eight do not, or none has a
   kernel for it.

@@ -84,6 +84,8 @@ def _kernels(card: Card, variant: Variant, gpu: Gpu, layout: Layout) -> Iterator
         yield f"an FP8 KV cache needs compute capability {NATIVE_FP8_SM}, {_has(gpu)}"
     if "speculation" in layout.features and card.serving.speculation is None:
         yield "it has no head to speculate with"
+    if variant.format == "w4a8" and card.is_moe and "lora" in layout.features:
+        yield "no kernel for 4-bit experts with 8-bit activations takes LoRA"
 
 
 def _has(gpu: Gpu) -> str:

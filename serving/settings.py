@@ -29,9 +29,11 @@ from pydantic import (
 
 from models import profiles
 from models.capacity import PROFILES, Profile
+from serving import card_settings
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
 from serving.budgets.settings import BudgetSettings
+from serving.card_settings import LayoutSettings
 from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
@@ -268,6 +270,14 @@ class Model(Group):
 
     name: str
     aliases: tuple[str, ...] = ()
+    card: str = ""
+    """A card of the catalogue, or a hub's name of one of its variants: it fills in what is not
+    said here (context, profile, engine and how it starts)."""
+    variant: str = ""
+    """`bf16`, `fp8`, ... as the card calls it; empty: its first."""
+    gpu: str = ""
+    """Kind of GPU of its engine; empty: the card tells what the model is, not where it lies."""
+    layout: LayoutSettings = LayoutSettings()
     context_tokens: int = Field(8192, ge=1)
     profile: Annotated[str, AfterValidator(profiles.spelled)] = "cpu-embedded"
     """Key of `models.capacity.PROFILES`, or a card on GPUs: `qwen3-32b/fp8@2xh100-80`."""
@@ -526,6 +536,11 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_cards(cls, given: Any) -> Any:
+        return card_settings.completed(given)
+
     @model_validator(mode="after")
     def _with_speeds(self) -> Self:
         for model in self.models:  # a card's is computed here, once, or refused
@@ -550,15 +565,17 @@ def load(
     try:
         return Settings.model_validate(made)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors()]
+        lines = [_said(e) for e in error.errors()]
         where = f"settings refused ({path or 'no file'}, environment and flags):\n  "
         raise SettingsError(where + "\n  ".join(lines)) from None
 
 
 def _said(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return "no such setting; mind the spelling"
-    return str(error["msg"])
+    if not error["loc"]:  # of all settings together: the words name their keys
+        return str(error["msg"]).removeprefix("Value error, ")
+    unknown = error["type"] == "extra_forbidden"
+    said = "no such setting; mind the spelling" if unknown else error["msg"]
+    return f"{'.'.join(map(str, error['loc']))}: {said}"
 
 
 def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:

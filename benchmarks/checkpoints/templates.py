@@ -8,6 +8,8 @@ and results. Each template is a line of settings and fragments from the folder `
 from pathlib import Path
 from typing import Literal
 
+from models.dialect import TEMPLATES
+
 TemplateName = Literal["qwen3", "qwen3-instruct", "qwen3.5", "glm4", "glm4.5", "glm4.7", "reranker"]
 
 FOLDER = Path(__file__).parent / "template_parts"
@@ -47,7 +49,7 @@ RECIPES: dict[TemplateName, tuple[dict[str, str | bool], tuple[str, ...]]] = {
         },
         ("content", "glm"),
     ),
-    "reranker": ({}, ("reranker",)),
+    "reranker": ({}, ("qwen3-reranker",)),
 }
 
 
@@ -55,8 +57,14 @@ def chat_template(name: TemplateName) -> str:
     """The Jinja source of a template."""
     settings, fragments = RECIPES[name]
     lines = [f"{{%- set {key} = {_literal(value)} -%}}\n" for key, value in settings.items()]
-    parts = [(FOLDER / f"{fragment}.jinja").read_text(encoding="utf-8") for fragment in fragments]
+    parts = [_fragment(f"{name}.jinja").read_text(encoding="utf-8") for name in fragments]
     return "".join([*lines, *parts])
+
+
+def _fragment(file: str) -> Path:
+    """A part of ours, or a whole template that the catalogue serves real models with."""
+    part = FOLDER / file
+    return part if part.exists() else TEMPLATES / file
 
 
 def _literal(value: str | bool) -> str:

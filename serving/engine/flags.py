@@ -56,7 +56,7 @@ def arguments(spec: EngineSpec, plan: CpuPlan | None) -> list[str]:
 
 def environment(spec: EngineSpec, plan: CpuPlan | None) -> dict[str, str]:
     """Variables vLLM reads at import or when it starts its core; set before importing it."""
-    common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"} | spec.environment
     common |= load_environment(spec.model_path, spec.weights)
     if spec.device == "gpu" or plan is None:
         return common

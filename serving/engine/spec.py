@@ -96,6 +96,8 @@ class EngineSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     arguments always match their schema, which the demo model needs."""
     extra_args: tuple[str, ...] = ()
     """More flags for vLLM, as on its command line; they win over ours."""
+    environment: dict[str, str] = {}
+    """Variables that vLLM reads, beside those we always set."""
     num_replicas: Annotated[int, Meta(ge=0)] = 1
     num_cpus: Annotated[float, Meta(ge=0)] = 1.0
     num_gpus: Annotated[float, Meta(ge=0)] = 0.0

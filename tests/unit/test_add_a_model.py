@@ -44,7 +44,8 @@ def catalog(folder: Path) -> Catalog:
 
 def test_the_page_adds_the_models_that_it_writes(catalog):
     assert set(catalog.cards) - set(load().cards) == set(NEW)
-    assert set(FILES) == {"ballast.yaml", "cards/qwen3-8b.yaml", *(f"cards/{n}.yaml" for n in NEW)}
+    cards = {"cards/qwen3-8b.yaml", *(f"cards/{n}.yaml" for n in NEW)}
+    assert set(FILES) == {"ballast.yaml", "serve.yaml", "try.yaml", *cards}
 
 
 def test_a_model_like_one_we_know_inherits_what_it_leaves_out(catalog):
@@ -105,3 +106,17 @@ def test_the_new_models_start_with_their_own_weights_and_parsers(catalog, name):
     assert found.value("--served-model-name") == name
     assert found.value("--tool-call-parser") == "hermes"
     assert found.value("--reasoning-parser") == card.serving.reasoning_parser
+
+
+def test_the_new_model_is_served_as_the_page_says(folder):
+    (model,) = load_settings(folder / "serve.yaml", {}).models
+    assert (model.card, model.variant, model.gpu) == ("acme-support-8b", "bf16", "a100-40")
+    assert model.engine is not None
+    assert model.engine.source == "hf:acme/support-8b"
+    assert model.profile == "acme-support-8b/bf16@1xa100-40"
+
+
+def test_a_card_is_tried_with_small_weights_as_the_page_says(folder):
+    (model,) = load_settings(folder / "try.yaml", {}).models
+    assert model.engine is not None
+    assert (model.engine.source, model.engine.max_model_len) == ("/models/tiny-qwen3", 2048)

@@ -32,6 +32,7 @@ NEXT = "vLLM 0.32 takes FP32 from config.json for Qwen3.5 only: Qwen3-Next keeps
 DCA = "its 1M needs dual chunk attention, for which vLLM 0.32 has no kernel"
 PORTS = "unknown in the facts; found in ports of the model that agree"
 NIGHTLY = "the facts name a nightly; 0.32.0 is the first release we read"
+HEADLESS = "vLLM 0.32 builds this head for the text model alone"
 BETTER: dict[tuple[str, str], str] = {
     ("Qwen/Qwen3-Coder-Next", "state_mib_per_seq"): NEXT,
     ("Qwen/Qwen3-Next-80B-A3B-Instruct", "state_mib_per_seq"): NEXT,
@@ -51,6 +52,8 @@ BETTER: dict[tuple[str, str], str] = {
     ("Qwen/Qwen3.8-2.4T-A95B", "licence"): "the same doubt, as `unknown` with a note",
     ("Qwen/Qwen3.8-2.4T-A95B", "min_vllm"): NIGHTLY,
     ("Qwen/Qwen3.8-Flash-Next", "spec_decode"): "NVIDIA's recipe for Blackwell gives MTP 3",
+    ("zai-org/GLM-4.5V", "spec_decode"): HEADLESS,
+    ("zai-org/GLM-4.6V", "spec_decode"): HEADLESS,
     ("zai-org/GLM-4.7-Flash", "min_vllm"): NIGHTLY,
     (
         "zai-org/GLM-5.3-Flash",
