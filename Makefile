@@ -19,7 +19,7 @@ HAS_ENV := $(VENV)/made-$(ENV_ID)
 HAS_PACKAGES := $(VENV)/packages-$(call digest,$(LOCK) requirements/bootstrap.txt)
 HAS_PROJECT := $(VENV)/project-$(call digest,pyproject.toml)
 
-.PHONY: help install run test test-full models-full check format lock clean
+.PHONY: help install run test test-full models-full flags-full check format lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test       set up, then run the tests          (<= 15 minutes on 2 cores)"
 	@echo "make test-full  the long tests too                  (<= 75 minutes)"
 	@echo "make models-full  tiny engines of every architecture (<= 20 minutes)"
+	@echo "make flags-full   every proposed engine built on paper  (<= 90 minutes)"
 	@echo "make check      format, lint, types, house rules"
 	@echo "make format     mend what can be mended"
 	@echo "make lock       resolve requirements/*.lock anew; UPGRADE=1 takes newer versions"
@@ -46,6 +47,9 @@ test-full: install
 
 models-full: install
 	@exec $(BIN)/python -m pytest tests/e2e/test_architectures.py $(PYTEST_ARGS)
+
+flags-full: install
+	@exec $(BIN)/python -m pytest tests/e2e/test_flag_check.py $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

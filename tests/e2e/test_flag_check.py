@@ -59,10 +59,18 @@ def test_a_wrong_flag_is_refused_by_vllm_at_its_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1500)
+def test_vllm_configures_all_that_the_catalogue_proposes(tmp_path: Path) -> None:
+    judged = judge(tmp_path, "configuration")
+    assert {one.id: one.refused for one in judged.verdicts if one.refused} == {}
+    assert f"digest is `{judged.digest}`" in PAGE.read_text("utf-8"), (
+        "run `python -m benchmarks.flag_check docs/engine-flags.md configuration`, commit the page"
+    )
+
+
+@pytest.mark.full
+@pytest.mark.models
 @pytest.mark.timeout(3600)
 def test_vllm_builds_all_that_the_catalogue_proposes(tmp_path: Path) -> None:
     judged = judge(tmp_path, "cache")
     assert {one.id: one.refused for one in judged.verdicts if one.refused} == {}
-    assert f"digest is `{judged.digest}`" in PAGE.read_text("utf-8"), (
-        "run `python -m benchmarks.flag_check docs/engine-flags.md` and commit the page"
-    )
