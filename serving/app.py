@@ -44,6 +44,7 @@ from serving.budgets.funds import Funds
 from serving.budgets.keeper import Keeper
 from serving.budgets.keeper import Terms as BudgetTerms
 from serving.budgets.store import opener as budget_opener
+from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
@@ -141,7 +142,8 @@ class Gateway:
             keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
-        observer = Observer(metrics, self._log, self._ratios)
+        demand = Demand({m.name: m.speed for m in self._settings.models})
+        observer = Observer(metrics, self._log, self._ratios, demand)
         backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = self._guard(died, closing)
