@@ -18,11 +18,11 @@ import msgspec
 from autoscale.forecast import Outlook
 from autoscale.ladder import Rung
 
-AHEAD = 8
+AHEAD = 4
 """Times to ready over which advice is counted: shorter stays do not earn a start."""
 UNSERVED_RATIO = 20.0
-"""Without an API, work that waits or is refused counts as this many times the replica's price: a
-refused customer is no saving. ASSUMED; the place is at once when calls wait (see `urgent`)."""
+"""Work that no API takes counts as this many times the replica's price: a refused customer is no
+saving. ASSUMED; when calls wait, replicas are asked for at once whatever this says (`urgent`)."""
 
 
 class Weighed(msgspec.Struct, frozen=True):
@@ -45,6 +45,8 @@ class View(msgspec.Struct, frozen=True):
     outlook: Outlook
     micro_per_work_s: float | None
     """The API's price of a second of a replica's work; None: there is no API."""
+    refused: float
+    """Share of what overflows that the API does not take."""
     elapsed_s: float
     trust: float
 
@@ -71,9 +73,7 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
 
 def _move(rung: Rung, view: View, old: float, was_on: bool) -> tuple[float, bool]:
     price, start = rung.micro_per_s, rung.micro_per_s * rung.ready_s
-    api = view.micro_per_work_s
-    if api is None:
-        api = UNSERVED_RATIO * price / rung.capacity
+    api = worth_of_work(rung, view)
     used = min(max(view.rate - rung.below, 0.0), rung.capacity)
     gain = (api * used - price) * view.elapsed_s
     ahead_s = AHEAD * rung.ready_s
@@ -85,6 +85,14 @@ def _move(rung: Rung, view: View, old: float, was_on: bool) -> tuple[float, bool
     if was_on:
         return balance, balance > lowest
     return balance, balance >= -start * max(0.0, advice) and gain > 0.0
+
+
+def worth_of_work(rung: Rung, view: View) -> float:
+    """What a second of a full replica's work would cost elsewhere, or undone."""
+    unserved = UNSERVED_RATIO * rung.micro_per_s / rung.capacity
+    if view.micro_per_work_s is None:
+        return unserved
+    return view.micro_per_work_s + view.refused * max(0.0, unserved - view.micro_per_work_s)
 
 
 def urgent(rungs: tuple[Rung, ...], work_s: float, rate: float, wait_s_max: float) -> int:

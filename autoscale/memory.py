@@ -48,6 +48,8 @@ class ModelMemory(msgspec.Struct, frozen=True):
     trend: Trend = Trend()
     micro_per_work_s: float = 0.0
     """What the API would take for a second of a replica's work, in today's mix; 0 unknown."""
+    refused: float = 0.0
+    """Of the work that found no replica, the share that no API took either: 1 while it is down."""
     balances: tuple[float, ...] = ()
     """Per layer: API money saved less GPU money spent, micro-units, between minus the price of a
     start (or more, see `decide`) and 0."""

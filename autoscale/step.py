@@ -6,6 +6,7 @@ Without data it holds; with part of the data it may add replicas and never takes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -19,6 +20,9 @@ from autoscale.supply import arrived, caps, ordered, ready_of
 from autoscale.windows import Flow, Fresh
 
 DAY_MS = 86_400_000
+AWAY_S = 1800.0
+NEWS = 0.3
+"""Weight of one tick's overflow in the share that is refused."""
 PRICE_S = 3600.0
 """Memory of the API's price per work, which moves with the mix of calls."""
 
@@ -103,10 +107,11 @@ def _case(
     if seen.elapsed_s and not seen.partial:
         trend = forecast.learn(model.trend, flow.rate, at_ms, seen.elapsed_s, lead_s)
         price = _price(model.micro_per_work_s, flow, seen.elapsed_s)
-        model = msgspec.structs.replace(model, trend=trend, micro_per_work_s=price)
+        refused = _refused(model.refused, flow, seen.elapsed_s)
+        model = msgspec.structs.replace(model, trend=trend, micro_per_work_s=price, refused=refused)
     outlook = forecast.outlook(model.trend, at_ms, lead_s)
     api = model.micro_per_work_s if plan.api is not None else None
-    view = decide.View(flow.rate, outlook, api, seen.elapsed_s, policy.trust)
+    view = decide.View(flow.rate, outlook, api, model.refused, seen.elapsed_s, policy.trust)
     model = _weighed(model, rungs, view, old is None, bool(seen.partial))
     return _wished(plan, (flow, rungs, view), model, at_ms, seen)
 
@@ -118,6 +123,15 @@ def _price(old: float, flow: Flow, elapsed_s: float) -> float:
     now = flow.micro_per_s / flow.rate
     weight = min(1.0, flow.rate * elapsed_s / PRICE_S) if old else 1.0
     return old + weight * (now - old)
+
+
+def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
+    """Share of what overflows that nobody takes. Without news it fades: an API that was down is
+    tried again at the price of a short loss."""
+    over = flow.shed_rate + flow.burst_rate
+    if over <= 0.0:
+        return old * math.exp(-elapsed_s / AWAY_S)
+    return old + NEWS * (flow.shed_rate / over - old)
 
 
 def _weighed(
@@ -165,6 +179,7 @@ def _wished(
         "burst": flow.burst_rate, "running": flow.running, "queued": flow.queued,
         "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
+        "refused": view.refused,
     }  # fmt: skip
     return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
                  numbers)  # fmt: skip
@@ -172,9 +187,9 @@ def _wished(
 
 def _ratio(rung: Rung, view: decide.View) -> float:
     """What a second of work would cost elsewhere, in units of this replica's price."""
-    if rung.micro_per_s <= 0.0 or view.micro_per_work_s is None:
+    if rung.micro_per_s <= 0.0:
         return decide.UNSERVED_RATIO
-    return view.micro_per_work_s / rung.micro_per_s
+    return decide.worth_of_work(rung, view) / rung.micro_per_s
 
 
 def _settle(
