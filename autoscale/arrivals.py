@@ -97,6 +97,20 @@ def load(wish: Asked) -> Trace:
     return Trace(wish.name, start_s, binned[0], binned[1], notes)
 
 
+def rows(wish: Asked) -> list[tuple[float, int, int]]:
+    """Single requests as (seconds from the window's start, prompt, output), in order of time.
+    Raises TraceError; a scale other than 1 would have to draw requests, so it is one."""
+    if wish.scale != 1.0:
+        raise TraceError(f"{wish.path}: requests one by one cannot be scaled; leave out the factor")
+    times, prompt, output = _columns(wish.path)
+    _checked(wish.path, times, prompt, output)
+    inside = np.flatnonzero((times >= wish.from_s) & (times < wish.until_s))
+    inside = inside[np.argsort(times[inside], kind="stable")]
+    if not inside.size:
+        raise TraceError(f"{wish.path}: no rows between {wish.from_s:g} s and {wish.until_s:g} s")
+    return [(float(times[i]) - wish.from_s, int(prompt[i]), int(output[i])) for i in inside]
+
+
 def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
     try:
         if path.suffix == ".parquet":

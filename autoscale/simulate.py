@@ -82,7 +82,8 @@ class Ours:
     def __init__(self, bench: Bench) -> None:
         self._policy = policy_of(bench)
         self._memory = Memory()
-        self._at_ms = EPOCH_MS + round(bench.trace.start_s * 1e3)
+        self._start_ms = EPOCH_MS + round(bench.trace.start_s * 1e3)
+        self._at_ms = self._start_ms
         self._totals = [0.0] * 6
         self._refused = 0
 
@@ -104,12 +105,20 @@ class Ours:
             shed_prompt_total=shed_in, shed_output_total=shed_out,
             burst_prompt_total=burst_in, burst_output_total=burst_out,
         )  # fmt: skip
+        return self.asked(demand, world.ready, world.ordered)
+
+    def asked(self, demand: Demand, ready: int, ordered: int) -> int:
+        """The wish, when a gateway reports this demand; a hold leaves what is ordered."""
         report = Signals("simulated", 1, self._at_ms, {MODEL: demand})
-        samples = Samples(self._at_ms, (report,), (), {MODEL: Supply(world.ready)})
+        samples = Samples(self._at_ms, (report,), (), {MODEL: Supply(ready)})
         outcome = step(samples, self._memory, self._policy)
         self._memory = outcome.memory
         (decision,) = outcome.decisions
-        return decision.replicas if isinstance(decision, Scale) else world.ordered
+        return decision.replicas if isinstance(decision, Scale) else ordered
+
+    def at(self, now_s: float) -> None:
+        """Set the clock, in seconds from the trace's start."""
+        self._at_ms = self._start_ms + round(now_s * 1e3)
 
 
 def run_ours(bench: Bench, seed: int) -> Spent:

@@ -36,6 +36,7 @@ class Wish(msgspec.Struct, frozen=True):
     profile: str = "qwen3-32b-fp8-h100"
     batch: int = 64
     trust: float = 0.5
+    is_by_request: bool = False
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -56,15 +57,19 @@ def collect(wish: Wish) -> Iterable[Result]:
     seeds = range(1, wish.seeds + 1)
     trained = [_bench(trace, wish.ratios[0], wish) for trace in wish.tune]
     benches = [
-        (_bench(trace, ratio, wish), ratio) for trace in wish.traces for ratio in wish.ratios
+        (_bench(trace, ratio, wish), ratio, trace) for trace in wish.traces for ratio in wish.ratios
     ]
     targets: dict[float, Any] = {}
     with Progress(transient=True) as progress:
         task = progress.add_task("simulating", total=len(benches))
-        for bench, ratio in benches:
+        for bench, ratio, address in benches:
             if trained and ratio not in targets:
                 targets[ratio] = simulate.tuned([_at(one, ratio) for one in trained])
-            runs = simulate.compare(bench, seeds, targets.get(ratio, {"all API": 1.0}))
+            known = targets.get(ratio, {"all API": 1.0})
+            if wish.is_by_request:
+                runs = _by_request(bench, wish, known, address)
+            else:
+                runs = simulate.compare(bench, seeds, known)
             demand = bench.demand
             progress.advance(task)
             trace = bench.trace
@@ -98,6 +103,28 @@ def _bench(text: str, ratio: float, wish: Wish) -> Bench:
         ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages)
     )
     return Bench(trace, work, scenario, wish.trust)
+
+
+def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
+    """Each request through the gateway's routing; engines as large as the batch, told how long
+    answers are on average, as an operator would."""
+    from autoscale.arrivals import TraceError, asked, rows
+    from autoscale.calls import Setup
+    from autoscale.request_runs import Case, compare
+
+    try:
+        found = rows(asked(address))
+    except TraceError as error:
+        raise ProblemError(str(error), "name a trace of single requests") from None
+    profile = msgspec.structs.replace(
+        profiles.named(wish.profile),
+        max_num_seqs=wish.batch,
+        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
+    )
+    scenario = bench.scenario
+    setup = Setup(profile, wish.batch, ready_s=wish.ready_s,
+                  ready_cv=max(wish.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
+    return compare(Case(bench, found, setup), range(1, wish.seeds + 1), targets)
 
 
 def _at(bench: Bench, ratio: float) -> Bench:
@@ -188,12 +215,15 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         trust: Annotated[
             float, typer.Option(help="In the forecast; 0: none.", min=0, max=0.99)
         ] = Wish(()).trust,
+        requests: Annotated[
+            bool, typer.Option("--requests", help="One by one, through the gateway's routing.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Say what scaling would have cost on a trace, ours and other laws, beside the optimum."""
         wish = Wish(
             tuple(traces), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv, fail_rate,
-            tuple(outage or ()), profile, batch, trust,
+            tuple(outage or ()), profile, batch, trust, requests,
         )  # fmt: skip
         if as_json:
             print_json(list(collect(wish)))
