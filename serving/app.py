@@ -106,6 +106,7 @@ class Gateway:
         )
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
+        self._demand = Demand({m.name: m.speed for m in settings.models})
         contexts = {m.name: m.context_tokens for m in settings.models}
         self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()
@@ -142,8 +143,7 @@ class Gateway:
             keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
-        demand = Demand({m.name: m.speed for m in self._settings.models})
-        observer = Observer(metrics, self._log, self._ratios, demand)
+        observer = Observer(metrics, self._log, self._ratios, self._demand)
         backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = self._guard(died, closing)
