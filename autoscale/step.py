@@ -21,6 +21,8 @@ from autoscale.windows import Flow, Fresh
 
 DAY_MS = 86_400_000
 AWAY_S = 1800.0
+ALONE = 0.5
+"""Refused share of the overflow from which the API counts as away."""
 NEWS = 0.3
 """Weight of one tick's overflow in the share that is refused."""
 PRICE_S = 3600.0
@@ -160,7 +162,9 @@ def _wished(
     before = sum(model.wanted.values())
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
     count, why = sum(model.is_on), "account"
-    if flow.shed or (flow.queued and wait_s > plan.wait_s_max):
+    # A stray refusal while the API takes the rest is priced by the account, not rented for.
+    is_alone = plan.api is None or model.refused >= ALONE
+    if is_alone and (flow.shed or (flow.queued and wait_s > plan.wait_s_max)):
         need = decide.urgent(rungs, flow.backlog_s, flow.rate, plan.wait_s_max)
         need = max(need, 1)
         if need > count:

@@ -102,6 +102,14 @@ def test_calls_that_wait_and_no_api_takes_rent_at_once() -> None:
     assert decision.numbers["queued"] == 5
 
 
+def test_a_stray_refusal_beside_a_willing_api_rents_nothing() -> None:
+    fleet = world(trust=0.0)
+    for number in range(1, 40):
+        fleet.tick(0.0, burst_total=9 * number, burst_output_total=3000 * number,
+                   shed_total=number, shed_output_total=100 * number)  # fmt: skip
+    assert fleet.ready == {}
+
+
 def test_without_data_nothing_changes_and_memory_stays() -> None:
     fleet = world()
     fleet.run(2.0, 60)
