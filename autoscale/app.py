@@ -11,6 +11,7 @@ import asyncio
 import logging
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -20,11 +21,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from autoscale.actuators.dry_run import Actuator, DryRun
 from autoscale.bookkeeping import Bookkeeper
+from autoscale.briefing import policy_of
 from autoscale.canaries import Canaries, key
 from autoscale.checkpoints import Checkpoints
 from autoscale.journal import Journal
+from autoscale.memory import Memory
 from autoscale.observe import observe
-from autoscale.records import Plan, Samples, Scale, Tick
+from autoscale.records import Scale, Tick
 from autoscale.step import step
 from serving import logs
 from serving.audit.auditor import KEY_FILE, anchor_file, signer
@@ -36,12 +39,10 @@ from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
 _log = logging.getLogger("autoscale.app")
 LOOPBACK = "127.0.0.1"
-DEFAULT_SLOTS = 16
-"""Calls per replica where the model's engine is not ours to configure."""
 
 
 class Controller:
-    """Holds the tick before and what was decided."""
+    """Holds what `step` remembers. Raises SettingsError for pools that fit no model."""
 
     def __init__(
         self, settings: Settings, journal: Journal, actuator: Actuator, books: Bookkeeper | None
@@ -50,14 +51,11 @@ class Controller:
         self._gateways = tuple(
             f"http://{gateway.ops_host}:{gateway.ops_port + i}" for i in range(gateway.pods)
         )
-        self._plans = tuple(
-            Plan(m.name, m.engine.max_num_seqs if m.engine else DEFAULT_SLOTS)
-            for m in settings.models
-        )
+        self._policy = policy_of(settings, datetime.now(UTC).date())
         self._tick_s = settings.controller.tick_s
         self._actuator = actuator
         self._books = books
-        self._before: Samples | None = None
+        self._memory = Memory()
         self.journal = journal
         self.registry = CollectorRegistry()
         self._ticks = Counter("ballast_controller_ticks", "Ticks by how they ended", ["outcome"],
@@ -81,13 +79,14 @@ class Controller:
 
     async def _tick(self, session: aiohttp.ClientSession) -> None:
         samples = await observe(session, self._gateways, logs.utc_ms())
-        decisions = step(samples, self._before, self._plans)
-        for decision in decisions:
+        outcome = step(samples, self._memory, self._policy)
+        for decision in outcome.decisions:
             await self._actuator.apply(decision)
             if isinstance(decision, Scale):
                 self._wanted.labels(decision.model).set(decision.replicas)
-        self.journal.write(Tick(samples, self._before, self._plans, decisions))
-        self._before = samples
+        tick = Tick(samples, self._policy, self._memory, outcome.decisions)
+        self._memory = outcome.memory
+        self.journal.write(tick)
         if self._books is not None:
             self._books.seen(samples)
 

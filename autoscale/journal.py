@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from autoscale.memory import Memory
+from autoscale.policy import Policy
 from autoscale.records import Decision, Hold, Tick
+from autoscale.step import step
 
 FILE_BYTES_MAX = 8 << 20
+WHOLE_EACH = 240
+"""Ticks between lines that hold memory and policy; the others lean on the line before."""
 RECENT = 256
 
 
@@ -28,16 +34,26 @@ class Journal:
     def __init__(self, folder: Path, bytes_max: int = FILE_BYTES_MAX) -> None:
         self._path = folder / "ticks.jsonl"
         self._bytes_max = bytes_max
+        self._since_whole = 0
+        """Lines since one that stands alone; 0: the next one must."""
+        self._policy: Policy | None = None
         self.recent: deque[Entry] = deque(maxlen=RECENT)
 
     def write(self, tick: Tick) -> None:
-        """Append one tick. Raises OSError when the disk refuses."""
+        """Append one tick, with memory and policy. Raises OSError when the disk refuses."""
         self._remember(tick)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._path.exists() and self._path.stat().st_size >= self._bytes_max:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
+            self._since_whole = 0
+        if not self._since_whole or tick.policy != self._policy:
+            self._since_whole, self._policy = WHOLE_EACH, tick.policy
+        else:
+            tick = msgspec.structs.replace(tick, policy=None, memory=None)
+        since, self._since_whole = self._since_whole, 0  # a line that failed is leant on by none
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(tick) + b"\n")
+        self._since_whole = since - 1
 
     def _remember(self, tick: Tick) -> None:
         """Keep decisions for `/decisions`; a repeated one only moves its time on."""
@@ -57,3 +73,17 @@ def words(decision: Decision) -> str:
 def read(path: Path) -> list[Tick]:
     """All ticks of one file, for replay. Raises msgspec.DecodeError or OSError."""
     return [msgspec.json.decode(line, type=Tick) for line in path.read_bytes().splitlines()]
+
+
+def replay(ticks: Iterable[Tick]) -> Iterator[tuple[Tick, tuple[Decision, ...]]]:
+    """Each tick beside what `step` decides on it today. Lines before the first that stands alone
+    are left out."""
+    memory: Memory | None = None
+    policy: Policy | None = None
+    for tick in ticks:
+        memory = memory if tick.memory is None else tick.memory
+        policy = policy if tick.policy is None else tick.policy
+        if memory is not None and policy is not None:
+            outcome = step(tick.samples, memory, policy)
+            memory = outcome.memory
+            yield tick, outcome.decisions

@@ -10,16 +10,30 @@ from typing import TypeAlias
 
 import msgspec
 
+from autoscale.memory import Memory
+from autoscale.policy import Policy
+
 
 class Demand(msgspec.Struct, frozen=True):
-    """What one gateway has to do for one model. Totals only grow while the gateway lives."""
+    """What one gateway has to do for one model. Totals only grow while the gateway lives.
+
+    Calls that no replica could have served in time are in none of `shed` and `burst`.
+    """
 
     running: int = 0
     queued: int = 0
     queued_tokens: int = 0
+    """Prompt and expected output."""
     oldest_wait_s: float = 0.0
     shed_total: int = 0
     burst_total: int = 0
+    served_prompt_total: int = 0
+    """Tokens, as the next five: what own engines did, what was refused, what went to an API."""
+    served_output_total: int = 0
+    shed_prompt_total: int = 0
+    shed_output_total: int = 0
+    burst_prompt_total: int = 0
+    burst_output_total: int = 0
 
 
 class Signals(msgspec.Struct, frozen=True):
@@ -39,10 +53,12 @@ class Supply(msgspec.Struct, frozen=True):
     ready: int
     is_coming: bool = False
     """More is being started: counted as coming, not asked for twice."""
+    pools: Mapping[str, int] | None = None
+    """Ready ones by pool; None where there is one pool, or nobody can tell."""
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """Everything seen at one tick: the whole input of `step` but the plan and the tick before."""
+    """Everything seen at one tick: the whole input of `step` but the policy and its memory."""
 
     at_ms: int
     gateways: tuple[Signals, ...] = ()
@@ -52,20 +68,16 @@ class Samples(msgspec.Struct, frozen=True):
     """By model; None when no gateway could say."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What the settings say of one model."""
-
-    model: str
-    slots: int
-    """Calls that one replica runs at once."""
-
-
 class Scale(msgspec.Struct, frozen=True, tag="scale"):
     """Have this many replicas."""
 
     model: str
     replicas: int
     reason: str
+    pools: Mapping[str, int] = {}
+    """Of each pool; they sum to `replicas`."""
+    numbers: Mapping[str, float] = {}
+    """What the reason rests on, by name."""
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
@@ -73,6 +85,7 @@ class Hold(msgspec.Struct, frozen=True, tag="hold"):
 
     model: str
     reason: str
+    numbers: Mapping[str, float] = {}
 
 
 Decision: TypeAlias = Scale | Hold
@@ -82,6 +95,8 @@ class Tick(msgspec.Struct, frozen=True):
     """One line of the journal: inputs and outputs, so that replay can compare."""
 
     samples: Samples
-    before: Samples | None
-    plans: tuple[Plan, ...]
+    policy: Policy | None
+    """None: as on the line before."""
+    memory: Memory | None
+    """What `step` knew before; None: what the line before left."""
     decisions: tuple[Decision, ...]

@@ -1,57 +1,223 @@
-"""The one brain: samples in, one decision per model out, each with its reason. Pure.
+"""The one brain: samples and memory in, one decision per model out, each with its reason. Pure.
 
-Today's rule only grows: more replicas when calls wait, were shed or went to an API because there
-were too few. It never shrinks; that needs windows and forecasts, which come with the autoscaler.
+windows -> forecast -> decide -> limits. Controller, simulator and replay call this very function.
+Without data it holds; with part of the data it may add replicas and never takes any away.
 """
 
 from __future__ import annotations
 
-from autoscale.records import Decision, Demand, Hold, Plan, Samples, Scale, Signals
+import math
+from collections.abc import Mapping
 
-STALE_MS = 10_000
-"""A gateway's report older than this is not news."""
-NO_DEMAND = Demand()
+import msgspec
+
+from autoscale import decide, forecast, limits, owned, windows
+from autoscale.ladder import Rung, by_pool, ladder
+from autoscale.memory import Memory, ModelMemory
+from autoscale.policy import Plan, Policy
+from autoscale.records import Decision, Hold, Samples, Scale
+from autoscale.supply import arrived, caps, ordered, ready_of
+from autoscale.windows import Flow, Fresh
+
+DAY_MS = 86_400_000
+AWAY_S = 1800.0
+ALONE = 0.5
+"""Refused share of the overflow from which the API counts as away."""
+NEWS = 0.3
+"""Weight of one tick's overflow in the share that is refused."""
+PRICE_S = 3600.0
+"""Memory of the API's price per work, which moves with the mix of calls."""
 
 
-def step(samples: Samples, before: Samples | None, plans: tuple[Plan, ...]) -> tuple[Decision, ...]:
-    """One decision for each plan, in order. `before` is the tick before, for growth of totals."""
-    fresh = tuple(g for g in samples.gateways if samples.at_ms - g.at <= STALE_MS)
-    stale = len(samples.gateways) - len(fresh)
-    partial = len(samples.missing) + stale
-    return tuple(_decide(plan, samples, fresh, before, partial) for plan in plans)
+class Outcome(msgspec.Struct, frozen=True):
+    """Decisions in the order of the plans, and what to pass in at the next tick."""
+
+    decisions: tuple[Decision, ...]
+    memory: Memory
 
 
-def _decide(
-    plan: Plan, samples: Samples, fresh: tuple[Signals, ...], before: Samples | None, partial: int
-) -> Decision:
-    if not fresh:
-        return Hold(plan.model, "no data: no gateway answered")
+class _Case(msgspec.Struct, frozen=True):
+    """One model half-way."""
+
+    plan: Plan
+    flow: Flow
+    model: ModelMemory
+    wish: limits.Wish
+    why: str
+    numbers: Mapping[str, float]
+
+
+def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
+    """One decision for each plan."""
+    seen = windows.fresh(samples, memory)
+    if not seen.gateways:
+        held = tuple(Hold(p.model, "no data: no gateway answered") for p in policy.plans)
+        return Outcome(held, memory)
+    memory = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
+    marks = {(mark.instance, mark.started): mark for mark in memory.marks}
+    cases = [
+        _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
+        for plan in policy.plans
+    ]
+    wishes = [case.wish for case in cases if isinstance(case, _Case)]
+    counts = limits.shared(wishes, policy.budget, memory.day_micro)
+    decisions: list[Decision] = []
+    models = dict(memory.models)
+    for case in cases:
+        if not isinstance(case, _Case):
+            decisions.append(case)
+            continue
+        decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
+        decisions.append(decision)
+    memory = msgspec.structs.replace(
+        memory, at_ms=samples.at_ms, marks=windows.marked(seen), models=models
+    )
+    return Outcome(tuple(decisions), memory)
+
+
+def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> Memory:
+    """Add the tick's rent to the day's."""
+    micro = 0.0
+    for plan in policy.plans:
+        wanted = memory.models.get(plan.model, ModelMemory()).wanted
+        for pool in plan.pools:
+            if pool.terms != "reserved":
+                micro += wanted.get(pool.name, 0) * pool.hour_micro * elapsed_s / 3600
+    day = at_ms // DAY_MS
+    before = memory.day_micro if day == memory.day else 0.0
+    return msgspec.structs.replace(memory, day=day, day_micro=before + micro)
+
+
+def _case(
+    plan: Plan, policy: Policy, samples: Samples, news: tuple[Fresh, Flow], memory: Memory
+) -> _Case | Decision:
+    seen, flow = news
     if samples.supply is None or plan.model not in samples.supply:
         return Hold(plan.model, "no data: replicas unknown")
     supply = samples.supply[plan.model]
-    running = sum(g.models.get(plan.model, NO_DEMAND).running for g in fresh)
-    queued = sum(g.models.get(plan.model, NO_DEMAND).queued for g in fresh)
-    shed, burst = _grown(plan.model, fresh, before)
-    note = f"; partial, {partial} source(s) missing" if partial else ""
-    if not queued + shed + burst:
-        return Hold(plan.model, f"nothing waits: {running} running on {supply.ready} ready{note}")
-    why = f"queue {queued}, shed {shed}, burst {burst}, running {running}{note}"
-    if supply.is_coming:
-        return Hold(plan.model, f"a replica is coming; {why}")
-    wanted = max(supply.ready + 1, -(-(running + queued + shed + burst) // plan.slots))
-    return Scale(plan.model, wanted, f"{supply.ready} ready are too few: {why}")
+    if not plan.pools:
+        return owned.decide(plan, flow, seen.partial, supply)
+    at_ms = samples.at_ms
+    old = memory.models.get(plan.model)
+    model = old or ModelMemory()
+    ready = ready_of(plan, supply, model)
+    if old is None:
+        model = msgspec.structs.replace(model, ready=ready, wanted=ready)
+    model = arrived(plan, model, ready, at_ms)
+    rungs = ladder(plan, caps(plan, model), model.ready_s)
+    lead_s = max((rung.ready_s for rung in rungs), default=1.0)
+    if seen.elapsed_s and not seen.partial:
+        trend = forecast.learn(model.trend, flow.rate, at_ms, seen.elapsed_s, lead_s)
+        price = _price(model.micro_per_work_s, flow, seen.elapsed_s)
+        refused = _refused(model.refused, flow, seen.elapsed_s)
+        model = msgspec.structs.replace(model, trend=trend, micro_per_work_s=price, refused=refused)
+    outlook = forecast.outlook(model.trend, at_ms, lead_s)
+    api = model.micro_per_work_s if plan.api is not None else None
+    view = decide.View(flow.rate, outlook, api, model.refused, seen.elapsed_s, policy.trust)
+    model = _weighed(model, rungs, view, old is None, bool(seen.partial))
+    return _wished(plan, (flow, rungs, view), model, at_ms, seen)
 
 
-def _grown(model: str, fresh: tuple[Signals, ...], before: Samples | None) -> tuple[int, int]:
-    """Calls shed and burst since the tick before, of gateways that lived through both."""
-    old = {(g.instance, g.started): g for g in (before.gateways if before else ())}
-    shed = burst = 0
-    for gateway in fresh:
-        earlier = old.get((gateway.instance, gateway.started))
-        if earlier is None:
-            continue
-        now = gateway.models.get(model, NO_DEMAND)
-        then = earlier.models.get(model, NO_DEMAND)
-        shed += max(0, now.shed_total - then.shed_total)
-        burst += max(0, now.burst_total - then.burst_total)
-    return shed, burst
+def _price(old: float, flow: Flow, elapsed_s: float) -> float:
+    """API money per second of work, in the recent mix."""
+    if flow.rate <= 0.0 or flow.micro_per_s <= 0.0:
+        return old
+    now = flow.micro_per_s / flow.rate
+    weight = min(1.0, flow.rate * elapsed_s / PRICE_S) if old else 1.0
+    return old + weight * (now - old)
+
+
+def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
+    """Share of what overflows that nobody takes. Without news it fades: an API that was down is
+    tried again at the price of a short loss."""
+    over = flow.shed_rate + flow.burst_rate
+    if over <= 0.0:
+        return old * math.exp(-elapsed_s / AWAY_S)
+    return old + NEWS * (flow.shed_rate / over - old)
+
+
+def _weighed(
+    model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, is_partial: bool
+) -> ModelMemory:
+    balances, is_on = model.balances, model.is_on
+    if is_first:  # what runs is adopted, and has until its account is used up to be of use
+        count = sum(model.wanted.values())
+        balances, is_on = (0.0,) * count, (True,) * count
+    weighed = decide.weigh(rungs, view, decide.Weighed(balances, is_on))
+    if is_partial:  # part of the demand was not seen: it may only speak for more
+        pairs = zip(weighed.balances, (*balances, *weighed.balances[len(balances) :]), strict=False)
+        states = zip(weighed.is_on, (*is_on, *weighed.is_on[len(is_on) :]), strict=False)
+        weighed = decide.Weighed(
+            tuple(max(pair) for pair in pairs), tuple(any(pair) for pair in states)
+        )
+    return msgspec.structs.replace(model, balances=weighed.balances, is_on=weighed.is_on)
+
+
+def _wished(
+    plan: Plan, weighed: tuple[Flow, tuple[Rung, ...], decide.View], model: ModelMemory,
+    at_ms: int, seen: Fresh,
+) -> _Case:  # fmt: skip
+    flow, rungs, view = weighed
+    ready = sum(model.ready.values())
+    before = sum(model.wanted.values())
+    wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
+    count, why = sum(model.is_on), "account"
+    # A stray refusal while the API takes the rest is priced by the account, not rented for.
+    is_alone = plan.api is None or model.refused >= ALONE
+    if is_alone and (flow.shed or (flow.queued and wait_s > plan.wait_s_max)):
+        need = decide.urgent(rungs, flow.backlog_s, flow.rate, plan.wait_s_max)
+        need = max(need, 1)
+        if need > count:
+            count, why = need, "calls wait or were refused"
+    least, most = limits.bounds(plan, at_ms)
+    if not least <= count <= most:
+        count, why = min(max(count, least), most), f"bounds {least} to {most}"
+    if seen.partial and count < before:
+        count, why = before, "partial data never takes away"
+    count = limits.stepped(plan, before, count)
+    worth = tuple(
+        view.outlook.share(rung.below, rung.capacity) * _ratio(rung, view) for rung in rungs[:count]
+    )
+    numbers = {
+        "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
+        "burst": flow.burst_rate, "running": flow.running, "queued": flow.queued,
+        "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
+        "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
+        "refused": view.refused,
+    }  # fmt: skip
+    return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
+                 numbers)  # fmt: skip
+
+
+def _ratio(rung: Rung, view: decide.View) -> float:
+    """What a second of work would cost elsewhere, in units of this replica's price."""
+    if rung.micro_per_s <= 0.0:
+        return decide.UNSERVED_RATIO
+    return decide.worth_of_work(rung, view) / rung.micro_per_s
+
+
+def _settle(
+    case: _Case, counts: Mapping[str, int], seen: Fresh, at_ms: int
+) -> tuple[Decision, ModelMemory]:
+    """The decision within the budget, and the model's memory."""
+    plan, model = case.plan, case.model
+    count = counts[plan.model]
+    why = case.why if count == case.wish.count else "budget"
+    wanted = by_pool(case.wish.rungs, count)
+    for pool in plan.pools:
+        had = model.wanted.get(pool.name, 0)
+        fewer = had - wanted.get(pool.name, 0)
+        if pool.tenant:
+            wanted[pool.name] = pool.least
+        elif fewer > 0:
+            may = limits.kept_hours(pool, model.rented_ms.get(pool.name, ()), fewer, at_ms)
+            wanted[pool.name] = had - may
+    wanted = {name: n for name, n in wanted.items() if n}
+    model = ordered(model, plan, wanted, at_ms)
+    total, ready = sum(wanted.values()), {n: k for n, k in model.ready.items() if k}
+    note = f"; partial, {seen.partial} source(s) missing" if seen.partial else ""
+    if wanted == ready:
+        return Hold(plan.model, f"{total} wanted and ready{note}", case.numbers), model
+    words = ", ".join(f"{n} {pool}" for pool, n in wanted.items()) or "none"
+    reason = f"{why}: {words}{note}"
+    return Scale(plan.model, total, reason, wanted, case.numbers), model

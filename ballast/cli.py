@@ -23,6 +23,7 @@ from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import fake as faking
+from ballast import simulate_cli as simulating
 from ballast import status as stating
 from ballast import up as stacking
 from ballast.prepare import identity_of, prepare
@@ -222,6 +223,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 
 faking.register(app, command)
 costing.register(app, command, settings_of)
+simulating.register(app, command)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))

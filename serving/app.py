@@ -44,6 +44,7 @@ from serving.budgets.funds import Funds
 from serving.budgets.keeper import Keeper
 from serving.budgets.keeper import Terms as BudgetTerms
 from serving.budgets.store import opener as budget_opener
+from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
@@ -105,6 +106,7 @@ class Gateway:
         )
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
+        self._demand = Demand({m.name: m.speed for m in settings.models})
         contexts = {m.name: m.context_tokens for m in settings.models}
         self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()
@@ -141,7 +143,7 @@ class Gateway:
             keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
-        observer = Observer(metrics, self._log, self._ratios)
+        observer = Observer(metrics, self._log, self._ratios, self._demand)
         backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = self._guard(died, closing)

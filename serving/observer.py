@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from models.tokens import TokenRatio
+from serving.demand import Demand
 from serving.guard.screening import Verdict
 from serving.logs import RequestLog
 from serving.metrics import Metrics
@@ -17,8 +18,6 @@ from serving.rows import AttemptEnd
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
-_SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unreachable"})
-"""Refusals that more engines would have cured."""
 _CHAT = Surface.CHAT
 
 
@@ -67,8 +66,15 @@ class _Series:
 class Observer:
     """See `pipeline.Settled`."""
 
-    def __init__(self, metrics: Metrics, log: RequestLog, ratios: Mapping[str, TokenRatio]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: RequestLog,
+        ratios: Mapping[str, TokenRatio],
+        demand: Demand,
+    ) -> None:
         self._metrics = metrics
+        self.demand = demand
         self._log = log
         self._ratios = ratios
         self._series = {
@@ -77,8 +83,6 @@ class Observer:
             for is_api in (True, False)
         }
         self._turn = 0
-        self.shed: dict[str, int] = {}
-        self.burst: dict[str, int] = {}
 
     def attempt(self, progress: Progress, row: AttemptEnd) -> None:
         """One attempt ended."""
@@ -100,8 +104,10 @@ class Observer:
         if isinstance(ticket.target, Offering):
             labels = (model, ticket.target.provider, row.charge.currency)
             metrics.money.add(labels, row.charge.micro)
-        elif usage.prompt_tokens and not usage.is_estimated:
-            self._learn(progress, usage.prompt_tokens)
+        else:
+            self.demand.served(model, usage)
+            if usage.prompt_tokens and not usage.is_estimated:
+                self._learn(progress, usage.prompt_tokens)
 
     def _learn(self, progress: Progress, tokens: int) -> None:
         self._turn = (self._turn + 1) % LEARN_EACH
@@ -118,11 +124,9 @@ class Observer:
         metrics.requests.add((model, surface, call.latency_class, progress.outcome))
         if progress.burst_reason and not call.pin:
             metrics.overflow.add((model, progress.burst_reason))
-            self.burst[model] = self.burst.get(model, 0) + 1
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
-            if progress.code in _SHED and not call.pin:
-                self.shed[model] = self.shed.get(model, 0) + 1
+        self.demand.request(progress)
         if progress.verdict is not None:
             self._found(progress.verdict)
         if progress.queue_s:

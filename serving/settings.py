@@ -41,9 +41,13 @@ from serving.provider_access import ProviderAccess
 from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
+from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
 
-__all__ = ["EXIT_CODE", "ProviderAccess", "Settings", "SettingsError", "load", "reason"]
+__all__ = [
+    "EXIT_CODE", "ProviderAccess", "RentPool", "Scaling", "Settings", "SettingsError", "load",
+    "reason",
+]  # fmt: skip
 EXIT_CODE = 3
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Tenants, projects, features: ASCII, so that no two look alike, and fit for a header and a log."""
@@ -490,6 +494,7 @@ class Controller(Group):
     ops_port: int = Field(8090, ge=0, le=65535)
     rented: tuple[Rented, ...] = ()
     """GPUs that replicas hold, booked while they are there."""
+    scaling: Scaling = Scaling()
 
 
 def _expand(path: Path) -> Path:

@@ -57,7 +57,8 @@ PURE = (
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (
-        "records", "windows", "forecast", "decide", "limits", "step", "rentals")),
+        "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
+        "ladder", "supply", "owned", "oracle", "baselines", "rentals")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",

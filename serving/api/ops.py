@@ -92,8 +92,7 @@ def signals(facts: Facts) -> dict[str, Any]:
             "queued": calls,
             "queued_tokens": tokens,
             "oldest_wait_s": round(oldest_s, 3),
-            "shed_total": facts.observer.shed.get(name, 0),
-            "burst_total": facts.observer.burst.get(name, 0),
+            **facts.observer.demand.totals(name),
         }
     return {
         "version": 1,

@@ -9,12 +9,16 @@ import msgspec
 import pytest
 
 from autoscale.actuators.dry_run import DryRun
-from autoscale.journal import Journal, read
-from autoscale.records import Demand, Hold, Plan, Samples, Scale, Signals, Supply, Tick
-from autoscale.step import STALE_MS, step
+from autoscale.journal import WHOLE_EACH, Journal, read, replay
+from autoscale.memory import Memory
+from autoscale.policy import Plan, Policy
+from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply, Tick
+from autoscale.step import step
+from autoscale.windows import STALE_MS
 
 NOW = 1_000_000
-PLAN = (Plan("m", 16),)
+BEFORE = NOW - 5000
+OWNED = Policy((Plan("m", 16),))
 ONE = {"m": Supply(1)}
 
 
@@ -24,6 +28,20 @@ def gateway(at: int = NOW, started: int = 1, instance: str = "g/0", **demand: in
 
 def seen(*gateways: Signals, supply: dict[str, Supply] | None = ONE, missing: int = 0) -> Samples:
     return Samples(NOW, gateways, ("away",) * missing, supply)
+
+
+def after(before: Samples | None) -> Memory:
+    """What is remembered of the tick before."""
+    if before is None:
+        return Memory()
+    then = [msgspec.structs.replace(g, at=BEFORE) for g in before.gateways]
+    earlier = msgspec.structs.replace(before, at_ms=BEFORE, gateways=tuple(then))
+    return step(earlier, Memory(), OWNED).memory
+
+
+def decide(now: Samples, before: Samples | None, policy: Policy = OWNED) -> Decision:
+    (decision,) = step(now, after(before), policy).decisions
+    return decision
 
 
 QUIET = seen(gateway(shed_total=5, burst_total=5))
@@ -51,7 +69,7 @@ SCALES = [
 
 @pytest.mark.parametrize(("now", "before", "words"), [h[1:] for h in HOLDS], ids=[h[0] for h in HOLDS])  # noqa: E501  # fmt: skip
 def test_holds_and_says_why(now: Samples, before: Samples | None, words: str) -> None:
-    (decision,) = step(now, before, PLAN)
+    decision = decide(now, before)
     assert isinstance(decision, Hold)
     assert words in decision.reason
 
@@ -60,45 +78,56 @@ def test_holds_and_says_why(now: Samples, before: Samples | None, words: str) ->
 def test_scales_up_when_calls_found_no_place(
     now: Samples, before: Samples | None, count: int
 ) -> None:
-    (decision,) = step(now, before, PLAN)
+    decision = decide(now, before)
     assert isinstance(decision, Scale)
     assert decision.replicas == count
     assert "queue" in decision.reason
 
 
 def test_partial_data_is_named_in_the_reason() -> None:
-    (decision,) = step(seen(gateway(queued=1), missing=2), None, PLAN)
+    decision = decide(seen(gateway(queued=1), missing=2), None)
     assert "partial, 2 source(s) missing" in decision.reason
 
 
 def test_a_model_nobody_speaks_of_has_no_demand() -> None:
-    other = (Plan("other", 1),)
-    (decision,) = step(seen(gateway(queued=3), supply={"other": Supply(1)}), None, other)
+    other = Policy((Plan("other", 1),))
+    decision = decide(seen(gateway(queued=3), supply={"other": Supply(1)}), None, other)
     assert isinstance(decision, Hold)
 
 
 def test_replay_of_the_journal_gives_the_same_decisions(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    for _, now, before, _ in [*HOLDS, *SCALES]:
-        journal.write(Tick(now, before, PLAN, step(now, before, PLAN)))
+    journal, memory = Journal(tmp_path), Memory()
+    for number in range(WHOLE_EACH + 2):
+        at_ms = NOW + number * 5000
+        report = gateway(at=at_ms, queued=number % 3, burst_total=number // 2)
+        samples = Samples(at_ms, (report,), (), ONE)
+        outcome = step(samples, memory, OWNED)
+        journal.write(Tick(samples, OWNED, memory, outcome.decisions))
+        memory = outcome.memory
     ticks = read(tmp_path / "ticks.jsonl")
-    assert len(ticks) == len(HOLDS) + len(SCALES)
-    for tick in ticks:
-        assert step(tick.samples, tick.before, tick.plans) == tick.decisions
+    assert [i for i, tick in enumerate(ticks) if tick.memory is not None] == [0, WHOLE_EACH]
+    replayed = list(replay(ticks))
+    assert len(replayed) == WHOLE_EACH + 2
+    assert all(tick.decisions == decisions for tick, decisions in replayed)
+
+
+def test_lines_before_the_first_whole_one_are_not_replayed() -> None:
+    assert list(replay([Tick(seen(gateway()), None, None, ())])) == []
 
 
 def test_the_journal_keeps_two_bounded_files(tmp_path: Path) -> None:
     journal = Journal(tmp_path, bytes_max=1)
     for number in range(3):
-        journal.write(Tick(Samples(number), None, (), ()))
+        journal.write(Tick(Samples(number), OWNED, Memory(), ()))
     assert [t.samples.at_ms for t in read(tmp_path / "ticks.jsonl")] == [2]
-    assert [t.samples.at_ms for t in read(tmp_path / "ticks.old.jsonl")] == [1]
+    (old,) = read(tmp_path / "ticks.old.jsonl")
+    assert (old.samples.at_ms, old.memory) == (1, Memory())
 
 
 def test_a_repeated_decision_is_shown_once_with_its_latest_time(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for at_ms in (1, 2):
-        journal.write(Tick(Samples(at_ms), None, PLAN, (Hold("m", "quiet"),)))
+        journal.write(Tick(Samples(at_ms), OWNED, Memory(), (Hold("m", "quiet"),)))
     assert [(e.at_ms, e.decision) for e in journal.recent] == [(2, "hold")]
 
 

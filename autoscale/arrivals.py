@@ -1,0 +1,152 @@
+"""Request traces as bins of tokens, for the simulator. Needs the extra `reports` (pyarrow, numpy).
+
+A trace is a Parquet or CSV file with `timestamp_s`, `input_tokens`, `output_tokens`, one row per
+request or per bin. Bad rows are errors, disorder and gaps are told and borne.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+
+COLUMNS = ("timestamp_s", "input_tokens", "output_tokens")
+BIN_S = 10.0
+SMOOTH_BINS = 6
+"""A minute: the work of a call is done over tens of seconds, not in the bin in which it came."""
+BINS_MAX = 1_000_000
+TOKENS_MAX = 1e7
+GAP_S = 600.0
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class TraceError(ValueError):
+    """A trace that cannot be used; names the file, the column and the row."""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """Tokens asked for in each bin of `BIN_S`, smoothed over a minute."""
+
+    name: str
+    start_s: float
+    """Into the file: keeps the time of day when a window is cut out."""
+    prompt: Floats
+    output: Floats
+    notes: tuple[str, ...] = ()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """`FILE[@FROM-UNTIL][*SCALE]`, as `week.parquet@2d-7d*8`."""
+
+    path: Path
+    from_s: float = 0.0
+    until_s: float = float("inf")
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        words = self.path.stem
+        if self.until_s != float("inf"):
+            words += f"@{self.from_s / 3600:g}h-{self.until_s / 3600:g}h"
+        return words + (f" x {self.scale:g}" if self.scale != 1.0 else "")
+
+
+def asked(text: str) -> Asked:
+    """Read a trace's address. Raises TraceError."""
+    pattern = (
+        r"(?P<path>.+?)(@(?P<a>[\d.]+)(?P<u>[smhd])-(?P<b>[\d.]+)(?P<v>[smhd]))?(\*(?P<k>[\d.]+))?"
+    )
+    match = re.fullmatch(pattern, text)
+    try:
+        assert match is not None
+        scale = float(match["k"] or 1)
+        span = (0.0, float("inf"))
+        if match["a"] is not None:
+            span = float(match["a"]) * UNITS[match["u"]], float(match["b"]) * UNITS[match["v"]]
+    except (AssertionError, ValueError):
+        raise TraceError(f"{text!r}: write it as FILE, FILE@2d-7d or FILE@2d-7d*8") from None
+    if not (0.0 <= span[0] < span[1] and scale > 0):
+        raise TraceError(f"{text!r}: a window ends after it begins, and a scale is above 0")
+    return Asked(Path(match["path"]), *span, scale)
+
+
+def load(wish: Asked) -> Trace:
+    """Read, check, bin, cut and smooth. Raises TraceError."""
+    times, prompt, output = _columns(wish.path)
+    notes = _checked(wish.path, times, prompt, output)
+    inside = (times >= wish.from_s) & (times < wish.until_s)
+    if not inside.any():
+        raise TraceError(f"{wish.path}: no rows between {wish.from_s:g} s and {wish.until_s:g} s")
+    start_s = wish.from_s
+    places = ((times[inside] - start_s) // BIN_S).astype(np.int64)
+    count = int(places.max()) + 1
+    if count > BINS_MAX:
+        raise TraceError(f"{wish.path}: {count * BIN_S / 86_400:.0f} days; cut a window out")
+    binned = [
+        _smooth(np.bincount(places, tokens[inside], count) * wish.scale)
+        for tokens in (prompt, output)
+    ]
+    return Trace(wish.name, start_s, binned[0], binned[1], notes)
+
+
+def rows(wish: Asked) -> list[tuple[float, int, int]]:
+    """Single requests as (seconds from the window's start, prompt, output), in order of time.
+    Raises TraceError; a scale other than 1 would have to draw requests, so it is one."""
+    if wish.scale != 1.0:
+        raise TraceError(f"{wish.path}: requests one by one cannot be scaled; leave out the factor")
+    times, prompt, output = _columns(wish.path)
+    _checked(wish.path, times, prompt, output)
+    inside = np.flatnonzero((times >= wish.from_s) & (times < wish.until_s))
+    inside = inside[np.argsort(times[inside], kind="stable")]
+    if not inside.size:
+        raise TraceError(f"{wish.path}: no rows between {wish.from_s:g} s and {wish.until_s:g} s")
+    return [(float(times[i]) - wish.from_s, int(prompt[i]), int(output[i])) for i in inside]
+
+
+def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
+    try:
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path, columns=list(COLUMNS))
+        else:
+            table = csv.read_csv(path).select(list(COLUMNS))
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise TraceError(f"{path}: {error}; it needs the columns {', '.join(COLUMNS)}") from None
+    try:
+        times, prompt, output = (
+            np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS
+        )
+    except (ValueError, TypeError) as error:
+        raise TraceError(f"{path}: a column is not numeric: {error}") from None
+    return times, prompt, output
+
+
+def _checked(path: Path, times: Floats, prompt: Floats, output: Floats) -> tuple[str, ...]:
+    for name, values in zip(COLUMNS, (times, prompt, output), strict=True):
+        bad = ~np.isfinite(values) | (values < 0)
+        if name != "timestamp_s":
+            # A bin holds many requests: the bound is generous, and only absurd rows pass it.
+            bad |= values > TOKENS_MAX * 100
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise TraceError(f"{path}: {name}: row {row} holds {values[row]}")
+    notes = []
+    if times.size and (steps := np.diff(times)).size:
+        if (steps < 0).any():
+            notes.append(f"{int((steps < 0).sum())} rows out of order, sorted")
+        longest = float(np.diff(np.sort(times)).max())
+        if longest > GAP_S:
+            notes.append(f"a gap of {longest:.0f} s, taken for no demand")
+    return tuple(notes)
+
+
+def _smooth(values: Floats) -> Floats:
+    kernel = np.ones(SMOOTH_BINS) / SMOOTH_BINS
+    return np.convolve(values, kernel)[: values.size]

@@ -1,0 +1,98 @@
+"""The values of a request-level simulation: what is asked, of whom, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from autoscale.records import Demand
+from models.capacity import Profile
+from serving.records import (
+    Call,
+    Caller,
+    DataLabel,
+    LatencyClass,
+    Offering,
+    Overflow,
+    Policy,
+    Price,
+    Replica,
+    Residency,
+    ResidencyLevel,
+    Surface,
+)
+
+MODEL = "m"
+TICK_S = 10.0
+REPORT_S = 2.0
+API_FIRST_S, API_FIRST_SIGMA, API_TOKEN_S = 0.8, 0.4, 0.02
+"""Median and log-deviation of the API's time to first token, and time per token. ASSUMED."""
+HOLD_S = 20.0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One request of a trace."""
+
+    at_s: float
+    prompt: int
+    output: int
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What engines and callers are like."""
+
+    profile: Profile
+    slots: int = 64
+    first_token_s_max: float = 5.0
+    token_s_max: float = 0.1
+    """The objective: both must hold for an answer to count as kept."""
+    ready_s: float = 180.0
+    ready_cv: float = 0.4
+    outages: tuple[tuple[float, float], ...] = ()
+
+
+class Tally(msgspec.Struct):
+    """Sums over a run; work in tokens, rent in replica-seconds."""
+
+    calls: int = 0
+    kept: int = 0
+    refused: int = 0
+    own: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    api: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    shed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    burst_calls: int = 0
+    rent_s: float = 0.0
+    starts: int = 0
+
+
+Want = Callable[[float, Demand, int, int], int]
+"""(now, demand as a gateway reports it, ready, wanted before) -> replicas wanted."""
+
+
+def call(row: Row, number: int, setup: Setup) -> Call:
+    """The row as a gateway would have parsed it."""
+    return Call(
+        f"{number:032x}", Surface.CHAT, "t", MODEL, MODEL, {}, row.at_s, 0,
+        row.at_s + setup.first_token_s_max, row.at_s + 86_400.0,
+        LatencyClass.INTERACTIVE, b"", 0, row.prompt, row.output, True, False, number,
+    )  # fmt: skip
+
+
+def replica(setup: Setup) -> Replica:
+    """The pattern of all engines."""
+    label = DataLabel("cn", "self", on_premises=True)
+    return Replica("r", MODEL, "127.0.0.1", 1, "", label, setup.profile, setup.slots)
+
+
+def offering() -> Offering:
+    """The API. Its price is reckoned apart, by the scenario's ratio."""
+    return Offering(
+        "api/m", "api", MODEL, "m", DataLabel("us", "api"), Price("USD", 0, 0, 0, "", ""),
+        frozenset({Surface.CHAT}), 10_000_000, API_FIRST_S,
+    )  # fmt: skip
+
+
+def caller() -> Caller:
+    """May overflow anywhere."""
+    return Caller("k", "t", "p", Policy(Residency(ResidencyLevel.ANYWHERE), Overflow.ALLOWED))

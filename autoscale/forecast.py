@@ -1,0 +1,98 @@
+"""How much demand there will be when a replica ordered now is ready, and how far off that may be.
+
+A level (the recent past, weighted by age) moved by what the same time of earlier days was above or
+below now; the error is learnt from what earlier forecasts missed by. Advice to `decide`, no more.
+Pure.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from autoscale.memory import Trend
+
+LEVEL_S = 900.0
+"""Memory of the level."""
+ERROR_S = 7200.0
+"""Memory of the error: long beside one burst, short beside a change of habits."""
+SLOT_MS = 600_000
+SLOTS = 144
+SEASON_WEIGHT = 0.5
+"""Of the newest day in a time of day's mean."""
+PROMISES = 32
+"""Forecasts that wait to be compared with what came."""
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """Demand in replicas at some time: a normal distribution, cut off at 0."""
+
+    mean: float
+    deviation: float
+
+    def share(self, below: float, width: float) -> float:
+        """Expected part of the demand between `below` and `below + width`."""
+        return self._above(below) - self._above(below + width)
+
+    def _above(self, level: float) -> float:
+        """Expected demand above a level."""
+        gap = self.mean - level
+        if self.deviation <= 1e-9:
+            return max(0.0, gap)
+        z = gap / self.deviation
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return gap * (1 + math.erf(z / math.sqrt(2))) / 2 + self.deviation * density
+
+
+def learn(trend: Trend, rate: float, at_ms: int, elapsed_s: float, lead_s: float) -> Trend:
+    """After a tick of `elapsed_s` with `rate` replicas' demand; `lead_s` is the time to ready."""
+    if not trend.is_started:
+        return Trend(level=rate, error=max(rate, 0.25), is_started=True, slot=_slot(at_ms),
+                     season=(-1.0,) * SLOTS)  # fmt: skip
+    level = trend.level + (rate - trend.level) * -math.expm1(-elapsed_s / LEVEL_S)
+    error, kept = trend.error, trend.promises
+    while kept and kept[0][0] <= at_ms:
+        miss = rate - kept[0][1]
+        weight = -math.expm1(-lead_s / PROMISES * 2 / ERROR_S)
+        error += (miss * miss - error) * weight
+        kept = kept[1:]
+    trend = _season(trend, rate, at_ms, elapsed_s)
+    due_ms = at_ms + round(lead_s * 1e3)
+    spacing_ms = lead_s * 2e3 / PROMISES
+    if len(kept) < PROMISES and (not kept or due_ms - kept[-1][0] >= spacing_ms):
+        kept = (*kept, (due_ms, _mean(trend, level, at_ms, lead_s)))
+    return msgspec.structs.replace(trend, level=level, error=error, promises=kept)
+
+
+def outlook(trend: Trend, at_ms: int, ahead_s: float) -> Outlook:
+    """Demand `ahead_s` from now."""
+    return Outlook(_mean(trend, trend.level, at_ms, ahead_s), math.sqrt(trend.error))
+
+
+def _mean(trend: Trend, level: float, at_ms: int, ahead_s: float) -> float:
+    if not trend.season:
+        return level
+    here = trend.season[_slot(at_ms)]
+    there = trend.season[_slot(at_ms + round(ahead_s * 1e3))]
+    return level if here < 0.0 or there < 0.0 else max(0.0, level + there - here)
+
+
+def _season(trend: Trend, rate: float, at_ms: int, elapsed_s: float) -> Trend:
+    """Add to the ten minutes that run; at their end they go into the day's shape."""
+    slot = _slot(at_ms)
+    if slot == trend.slot:
+        return msgspec.structs.replace(
+            trend, slot_sum=trend.slot_sum + rate * elapsed_s, slot_s=trend.slot_s + elapsed_s
+        )
+    season = list(trend.season)
+    if trend.slot_s > 0.0:
+        mean, old = trend.slot_sum / trend.slot_s, season[trend.slot]
+        season[trend.slot] = mean if old < 0.0 else old + SEASON_WEIGHT * (mean - old)
+    return msgspec.structs.replace(
+        trend, season=tuple(season), slot=slot, slot_sum=rate * elapsed_s, slot_s=elapsed_s
+    )
+
+
+def _slot(at_ms: int) -> int:
+    return at_ms // SLOT_MS % SLOTS

@@ -1,0 +1,82 @@
+"""Which pool the next replica comes from: paid, on-demand floor, then by price. Pure.
+
+Rung k of a ladder is the k-th replica of a model; the work-function account of `decide` belongs to
+a rung, so a rung's price is the price of the replica that would be given back first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from autoscale.policy import Plan, Pool
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """One replica's place."""
+
+    pool: str
+    micro_per_s: float
+    """What it costs more per second; 0 of one that is paid anyway."""
+    below: float
+    """Capacity of the rungs beneath it."""
+    capacity: float
+    ready_s: float
+    is_sunk: bool
+
+
+def ladder(plan: Plan, caps: Mapping[str, int], learnt: Mapping[str, float]) -> tuple[Rung, ...]:
+    """All replicas the plan may have, in the order in which they are taken. `caps` bounds pools
+    that cannot give more now; `learnt` are times to ready."""
+    known = tuple(
+        (pool.name, caps.get(pool.name, pool.most), round(learnt.get(pool.name, pool.ready_s)))
+        for pool in plan.pools
+    )
+    return _ladder(plan, known)
+
+
+@lru_cache(256)
+def _ladder(plan: Plan, known: tuple[tuple[str, int, int], ...]) -> tuple[Rung, ...]:
+    """Made anew only when a pool's state changed: ticks are many, changes few."""
+    caps = {name: cap for name, cap, _ in known}
+    ready_s = {name: float(max(1, seconds)) for name, _, seconds in known}
+    found: list[Rung] = []
+    below = 0.0
+    for pool, count in _order(plan, caps):
+        is_sunk = pool.terms == "reserved"
+        price = 0.0 if is_sunk else pool.hour_micro / 3600
+        for _ in range(count):
+            found.append(Rung(pool.name, price, below, pool.capacity, ready_s[pool.name], is_sunk))
+            below += pool.capacity
+    return tuple(found)
+
+
+def _order(plan: Plan, caps: Mapping[str, int]) -> Iterator[tuple[Pool, int]]:
+    open_ = [
+        (pool, min(pool.most, caps[pool.name]))
+        for pool in plan.pools
+        if not pool.tenant and (not plan.jurisdictions or pool.jurisdiction in plan.jurisdictions)
+    ]
+    rest = []
+    floor = plan.on_demand_floor
+    for pool, count in open_:
+        if pool.terms == "reserved":
+            yield pool, count
+        elif pool.terms == "on_demand" and floor:
+            taken = min(floor, count)
+            floor -= taken
+            yield pool, taken
+            rest.append((pool, count - taken))
+        else:
+            rest.append((pool, count))
+    yield from sorted(rest, key=lambda one: one[0].hour_micro / one[0].capacity)
+
+
+def by_pool(rungs: tuple[Rung, ...], count: int) -> dict[str, int]:
+    """The first `count` rungs by pool."""
+    found: dict[str, int] = {}
+    for rung in rungs[:count]:
+        found[rung.pool] = found.get(rung.pool, 0) + 1
+    return found

@@ -1,0 +1,93 @@
+"""Request-level comparisons: what answers were in time, and what they cost beside the optimum."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from autoscale import baselines, oracle
+from autoscale.calls import TICK_S, Row, Setup, Tally, Want
+from autoscale.records import Demand
+from autoscale.requests import Requests
+from autoscale.simulate import OURS, Bench, Ours, Run
+from autoscale.work import Work
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One trace in both forms: requests to serve, bins for the optimum."""
+
+    bench: Bench
+    rows: Sequence[tuple[float, int, int]]
+    setup: Setup
+
+
+def ours(bench: Bench) -> Want:
+    """The controller's step."""
+    brain = Ours(bench)
+
+    def want(now_s: float, demand: Demand, ready: int, wanted: int) -> int:
+        # The first tick comes at the start itself; a clock at 0 would count as none.
+        brain.at(now_s + TICK_S)
+        return brain.asked(demand, ready, wanted)
+
+    return want
+
+
+def law(name: str, target: float, work: Work) -> Want:
+    """A baseline, which sees the rate of work that came in since the tick before."""
+    scaler = baselines.SCALERS[name](target)
+    before = [0, 0]
+
+    def want(now_s: float, demand: Demand, ready: int, wanted: int) -> int:
+        del now_s
+        now = [
+            demand.served_prompt_total + demand.shed_prompt_total + demand.burst_prompt_total,
+            demand.served_output_total + demand.shed_output_total + demand.burst_output_total,
+        ]
+        rate = work.of(now[0] - before[0], now[1] - before[1]) / TICK_S
+        before[:] = now
+        return scaler.wanted(baselines.Seen(rate, ready, wanted))
+
+    return want
+
+
+def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> list[Run]:
+    """All policies. `kept` is the share of calls whose answer kept the objective."""
+    bench = case.bench
+    best = oracle.optimum(bench.demand, bench.scenario.ratio, bench.start)
+    count, _ = oracle.best_fixed(bench.demand, bench.scenario.ratio, bench.start)
+    fixed = partial(law, "fixed + spill", float(count), bench.work)
+    made: list[tuple[str, Callable[[], Want]]] = [
+        (OURS, partial(ours, bench)),
+        (f"best fixed ({count}) + API, hindsight", fixed),
+    ]
+    made += [(name, partial(law, name, target, bench.work)) for name, target in targets.items()]
+    found = []
+    for name, make in made:
+        for seed in seeds:
+            began_s = time.perf_counter()
+            tally = Requests(case.setup, make(), seed).run([Row(*row) for row in case.rows])
+            speed = len(case.rows) / (time.perf_counter() - began_s)
+            found.append(_row(name, seed, (tally, speed), bench, best.cost))
+    return found
+
+
+def _row(name: str, seed: int, done: tuple[Tally, float], bench: Bench, best: float) -> Run:
+    tally, speed = done
+    ratio, work = bench.scenario.ratio, bench.work
+    own_s, api_s = work.of(tally.own[0], tally.own[1]), work.of(tally.api[0], tally.api[1])
+    cost_s = tally.rent_s + ratio * api_s
+    total_s = own_s + api_s + work.of(tally.shed[1], tally.shed[2])
+    return Run(
+        policy=name,
+        seed=seed,
+        cost=cost_s / (best * TICK_S),
+        starts=tally.starts,
+        own_share=own_s / total_s,
+        kept=tally.kept / max(1, tally.calls),
+        saved=1.0 - cost_s / (total_s * ratio),
+        bins_per_s=speed,
+    )

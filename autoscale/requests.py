@@ -1,0 +1,225 @@
+"""Requests one by one through the production `place`, `Admission` and `step`, on a virtual clock.
+
+Every call is placed by the gateway's own routing over simulated engines and an API; the
+controller's step sees what the gateway would report. Simplified: one gateway, a held queue in order
+of arrival, an API that is either there or known to be away, answers of exactly the traced length.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import zlib
+from collections import deque
+
+import msgspec
+
+from autoscale import calls
+from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
+from autoscale.engines import Engine, Sequence
+from autoscale.records import Demand
+from serving.admission import Admission
+from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Wait
+from serving.routing import place
+
+
+class Requests:
+    """One run over one trace."""
+
+    def __init__(self, setup: Setup, want: Want, seed: int) -> None:
+        self._setup, self._want = setup, want
+        self._lots = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
+        self._admission = Admission()
+        self._engines: dict[str, Engine] = {}
+        self._draining: set[str] = set()
+        self._booting: list[float] = []
+        self._held: deque[tuple[float, Call, Row]] = deque()
+        self._open: dict[int, tuple[Ticket, Call, Row]] = {}
+        self._events: list[tuple[float, int, str, str]] = []
+        self._numbers = 0
+        self._due_s: dict[str, float] = {}
+        self._wanted = 0
+        self._view = FleetView()
+        self._replica, self._offering, self._caller = (
+            calls.replica(setup),
+            calls.offering(),
+            calls.caller(),
+        )
+        self.tally = Tally()
+
+    def run(self, rows: list[Row]) -> Tally:
+        """All rows, in order of time, until the last has its answer."""
+        self._after(0.0, "tick", "")
+        self._after(0.0, "report", "")
+        self._see(0.0)
+        turn = 0
+        end_s = rows[-1].at_s if rows else 0.0
+        while turn < len(rows) or self._open or self._held:
+            if turn < len(rows) and rows[turn].at_s <= self._events[0][0]:
+                row = rows[turn]
+                turn += 1
+                self.tally.calls += 1
+                self._place(calls.call(row, turn, self._setup), row, row.at_s)
+                continue
+            at_s, _, kind, name = heapq.heappop(self._events)
+            self._happen(at_s, kind, name, at_s <= end_s)
+        return self.tally
+
+    def _after(self, at_s: float, kind: str, name: str) -> None:
+        self._numbers += 1
+        heapq.heappush(self._events, (at_s, self._numbers, kind, name))
+
+    def _happen(self, at_s: float, kind: str, name: str, goes_on: bool) -> None:
+        if kind == "end":
+            self._end(name, at_s)
+        elif kind == "api":
+            self._finish(int(name), at_s)
+        elif kind == "report":
+            for target, engine in self._engines.items():
+                self._admission.reported(target, engine.load(), at_s)
+            self._serve_held(at_s)
+            self._after(at_s + REPORT_S, "report", "")
+        elif kind == "ready":
+            self._booting.remove(float(name))
+            self._engines[f"r{self._numbers}"] = Engine(self._setup.profile, at_s)
+            self._see(at_s)
+            self._serve_held(at_s)
+        elif goes_on:
+            self._tick(at_s)
+
+    def _place(self, call: Call, row: Row, now_s: float) -> None:
+        placement = place(call, self._caller, self._view, now_s)
+        if isinstance(placement, Wait):
+            self._held.append((placement.until_s, call, row))
+        elif isinstance(placement, Refuse):
+            self._refuse(row)
+        else:
+            self._send(call, row, placement, now_s)
+
+    def _refuse(self, row: Row) -> None:
+        tally = self.tally
+        tally.refused += 1
+        for i, more in enumerate((1, row.prompt, row.output)):
+            tally.shed[i] += more
+
+    def _send(self, call: Call, row: Row, placement: Run | Burst, now_s: float) -> None:
+        ticket = self._admission.issue(call, placement, 1, now_s)
+        key = int(call.request_id, 16)
+        self._open[key] = (ticket, call, row)
+        if isinstance(placement, Run):
+            target = placement.target.id
+            engine = self._engines[target]
+            engine.add(Sequence(key, row.prompt, row.output), now_s)
+            self._due(target)
+            return
+        tally = self.tally
+        tally.burst_calls += 1
+        tally.api[0] += row.prompt
+        tally.api[1] += row.output
+        first_s = calls.API_FIRST_S * self._lots.lognormvariate(0.0, calls.API_FIRST_SIGMA)
+        is_kept = now_s + first_s <= call.first_token_by_s
+        tally.kept += is_kept and self._setup.token_s_max >= calls.API_TOKEN_S
+        self._after(now_s + first_s + row.output * calls.API_TOKEN_S, "api", str(key))
+
+    def _due(self, name: str) -> None:
+        """Note when an engine's next call ends; only the latest note counts."""
+        at_s = self._engines[name].next_s()
+        self._due_s[name] = at_s
+        self._after(at_s, "end", name)
+
+    def _finish(self, key: int, now_s: float) -> None:
+        ticket, call, _ = self._open.pop(key)
+        self._admission.opened(ticket, now_s, is_stream=False)
+        self._admission.release(ticket, call)
+
+    def _end(self, name: str, now_s: float) -> None:
+        engine = self._engines.get(name)
+        if engine is None or self._due_s.get(name) != now_s:
+            return  # an earlier guess, before the batch changed
+        for one in engine.ended(now_s):
+            ticket, call, row = self._open.pop(one.key)
+            self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
+            self._admission.release(ticket, call)
+            token_s = (now_s - one.first_s) / max(1, one.output - 1)
+            is_first = one.first_s <= call.first_token_by_s
+            self.tally.kept += is_first and token_s <= self._setup.token_s_max
+            self.tally.own[0] += row.prompt
+            self.tally.own[1] += row.output
+        if engine.calls:
+            self._due(name)
+        elif name in self._draining:
+            self._drop(name)
+        self._serve_held(now_s)
+
+    def _serve_held(self, now_s: float) -> None:
+        """Place again what is held, until one must wait on."""
+        for _ in range(len(self._held)):
+            until_s, call, row = self._held.popleft()
+            if now_s > until_s:
+                self._refuse(row)
+                continue
+            before = len(self._held)
+            self._place(call, row, now_s)
+            if len(self._held) > before:
+                self._held.rotate(1)
+                return
+
+    def _tick(self, now_s: float) -> None:
+        tally, setup = self.tally, self._setup
+        tally.rent_s += TICK_S * (len(self._engines) + len(self._booting))
+        held = [row for _, _, row in self._held]
+        demand = Demand(
+            running=self._admission.running(MODEL), queued=len(held),
+            queued_tokens=sum(row.prompt + row.output for row in held),
+            shed_total=tally.shed[0], burst_total=tally.burst_calls,
+            served_prompt_total=tally.own[0], served_output_total=tally.own[1],
+            shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
+            burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
+        )  # fmt: skip
+        ready = len(self._engines) - len(self._draining)
+        self._wanted = self._want(now_s, demand, ready, self._wanted)
+        while len(self._engines) - len(self._draining) + len(self._booting) < self._wanted:
+            tally.starts += 1
+            shape = 1.0 / setup.ready_cv**2
+            at_s = now_s + self._lots.gammavariate(shape, setup.ready_s / shape)
+            self._booting.append(at_s)
+            self._after(at_s, "ready", repr(at_s))
+        self._release(self._wanted)
+        self._see(now_s)
+        self._after(now_s + TICK_S, "tick", "")
+
+    def _release(self, wanted: int) -> None:
+        """Idlest first, those that boot before those that serve."""
+        while (over := len(self._engines) - len(self._draining) + len(self._booting) - wanted) > 0:
+            if self._booting:
+                at_s = max(self._booting)
+                self._booting.remove(at_s)
+                self._events = [e for e in self._events if e[2:] != ("ready", repr(at_s))]
+                heapq.heapify(self._events)
+                continue
+            serving = [name for name in self._engines if name not in self._draining]
+            for name in sorted(serving, key=lambda name: self._engines[name].calls)[:over]:
+                self._draining.add(name)
+                if not self._engines[name].calls:
+                    self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        del self._engines[name]
+        self._draining.discard(name)
+        self._due_s.pop(name, None)
+
+    def _see(self, now_s: float) -> None:
+        """The fleet view that routing works on."""
+        replicas = tuple(
+            msgspec.structs.replace(self._replica, id=name, seed=zlib.crc32(name.encode()))
+            for name in self._engines
+            if name not in self._draining
+        )
+        is_away = any(a <= now_s < b for a, b in self._setup.outages)
+        offerings = () if is_away else (self._offering,)
+        for replica in replicas:
+            self._admission.know(replica.id)
+        self._view = FleetView(
+            observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
+            state=self._admission.state, hold_s_max=HOLD_S,
+        )  # fmt: skip

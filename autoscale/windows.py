@@ -1,0 +1,118 @@
+"""From totals and counts to one model's demand in work, each signal on its own. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from autoscale.memory import Mark, Memory
+from autoscale.policy import Plan
+from autoscale.records import Demand, Samples, Signals
+
+STALE_MS = 10_000
+"""A gateway's report older than this is not news."""
+GAP_MS_MAX = 300_000
+"""After a longer pause, totals say nothing of the rate now."""
+NO_DEMAND = Demand()
+NO_TOTALS = (0,) * 8
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """The part of a sample that counts."""
+
+    gateways: tuple[Signals, ...]
+    partial: int
+    """Sources that are away or stale."""
+    elapsed_s: float
+    """Since the tick before; 0 when there was none, the clock jumped, or too long ago."""
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """One model's demand. Rates are full replicas kept busy; backlog is seconds of one."""
+
+    running: int
+    queued: int
+    shed: int
+    burst: int
+    served_rate: float
+    shed_rate: float
+    burst_rate: float
+    backlog_s: float
+    micro_per_s: float
+    """What the API would take for all of it."""
+
+    @property
+    def rate(self) -> float:
+        """Work that comes in, wherever it went."""
+        return self.served_rate + self.shed_rate + self.burst_rate
+
+    @property
+    def unplaced(self) -> int:
+        """Calls that found no replica."""
+        return self.queued + self.shed + self.burst
+
+
+def fresh(samples: Samples, memory: Memory) -> Fresh:
+    """Gateways that speak of now, and how long the tick lasted."""
+    # A stamp from the future is a clock that jumped: as little news as an old one.
+    good = tuple(g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS)
+    elapsed_ms = samples.at_ms - memory.at_ms
+    is_known = bool(memory.at_ms) and 0 < elapsed_ms <= GAP_MS_MAX
+    partial = len(samples.missing) + len(samples.gateways) - len(good)
+    return Fresh(good, partial, elapsed_ms / 1e3 if is_known else 0.0)
+
+
+def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
+    """What gateways that lived through both ticks add up to."""
+    running = queued = tokens = 0
+    grown = [0] * 8
+    for gateway in seen.gateways:
+        now = gateway.models.get(plan.model, NO_DEMAND)
+        running += max(0, now.running)
+        queued += max(0, now.queued)
+        tokens += max(0, now.queued_tokens)
+        mark = marks.get((gateway.instance, gateway.started))
+        if mark is not None:
+            then = mark.totals.get(plan.model, NO_TOTALS)
+            for i, (a, b) in enumerate(zip(totals(now), then, strict=True)):
+                if a > b:
+                    grown[i] += a - b
+    return _flow(plan, seen.elapsed_s, (running, queued, tokens), grown)
+
+
+def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: list[int]) -> Flow:
+    work, api = plan.work, plan.api
+    shed, burst, *tokens = grown
+    rates, micro = [0.0, 0.0, 0.0], 0.0
+    if elapsed_s:
+        for i, calls in enumerate((0, shed, burst)):
+            prompt, output = tokens[2 * i : 2 * i + 2]
+            spent_s = work.of(prompt, output)
+            rates[i] = (spent_s or calls * work.call_s) / elapsed_s
+            if api is not None:
+                micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
+        micro /= 1e6 * elapsed_s
+    running, queued, waiting = counts
+    # Queued tokens are prompt and output together: the mean price of a token is between the two.
+    backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
+    return Flow(
+        running, queued, shed, burst, rates[0], rates[1], rates[2],
+        backlog_s or queued * work.call_s, micro,
+    )  # fmt: skip
+
+
+def totals(demand: Demand) -> tuple[int, ...]:
+    """The totals of one model in one order."""
+    return (
+        demand.shed_total, demand.burst_total, demand.served_prompt_total,
+        demand.served_output_total, demand.shed_prompt_total, demand.shed_output_total,
+        demand.burst_prompt_total, demand.burst_output_total,
+    )  # fmt: skip
+
+
+def marked(seen: Fresh) -> tuple[Mark, ...]:
+    """Totals to compare with at the next tick. A gateway that did not answer starts anew: growth
+    over a gap of unknown length is no rate."""
+    return tuple(
+        Mark(g.instance, g.started, {name: totals(d) for name, d in g.models.items()})
+        for g in seen.gateways
+    )

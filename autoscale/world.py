@@ -1,0 +1,117 @@
+"""The simulated fleet in fluid form: replicas that boot, fail and are taken away, beside an API
+that may be down. Seeded; a tick is one bin of the trace. Costs are in replica-bins.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from autoscale.arrivals import BIN_S
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """What the world is like."""
+
+    ratio: float = 3.0
+    """The API's price for an hour of a full replica's work, against the replica's hour (r)."""
+    ready_s: float = 180.0
+    """Mean time from order to service."""
+    ready_cv: float = 0.0
+    """Spread over mean of a gamma distribution; 0: always the mean."""
+    fail_rate: float = 0.0
+    """Share of orders that never come; they are paid for until the mean has passed twice."""
+    taken_per_hour: float = 0.0
+    """Rate at which a running replica is taken away (spot)."""
+    outages: tuple[tuple[float, float], ...] = ()
+    """When the API answers nothing, in seconds from the trace's start: (from, until)."""
+
+
+class Spent(msgspec.Struct):
+    """Running sums, in replica-bins; work is demand."""
+
+    rent: float = 0.0
+    api: float = 0.0
+    own_work: float = 0.0
+    api_work: float = 0.0
+    lost_work: float = 0.0
+    """Neither found room nor an API: refused."""
+    starts: int = 0
+    most: int = 0
+
+    @property
+    def cost(self) -> float:
+        """All money."""
+        return self.rent + self.api
+
+
+class World:
+    """Mutable: told a wish, moved by a bin's demand."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self._scenario = scenario
+        # Reproducible draws, not secrets.
+        self._lots = random.Random(seed)  # noqa: S311
+        self._ready_s: list[float] = []
+        """When each replica serves, earliest first."""
+        self._dead_s: list[float] = []
+        """Orders that failed: until when they are paid."""
+        self.now_s = 0.0
+        self.spent = Spent()
+
+    @property
+    def ready(self) -> int:
+        """Replicas that serve now."""
+        return sum(1 for at in self._ready_s if at <= self.now_s)
+
+    @property
+    def ordered(self) -> int:
+        """Replicas that serve or boot."""
+        return len(self._ready_s) + len(self._dead_s)
+
+    def want(self, count: int) -> None:
+        """Order or give back; what boots goes first."""
+        while self.ordered < count:
+            self._order()
+        while self.ordered > count:
+            (self._dead_s if self._dead_s else self._ready_s).pop()
+
+    def _order(self) -> None:
+        scenario, spent = self._scenario, self.spent
+        spent.starts += 1
+        if self._lots.random() < scenario.fail_rate:
+            self._dead_s.append(self.now_s + 2 * scenario.ready_s)
+            return
+        self._ready_s.append(self.now_s + self._boot_s())
+        self._ready_s.sort()
+
+    def _boot_s(self) -> float:
+        mean, cv = self._scenario.ready_s, self._scenario.ready_cv
+        if not cv:
+            return mean
+        shape = 1.0 / cv**2
+        return self._lots.gammavariate(shape, mean / shape)
+
+    def pass_bin(self, demand: float) -> tuple[float, float]:
+        """Serve one bin. Returns the work done by own replicas and by the API."""
+        scenario, spent = self._scenario, self.spent
+        own = min(demand, float(self.ready))
+        over = demand - own
+        is_out = any(a <= self.now_s < b for a, b in scenario.outages)
+        spent.rent += self.ordered
+        spent.own_work += own
+        spent.most = max(spent.most, self.ordered)
+        if is_out:
+            spent.lost_work += over
+        else:
+            spent.api_work += over
+            spent.api += over * scenario.ratio
+        self.now_s += BIN_S
+        self._dead_s = [until for until in self._dead_s if until > self.now_s]
+        if scenario.taken_per_hour:
+            chance = scenario.taken_per_hour * BIN_S / 3600
+            self._ready_s = [
+                at for at in self._ready_s if at > self.now_s or self._lots.random() >= chance
+            ]
+        return own, 0.0 if is_out else over

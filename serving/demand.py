@@ -1,0 +1,81 @@
+"""What was asked of each model, in calls and tokens, for the controller: served by our engines,
+refused for want of them, sent to an API instead. Counts only; decides nothing.
+
+A call that an idle engine could not have answered in time either asks for no engine: however many
+there were, it would have been refused or sent elsewhere all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.capacity import Load, Profile, estimate
+from serving.admission import EXPECTED_TOKENS
+from serving.progress import Progress
+from serving.records import Call, Outcome, Usage
+
+_REFUSED = (Outcome.REFUSED, Outcome.FULL)
+_SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unreachable"})
+"""Refusals that more engines would have cured."""
+_IDLE = Load()
+
+
+class Demand:
+    """Totals by model since this process began; they only grow."""
+
+    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+        self._profiles = profiles
+        self._served = {name: [0, 0] for name in profiles}
+        self._shed = {name: [0, 0, 0] for name in profiles}
+        self._burst = {name: [0, 0, 0] for name in profiles}
+
+    def served(self, model: str, usage: Usage) -> None:
+        """An attempt on one of our engines ended."""
+        tokens = self._served[model]
+        # What the prefix cache held was not computed.
+        tokens[0] += max(0, usage.prompt_tokens - usage.cached_tokens)
+        tokens[1] += usage.completion_tokens
+
+    def request(self, progress: Progress) -> None:
+        """A request ended."""
+        is_shed = progress.outcome in _REFUSED and progress.code in _SHED
+        if not (is_shed or progress.burst_reason):
+            return
+        call, usage = progress.call, progress.usage
+        if call.pin:
+            return  # asked of one target, whatever else there is
+        profile = self._profiles[call.model]
+        if not could_serve(profile, call):
+            return
+        prompt = usage.prompt_tokens or call.prompt_tokens
+        output = usage.completion_tokens or expected(call, profile)
+        total = (self._burst if progress.burst_reason else self._shed)[call.model]
+        total[0] += 1
+        total[1] += prompt
+        total[2] += output
+
+    def totals(self, model: str) -> dict[str, int]:
+        """As `/signals` shows them."""
+        served, shed, burst = self._served[model], self._shed[model], self._burst[model]
+        return {
+            "shed_total": shed[0],
+            "burst_total": burst[0],
+            "served_prompt_total": served[0],
+            "served_output_total": served[1],
+            "shed_prompt_total": shed[1],
+            "shed_output_total": shed[2],
+            "burst_prompt_total": burst[1],
+            "burst_output_total": burst[2],
+        }
+
+
+def could_serve(profile: Profile, call: Call) -> bool:
+    """Whether an idle engine would have begun its answer before the call's deadline. Pure."""
+    alone = estimate(profile, _IDLE, call.prompt_tokens, 0)
+    return call.received_s + alone.first_token_s.p50 <= call.first_token_by_s
+
+
+def expected(call: Call, profile: Profile) -> int:
+    """Tokens of an answer that was never given. Pure."""
+    limit = call.max_tokens if call.max_tokens is not None else EXPECTED_TOKENS
+    return min(limit, profile.mean_output_tokens)

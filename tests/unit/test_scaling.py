@@ -1,0 +1,264 @@
+"""Renting against overflowing: what pools, prices, schedules, budgets and lost data lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import pytest
+
+from autoscale.limits import bounds
+from autoscale.memory import Memory
+from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
+from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply
+from autoscale.step import step
+from autoscale.work import Work
+
+TICK_MS = 10_000
+START_MS = 1_767_571_200_000
+"""2026-01-05, a Monday, 00:00 UTC."""
+HOUR_MICRO = 3_600_000
+"""A micro-unit for a millisecond: 1000 a second."""
+WORK = Work(prompt_token_s=0.0, output_token_s=0.001)
+API = Api(0, 3_000_000)
+"""3 micro-units a token, 1000 tokens a second of work: three times the replica."""
+RENTED = Pool("rented", hour_micro=HOUR_MICRO, ready_s=100.0, most=8)
+PLAN = Plan("m", 16, (RENTED,), API, WORK)
+
+
+class World:
+    """A fleet that does as it is told at once, and a gateway in front of it."""
+
+    def __init__(self, policy: Policy, ready: Mapping[str, int] | None = None) -> None:
+        self.policy = policy
+        self.memory = Memory()
+        self.ready = dict(ready or {})
+        self.at_ms = START_MS
+        self.output = 0.0
+        self.decisions: list[Decision] = []
+        self.obeys = True
+
+    def tick(self, rate: float, *, missing: tuple[str, ...] = (), **more: int) -> Decision:
+        """One tick of `rate` replicas' demand."""
+        self.at_ms += TICK_MS
+        self.output += rate * TICK_MS
+        total = {"served_output_total": round(self.output), **more}
+        report = Signals("g", 1, self.at_ms, {"m": Demand(**total)})
+        supply = Supply(sum(self.ready.values()), pools=dict(self.ready))
+        samples = Samples(self.at_ms, (report,), missing, {"m": supply})
+        outcome = step(samples, self.memory, self.policy)
+        self.memory = outcome.memory
+        (decision,) = outcome.decisions
+        if isinstance(decision, Scale) and self.obeys:
+            self.ready = dict(decision.pools)
+        self.decisions.append(decision)
+        return decision
+
+    def run(self, rate: float, ticks: int) -> int:
+        """Many ticks; replicas at their end."""
+        for _ in range(ticks):
+            self.tick(rate)
+        return sum(self.ready.values())
+
+
+def world(plan: Plan = PLAN, **policy: object) -> World:
+    return World(msgspec.structs.replace(Policy((plan,)), **policy))
+
+
+def test_steady_demand_is_rented_and_given_back_when_it_ends() -> None:
+    fleet = world()
+    assert fleet.run(1.9, 60) == 2
+    assert fleet.run(0.0, 60) == 0
+
+
+def test_demand_below_the_break_even_goes_to_the_api() -> None:
+    assert world().run(0.3, 400) == 0
+    assert world().run(0.5, 400) == 1
+
+
+def test_a_brief_burst_rents_nothing() -> None:
+    fleet = world(trust=0.0)
+    assert fleet.run(3.0, 4) == 0
+
+
+def test_an_api_cheaper_than_the_replica_leaves_zero_gpus() -> None:
+    cheap = msgspec.structs.replace(PLAN, api=Api(0, 900_000))
+    assert world(cheap).run(4.0, 400) == 0
+
+
+def test_an_expensive_api_rents_sooner() -> None:
+    dear = msgspec.structs.replace(PLAN, api=Api(0, 30_000_000))
+    first = [next(i for i, d in enumerate(w.decisions) if isinstance(d, Scale))
+             for w in (world(trust=0.0), world(dear, trust=0.0)) if w.run(1.0, 40)]  # fmt: skip
+    assert first[1] < first[0]
+
+
+def test_calls_that_wait_and_no_api_takes_rent_at_once() -> None:
+    fleet = world(msgspec.structs.replace(PLAN, api=None))
+    decision = fleet.tick(0.0, queued=5, queued_tokens=9000)
+    assert isinstance(decision, Scale)
+    assert decision.replicas >= 1
+    assert "wait" in decision.reason
+    assert decision.numbers["queued"] == 5
+
+
+def test_a_stray_refusal_beside_a_willing_api_rents_nothing() -> None:
+    fleet = world(trust=0.0)
+    for number in range(1, 40):
+        fleet.tick(0.0, burst_total=9 * number, burst_output_total=3000 * number,
+                   shed_total=number, shed_output_total=100 * number)  # fmt: skip
+    assert fleet.ready == {}
+
+
+def test_without_data_nothing_changes_and_memory_stays() -> None:
+    fleet = world()
+    fleet.run(2.0, 60)
+    outcome = step(Samples(fleet.at_ms + TICK_MS), fleet.memory, fleet.policy)
+    assert isinstance(outcome.decisions[0], Hold)
+    assert outcome.memory == fleet.memory
+
+
+def test_partial_data_never_takes_a_replica_away() -> None:
+    fleet = world()
+    fleet.run(2.0, 60)
+    for _ in range(200):
+        fleet.tick(0.0, missing=("g/1: away",))
+    assert sum(fleet.ready.values()) == 2
+    assert fleet.run(0.0, 60) == 0
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, 0, 86_400_000], ids=["back", "stands", "ahead"])
+def test_a_clock_that_jumps_takes_nothing_away(jump_ms: int) -> None:
+    fleet = world()
+    fleet.run(2.0, 60)
+    fleet.at_ms += jump_ms - TICK_MS
+    fleet.tick(0.0)
+    assert sum(fleet.ready.values()) == 2
+
+
+def test_a_replica_that_loads_is_not_asked_for_twice() -> None:
+    fleet = world()
+    fleet.obeys = False
+    fleet.run(1.0, 30)
+    wishes = {d.replicas for d in fleet.decisions if isinstance(d, Scale)}
+    assert wishes == {1}
+
+
+def test_the_time_to_ready_is_learnt() -> None:
+    fleet = world()
+    fleet.obeys = False
+    fleet.run(1.0, 30)
+    asked = next(i for i, d in enumerate(fleet.decisions) if isinstance(d, Scale))
+    fleet.ready = {"rented": 1}
+    fleet.tick(1.0)
+    took_s = (30 - asked) * TICK_MS / 1e3
+    assert fleet.memory.models["m"].ready_s["rented"] == pytest.approx(100 + 0.3 * (took_s - 100))
+
+
+SPOT = Pool("spot", "spot", hour_micro=HOUR_MICRO // 3, ready_s=100.0, most=8)
+MIXED = msgspec.structs.replace(PLAN, pools=(RENTED, SPOT), on_demand_floor=1)
+
+
+def test_spot_stands_on_an_on_demand_floor_and_is_backfilled() -> None:
+    fleet = world(MIXED)
+    assert fleet.run(2.9, 100) == 3
+    assert fleet.ready == {"rented": 1, "spot": 2}
+    fleet.ready = {"rented": 1, "spot": 0}
+    fleet.tick(2.9)
+    assert fleet.ready == {"rented": 3}
+    fleet.run(2.9, 100)
+    assert fleet.ready == {"rented": 1, "spot": 2}
+
+
+def test_reserved_machines_are_used_first_and_never_given_back() -> None:
+    sunk = Pool("month", "reserved", hour_micro=HOUR_MICRO, ready_s=100.0, most=2)
+    fleet = world(msgspec.structs.replace(PLAN, pools=(RENTED, sunk)))
+    assert fleet.run(0.0, 100) == 2
+    assert fleet.run(2.9, 100) == 3
+    assert fleet.ready == {"month": 2, "rented": 1}
+
+
+def test_a_started_hour_is_used_up() -> None:
+    hourly = msgspec.structs.replace(RENTED, is_hourly=True)
+    fleet = world(msgspec.structs.replace(PLAN, pools=(hourly,)))
+    assert fleet.run(1.0, 60) == 1
+    ordered_ms = fleet.memory.models["m"].rented_ms["rented"][0]
+    while fleet.ready:
+        fleet.tick(0.0)
+    assert 3_420_000 <= fleet.at_ms - ordered_ms <= 3_600_000
+
+
+def test_a_jurisdiction_that_is_not_allowed_is_not_rented() -> None:
+    abroad = msgspec.structs.replace(RENTED, jurisdiction="us")
+    plan = msgspec.structs.replace(PLAN, pools=(abroad,), jurisdictions=("de",))
+    assert world(plan).run(3.0, 100) == 0
+
+
+def test_a_tenants_own_pool_is_held_at_its_least() -> None:
+    own = Pool("own", hour_micro=1, least=1, most=4, tenant="acme")
+    fleet = world(msgspec.structs.replace(PLAN, pools=(RENTED, own)))
+    fleet.run(1.9, 100)
+    assert fleet.ready == {"own": 1, "rented": 2}
+
+
+def test_a_schedule_bounds_the_count() -> None:
+    night = Window((0,), 22 * 60, 6 * 60, least=2, most=3)
+    plan = msgspec.structs.replace(PLAN, windows=(night,))
+    day_ms = 86_400_000
+    assert bounds(plan, START_MS + 23 * 3_600_000) == (2, 3)
+    assert bounds(plan, START_MS + day_ms + 5 * 3_600_000) == (2, 3)
+    assert bounds(plan, START_MS + day_ms + 6 * 3_600_000) == (0, 8)
+    assert bounds(plan, START_MS + 5 * 3_600_000) == (0, 8)
+
+
+def test_one_tick_moves_no_further_than_its_step() -> None:
+    plan = msgspec.structs.replace(PLAN, api=None, up_max=2)
+    decision = world(plan).tick(0.0, queued=50, queued_tokens=90_000)
+    assert isinstance(decision, Scale)
+    assert decision.replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "count"),
+    [
+        (Budget(hour_micro_max=2 * HOUR_MICRO), 2),
+        (Budget(replicas_max=1), 1),
+        (Budget(day_micro_max=0), 0),
+    ],
+    ids=["hour", "replicas", "day"],
+)
+def test_the_budget_bounds_what_is_rented(budget: Budget, count: int) -> None:
+    fleet = world(budget=budget)
+    assert fleet.run(3.9, 100) == count
+
+
+def test_a_days_money_is_never_passed() -> None:
+    fleet = world(budget=Budget(day_micro_max=3 * HOUR_MICRO))
+    spent = 0.0
+    for _ in range(24 * 360 - 1):
+        spent += sum(fleet.ready.values()) * HOUR_MICRO * TICK_MS / 3.6e6
+        fleet.tick(2.0)
+    assert 2 * HOUR_MICRO < spent <= 3 * HOUR_MICRO
+
+
+def test_models_that_share_a_budget_give_up_what_saves_least() -> None:
+    plans = (PLAN, msgspec.structs.replace(PLAN, model="n", api=Api(0, 9_000_000)))
+    policy, memory = Policy(plans, Budget(replicas_max=1)), Memory()
+    for number in range(1, 100):
+        at_ms = START_MS + number * TICK_MS
+        report = Demand(burst_total=number, burst_output_total=number * TICK_MS)
+        signals = Signals("g", 1, at_ms, {"m": report, "n": report})
+        samples = Samples(at_ms, (signals,), (), {"m": Supply(0), "n": Supply(0)})
+        outcome = step(samples, memory, policy)
+        memory = outcome.memory
+    assert memory.models["m"].wanted == {}
+    assert memory.models["n"].wanted == {"rented": 1}
+
+
+def test_every_scale_carries_its_numbers() -> None:
+    fleet = world()
+    fleet.run(1.9, 60)
+    scale = next(d for d in fleet.decisions if isinstance(d, Scale))
+    assert scale.numbers["rate"] == pytest.approx(1.9, abs=0.01)
+    assert scale.numbers["api_micro_per_s"] == pytest.approx(3000)
+    assert sum(scale.pools.values()) == scale.replicas

@@ -1,0 +1,168 @@
+"""The simulator: its optimum against brute force, its world, bad input. Traces are made here."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from autoscale import baselines, oracle, simulate
+from autoscale.arrivals import TraceError, asked, load
+from autoscale.work import Work
+from autoscale.world import Scenario, World
+from ballast.cli import app
+
+WORK = Work(output_token_s=0.001)
+HEAD = "timestamp_s,input_tokens,output_tokens\n"
+
+
+def brute(demand: list[float], ratio: float, start: float) -> float:
+    """The optimum over all joint paths of counts."""
+    most = int(np.ceil(max(demand)))
+    costs = {n: n * start for n in range(most + 1)}
+    for work in demand:
+        costs = {
+            n: min(c + start * max(0, n - m) for m, c in costs.items())
+            + n + ratio * max(0.0, work - n)
+            for n in costs
+        }  # fmt: skip
+    return min(costs.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_optimum_is_that_of_all_joint_paths(seed: int) -> None:
+    lots = random.Random(seed)
+    demand = [lots.uniform(0, 3) * lots.choice([0, 1]) for _ in range(30)]
+    ratio, start = lots.uniform(0.5, 6), lots.uniform(0, 5)
+    assert oracle.optimum(demand, ratio, start).cost == pytest.approx(brute(demand, ratio, start))
+
+
+def test_no_fixed_fleet_beats_the_optimum_and_the_best_is_the_best() -> None:
+    lots = random.Random(1)
+    demand = [lots.uniform(0, 5) for _ in range(200)]
+    count, best = oracle.best_fixed(demand, 3.0, 4.0)
+    all_ = [oracle.fixed(demand, 3.0, 4.0, n).cost for n in range(8)]
+    assert (best.cost, count) == (min(all_), all_.index(min(all_)))
+    assert best.cost >= oracle.optimum(demand, 3.0, 4.0).cost
+
+
+def test_negative_prices_are_refused() -> None:
+    with pytest.raises(ValueError, match="not negative"):
+        oracle.optimum([1.0], -1.0, 1.0)
+
+
+def waves(folder: Path, hours: float = 12.0) -> Path:
+    """A tiny trace: requests of 2000 output tokens, from none to three replicas' work and back."""
+    lines, at_s, lots = [HEAD], 0.0, random.Random(7)
+    while at_s < hours * 3600:
+        rate = 1.5 - 1.5 * np.cos(at_s / 3600)
+        if lots.random() < rate / 2:
+            lines.append(f"{at_s:.1f},0,{lots.randint(3000, 5000)}\n")
+        at_s += 2.0
+    path = folder / "waves.csv"
+    path.write_text("".join(lines))
+    return path
+
+
+def bench(folder: Path, **scenario: float) -> simulate.Bench:
+    return simulate.Bench(load(asked(str(waves(folder)))), WORK, Scenario(**scenario))
+
+
+def test_the_production_step_stays_near_the_optimum(tmp_path: Path) -> None:
+    for ratio, worst in ((0.8, 1.02), (1.5, 1.12), (3.0, 1.3)):
+        asked_ = bench(tmp_path, ratio=ratio)
+        best = oracle.optimum(asked_.demand, ratio, asked_.start).cost
+        cost = simulate.run_ours(asked_, 1).cost
+        assert 0.9999 * best <= cost <= worst * best
+
+
+def test_a_dear_replica_is_never_rented(tmp_path: Path) -> None:
+    assert simulate.run_ours(bench(tmp_path, ratio=0.9), 1).starts == 0
+
+
+def test_one_seed_gives_one_result(tmp_path: Path) -> None:
+    uneven = bench(tmp_path, ready_cv=0.5, fail_rate=0.1, taken_per_hour=0.5)
+    first, again, other = (simulate.run_ours(uneven, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_an_api_that_is_down_makes_replicas_urgent(tmp_path: Path) -> None:
+    asked_ = simulate.Bench(
+        load(asked(str(waves(tmp_path)))), WORK, Scenario(0.9, outages=((5000.0, 43_000.0),))
+    )
+    spent = simulate.run_ours(asked_, 1)
+    assert spent.starts > 0
+    assert spent.own_work > 5 * spent.lost_work
+
+
+@pytest.mark.parametrize("name", baselines.SCALERS)
+def test_each_baseline_serves_the_trace(tmp_path: Path, name: str) -> None:
+    spent = simulate.run_baseline(bench(tmp_path), 1, name, 1.0)
+    total = sum(bench(tmp_path).demand)
+    assert spent.own_work + spent.api_work == pytest.approx(total)
+    assert spent.most <= 12
+
+
+def test_a_failed_order_is_paid_and_never_serves() -> None:
+    world = World(Scenario(ready_s=20.0, fail_rate=1.0), 1)
+    world.want(1)
+    for _ in range(4):
+        assert world.pass_bin(1.0) == (0.0, 1.0)
+    assert (world.spent.rent, world.ordered) == (4.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("timestamp_s,input_tokens\n1,2\n", "output_tokens"),
+        (HEAD + "1,2,nan\n", "row 0 holds nan"),
+        (HEAD + "1,-2,3\n", "input_tokens: row 0"),
+        (HEAD + "1,2,x\n", "not numeric"),
+        (HEAD + "1e12,2,3\n0,1,1\n", "cut a window"),
+        (HEAD, "no rows"),
+    ],
+    ids=["column", "nan", "negative", "text", "absurd", "empty"],
+)
+def test_a_bad_trace_is_an_error_that_says_where(tmp_path: Path, rows: str, words: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(rows)
+    with pytest.raises(TraceError, match=words):
+        load(asked(str(path)))
+
+
+def test_disorder_and_gaps_are_told_and_borne(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEAD + "5000,1,1\n0,1,1\n")
+    trace = load(asked(str(path)))
+    assert len(trace.notes) == 2
+    assert trace.prompt.sum() == pytest.approx(1 + 1 / 6)
+
+
+@pytest.mark.parametrize("text", ["a@2d-1d", "a*0", "a@1.2.3d-4d"])
+def test_a_window_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(TraceError):
+        asked(text)
+
+
+def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
+    path = str(waves(tmp_path, 2.0))
+    done = CliRunner().invoke(app, ["simulate", path, "--ratios", "3", "--seeds", "1", "--tune",
+                                    f"{path}@0h-1h"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "Ballast" in done.stdout
+    assert "Ray Serve" in done.stdout
+    done = CliRunner().invoke(app, ["simulate", path, "--ratios", "3", "--seeds", "1", "--json"])
+    assert '"policy": "Ballast"' in done.stdout
+
+
+@pytest.mark.parametrize("flags", [["nothing.csv"], ["t", "--ratios", "x"], ["t", "--ratios", "0"],
+                                   ["t", "--outage", "5"], ["t", "--profile", "??"]])  # fmt: skip
+def test_flags_that_cannot_be_used_are_problems(tmp_path: Path, flags: list[str]) -> None:
+    path = str(waves(tmp_path, 0.1))
+    done = CliRunner().invoke(app, ["simulate", *(path if f == "t" else f for f in flags)])
+    assert done.exit_code == 1
+    assert "what to do" in done.stderr
