@@ -147,6 +147,7 @@ def greeting(prepared: Prepared, own: identity.Identity, url: str) -> Iterator[s
     else:
         yield f"key       {key}"
     yield plan.curl(base_url, key, settings.models[0].name)
+    yield "what it cost: `ballast explain` tells the latest call, `ballast cost` all of them"
     if prepared.has_engine:
         yield "the engine is still loading; until it is ready, answers say when to return"
 
