@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from models.card import Card, Variant
+from models.kernels import kernels
 from models.shape import Shape
 
 GIB = 1 << 30
@@ -47,6 +48,8 @@ class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Recurrent state of one sequence, read and written by each step."""
     format: str = "bf16"
     """Of the weights: `bf16`, `fp8...`, `...int4`, `w4a8`, `mxfp4`."""
+    kernels: int = 13
+    """That one layer starts in a small step (`kernels`); a dense model's in BF16."""
 
     @property
     def is_moe(self) -> bool:
@@ -75,6 +78,13 @@ def bulk_of(card: Card, variant: Variant) -> Bulk:
         attention_width=_attention_width(shape),
         state_bytes=shape.state_bytes_per_sequence,
         format=variant.format,
+        kernels=kernels(
+            is_moe=moe is not None,
+            weights=variant.format,
+            has_shared_expert=moe is not None and moe.shared_experts > 0,
+            is_latent=shape.is_latent,
+            has_index=shape.indexer_bytes_per_token > 0,
+        ),
     )
 
 

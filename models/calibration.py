@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from models.bulk import Bulk, bulk_of
 from models.catalog import Catalog, UnknownModelError
 from models.fact import Group, IsoDate, Positive
+from models.kernels import kernels
 
 FILE: Final = Path(__file__).parent / "calibrations.yaml"
 OVERLAY: Final = "calibrations"
@@ -56,6 +57,8 @@ class Foreign(Group):
     kv_bytes: Positive
     kv_heads: int = Field(0, ge=0)
     format: str
+    more_kernels: int = Field(0, ge=0)
+    """That its layers start beyond what others of its make do (`kernels`)."""
 
     @property
     def bulk(self) -> Bulk:
@@ -70,6 +73,7 @@ class Foreign(Group):
             kv_bytes=self.kv_bytes,
             kv_heads=self.kv_heads,
             format=self.format,
+            kernels=kernels(is_moe=self.touched > 0, weights=self.format) + self.more_kernels,
         )
 
 

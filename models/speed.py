@@ -1,8 +1,8 @@
 """How long one step of an engine takes: from the nearest measured configuration, scaled if need be.
 
 A calibration of the very configuration is used as it is. Else the nearest one is scaled by the
-roofline: what it took beyond reading its weights is overhead that each layer of every model pays on
-that engine, at the GPU's clock; how much slower than the roofline it read its context and
+roofline: what it took beyond reading its weights is overhead that each kernel of every layer pays
+on that engine, at the GPU's clock; how much slower than the roofline it read its context and
 multiplied its prompts carries over too. Pure; says what it leaned on and how far to trust it.
 """
 
@@ -148,6 +148,7 @@ def _scaled(asked: Configuration, one: Calibration, its: Configuration) -> StepM
     theirs = times(its.bulk, its.gpu, its.spread)
     layer_s = max(0.0, one.base_ms * 1e-3 - theirs.dense_s) / its.bulk.layers
     layer_s *= its.gpu.clock_ghz / asked.gpu.clock_ghz
+    layer_s *= asked.bulk.kernels / its.bulk.kernels
     prefill_s = (
         mine.prefill_token_s * _slower(_multiplying(one, theirs), theirs.prefill_token_s, 1.0)
         + KAPPA_S_PER_MB * mine.hidden_mb
