@@ -146,10 +146,3 @@ BEYOND = {
         reason="pin_memory=True requires a CUDA or other accelerator backend",
     ),
 }
-
-UNTRIED = {
-    "Glm4vForConditionalGeneration": "no tiny checkpoint; its language part is GLM-4's",
-    "Glm4vMoeForConditionalGeneration": "no tiny checkpoint; its language part is GLM-4.5's",
-    "Qwen3VLForSequenceClassification": "no tiny checkpoint; Qwen3-VL's with the reranker's head",
-}
-"""Architectures of the catalogue that are not tried, and why."""

@@ -22,6 +22,10 @@ EMBEDDING_SCALE = 0.1
 ZERO_CENTRED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")
 """Their norms multiply by 1 + weight."""
 
+FUSED = ("glm4", "glm4v_text")
+"""Dense GLM-4: gate and up in one tensor, norms after attention and feed-forward too, none of
+queries and keys."""
+
 
 def tensors(config: Config, seed: int) -> Iterator[tuple[str, Array]]:
     """(name, float32 values) of the model that `config` describes, the same on every machine."""
@@ -60,14 +64,15 @@ def named_shapes(config: Config) -> Named:
     yield f"{stem}.norm.weight", (hidden,)
     if not config.get("tie_word_embeddings", False):
         yield "lm_head.weight", (text["vocab_size"], hidden)
-    if "vision_config" in config:
-        for name, shape in _vision(config["vision_config"]):
+    if vision := config.get("vision_config"):
+        is_glm = vision["model_type"].startswith("glm4v")
+        for name, shape in _glm_vision(vision) if is_glm else _vision(vision):
             yield f"model.visual.{name}", shape
 
 
 def _layer(text: Config, layer: int) -> Named:
     norms = ["input_layernorm", "post_attention_layernorm"]
-    if text["model_type"] == "glm4":
+    if text["model_type"] in FUSED:
         norms += ["post_self_attn_layernorm", "post_mlp_layernorm"]
     for norm in norms:
         yield f"{norm}.weight", (text["hidden_size"],)
@@ -103,7 +108,7 @@ def _attention(text: Config) -> Named:
         if text.get("attention_bias"):
             yield f"{name}.bias", (count,)
     yield "o_proj.weight", (hidden, text["num_attention_heads"] * width)
-    if text["model_type"] != "glm4" and text.get("use_qk_norm", True):
+    if text["model_type"] not in FUSED and text.get("use_qk_norm", True):
         yield "q_norm.weight", (width,)
         yield "k_norm.weight", (width,)
 
@@ -141,7 +146,7 @@ def _linear_attention(text: Config) -> Named:
 
 def _mlp(text: Config, width: int) -> Named:
     hidden = text["hidden_size"]
-    if text["model_type"] == "glm4":
+    if text["model_type"] in FUSED:
         yield "gate_up_proj.weight", (2 * width, hidden)
     else:
         yield "gate_proj.weight", (width, hidden)
@@ -193,6 +198,34 @@ def _vision(vision: Config) -> Named:
         yield from _affine(f"{stem}.norm", (normed,))
         yield from _affine(f"{stem}.linear_fc1", (merged, merged))
         yield from _affine(f"{stem}.linear_fc2", (vision["out_hidden_size"], merged))
+
+
+def _glm_vision(vision: Config) -> Named:
+    hidden, patch, out = vision["hidden_size"], vision["patch_size"], vision["out_hidden_size"]
+    merge = vision["spatial_merge_size"]
+    places = (vision["image_size"] // patch) ** 2
+    yield "embeddings.position_embedding.weight", (places, hidden)
+    pixels = (vision["in_channels"], vision["temporal_patch_size"], patch, patch)
+    yield from _affine("patch_embed.proj", (hidden, *pixels))
+    for block in range(vision["depth"]):
+        stem = f"blocks.{block}"
+        yield f"{stem}.norm1.weight", (hidden,)
+        yield f"{stem}.norm2.weight", (hidden,)
+        yield f"{stem}.attn.qkv.weight", (3 * hidden, hidden)
+        yield f"{stem}.attn.proj.weight", (hidden, hidden)
+        yield from _gated(f"{stem}.mlp", hidden, out)
+    yield "merger.proj.weight", (out, out)
+    yield from _affine("merger.post_projection_norm", (out,))
+    yield from _gated("merger", out, vision["intermediate_size"])
+    yield "post_conv_layernorm.weight", (hidden,)
+    yield from _affine("downsample", (out, hidden, merge, merge))
+    yield "post_layernorm.weight", (hidden,)
+
+
+def _gated(stem: str, hidden: int, width: int) -> Named:
+    yield f"{stem}.gate_proj.weight", (width, hidden)
+    yield f"{stem}.up_proj.weight", (width, hidden)
+    yield f"{stem}.down_proj.weight", (hidden, width)
 
 
 def _affine(stem: str, shape: Shape) -> Named:

@@ -41,6 +41,7 @@ GLM_CONTROL = (
     "<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>",
     "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>",
     "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>",
+    "<|image|>", "<|video|>",
 )  # fmt: skip
 GLM45_TEXT = (
     "/nothink", "<think>", "</think>", "<tool_call>", "</tool_call>",

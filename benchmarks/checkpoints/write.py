@@ -152,8 +152,10 @@ def _pictures(vision: dict[str, Any]) -> dict[str, Any]:
         "merge_size": vision["spatial_merge_size"],
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "processor_class": "Qwen3VLProcessor",
-        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "processor_class": "Glm4vProcessor" if _is_glm(vision) else "Qwen3VLProcessor",
+        "image_processor_type": "Glm4vImageProcessor"
+        if _is_glm(vision)
+        else "Qwen2VLImageProcessorFast",
     }
 
 
@@ -162,5 +164,10 @@ def _films(vision: dict[str, Any]) -> dict[str, Any]:
     del pictures["image_processor_type"]
     return pictures | {
         "size": {"shortest_edge": 4096, "longest_edge": 25_165_824},
-        "video_processor_type": "Qwen3VLVideoProcessor",
+        "video_processor_type": f"{'Glm4v' if _is_glm(vision) else 'Qwen3VL'}VideoProcessor",
     }
+
+
+def _is_glm(vision: dict[str, Any]) -> bool:
+    kind: str = vision["model_type"]
+    return kind.startswith("glm4v")
