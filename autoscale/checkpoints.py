@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,8 @@ from serving.ledger.base import Ledger, LedgerUnavailable
 POST_S = 10.0
 HEADS_MAX = 5000
 """In one checkpoint; the rest goes into the next."""
+UNPOSTED_MAX = 1440
+"""Waiting for the address: a day's, one a minute. The oldest go first; the file has them."""
 _log = logging.getLogger("autoscale.checkpoints")
 
 
@@ -58,6 +61,7 @@ class Checkpoints:
         self._utc_ms = utc_ms
         self._known: dict[str, int] | None = None
         self._last: Signed | None = None
+        self._unposted: deque[Signed] = deque(maxlen=UNPOSTED_MAX)
         self._count = Counter("ballast_audit_checkpoints", "Checkpoints by how they ended",
                               ["result"], registry=registry)  # fmt: skip
         self._at = Gauge("ballast_audit_checkpoint_timestamp_seconds",
@@ -71,7 +75,8 @@ class Checkpoints:
                 self._count.labels("kept" if made else "nothing_new").inc()
                 if made is not None:
                     self._at.set(made.at_ms / 1e3)
-                    await self._post(session, url, made)
+                if url:
+                    await self._post_all(session, url, made)
             except (LedgerUnavailable, DirectoryAway, OSError, anchor.AnchorFault) as error:
                 self._count.labels("failed").inc()
                 _log.error("checkpoint_failed", extra={"reason": str(error)[:300]})
@@ -80,21 +85,27 @@ class Checkpoints:
     def once(self) -> Signed | None:
         """One checkpoint; None when nothing moved. Raises LedgerUnavailable, DirectoryAway, OSError
         and AnchorFault."""
-        if self._known is None:
-            anchor.mend(self._path)
-            known: dict[str, int] = {}
-            for kept in anchor.read(self._path):
-                self._last = kept
-                known |= {writer: number for writer, number, _ in kept.heads}
-            self._known = known
-        heads = moved(self._heads(), self._known)
+        known = self._read() if self._known is None else self._known
+        heads = moved(self._heads(), known)
+        self._known = known
         if not heads:
             return None
         made = self._signer.seal(following(self._last, heads, self._utc_ms()))
+        self._known = None  # what a write that fails leaves behind is read before the next
         anchor.append(self._path, made)
         self._last = made
-        self._known |= {head.writer: head.number for head in heads}
+        self._known = known | {head.writer: head.number for head in heads}
         return made
+
+    def _read(self) -> dict[str, int]:
+        """What the anchor holds: the last entry that was seen of each writer."""
+        anchor.mend(self._path)
+        known: dict[str, int] = {}
+        self._last = None
+        for kept in anchor.read(self._path):
+            self._last = kept
+            known |= {writer: number for writer, number, _ in kept.heads}
+        return known
 
     def _heads(self) -> list[Head]:
         with closing(self._open_ledger()) as ledger:
@@ -103,10 +114,16 @@ class Checkpoints:
             number, mark = directory.head()
         return [Head(DIRECTORY, number, mark), *heads] if number else heads
 
-    async def _post(self, session: aiohttp.ClientSession, url: str, made: Signed) -> None:
-        """Best effort beside the file, which is the record."""
-        if not url:
-            return
+    async def _post_all(
+        self, session: aiohttp.ClientSession, url: str, made: Signed | None
+    ) -> None:
+        """The new one after those that the address did not take yet: it misses none, in order."""
+        if made is not None:
+            self._unposted.append(made)
+        while self._unposted and await self._is_posted(session, url, self._unposted[0]):
+            self._unposted.popleft()
+
+    async def _is_posted(self, session: aiohttp.ClientSession, url: str, made: Signed) -> bool:
         timeout = aiohttp.ClientTimeout(total=POST_S)
         head = {"content-type": "application/json"}
         data = msgspec.json.encode(made)
@@ -115,8 +132,10 @@ class Checkpoints:
                 url, data=data, headers=head, timeout=timeout, allow_redirects=False
             ) as reply:
                 reply.raise_for_status()
-            self._count.labels("posted").inc()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._count.labels("not_posted").inc()
             reason = type(error).__name__
             _log.warning("anchor_url_away", extra={"reason": reason, "checkpoint": made.number})
+            return False
+        self._count.labels("posted").inc()
+        return True

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from ballast import audit_files, running
-from ballast.admin_flags import AsJson, Config
+from ballast.admin_client import Client, desk, path_of
+from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, table
 from ballast.printing import print_json
 from ballast.problem import ProblemError
@@ -24,6 +25,8 @@ from serving.errors import OwnError
 audit = typer.Typer(
     help="What left the premises, with proof: query, report, verify.", no_args_is_help=True
 )
+UNPROVEN = 2
+"""Exit code of `verify` when nothing outside the database holds the record."""
 From = Annotated[str, typer.Option("--from", help="Day or moment, UTC: 2026-07-01.")]
 To = Annotated[str, typer.Option(help="Day or moment, UTC; the day itself is left out.")]
 Tenant = Annotated[str, typer.Option(help="With its customers.")]
@@ -37,7 +40,8 @@ PublicKey = Annotated[
 
 @audit.command()
 def verify(public_key: PublicKey = "", config: Config = None, as_json: AsJson = False) -> None:
-    """Check every chain against itself and the signed checkpoints; ends with 1 if broken."""
+    """Check every chain against itself and the signed checkpoints; ends with 1 if broken, with 2 if
+    there are entries and no checkpoint: the anchor is gone, or was never written."""
     settings = running.settings_of(config)
     with _said():
         found = Auditor(settings, _public(public_key)).verify()
@@ -49,7 +53,8 @@ def verify(public_key: PublicKey = "", config: Config = None, as_json: AsJson = 
         typer.echo(f"whole: {found.entries} entries on {found.writers} chains")
         last = f", the last of {reporting.moment(found.last_ms)}" if found.checkpoints else ""
         typer.echo(f"held against {found.checkpoints} signed checkpoints{last}")
-    raise typer.Exit(1 if found.faults else 0)
+    is_unproven = bool(found.entries) and not found.checkpoints
+    raise typer.Exit(1 if found.faults else UNPROVEN if is_unproven else 0)
 
 
 @audit.command()
@@ -125,16 +130,39 @@ def breach(
     file: Annotated[Path, typer.Argument(help="The bundle to write, .zip.", dir_okay=False)],
     since: From = "", until: To = "", tenant: Tenant = "", sensitivity: Class = "",
     jurisdiction: Where = "", provider: Provider = "",
-    config: Config = None,
+    key: Annotated[str, typer.Option(help="Only calls of this API key.")] = "",
+    revoke: Annotated[bool, typer.Option(help="Revoke all API keys concerned.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Revoke without being asked.")] = False,
+    why: Why = "breach", config: Config = None, key_file: KeyFile = None,
 ) -> None:  # fmt: skip
-    """Bundle whom a breach concerns: calls, tenants, vendors, API keys. Revoke with `ballast keys
-    revoke` what keys.txt names."""
+    """Bundle whom a breach concerns: calls, tenants, vendors, API keys; with --revoke, take all
+    those keys away."""
     scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
     with _said():
         told = audit_files.breach(
-            Auditor(running.settings_of(config)), audit_files.question_of(scope), file
+            Auditor(running.settings_of(config)),
+            audit_files.question_of(scope)._replace(key=key),
+            file,
         )
     typer.echo(f"{file}: {told}")
+    if revoke and told.keys:
+        if not yes:
+            typer.confirm(f"revoke these {len(told.keys)} API keys for ever?", abort=True)
+        _revoke(desk(config, key_file), told.keys, why)
+
+
+def _revoke(client: Client, keys: list[str], why: str) -> None:
+    """All of them, whatever becomes of one; ends with 1 if any could not be revoked."""
+    left = []
+    for key in keys:
+        try:
+            client.post(f"/keys/{path_of(key, 'revoke')}", {}, why=why)
+        except ProblemError as error:
+            left.append((key, error.what))
+    typer.echo(f"revoked {len(keys) - len(left)} of {len(keys)}")
+    if left:
+        table(("not revoked", "why"), left)
+        raise typer.Exit(1)
 
 
 @contextmanager

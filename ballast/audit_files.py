@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -89,8 +90,23 @@ def _covered(seal: Seal) -> bytes:
     return _encode(msgspec.structs.replace(seal, signature=""))
 
 
-def breach(auditor: Auditor, question: Question, file: Path) -> str:
-    """Write the bundle; what it holds, in words. Raises OSError and what the auditor raises."""
+class Bundle(NamedTuple):
+    """What a breach's bundle holds."""
+
+    calls: int
+    tenants: int
+    vendors: int
+    keys: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls} calls, {self.tenants} tenants, {self.vendors} vendors,"
+            f" {len(self.keys)} API keys"
+        )
+
+
+def breach(auditor: Auditor, question: Question, file: Path) -> Bundle:
+    """Write the bundle. Raises OSError and what the auditor raises."""
     tenants: Counter[str] = Counter()
     vendors: Counter[str] = Counter()
     lines = io.StringIO()
@@ -110,8 +126,7 @@ def breach(auditor: Auditor, question: Question, file: Path) -> str:
             rows = [reporting.csv_line((who, str(n))) for who, n in counts.most_common()]
             bundle.writestr(name, "\ufeff" + "".join(rows))
         bundle.writestr("keys.txt", "".join(f"{key}\n" for key in keys))
-    calls = sum(tenants.values())
-    return f"{calls} calls, {len(tenants)} tenants, {len(vendors)} vendors, {len(keys)} API keys"
+    return Bundle(sum(tenants.values()), len(tenants), len(vendors), keys)
 
 
 def question_of(scope: reporting.Scope) -> Question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,14 @@ class AnchorFault(Exception):  # noqa: N818 - a state of the file
 
 
 def append(path: Path, checkpoint: Signed) -> None:
-    """Add a checkpoint, on the disk before this returns. Raises OSError."""
+    """Add a checkpoint, on the disk before this returns. Raises OSError; then some of it may stand
+    there all the same, and whoever goes on mends and reads first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = _encode(checkpoint) + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, line)
+        if os.write(descriptor, line) != len(line):  # a disk that fills up takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -61,9 +61,14 @@ class Auditor:
                 page = page._replace(after=(last.at_ms, last.request_id, last.attempt))
 
     def keys_of(self, question: Question) -> list[str]:
-        """Ids of the API keys whose calls left so. Raises LedgerUnavailable."""
+        """Ids of all API keys whose calls left so. Raises LedgerUnavailable."""
+        found: list[str] = []
+        page = question._replace(limit=PAGE)
         with closing(open_to_read(self._settings)) as ledger:
-            return ledger.keys_of(question)
+            while keys := ledger.keys_of(page):
+                found += keys
+                page = page._replace(after_key=keys[-1])
+        return found
 
     def verify(self) -> Verdict:
         """Examine everything. Raises LedgerUnavailable, DirectoryAway, AnchorFault, OSError and

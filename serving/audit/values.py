@@ -18,6 +18,10 @@ _LATER = (
     "(i.at_ms > :at_ms OR (i.at_ms = :at_ms AND (i.request_id > :request_id"
     " OR (i.request_id = :request_id AND i.attempt > :attempt))))"
 )
+_CALLED_BY = (
+    "EXISTS (SELECT 1 FROM attempts k WHERE k.request_id = i.request_id"
+    " AND k.attempt = i.attempt AND k.key_id = :key)"
+)
 CLASSES = tuple(level.name.lower() for level in Sensitivity)
 
 
@@ -50,6 +54,10 @@ class Question(NamedTuple):
     after: tuple[int, str, int] = (-1, "", 0)
     """Time, request and attempt of the last one seen."""
     limit: int = 1000
+    key: str = ""
+    """Id of the API key that called; known as long as the attempt's row is kept."""
+    after_key: str = ""
+    """For `keys_asked`: the last id seen."""
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -114,9 +122,10 @@ def keys_asked(question: Question) -> tuple[str, Mapping[str, Any]]:
     text = (
         "SELECT DISTINCT key_id FROM attempts a WHERE key_id IS NOT NULL AND EXISTS"  # noqa: S608
         f" (SELECT 1 FROM intents i WHERE {where}"
-        " AND i.request_id = a.request_id AND i.attempt = a.attempt) ORDER BY key_id LIMIT :limit"
+        " AND i.request_id = a.request_id AND i.attempt = a.attempt) AND key_id > :after_key"
+        " ORDER BY key_id LIMIT :limit"
     )
-    return text, values
+    return text, {**values, "after_key": question.after_key}
 
 
 def _where(question: Question) -> tuple[str, dict[str, Any]]:
@@ -137,4 +146,7 @@ def _where(question: Question) -> tuple[str, dict[str, Any]]:
         if value not in (None, ""):
             terms.append(f"i.{name} = :{name}")
             values[name] = value
+    if question.key:
+        terms.append(_CALLED_BY)
+        values["key"] = question.key
     return " AND ".join(terms), values

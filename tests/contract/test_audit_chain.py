@@ -11,7 +11,7 @@ import pytest
 from serving.audit.values import Question
 from serving.directory.chain import breaks
 from serving.ledger.base import Position
-from serving.rows import EgressIntent
+from serving.rows import AttemptBegin, EgressIntent
 
 assert dataclasses
 
@@ -78,3 +78,25 @@ def test_egress_is_listed_by_what_is_asked(
     ledger.apply(rows, Position("a", 0, 10))
     found = ledger.egress(Question()._replace(**wanted))
     assert found == [rows[n - 1] for n in numbers]
+
+
+def begin(number: int, key_id: str) -> AttemptBegin:
+    return AttemptBegin(
+        f"{number:032x}", 1, 1000 + number, 5, "acme", "p", key_id, "chat", "m", "interactive",
+        "alpha/big", True, "why", 7, 8, "USD", 1000, 2000, "", "", 500, "list", "2026-11-01",
+    )  # fmt: skip
+
+
+def test_keys_are_named_in_pages_that_miss_none_and_egress_is_listed_by_key(ledger: Any) -> None:
+    keys = ["web", "App", "bot", "web", "a_b"]
+    for number, key in enumerate(keys, 1):
+        ledger.apply([intent(number), begin(number, key)], Position("a", 0, number))
+    question, found = Question(limit=2), list[str]()
+    while page := ledger.keys_of(question):
+        assert len(page) <= 2
+        found += page
+        question = question._replace(after_key=page[-1])
+    assert found == sorted(set(keys))
+    assert ledger.egress(Question(key="web")) == [intent(1), intent(4)]
+    assert ledger.keys_of(Question(key="bot")) == ["bot"]
+    assert ledger.egress(Question(key="we%")) == []

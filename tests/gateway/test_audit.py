@@ -89,6 +89,16 @@ def test_what_left_is_listed_verified_and_signed_for(run, kit, tmp_path):
     watched(run, kit, check)
 
 
+def test_an_anchor_that_is_gone_is_no_proof(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        await asyncio.to_thread(checkpoints(stack).once)
+        (stack.state / ANCHOR_FILE).unlink()
+        assert "held against 0 signed checkpoints" in await shell("verify", code=2)
+
+    watched(run, kit, check)
+
+
 FORGED = (
     "INSERT INTO intents SELECT 'forged', 1, at_ms + 99, tenant, sensitivity, rule, jurisdiction,"
     " provider, upstream_model FROM intents LIMIT 1"
