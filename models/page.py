@@ -6,7 +6,7 @@ card, or what `needs` makes of it.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -194,6 +194,8 @@ def _cost(card: Card, known: Knowledge, prices: Prices) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1] if len(sys.argv) > 1 else "docs/models.md").write_text(
+    parser = argparse.ArgumentParser(description="Write docs/models.md from the cards.")
+    parser.add_argument("path", nargs="?", type=Path, default=Path("docs/models.md"))
+    parser.parse_args().path.write_text(
         render(sizing.load(), price_table.load()), encoding="utf-8"
     )

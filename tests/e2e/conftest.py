@@ -131,6 +131,21 @@ def stop(stack: Stack) -> list[psutil.Process]:
     return psutil.wait_procs(tree, timeout=5)[1]
 
 
+SECRETS = ("demo-key", "admin-key", "secret", "pepper", "review-key", "audit-key.pem", "ray_token")
+
+
+def leaks(state: Path) -> list[str]:
+    """Which secret stands in which log of a stack, after all that its tests did."""
+    told = []
+    for log in [*(state / "logs").rglob("*.log"), *state.glob("*.log")]:
+        text = log.read_bytes()
+        for name in SECRETS:
+            words = [w for w in (state / name).read_bytes().split(b"\n") if len(w) > 20]
+            words = [w for w in words if not w.startswith(b"-----")]
+            told += [f"{name} in {log.name}" for word in words if word in text]
+    return told
+
+
 @pytest.fixture(scope="session")
 def patience() -> Callable[[Callable[[], bool], str], None]:
     """Wait for what takes as long as an engine's start."""
@@ -163,6 +178,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
         left = stop(running)
         assert not left, f"Ctrl-C left {left}"
+        assert leaks(running.state) == []
     finally:
         if running.process.poll() is None:
             os.killpg(running.process.pid, signal.SIGKILL)

@@ -140,5 +140,5 @@ def test_errors_map_to_the_clients_classes(client: openai.OpenAI) -> None:
         client.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=100_000)
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model=MODEL, messages=CAPITAL, temperature=-3)
-    with pytest.raises(openai.NotFoundError, match="not served yet"):
+    with pytest.raises(openai.NotFoundError, match="not embeddings"):
         client.embeddings.create(model=MODEL, input="x")
