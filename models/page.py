@@ -196,6 +196,4 @@ def _cost(card: Card, known: Knowledge, prices: Prices) -> tuple[str, str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write docs/models.md from the cards.")
     parser.add_argument("path", nargs="?", type=Path, default=Path("docs/models.md"))
-    parser.parse_args().path.write_text(
-        render(sizing.load(), price_table.load()), encoding="utf-8"
-    )
+    parser.parse_args().path.write_text(render(sizing.load(), price_table.load()), encoding="utf-8")
