@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import books, exporting, money_cli, uploading
+from ballast import acts, books, exporting, money_cli, uploading
 from ballast.admin_flags import Config
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -56,6 +56,7 @@ def trim(config: Config = None) -> None:
     settings = settings_of(config)
     kept = rolling.Kept(settings.ledger.row_days, settings.ledger.rollup_months)
     with books.finance(settings) as database:
+        acts.record(settings, "ledger:rows", "ledger.trim", kept._asdict())
         gone = rolling.trim(database, time.time_ns() // 1_000_000, _offset_ms(settings), kept)
     typer.echo(f"deleted {gone.requests} requests, {gone.rollups} sums, {gone.burns} burns")
 
@@ -91,11 +92,13 @@ def export(
 def erase(
     tenant: Annotated[str, typer.Option(help="Whose end user it is.")],
     person: Annotated[str, typer.Option(help="The mark (HMAC) that the rows show.")],
+    why: Annotated[str, typer.Option(help="Kept in the history.")] = "",
     config: Config = None,
 ) -> None:
     """Take a person's mark off all rows and remove their sampled conversations; money stays."""
     settings = settings_of(config)
     with books.finance(settings) as database:
+        acts.record(settings, f"ledger:{tenant}:{person}", "ledger.erase", {}, why)
         rows = rolling.erase(database, tenant, person)
     try:
         reviews = review_store.opener(settings)()

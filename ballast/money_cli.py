@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import hashlib
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import msgspec
 import typer
 import yaml
 
-from ballast import books
+from ballast import acts, books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table
 from ballast.printing import print_json
@@ -32,10 +32,6 @@ Month = Annotated[str, typer.Argument(help="As 2026-11, in the books' time zone.
 Why = Annotated[str, typer.Option(help="Kept with the entry.")]
 FILE_BYTES_MAX = 4 << 20
 _KINDS = {name: kind for kind, name in KIND.items()}
-
-
-def _who() -> str:
-    return f"os:{getpass.getuser()}"
 
 
 def _now_ms() -> int:
@@ -69,7 +65,8 @@ def tell(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProblemError(f"{file}: {error}", "write YAML in UTF-8") from None
     with books.finance(settings) as database:
-        found = told.entries(said, (_who(), _now_ms()), _offset_ms(settings))
+        found = told.entries(said, (acts.who(), _now_ms()), _offset_ms(settings))
+        acts.record(settings, "finance:books", "finance.tell", acts.ids([e.id for e in found]))
         for entry in found:
             entries.write(database, entry, _offset_ms(settings))
         settle(database, _now_ms(), _offset_ms(settings))
@@ -87,6 +84,7 @@ def drop(
         raise ProblemError(f"no kind {kind!r}", "grant, rental or cost")
     settings = settings_of(config)
     with books.finance(settings) as database:
+        acts.record(settings, f"finance:{id_}", "finance.drop", {"kind": kind})
         entries.drop(database, _KINDS[kind], id_, _offset_ms(settings))
         settle(database, _now_ms(), _offset_ms(settings))
     typer.echo(f"dropped {kind} {clean(id_)}")
@@ -157,9 +155,11 @@ def invoice(
     data = _bytes(file, invoices.BYTES_MAX)
     with books.finance(settings) as database:
         lines = [
-            msgspec.structs.replace(line, by=_who(), at_ms=_now_ms(), why=why)
+            msgspec.structs.replace(line, by=acts.who(), at_ms=_now_ms(), why=why)
             for line in invoices.read(data)
         ]
+        details = {"lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+        acts.record(settings, "finance:invoices", "finance.invoice", details, why)
         stored, replaced = entries.import_invoice(database, lines, _offset_ms(settings))
     typer.echo(f"imported {stored} lines, replacing {replaced}")
 
@@ -196,7 +196,8 @@ def close(month: Month, why: Why = "", config: Config = None) -> None:
     with books.finance(settings) as database:
         settle(database, now_ms, offset_ms)
         sums = tuple(entries.sums(database, month, offset_ms))
-        closing = Closing(id=month, sums=sums, by=_who(), at_ms=now_ms, why=why)
+        closing = Closing(id=month, sums=sums, by=acts.who(), at_ms=now_ms, why=why)
+        acts.record(settings, f"finance:{month}", "finance.close", {}, why)
         entries.close(database, closing, now_ms, offset_ms)
     typer.echo(f"closed {month}: {len(sums)} sums")
 
@@ -211,7 +212,8 @@ def correct(
     settings = settings_of(config)
     now_ms, offset_ms = _now_ms(), _offset_ms(settings)
     with books.finance(settings) as database:
-        told_ = (_who(), now_ms, months.month(into or months.of(now_ms, offset_ms)))
+        told_ = (acts.who(), now_ms, months.month(into or months.of(now_ms, offset_ms)))
+        acts.record(settings, f"finance:{month}", "finance.correct", {"into": told_[2]})
         found = entries.correct(database, month, told_, offset_ms)
     for one in found:
         amount = f"{one.currency} {one.micro / 1e6:+,.6f}"

@@ -100,24 +100,26 @@ def _judging(router: APIRouter, reviews: Reviews, desk: Callable[..., Any]) -> N
         at: Annotated[Desk, Depends(desk)], case_id: str, row: NewVerdict
     ) -> Response:
         """Judge a case; an appeal is for somebody who has not judged it yet."""
-        await _seen(at, reviews, case_id)
+        seen = await _seen(at, reviews, case_id)
         by = at.by(row.text)
         state = State(row.verdict)
+        judged(seen, state, by.actor, by.at_ms, row.text)  # refused before it is on record
+        await _told(at, case_id, f"judge_{row.verdict}", row.text)
         case = await reviews.step(
             case_id, lambda found: judged(found, state, by.actor, by.at_ms, row.text)
         )
-        await _told(at, case_id, f"judge_{row.verdict}", row.text)
         return _json(case)
 
     @router.post("/reviews/{case_id}/appeal")
     async def appeal(at: Annotated[Desk, Depends(desk)], case_id: str, row: NewAppeal) -> Response:
         """Contest a verdict, for the person concerned."""
-        await _seen(at, reviews, case_id)
+        seen = await _seen(at, reviews, case_id)
         by = at.by(row.text)
+        appealed(seen, by.actor, by.at_ms, row.text)
+        await _told(at, case_id, "appeal", row.text)
         case = await reviews.step(
             case_id, lambda found: appealed(found, by.actor, by.at_ms, row.text)
         )
-        await _told(at, case_id, "appeal", row.text)
         return _json(case)
 
     @router.post("/complaints", status_code=201)
@@ -129,8 +131,8 @@ def _judging(router: APIRouter, reviews: Reviews, desk: Callable[..., Any]) -> N
             f"complaint-{at.new_id()}", Kind.COMPLAINT, by.at_ms, row.tenant,
             request_id=row.request_id, why=row.category,
         )  # fmt: skip
-        await reviews.add(case, Text(words=row.words))
         await _told(at, case.id, "complain", "")
+        await reviews.add(case, Text(words=row.words))
         return {"id": case.id}
 
 

@@ -134,6 +134,9 @@ def test_a_verdict_is_contested_and_judged_by_another(run, kit, tmp_path):
         assert (status, found["error"]["code"]) == (409, "conflict")
         _, case = await two("POST", f"{path}/verdict", json={"verdict": "fine"})
         assert [n["state"] for n in case["notes"]] == ["violation", "appealed", "fine"]
+        _, history = await Desk(stack, "aud")("GET", "/history")
+        acts = [e["action"].removeprefix("review.") for e in history["entries"]]
+        assert acts == ["judge_violation", "appeal", "judge_fine"], "what was refused is no act"
         assert [c["id"] for c in await one.cases(kit, 1, state="fine")] == [case["id"]]
 
     governed(run, kit, check, tmp_path, {"default": {"rate": 1}})

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,9 @@ from ballast.cli import app
 from ballast.exporting import COLUMNS, escaped
 from ballast.problem import ProblemError
 from ballast.uploading import upload
+from serving.directory import chain
+from serving.directory.base import decode_event
+from serving.directory.sqlite import SqliteDirectory
 from serving.fakes.object_store import FakeObjectStore
 from serving.finance.told import entries
 from serving.finance.values import FinanceError
@@ -272,3 +276,49 @@ def test_a_person_is_erased_and_the_money_stays(state: Path) -> None:
     before = json.loads(run("cost", *PERIOD, "--json"))
     assert before["total"]["money"][0]["micro"] == 8_000_000
     assert "erased: 0 rows" in run("erase", "--tenant", "acme", "--person", "person")
+
+
+def acts(state: Path) -> list[tuple[str, str, str]]:
+    with closing(SqliteDirectory.open(state / "directory.sqlite")) as store:
+        entries_ = store.history()
+    assert chain.breaks(entries_) == []
+    events = [decode_event(entry.data) for entry in entries_]
+    assert all(event.actor.startswith("os:") for event in events)
+    return [(event.action, event.subject, event.why) for event in events]
+
+
+def test_what_is_done_to_the_database_itself_is_in_the_history(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "told.yaml").write_text(TOLD)
+    run("money", "tell", str(tmp_path / "told.yaml"))
+    run("money", "close", "2026-01", "--why", "books agree")
+    run("money", "drop", "cost", "people-01", code=1)  # its month is closed; the try is on record
+    run("ledger", "trim")
+    run("erase", "--tenant", "acme", "--person", "person", "--why", "letter of 3 March")
+    assert acts(state) == [
+        ("finance.tell", "finance:books", ""),
+        ("finance.close", "finance:2026-01", "books agree"),
+        ("finance.drop", "finance:people-01", ""),
+        ("ledger.trim", "ledger:rows", ""),
+        ("ledger.erase", "ledger:acme:person", "letter of 3 March"),
+    ]
+
+
+def test_nothing_is_done_when_the_history_cannot_be_written(state: Path) -> None:
+    (state / "directory.sqlite").mkdir()
+    said = run("erase", "--tenant", "acme", "--person", "person", code=1)
+    assert "so nothing was done" in said
+    (state / "directory.sqlite").rmdir()
+    assert "erased: 6 rows" in run("erase", "--tenant", "acme", "--person", "person")
+
+
+def test_a_reason_that_would_forge_a_line_is_refused(state: Path) -> None:
+    said = run("erase", "--tenant", "a", "--person", "p", "--why", "x\nactor=root", code=1)
+    assert "why:" in said
+    assert acts(state) == []
+
+
+def test_a_name_with_control_characters_reaches_the_history_harmless(state: Path) -> None:
+    run("erase", "--tenant", "a\x1b[2J", "--person", "p" * 10_000)
+    ((_, subject, _),) = acts(state)
+    assert subject.isprintable()
+    assert len(subject) == 300
