@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import hashlib
 import logging
 import os
 import signal
@@ -26,7 +25,6 @@ from fastapi import FastAPI
 from models.tokens import TokenRatio
 from serving import auth, deployment, logs, start_record
 from serving.admission import Admission
-from serving.allowances import Allowances
 from serving.api import admin_routes, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
@@ -42,45 +40,30 @@ from serving.backends.replica import ReplicaBackend
 from serving.budgets import scopes
 from serving.budgets.funds import Funds
 from serving.budgets.keeper import Keeper
-from serving.budgets.keeper import Terms as BudgetTerms
-from serving.budgets.store import opener as budget_opener
 from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
-from serving.finance.desk import FinanceDesk
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
-from serving.guard.gate import Gate
-from serving.guard.moderation import Moderator, Service
-from serving.guard.termfile import ListFault
 from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
 from serving.journal import Journal
 from serving.jwks import KeySet
 from serving.keys import Keys, pepper
-from serving.ledger.drain import Drainer
-from serving.ledger.late import LateLedger
-from serving.ledger.store import opener
-from serving.limits.sharing import Sharing
 from serving.listen import Ops, bind
 from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.offerings import accounts, offerings
+from serving.parts import Parts
 from serving.pipeline import Pipeline
 from serving.policy import Policies, stops
-from serving.quality import store as quality_store
-from serving.quality.watch import Watch
 from serving.records import Offering, Replica
-from serving.recovery import Recovery
-from serving.review import store as review_store
-from serving.review.keeper import Reviews
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Stages
 from serving.waiting import Queue
-from serving.watched import watch
 from serving.wire.client import Pool
 from serving.wire.server import Server
 
@@ -89,6 +72,8 @@ _log = logging.getLogger("serving.app")
 
 class Gateway:
     """One gateway process: everything it is made of, and the order of start and stop."""
+
+    making: type[Parts] = Parts
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -119,6 +104,7 @@ class Gateway:
         Raises SettingsError when it may not start.
         """
         deaths: list[int] = []
+        self._deployment_id = deployment.identify(self._settings)
 
         def died() -> None:
             deaths.append(1)
@@ -133,11 +119,11 @@ class Gateway:
         self, stop: asyncio.Event, died: Callable[[], None], closing: contextlib.AsyncExitStack
     ) -> None:
         own, loop = self._settings.gateway, asyncio.get_running_loop()
-        self._deployment_id = deployment.identify(self._settings)
+        parts = self.making(self._settings, died, closing)
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
-        journal, drainer = await self._book(store, died, closing)
-        sharing, allowances = await self._share(died, closing)
-        keeper = self._budgets(journal.life, died, closing)
+        journal, drainer = await parts.book(store)
+        sharing, allowances = await parts.limits(self._deployment_id)
+        keeper = parts.budgets(self.funds, journal.life)
         live = Live(
             self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing,
             keeper,
@@ -146,10 +132,10 @@ class Gateway:
         observer = Observer(metrics, self._log, self._ratios, self._demand)
         backends = self._closed(closing)
         line = Line(self._queue, loop)
-        gate = self._guard(died, closing)
-        reviews = self._reviews(died, closing)
+        gate = parts.guard()
+        reviews = parts.reviews()
         metrics.more.append(reviews.counted)
-        self._heed_canaries(died, closing)
+        parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, allowances, line, backends, journal,
@@ -175,54 +161,10 @@ class Gateway:
         drainer.start()
         policies = await self._obey(keeper, died, closing)
         ops_app = ops.build(facts)
-        behind = Behind(reviews, Limits(allowances, sharing, loop.time), self._finance(closing))
+        behind = Behind(reviews, Limits(allowances, sharing, loop.time), parts.finance())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
-
-    async def _book(
-        self, store: Idempotency, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> tuple[Journal, Drainer]:
-        """The durable record, with earlier lives settled if the ledger is there."""
-        settings, own, book = self._settings, self._settings.gateway, self._settings.ledger
-        state = settings.state_dir
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ledger = LateLedger(opener(settings))
-        closing.callback(ledger.close)
-        journal = Journal.open(
-            state / "journal" / str(own.index), book.segment_bytes, book.reserve_bytes
-        )
-        closing.callback(journal.close)
-        drainer = Drainer(journal, ledger, book.drain_s, book.exit_wait_s)
-        closing.push_async_callback(drainer.close)
-        recovery = Recovery(drainer, ledger, (store, own.idempotency.ttl_s))
-        closing.push_async_callback(recovery.close)
-        drainer.on_death = recovery.on_death = died
-        await recovery.start()
-        return journal, drainer
-
-    async def _share(
-        self, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> tuple[Sharing, Allowances]:
-        """Limits, and their counters that processes share. Raises SettingsError."""
-        process = f"{self._settings.gateway.index}-{os.urandom(8).hex()}"
-        sharing = Sharing(self._settings, (self._deployment_id, process), utc_ms)
-        closing.push_async_callback(sharing.close)
-        await sharing.start(died)
-        rates = None if sharing.rates is None else sharing.rates.meter
-        clock, pods = asyncio.get_running_loop().time, self._settings.gateway.pods
-        return sharing, Allowances(pods, rates, sharing.plans.meter, clock)
-
-    def _budgets(
-        self, life: str, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> Keeper:
-        """Money that calls may spend; the leases are given back before the journal is closed."""
-        open_store = budget_opener(self._settings)
-        keeper = Keeper(BudgetTerms(self.funds, open_store, life, utc_ms))
-        keeper.on_death = died
-        closing.push_async_callback(keeper.close)
-        keeper.start()
-        return keeper
 
     async def _obey(
         self, keeper: Keeper, died: Callable[[], None], closing: contextlib.AsyncExitStack
@@ -246,49 +188,6 @@ class Gateway:
         await policies.start()
         return policies
 
-    def _guard(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Gate:
-        """The filter of inputs and answers, its term lists watched. Raises SettingsError."""
-        given, moderator = self._settings.guard, None
-        if given.moderation is not None:
-            asked = given.moderation
-            token = asked.token_file.read_text("ascii").strip() if asked.token_file else ""
-            service = Service(asked.url, token, asked.timeout_s, asked.concurrent_max)
-            moderator = Moderator(service, asyncio.get_running_loop().time)
-            closing.push_async_callback(moderator.close)
-        secret = hashlib.blake2b(pepper(self._settings), person=b"guard").digest()
-        gate = Gate(given, secret, moderator)
-        try:
-            gate.load()
-        except ListFault as error:
-            raise SettingsError(str(error)) from None
-        watching = asyncio.create_task(gate.lists.watch(given.check_s), name="term-lists")
-        watch(watching, died)
-        closing.callback(watching.cancel)
-        return gate
-
-    def _reviews(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> Reviews:
-        """What is sampled for people to judge. Raises SettingsError."""
-        settings = self._settings
-        seal = review_store.sealer(settings, os.urandom)
-        reviews = Reviews(settings.review, seal, review_store.opener(settings), utc_ms)
-        reviews.on_death = died
-        reviews.start()
-        closing.push_async_callback(reviews.close)
-        return reviews
-
-    def _heed_canaries(self, died: Callable[[], None], closing: contextlib.AsyncExitStack) -> None:
-        """Offerings whose answers have changed are asked last."""
-        settings = self._settings
-        if settings.canaries.key_file is None:
-            return
-
-        def tell(drifting: frozenset[str]) -> None:
-            self._fleet.drifting = drifting
-
-        heeding = Watch(quality_store.opener(settings), tell, utc_ms)
-        heeding.start(died)
-        closing.push_async_callback(heeding.close)
-
     def _admin(self, policies: Policies, keeper: Keeper) -> tuple[Admin, Actors]:
         settings, secret = self._settings, pepper(self._settings)
         tokens = None
@@ -300,11 +199,6 @@ class Gateway:
             Auditor(settings), keeper,
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
-
-    def _finance(self, closing: contextlib.AsyncExitStack) -> FinanceDesk:
-        desk = FinanceDesk.of(self._settings)
-        closing.push_async_callback(desk.close)
-        return desk
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

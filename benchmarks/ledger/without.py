@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +20,7 @@ from serving.app import Gateway
 from serving.idempotency import Idempotency
 from serving.journal import Journal
 from serving.ledger.drain import Drainer
+from serving.parts import Parts
 from serving.rows import Record
 from serving.settings import Settings, load
 
@@ -45,14 +44,18 @@ class _Silent:
         """Nothing waits for the disk."""
 
 
+class _Unrecorded(Parts):
+    """The parts as they are, but for the journal."""
+
+    async def book(self, store: Idempotency) -> tuple[Journal, Drainer]:
+        journal, drainer = await super().book(store)
+        return cast("Journal", _Silent(journal)), drainer
+
+
 class WithoutLedger(Gateway):
     """The gateway as it is, but for its journal."""
 
-    async def _book(
-        self, store: Idempotency, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> tuple[Journal, Drainer]:
-        journal, drainer = await super()._book(store, died, closing)
-        return cast("Journal", _Silent(journal)), drainer
+    making = _Unrecorded
 
 
 async def _main(settings: Settings) -> int:
