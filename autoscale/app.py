@@ -24,6 +24,7 @@ from autoscale.bookkeeping import Bookkeeper
 from autoscale.briefing import policy_of
 from autoscale.canaries import Canaries, key
 from autoscale.checkpoints import Checkpoints
+from autoscale.gauges import Gauges
 from autoscale.journal import Journal
 from autoscale.memory import Memory
 from autoscale.observe import observe
@@ -60,6 +61,7 @@ class Controller:
         self.registry = CollectorRegistry()
         self._ticks = Counter("ballast_controller_ticks", "Ticks by how they ended", ["outcome"],
                               registry=self.registry)  # fmt: skip
+        self._gauges = Gauges(self.registry)
         self._wanted = Gauge("ballast_controller_wanted_replicas", "Replicas decided on last",
                              ["model"], registry=self.registry)  # fmt: skip
 
@@ -87,8 +89,10 @@ class Controller:
         tick = Tick(samples, self._policy, self._memory, outcome.decisions)
         self._memory = outcome.memory
         self.journal.write(tick)
+        self._gauges.show(outcome.decisions, self._policy.plans)
         if self._books is not None:
             self._books.seen(samples)
+            self._gauges.lapsing(self._books.lapses)
 
 
 def ops(controller: Controller) -> web.Application:

@@ -27,6 +27,8 @@ ENDED_MAX = 1_000
 """Rentals that wait for a ledger that is away; then the oldest are lost."""
 BACK_MS = 10 * 60_000
 """Rows arrive a second late; a pod that was away brings older ones, looked for once a day."""
+LAPSES_MAX = 200
+"""Shown to a scrape, the soonest first."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,8 @@ class Bookkeeper:
         self._offset_ms = settings.ledger.utc_offset_hours * HOUR_MS
         self._open = open_books
         self._books: Database | None = None
+        self.lapses: Mapping[str, float] = {}
+        """Days until a grant lapses with something left, as of this day's look."""
         self._held: Mapping[str, Rental] = {}
         self._ended: list[Rental] = []
         self._sent: list[Rental] = []
@@ -106,7 +110,9 @@ class Bookkeeper:
             _log.warning("rental_not_booked", extra={"error": str(error)})
 
     def _daily(self, books: Database, now_ms: int) -> None:
-        for lapse in lapsing(listed(books, Grant), used(books), now_ms, self._offset_ms):
+        lapses = lapsing(listed(books, Grant), used(books), now_ms, self._offset_ms)
+        self.lapses = {lapse.grant.id: float(lapse.days) for lapse in lapses[:LAPSES_MAX]}
+        for lapse in lapses:
             _log.warning(
                 "grant_lapses",
                 extra={"grant": lapse.grant.id, "days": lapse.days, "left": lapse.left,

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ballast import admin_groups, identity, ledger_cli, login_cli, models_cli, plan
+from ballast import admin_groups, alerts_cli, identity, ledger_cli, login_cli, models_cli, plan
 from ballast import chat as chatting
 from ballast import cost as costing
 from ballast import doctor as doctoring
@@ -224,6 +224,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 faking.register(app, command)
 costing.register(app, command, settings_of)
 simulating.register(app, command)
+app.command("alerts")(command(alerts_cli.alerts))
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))

@@ -94,6 +94,10 @@ class Metrics:
             "ballast_requests", "Requests by how they ended",
             ("model", "surface", "class", "outcome"),
         )  # fmt: skip
+        self.slo = Counter(
+            "ballast_slo_requests", "Requests by how their deadline was kept",
+            ("model", "class", "result"),
+        )  # fmt: skip
         self.unparsed = Counter(
             "ballast_unparsed_requests", "Refused before a caller or a call was known", ("code",)
         )

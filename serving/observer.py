@@ -14,6 +14,7 @@ from serving.metrics import Metrics
 from serving.progress import Progress
 from serving.records import Offering, Outcome, Surface
 from serving.rows import AttemptEnd
+from serving.slo import kept
 
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
@@ -122,6 +123,9 @@ class Observer:
         metrics, call = self._metrics, progress.call
         model, surface = call.model, call.surface
         metrics.requests.add((model, surface, call.latency_class, progress.outcome))
+        result = kept(progress)
+        if result is not None:
+            metrics.slo.add((model, call.latency_class, result))
         if progress.burst_reason and not call.pin:
             metrics.overflow.add((model, progress.burst_reason))
         if progress.outcome in _REFUSED:

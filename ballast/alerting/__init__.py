@@ -1,0 +1,1 @@
+"""From Alertmanager to the group robots of Feishu, DingTalk and WeCom."""
