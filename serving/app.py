@@ -31,6 +31,7 @@ from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
 from serving.api.admin_routes import Behind
 from serving.api.body_limit import BodyLimit
+from serving.api.console.paths import Elsewhere
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.audit.auditor import Auditor
@@ -78,7 +79,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started_ms = utc_ms()
-        self._deployment_id = ""
+        self._deployment_id = self._url = ""
         bought = accounts(settings)
         sold = self._sold = offerings(settings, bought)
         self._admission = Admission()
@@ -130,15 +131,13 @@ class Gateway:
         )  # fmt: skip
         metrics = Metrics(gauges(live))
         observer = Observer(metrics, self._log, self._ratios, self._demand)
-        backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = parts.guard()
-        reviews = parts.reviews()
-        metrics.more.append(reviews.counted)
+        reviews = parts.reviews(metrics)
         parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, allowances, line, backends, journal,
+                self._fleet, self._admission, allowances, line, self._closed(closing), journal,
                 observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
             )
         )  # fmt: skip
@@ -156,12 +155,14 @@ class Gateway:
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
             metrics, self._log, loop.time, lambda: _faults(server, journal),
             lambda: self._fleet.away | sharing.away, lambda: self._fleet.troubles,
+            lambda: self._fleet.drifting,
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
         policies = await self._obey(keeper, died, closing)
         ops_app = ops.build(facts)
-        behind = Behind(reviews, Limits(allowances, sharing, loop.time), parts.finance())
+        limits = Limits(allowances, sharing, loop.time)
+        behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
@@ -199,6 +200,11 @@ class Gateway:
             Auditor(settings), keeper,
         )  # fmt: skip
         return admin, Actors(lambda: admin.known, secret, self._keys.identify, tokens)
+
+    def _elsewhere(self) -> Elsewhere:
+        """What the console asks: the controller, and our own public listener."""
+        given = self._settings.controller
+        return Elsewhere(given.url or f"http://127.0.0.1:{given.ops_port}", lambda: self._url)
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""
@@ -238,6 +244,7 @@ class Gateway:
         self._fleet.start(sources)
         ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
+        self._url = _own_url(own.host, public_socket.getsockname()[1])
         line = {
             "event": "listening",
             "url": f"http://{own.host}:{public_socket.getsockname()[1]}",
@@ -252,6 +259,12 @@ class Gateway:
         listener.close()
         await server.drain(own.drain_s)
         await ops_server.close()
+
+
+def _own_url(host: str, port: int) -> str:
+    """Where this machine reaches a listener of its own."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared
+    return f"http://{near}:{port}"
 
 
 def _faults(server: Server, journal: Journal) -> list[str]:

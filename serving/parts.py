@@ -28,6 +28,7 @@ from serving.ledger.late import LateLedger
 from serving.ledger.store import opener
 from serving.limits.sharing import Sharing
 from serving.logs import utc_ms
+from serving.metrics import Metrics
 from serving.quality import store as quality_store
 from serving.quality.watch import Watch
 from serving.recovery import Recovery
@@ -104,7 +105,7 @@ class Parts(NamedTuple):
         self.closing.callback(watching.cancel)
         return gate
 
-    def reviews(self) -> Reviews:
+    def reviews(self, metrics: Metrics) -> Reviews:
         """What is sampled for people to judge. Raises SettingsError."""
         settings = self.settings
         seal = review_store.sealer(settings, os.urandom)
@@ -112,6 +113,7 @@ class Parts(NamedTuple):
         reviews.on_death = self.died
         reviews.start()
         self.closing.push_async_callback(reviews.close)
+        metrics.more.append(reviews.counted)
         return reviews
 
     def heed_canaries(self, fleet: Fleet) -> None:

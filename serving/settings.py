@@ -492,6 +492,8 @@ class Controller(Group):
     tick_s: float = Field(5.0, gt=0)
     is_dry_run: bool = True
     ops_port: int = Field(8090, ge=0, le=65535)
+    url: str = Field("", pattern=r"^(https?://[^@/?#\s]+)?$")
+    """Where the console of a gateway finds it; empty: on this machine, at `ops_port`."""
     rented: tuple[Rented, ...] = ()
     """GPUs that replicas hold, booked while they are there."""
     scaling: Scaling = Scaling()

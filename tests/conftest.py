@@ -66,6 +66,19 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of a program that a Debian package of the same name brings, or a skip aloud."""
+
+    def find(name: str, package: str = "") -> str:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"no {name} here: install the package `{package or name}`")
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis of this session's own; a test that stops it starts it again."""
     if shutil.which("redis-server") is None:

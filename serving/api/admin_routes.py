@@ -33,6 +33,8 @@ from serving.api.admin_bodies import (
     TenantChange,
 )
 from serving.api.admin_limits import Limits
+from serving.api.console import paths as console
+from serving.api.console.paths import Elsewhere
 from serving.directory import commands
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory, names
@@ -48,6 +50,7 @@ class Behind(NamedTuple):
     reviews: Reviews
     limits: Limits
     finance: FinanceDesk
+    elsewhere: Elsewhere
 
 
 def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
@@ -75,6 +78,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
     admin_budgets.add(router, admin, desk)
     admin_costs.add(router, behind.finance, desk)
     app.include_router(router)
+    console.add(app, behind.elsewhere, desk)
 
 
 class Shown(NamedTuple):

@@ -15,7 +15,7 @@ from serving.admission import Admission
 from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
 from serving.observer import Observer
-from serving.records import FleetView
+from serving.records import FleetView, Price
 from serving.waiting import Queue
 
 
@@ -38,6 +38,8 @@ class Facts(NamedTuple):
     """Why a source of the fleet, or a store of limits, does not answer, by its name."""
     troubles: Callable[[], Mapping[str, str]] = dict
     """Why engines of a model did not start, by model."""
+    drifting: Callable[[], frozenset[str]] = frozenset
+    """Offerings that canaries say have changed."""
 
 
 def build(facts: Facts) -> FastAPI:
@@ -116,7 +118,13 @@ def fleet(facts: Facts) -> dict[str, Any]:
                 for r in view.replicas.get(name, ())
             ],
             "offerings": [
-                {"id": o.id, "jurisdiction": o.label.jurisdiction} | _state(facts, o.id, now_s)
+                {
+                    "id": o.id,
+                    "jurisdiction": o.label.jurisdiction,
+                    "price": _price(o.price),
+                    "is_drifting": o.id in facts.drifting(),
+                }
+                | _state(facts, o.id, now_s)
                 for o in view.offerings.get(name, ())
             ],
             "expected_in_s": None if pending is None else round(pending.expected_s - now_s, 1),
@@ -124,6 +132,15 @@ def fleet(facts: Facts) -> dict[str, Any]:
         }
     age_s = round(now_s - view.observed_s, 3)
     return {"seq": view.seq, "age_s": age_s, "away": dict(facts.away()), "models": models}
+
+
+def _price(price: Price) -> dict[str, Any]:
+    return {
+        "currency": price.currency,
+        "input_micro_per_mtok": price.input_micro_per_mtok,
+        "output_micro_per_mtok": price.output_micro_per_mtok,
+        "cached_micro_per_mtok": price.cached_micro_per_mtok,
+    }
 
 
 def _state(facts: Facts, target_id: str, now_s: float) -> dict[str, Any]:

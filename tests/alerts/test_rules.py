@@ -212,7 +212,8 @@ def judged(alert, minutes, series, fires):
 
 
 @pytest.mark.server
-def test_alerts_fire_when_they_should_and_only_then(rules_file, tmp_path):
+def test_alerts_fire_when_they_should_and_only_then(rules_file, tmp_path, tool):
+    tool("promtool", "prometheus")
     tests = [
         judged(alert, minutes, series, is_firing)
         for alert, (minutes, bad, good) in CASES.items()

@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 import subprocess
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -89,28 +89,36 @@ def alertmanager(folder: Path, port: int, bridge: str) -> list[str]:
             f"--web.external-url=http://127.0.0.1:{port}", "--log.level=error"]  # fmt: skip
 
 
-def test_an_open_breaker_is_scraped_judged_routed_and_told(run, kit, tmp_path):
+def test_an_open_breaker_is_scraped_judged_routed_and_told(run, kit, tmp_path, tool):
+    tool("prometheus")
+    tool("prometheus-alertmanager")
     cards: asyncio.Queue[dict] = asyncio.Queue()
 
     async def take(request):
         cards.put_nowait(await request.json())
         return web.json_response({"code": 0})
 
-    async def listen(app):
+    async def listen(app, opened):
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
+        opened.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
     async def check(stack) -> None:
+        async with AsyncExitStack() as opened:
+            await told(stack, opened)
+
+    async def told(stack, opened) -> None:
         robot_app = web.Application()
         robot_app.router.add_post("/hook", take)
-        robot_runner, robot_url = await listen(robot_app)
+        robot_url = await listen(robot_app, opened)
         (tmp_path / "url").write_text(f"{robot_url}/hook")
         robot = Robot(name="duty", kind="feishu", url_file=tmp_path / "url", language="en")
         bridge = Bridge(Alerting(robots=(robot,)), lambda: 0)
-        bridge_runner, bridge_url = await listen(bridge.app())
+        bridge_url = await listen(bridge.app(), opened)
         telling = asyncio.ensure_future(bridge.run(stack.session))
+        opened.callback(telling.cancel)
         reader, router = free_port(), free_port()
         base = f"http://127.0.0.1:{reader}/api/v1"
 
@@ -118,6 +126,8 @@ def test_an_open_breaker_is_scraped_judged_routed_and_told(run, kit, tmp_path):
             try:
                 asked = query.replace("$__rate_interval", "10s").replace("$model", ".*")
                 async with stack.session.get(f"{base}/query", params={"query": asked}) as reply:
+                    if reply.status == 503:
+                        return []  # it still starts
                     said = await reply.json()
             except aiohttp.ClientConnectionError:
                 return []
@@ -138,9 +148,5 @@ def test_an_open_breaker_is_scraped_judged_routed_and_told(run, kit, tmp_path):
             assert "BallastBreakerOpen" in json.dumps(card)
             found = [bool(await answer(query)) for query in QUERIES]
             assert sum(found) >= ANSWERED, [q for q, f in zip(QUERIES, found, strict=True) if not f]
-        telling.cancel()
-        await asyncio.wait([telling])
-        for runner in (bridge_runner, robot_runner):
-            await runner.cleanup()
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})

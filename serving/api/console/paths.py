@@ -1,0 +1,162 @@
+"""The console's paths. Here is only HTTP."""
+
+# No `from __future__ import annotations`: FastAPI reads the handlers' annotations, and those name
+# what only this module's functions know.
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from typing import Annotated, Any, NamedTuple
+
+import aiohttp
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+from pydantic import Field, SecretStr
+
+from serving.api.admin import Desk
+from serving.directory.roles import Right
+from serving.errors import CallerError, OwnError
+from serving.settings import Group, Words
+
+FILES = {
+    "index.html": "text/html; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "dom.js": "text/javascript; charset=utf-8",
+    "views.js": "text/javascript; charset=utf-8",
+    "playground.js": "text/javascript; charset=utf-8",
+    "words.js": "text/javascript; charset=utf-8",
+}
+HEAD = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+CONTROL_S = 2.0
+ASK_S = 120.0
+ANSWER_BYTES_MAX = 4 << 20
+ASKING_MAX = 8
+"""Playground answers under way at once."""
+
+
+class Elsewhere(NamedTuple):
+    """Where the console's two own paths look."""
+
+    controller_url: str
+    public_url: Callable[[], str]
+    """Known once the public listener is bound."""
+
+
+class Ask(Group):
+    """One question of the playground."""
+
+    key: SecretStr = Field(max_length=300)
+    """The person's own API key; it needs `is_canary` to name a target."""
+    model: Words = Field(min_length=1, max_length=200)
+    target: Words = Field("", max_length=300)
+    """`own`, an offering, or empty: wherever the gateway sends it."""
+    prompt: str = Field(min_length=1, max_length=20_000)
+    max_tokens: int = Field(512, ge=1, le=8192)
+
+
+def add(app: FastAPI, where: Elsewhere, desk: Callable[..., Any]) -> None:
+    """Serve the page and its two paths."""
+    folder = resources.files(__package__) / "static"
+    held = {name: (folder / name).read_bytes() for name in FILES}
+
+    @app.get("/console", include_in_schema=False)
+    async def entrance() -> Response:
+        return RedirectResponse("/console/", 308)
+
+    @app.get("/console/{name}", include_in_schema=False)
+    async def file(name: str) -> Response:
+        name = name or "index.html"
+        if name not in FILES:
+            raise CallerError("not_found", "the console has no such file")
+        return Response(held[name], media_type=FILES[name], headers=HEAD)
+
+    @app.get("/console/", include_in_schema=False)
+    async def page() -> Response:
+        return await file("index.html")
+
+    router = APIRouter(prefix="/admin/v1/console", tags=["console"])
+    _control(router, where, desk)
+    _ask(router, where, desk)
+    app.include_router(router)
+
+
+def _control(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> None:
+    @router.get("/control")
+    async def control(at: Annotated[Desk, Depends(desk)]) -> Response:
+        """The controller's latest decisions with their reasons; `away` says why there are none."""
+        at.need(Right.SEE)
+        timeout = aiohttp.ClientTimeout(total=CONTROL_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{where.controller_url}/decisions", allow_redirects=False) as reply,
+            ):
+                reply.raise_for_status()
+                body = await reply.content.read(ANSWER_BYTES_MAX)
+            msgspec.json.decode(body)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            away = {"decisions": [], "away": type(error).__name__}
+            return Response(msgspec.json.encode(away), media_type="application/json")
+        return Response(body, media_type="application/json")
+
+
+def _ask(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> None:
+    under_way = 0
+
+    @router.post("/ask")
+    async def ask(at: Annotated[Desk, Depends(desk)], row: Ask) -> Response:
+        """Ask through our own public listener with the person's key: every rule holds as for any
+        call. The answer is the listener's own, streamed."""
+        nonlocal under_way
+        at.need(Right.SEE)
+        if under_way >= ASKING_MAX:
+            message = f"{ASKING_MAX} answers are under way in the playground"
+            raise OwnError("no_capacity", message, retry_after_s=2.0)
+        under_way += 1
+        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S))
+        try:
+            reply = await session.post(
+                f"{where.public_url()}/v1/chat/completions",
+                json=_body(row), headers=_head(row), allow_redirects=False,
+            )  # fmt: skip
+        except BaseException:
+            under_way -= 1
+            await session.close()
+            raise
+
+        async def answer() -> AsyncIterator[bytes]:
+            nonlocal under_way
+            try:
+                async for chunk in reply.content.iter_any():
+                    yield chunk
+            finally:
+                under_way -= 1
+                reply.close()
+                await session.close()
+
+        shown = {n: v for n, v in reply.headers.items() if n.lower().startswith("x-")}
+        kind = reply.headers.get("content-type", "application/json")
+        return StreamingResponse(answer(), reply.status, shown, media_type=kind)
+
+
+def _body(row: Ask) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "messages": [{"role": "user", "content": row.prompt}],
+        "max_tokens": row.max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def _head(row: Ask) -> dict[str, str]:
+    head = {"authorization": f"Bearer {row.key.get_secret_value().strip()}"}
+    return head | ({"x-ballast-pin": row.target} if row.target else {})

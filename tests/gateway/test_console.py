@@ -1,0 +1,229 @@
+"""The console in a real Chromium, on a real gateway among the fakes: seen, used, and refused.
+
+Set `CONSOLE_PICTURES` to a folder to keep the screenshots and look at them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import async_playwright, expect
+
+from serving.auth import digest
+
+STATIC = Path(__file__).parents[2] / "serving/api/console/static"
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 860}
+TABS = ("fleet", "decisions", "money", "providers", "switches", "playground")
+pytestmark = pytest.mark.server
+expect.set_options(timeout=15_000)
+
+
+def administrators(pepper: bytes) -> list[dict[str, str]]:
+    return [
+        {"id": role, "role": role, "hmac": digest(pepper, f"ba-{role}".encode()).hex()}
+        for role in ("admin", "operator", "viewer")
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _has_browser(tool):
+    tool("chromium")
+
+
+@asynccontextmanager
+async def browser(stack, size=DESK, language="en-GB", scheme="light"):
+    """A page of the console; an error on it fails the test."""
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        opened = await started.new_context(
+            viewport=size, locale=language, color_scheme=scheme, reduced_motion="reduce"
+        )
+        page = await opened.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text
+                else None)  # fmt: skip
+        await page.goto(f"{stack.ops}/console/")
+        yield page
+        assert faults == []
+        await started.close()
+
+
+async def sign_in(page, role):
+    await page.locator("input[name=key]").fill(f"ba-{role}")
+    await page.locator("form button").click()
+    await expect(page.locator("nav a")).to_have_count(len(TABS))
+
+
+async def picture(page, name):
+    if folder := os.environ.get("CONSOLE_PICTURES"):
+        await page.screenshot(path=f"{folder}/{name}.png")
+
+
+def govern(run, kit, check, **more):
+    run(
+        check, engines=[kit.engine()], providers={"alpha": kit.provider()},
+        administrators=administrators(kit.PEPPER), **more,
+    )  # fmt: skip
+
+
+def test_every_tab_shows_what_the_gateway_knows(run, kit):
+    async def check(stack):
+        for _ in range(3):
+            assert (await stack.chat(stream=True)).status == 200
+        async with browser(stack) as page:
+            await sign_in(page, "admin")
+            await expect(page.locator(".card h3").first).to_contain_text("m")
+            await expect(page.get_by_text("engines: 1")).to_be_visible()
+            await picture(page, "fleet")
+            await page.locator("nav a[href='#decisions']").click()
+            await expect(page.locator("tbody tr")).to_have_count(3)
+            await expect(page.locator("tbody tr").first).to_contain_text("local")
+            await picture(page, "decisions")
+            await page.locator("nav a[href='#money']").click()
+            await expect(page.get_by_text("Self-hosted, by tokens")).to_be_visible()
+            await picture(page, "money")
+            await page.locator("nav a[href='#providers']").click()
+            await expect(page.get_by_role("cell", name="alpha/big")).to_be_visible()
+            await picture(page, "providers")
+
+    govern(run, kit, check)
+
+
+def test_an_operator_stops_a_model_and_lets_it_flow_again(run, kit):
+    async def check(stack):
+        async with browser(stack) as page:
+            page.on("dialog", lambda dialog: dialog.accept())
+            await sign_in(page, "operator")
+            await page.locator("nav a[href='#switches']").click()
+            await page.locator("input[name=value]").fill("m")
+            await page.locator("input[name=why]").fill("drill")
+            await page.locator("button.danger").click()
+            await expect(page.get_by_role("cell", name="drill")).to_be_visible()
+            assert (await stack.chat()).json["error"]["code"] == "stopped"
+            await picture(page, "switches")
+            await page.get_by_role("button", name="Let it flow again").click()
+            await expect(page.get_by_text("Nothing is stopped.")).to_be_visible()
+            assert (await stack.chat()).status == 200
+
+    govern(run, kit, check)
+
+
+def test_a_viewer_is_offered_no_switch_and_the_server_would_refuse_it(run, kit):
+    async def check(stack):
+        async with browser(stack) as page:
+            await sign_in(page, "viewer")
+            await page.locator("nav a[href='#switches']").click()
+            await expect(page.get_by_text("Your role does not show this.")).to_be_visible()
+            assert await page.locator("button.danger").count() == 0
+
+    govern(run, kit, check)
+
+
+def test_a_wrong_key_stays_outside_and_leaves_nothing_behind(run, kit):
+    async def check(stack):
+        async with browser(stack) as page:
+            await page.locator("input[name=key]").fill("ba-guess")
+            await page.locator("form button").click()
+            await expect(page.get_by_role("alert")).to_contain_text("no administrator's key")
+            assert await page.evaluate("sessionStorage.length") == 0
+            assert await page.locator("nav a").count() == 0
+
+    govern(run, kit, check)
+
+
+def test_the_playground_asks_two_targets_at_once(run, kit):
+    async def check(stack):
+        async with browser(stack) as page:
+            await sign_in(page, "admin")
+            await page.locator("nav a[href='#playground']").click()
+            await page.locator("input[name=key]").fill(kit.key_of("canary"))
+            await page.locator("select[name=left]").select_option("own")
+            await page.locator("select[name=right]").select_option("alpha/big")
+            await page.locator("textarea").fill("Which is the capital of France?")
+            await page.get_by_role("button", name="Ask both").click()
+            await expect(page.locator(".answer .figure")).to_have_count(8)
+            costs = await page.locator(".answer .figure:last-child b").all_inner_texts()
+            assert costs[0] == "own GPU"
+            assert re.search(r"\$\s?0\.\d+", costs[1]), costs
+            await picture(page, "playground")
+        targets = {row.target for row in await stack.rows(2)}
+        assert "alpha/big" in targets
+        assert len(targets) == 2
+
+    keys = {"canary": {"is_canary": True, "exposure": "full"}}
+    govern(run, kit, check, keys=[
+        {"id": name, "tenant": "acme", "hmac": digest(kit.PEPPER, kit.key_of(name).encode()).hex()}
+        | policy for name, policy in (keys | {"main": {}}).items()
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "scheme"), [("en-GB", "dark"), ("zh-CN", "light")])
+def test_it_fits_a_phone_in_both_languages_and_both_lights(run, kit, language, scheme):
+    async def check(stack):
+        await stack.chat(stream=True)
+        async with browser(stack, PHONE, language, scheme) as page:
+            await sign_in(page, "admin")
+            for tab in TABS:
+                await page.locator(f"nav a[href='#{tab}']").click()
+                await expect(page.locator("main > *").first).to_be_visible()
+                width = await page.evaluate("document.documentElement.scrollWidth")
+                assert width <= PHONE["width"], tab
+                await picture(page, f"phone-{language}-{tab}")
+            lang = await page.evaluate("document.documentElement.lang")
+            assert lang == ("zh-CN" if language == "zh-CN" else "en")
+            shown = await page.evaluate("document.documentElement.dataset.theme")
+            assert shown == scheme
+            await page.locator("#theme").click()
+            assert await page.evaluate("document.documentElement.dataset.theme") != shown
+
+    govern(run, kit, check)
+
+
+def test_what_tenants_name_enters_the_page_as_text(run, kit):
+    async def check(stack):
+        await stack.chat(stream=True, model="<img src=x onerror=document.title='hacked'>")
+        async with browser(stack) as page:
+            await sign_in(page, "admin")
+            await page.locator("nav a[href='#decisions']").click()
+            await expect(page.locator("tbody tr")).to_have_count(1)
+            assert await page.title() == "Ballast"
+            assert await page.locator("main img").count() == 0
+
+    govern(run, kit, check)
+
+
+def test_the_page_may_load_nothing_from_elsewhere(run, kit):
+    async def check(stack):
+        reply = await stack.get("/console/")
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert (await stack.get("/console/../settings.yaml")).status == 404
+        assert (await stack.get("/console/none.js")).status == 404
+        assert (await stack.get("/admin/v1/console/control", key=None)).status == 401
+        text = "".join(p.read_text("utf-8") for p in STATIC.iterdir())
+        assert set(re.findall(r"https?://[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
+        assert "innerHTML" not in text
+
+    govern(run, kit, check)
+
+
+def test_both_languages_have_every_word_that_the_page_uses():
+    text = (STATIC / "words.js").read_text("utf-8")
+    blocks = re.split(r"\n  (?:en|zh): \{", text)[1:]
+    english, chinese = (set(re.findall(r"\b([a-z_]+): \"", block)) for block in blocks)
+    assert english == chinese
+    code = "".join((STATIC / f"{n}.js").read_text("utf-8") for n in ("app", "views", "playground"))
+    used = set(re.findall(r"\bt\(\"([a-z_]+)\"\)", code)) | set(TABS)
+    used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}
+    assert used == english, json.dumps(sorted(used ^ english))
