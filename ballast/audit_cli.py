@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import audit_files, running
+from ballast import audit_files, audit_policy, running
 from ballast.admin_client import Client, desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, table
@@ -25,6 +25,7 @@ from serving.errors import OwnError
 audit = typer.Typer(
     help="What left the premises, with proof: query, report, verify.", no_args_is_help=True
 )
+audit.command("policy")(audit_policy.policy)
 UNPROVEN = 2
 """Exit code of `verify` when nothing outside the database holds the record."""
 From = Annotated[str, typer.Option("--from", help="Day or moment, UTC: 2026-07-01.")]

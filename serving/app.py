@@ -34,6 +34,7 @@ from serving.api.body_limit import BodyLimit
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.audit.auditor import Auditor
+from serving.audit.standing import Standing
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
@@ -46,6 +47,7 @@ from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
+from serving.guard.gate import Gate
 from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
@@ -159,12 +161,19 @@ class Gateway:
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
+        await parts.record_policy(self._deployment_id, lambda: self._standing(gate))
         policies = await self._obey(keeper, died, closing)
         ops_app = ops.build(facts)
         behind = Behind(reviews, Limits(allowances, sharing, loop.time), parts.finance())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
+
+    def _standing(self, gate: Gate) -> Standing:
+        """The policy that settings and files give now."""
+        keys = tuple(self._keys.standing.keys.values())
+        sold = tuple(offering for rows in self._sold.values() for offering in rows)
+        return Standing(self._settings, keys, sold, gate.lists.stamp)
 
     async def _obey(
         self, keeper: Keeper, died: Callable[[], None], closing: contextlib.AsyncExitStack

@@ -79,12 +79,39 @@ def test_what_left_is_listed_verified_and_signed_for(run, kit, tmp_path):
         }  # fmt: skip
         made = await asyncio.to_thread(checkpoints(stack).once)
         assert made is not None
-        assert [number for _, number, _ in made.heads] == [3]
+        assert sorted(number for _, number, _ in made.heads) == [1, 3]
         text = await shell("verify")
-        assert "whole: 3 entries on 2 chains" in text
+        assert "whole: 4 entries on 2 chains" in text
         assert "held against 1 signed checkpoints" in text
         found = json.loads(await shell("query", "--class", "personal", "--json"))
         assert found == []
+
+    watched(run, kit, check)
+
+
+def test_the_policy_of_settings_and_files_is_on_the_chain(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        (one,) = json.loads(await shell("policy", "--json"))
+        assert (one["actor"], one["number"]) == (f"gateway:{kit.DEPLOYMENT}/0", 1)
+        text = await shell("policy", "--number", "1")
+        told = yaml.safe_load(text)["policy"]
+        assert told["tenants"]["home"] == {
+            "residency": "premises", "jurisdictions": [], "is_suspended": False
+        }  # fmt: skip
+        assert told["keys"]["never"]["overflow"] == "never"
+        assert told["offerings"]["alpha/big"]["label"]["jurisdiction"] == "us"
+        for secret in (kit.PROVIDER_KEY, kit.SECRET, kit.PEPPER.decode(), "hmac"):
+            assert secret not in text
+        assert "no record" in await shell("policy", "--number", "7", code=1)
+        await stack.stop()
+        await stack.restart(stack.tree)
+        assert len(json.loads(await shell("policy", "--json"))) == 1, "the same as before"
+        keys = [key for key in stack.tree["keys"] if key["id"] != "quiet"]
+        await stack.stop()
+        await stack.restart(stack.tree | {"keys": keys})
+        _, last = json.loads(await shell("policy", "--json"))
+        assert last["changed"] == ["keys.quiet"]
 
     watched(run, kit, check)
 
@@ -186,7 +213,7 @@ def test_the_auditor_asks_over_http_and_the_operator_may_not(run, kit):
         _, rest = await get("auditor", f"/egress?after={after}")
         assert len(rest["egress"]) == 1
         status, found = await get("auditor", "/egress/verify")
-        assert (status, found["is_whole"], found["entries"]) == (200, True, 3)
+        assert (status, found["is_whole"], found["entries"]) == (200, True, 4)
         for path in ("/egress", "/egress/verify"):
             assert (await get("operator", path))[0] == 403
         for wrong in ("class=nobody", "after=x", "limit=0", "colour=red"):
