@@ -46,7 +46,8 @@ PURE = (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
         "windows", "personal/*")),
-    *(f"serving/audit/{name}.py" for name in ("values", "verify", "settings", "report", "standing")),
+    *(f"serving/audit/{name}.py" for name in (
+        "values", "verify", "settings", "report", "standing")),
     *(f"serving/quality/{name}.py" for name in (
         "values", "reading", "drift", "settings", "base", "sql")),
     *(f"serving/limits/{name}.py" for name in (
