@@ -86,7 +86,7 @@ class SqliteLedger(Reads):
         with self._transaction() as db:
             for statement, rows in statements:
                 db.executemany(statement, rows)
-            chained.append(lambda q, v: db.execute(q, v).fetchall(), life, intents_of(records))
+            chained.append(chained.SqliteTable(db), life, intents_of(records))
             if position is not None:
                 where = (life, position.sequence, position.offset_bytes)
                 db.execute(writes.PUT_POSITION, where)
