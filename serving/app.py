@@ -161,8 +161,7 @@ class Gateway:
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
-        await parts.record_policy(self._deployment_id, lambda: self._standing(gate))
-        policies = await self._obey(keeper, died, closing)
+        policies = await self._obey(keeper, gate, parts)
         ops_app = ops.build(facts)
         behind = Behind(reviews, Limits(allowances, sharing, loop.time), parts.finance())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
@@ -175,12 +174,11 @@ class Gateway:
         sold = tuple(offering for rows in self._sold.values() for offering in rows)
         return Standing(self._settings, keys, sold, gate.lists.stamp)
 
-    async def _obey(
-        self, keeper: Keeper, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> Policies:
+    async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
+        await parts.record_policy(self._deployment_id, lambda: self._standing(gate))
         policies = Policies(directory_opener(self._settings))
-        closing.push_async_callback(policies.close)
+        parts.closing.push_async_callback(policies.close)
 
         def changed(directory: Directory) -> None:
             self._fleet.stops = stops(directory)
@@ -192,8 +190,8 @@ class Gateway:
         def read() -> None:
             self._fleet.policy_at_s = policies.read_s
 
-        policies.on_change, policies.on_read, policies.on_death = changed, read, died
-        self._fleet.on_death = died
+        policies.on_change, policies.on_read = changed, read
+        policies.on_death = self._fleet.on_death = parts.died
         await policies.start()
         return policies
 
