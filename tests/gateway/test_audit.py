@@ -291,6 +291,8 @@ def test_a_breachs_bundle_names_calls_tenants_vendors_and_keys(run, kit, tmp_pat
         with zipfile.ZipFile(tmp_path / "breach.zip") as bundle:
             assert bundle.read("keys.txt") == b"main\n"
             assert len(bundle.read("calls.csv").splitlines()) == 4
+            assert "from the beginning until" in bundle.read("about.txt").decode()
+            assert "3 calls in calls.csv" in bundle.read("about.txt").decode()
         assert "0 calls" in await shell("breach", str(tmp_path / "b.zip"), "--provider", "beta")
 
     watched(run, kit, check)
