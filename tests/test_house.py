@@ -38,7 +38,7 @@ PURE = (
     "serving/codecs/*.py",
     *(f"serving/budgets/{name}.py" for name in (
         "settings", "values", "period", "money", "learnt", "ladder", "base", "sql", "purse",
-        "scopes")),
+        "remembered", "scopes")),
     *(f"serving/directory/{name}.py" for name in (
         "values", "chain", "changes", "roles", "commands", "key_requests", "removals",
         "newer", "beside", "budgets")),
