@@ -23,7 +23,7 @@ from autoscale.actuators.dry_run import Actuator, DryRun
 from autoscale.bookkeeping import Bookkeeper
 from autoscale.briefing import policy_of
 from autoscale.canaries import Canaries, key
-from autoscale.checkpoints import Checkpoints
+from autoscale.checkpoints import Checkpoints, Kept
 from autoscale.gauges import Gauges
 from autoscale.journal import Journal
 from autoscale.memory import Memory
@@ -31,7 +31,7 @@ from autoscale.observe import observe
 from autoscale.records import Scale, Tick
 from autoscale.step import step
 from serving import logs
-from serving.audit.auditor import KEY_FILE, anchor_file, signer
+from serving.audit.auditor import KEY_FILE, signer
 from serving.directory.store import opener as directory_opener
 from serving.finance.store import opener
 from serving.ledger.store import opener as ledger_opener
@@ -164,7 +164,7 @@ def checkpoints_of(settings: Settings, registry: CollectorRegistry) -> Checkpoin
         _log.warning("no_audit_key", extra={"reason": f"no {KEY_FILE} in the state folder"})
         return None
     stores = ledger_opener(settings), directory_opener(settings)
-    return Checkpoints(signer(settings), anchor_file(settings), stores, logs.utc_ms, registry)
+    return Checkpoints(signer(settings), Kept.of(settings), stores, logs.utc_ms, registry)
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

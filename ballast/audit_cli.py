@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import audit_files, running
+from ballast import audit_files, audit_policy, running
 from ballast.admin_client import Client, desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, table
@@ -25,8 +26,9 @@ from serving.errors import OwnError
 audit = typer.Typer(
     help="What left the premises, with proof: query, report, verify.", no_args_is_help=True
 )
+audit.command("policy")(audit_policy.policy)
 UNPROVEN = 2
-"""Exit code of `verify` when nothing outside the database holds the record."""
+"""Exit code of `verify` when what should hold the record from outside is not there."""
 From = Annotated[str, typer.Option("--from", help="Day or moment, UTC: 2026-07-01.")]
 To = Annotated[str, typer.Option(help="Day or moment, UTC; the day itself is left out.")]
 Tenant = Annotated[str, typer.Option(help="With its customers.")]
@@ -39,12 +41,24 @@ PublicKey = Annotated[
 
 
 @audit.command()
-def verify(public_key: PublicKey = "", config: Config = None, as_json: AsJson = False) -> None:
-    """Check every chain against itself and the signed checkpoints; ends with 1 if broken, with 2 if
-    there are entries and no checkpoint: the anchor is gone, or was never written."""
+def verify(
+    public_key: PublicKey = "",
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="The stack is stopped: nobody has to sign now.")
+    ] = False,
+    no_copy: Annotated[
+        bool, typer.Option("--no-copy", help="Do not ask audit.anchor_copy_url.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every chain against itself, the signed checkpoints and their copies; ends with 1 if
+    broken, or if the last checkpoint is older than three turns; with 2 if there are entries and no
+    checkpoint, or the address's copy could not be read."""
     settings = running.settings_of(config)
+    now_ms = 0 if stopped else time.time_ns() // 1_000_000
     with _said():
-        found = Auditor(settings, _public(public_key)).verify()
+        found = Auditor(settings, _public(public_key), not no_copy).verify(now_ms)
     if as_json:
         print_json(found._asdict() | {"faults": [fault._asdict() for fault in found.faults]})
     elif found.faults:
@@ -53,7 +67,11 @@ def verify(public_key: PublicKey = "", config: Config = None, as_json: AsJson = 
         typer.echo(f"whole: {found.entries} entries on {found.writers} chains")
         last = f", the last of {reporting.moment(found.last_ms)}" if found.checkpoints else ""
         typer.echo(f"held against {found.checkpoints} signed checkpoints{last}")
-    is_unproven = bool(found.entries) and not found.checkpoints
+        if settings.audit.anchor_copy_url and not no_copy and not found.copy_fault:
+            typer.echo(f"{found.copied} of them stand in the copy at the address too")
+    if found.copy_fault:
+        typer.echo(f"the copy was not read: {clean(found.copy_fault)}", err=True)
+    is_unproven = (bool(found.entries) and not found.checkpoints) or bool(found.copy_fault)
     raise typer.Exit(1 if found.faults else UNPROVEN if is_unproven else 0)
 
 

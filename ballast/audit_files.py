@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import time
 import zipfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
+from ballast.csv_parts import ROWS_MAX, CsvParts
 from serving.audit import report as reporting
 from serving.audit import sign
 from serving.audit.auditor import Auditor
 from serving.audit.sign import Signer
-from serving.audit.values import Question, class_of
+from serving.audit.values import Question, class_name, class_of
 from serving.rows import EgressIntent
 
 FORM = "ballast-audit-report-1"
-FILE_BYTES_MAX = 1 << 30
+WHO_MAX = 100_000
+"""Tenants or vendors counted one by one; the rest are one line."""
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -45,23 +47,24 @@ def report(
     folder.mkdir(parents=True, exist_ok=True)
     at_ms = time.time_ns() // 1_000_000
     stem = f"egress-{datetime.fromtimestamp(at_ms / 1e3, UTC):%Y%m%dT%H%M%S}-{lang}"
-    page, rows, seal = (folder / f"{stem}.{end}" for end in ("html", "csv", "sig.json"))
+    page, seal = folder / f"{stem}.html", folder / f"{stem}.sig.json"
     found = reporting.Gathered()
-    with rows.open("w", encoding="utf-8-sig", newline="") as file:
-        file.write(reporting.csv_line(tuple(reporting.WORDS[lang][n] for n in reporting.COLUMNS)))
+    header = tuple(reporting.WORDS[lang][name] for name in reporting.COLUMNS)
+    with CsvParts(stem, header, lambda name: (folder / name).open("wb")) as rows:
 
         def take(row: EgressIntent) -> None:
             found.take(row)
-            file.write(reporting.csv_line(reporting.cells(row)))
+            rows.write(reporting.cells(row))
 
         auditor.every(question_of(scope), take)
-    printed = reporting.Printed(page.name, rows.name, signer.fingerprint, at_ms)
+    printed = reporting.Printed(page.name, ", ".join(rows.names), signer.fingerprint, at_ms)
     page.write_text(reporting.page(scope, found, auditor.verify(), printed, lang), encoding="utf-8")
-    files = {path.name: reporting.digest(path.read_bytes()) for path in (page, rows)}
-    made = Seal(FORM, files, signer.fingerprint)
-    signature = signer.sign(_covered(made)).hex()
-    seal.write_bytes(_encode(msgspec.structs.replace(made, signature=signature)))
-    return [page, rows, seal]
+    made = [page, *(folder / name for name in rows.names)]
+    files = {path.name: _digest(path) for path in made}
+    named = Seal(FORM, files, signer.fingerprint)
+    signature = signer.sign(_covered(named)).hex()
+    seal.write_bytes(_encode(msgspec.structs.replace(named, signature=signature)))
+    return [*made, seal]
 
 
 def check(page: Path, public: bytes) -> list[str]:
@@ -81,9 +84,14 @@ def check(page: Path, public: bytes) -> list[str]:
         path = page.with_name(Path(name).name)
         if not path.is_file():
             faults.append(f"{name} is not there")
-        elif reporting.digest(path.read_bytes()) != digest:
+        elif _digest(path) != digest:
             faults.append(f"{name} was changed")
     return faults
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _covered(seal: Seal) -> bytes:
@@ -106,27 +114,51 @@ class Bundle(NamedTuple):
 
 
 def breach(auditor: Auditor, question: Question, file: Path) -> Bundle:
-    """Write the bundle. Raises OSError and what the auditor raises."""
+    """Write the bundle; rows go into it as they come. Raises OSError and what the auditor
+    raises."""
     tenants: Counter[str] = Counter()
     vendors: Counter[str] = Counter()
-    lines = io.StringIO()
-    lines.write(reporting.csv_line(reporting.COLUMNS))
 
-    def take(row: EgressIntent) -> None:
-        tenants[row.tenant] += 1
-        vendors[f"{row.provider} ({row.jurisdiction})"] += 1
-        lines.write(reporting.csv_line(reporting.cells(row)))
+    def count(counts: Counter[str], who: str) -> None:
+        counts[who if who in counts or len(counts) < WHO_MAX else "…"] += 1
 
-    auditor.every(question, take)
-    keys = auditor.keys_of(question)
     file.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
-        bundle.writestr("calls.csv", "\ufeff" + lines.getvalue())
-        for name, counts in (("tenants.csv", tenants), ("vendors.csv", vendors)):
-            rows = [reporting.csv_line((who, str(n))) for who, n in counts.most_common()]
-            bundle.writestr(name, "\ufeff" + "".join(rows))
+
+        def open_part(name: str) -> IO[bytes]:
+            return bundle.open(name, "w", force_zip64=True)
+
+        with CsvParts("calls", reporting.COLUMNS, open_part) as rows:
+
+            def take(row: EgressIntent) -> None:
+                count(tenants, row.tenant)
+                count(vendors, f"{row.provider} ({row.jurisdiction})")
+                rows.write(reporting.cells(row))
+
+            auditor.every(question, take)
+        for name, counts in (("tenants", tenants), ("vendors", vendors)):
+            with CsvParts(name, ("who", "calls"), open_part) as listed:
+                for who, calls in counts.most_common():
+                    listed.write((who, str(calls)))
+        keys = auditor.keys_of(question)
         bundle.writestr("keys.txt", "".join(f"{key}\n" for key in keys))
-    return Bundle(sum(tenants.values()), len(tenants), len(vendors), keys)
+        bundle.writestr("about.txt", _about(question, rows))
+    return Bundle(rows.count, len(tenants), len(vendors), keys)
+
+
+def _about(question: Question, rows: CsvParts) -> str:
+    """What the bundle covers, so that nobody takes a window for all there is."""
+    until = reporting.moment(question.until_ms)
+    since = reporting.moment(question.since_ms) if question.since_ms else "the beginning"
+    told = {name: getattr(question, name) for name in ("tenant", "jurisdiction", "provider", "key")}
+    only = [f"{name} {value}" for name, value in told.items() if value]
+    if question.sensitivity is not None:
+        only.append(f"class {class_name(question.sensitivity)}")
+    return (
+        f"calls that left from {since} until {until} (UTC, the end left out)\n"
+        f"only: {', '.join(only) or 'all'}\n"
+        f"{rows.count} calls in {', '.join(rows.names)}, at most {ROWS_MAX} in each\n"
+    )
 
 
 def question_of(scope: reporting.Scope) -> Question:

@@ -75,7 +75,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
         ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
         price.currency,
         price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
-        price.cached_micro_per_mtok, price.source, price.as_of,
+        price.cached_micro_per_mtok, price.source, price.as_of, price.money_kind,
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
     outcome = Outcome.GATEWAY_LOST
     attempt = AttemptEnd(
         row.request_id, row.attempt, ended_ms, outcome, "gateway_lost", usage,
-        charge(price, usage), -1,
+        charge(price, usage), -1, row.paid_by,
     )  # fmt: skip
     request = RequestEnd(
         row.request_id, row.received_ms, ended_ms, row.tenant, row.project, row.key_id,

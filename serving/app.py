@@ -35,6 +35,7 @@ from serving.api.console.paths import Elsewhere
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.audit.auditor import Auditor
+from serving.audit.standing import Standing
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
@@ -47,6 +48,7 @@ from serving.directory.values import Directory
 from serving.discovery import ServeSource, Source, StaticSource
 from serving.fleet import Bounds, Fleet
 from serving.gauges import Live, gauges
+from serving.guard.gate import Gate
 from serving.holding import Line
 from serving.idempotency import Idempotency
 from serving.idempotent import Idempotent
@@ -159,7 +161,7 @@ class Gateway:
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
-        policies = await self._obey(keeper, died, closing)
+        policies = await self._obey(keeper, gate, parts)
         ops_app = ops.build(facts)
         limits = Limits(allowances, sharing, loop.time)
         behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
@@ -167,12 +169,17 @@ class Gateway:
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
-    async def _obey(
-        self, keeper: Keeper, died: Callable[[], None], closing: contextlib.AsyncExitStack
-    ) -> Policies:
+    def _standing(self, gate: Gate) -> Standing:
+        """The policy that settings and files give now."""
+        keys = tuple(self._keys.standing.keys.values())
+        sold = tuple(offering for rows in self._sold.values() for offering in rows)
+        return Standing(self._settings, keys, sold, gate.lists.stamp)
+
+    async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
+        await parts.record_policy(self._deployment_id, lambda: self._standing(gate))
         policies = Policies(directory_opener(self._settings))
-        closing.push_async_callback(policies.close)
+        parts.closing.push_async_callback(policies.close)
 
         def changed(directory: Directory) -> None:
             self._fleet.stops = stops(directory)
@@ -184,8 +191,8 @@ class Gateway:
         def read() -> None:
             self._fleet.policy_at_s = policies.read_s
 
-        policies.on_change, policies.on_read, policies.on_death = changed, read, died
-        self._fleet.on_death = died
+        policies.on_change, policies.on_read = changed, read
+        policies.on_death = self._fleet.on_death = parts.died
         await policies.start()
         return policies
 

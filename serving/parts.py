@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serving.allowances import Allowances
+from serving.audit.recorder import Recorder
+from serving.audit.standing import Standing
 from serving.budgets.funds import Funds
 from serving.budgets.keeper import Keeper, Terms
 from serving.budgets.store import opener as budget_opener
+from serving.directory.store import opener as directory_opener
 from serving.finance.desk import FinanceDesk
 from serving.fleet import Fleet
 from serving.guard.gate import Gate
@@ -104,6 +107,14 @@ class Parts(NamedTuple):
         watch(watching, self.died)
         self.closing.callback(watching.cancel)
         return gate
+
+    async def record_policy(self, deployment_id: str, look: Callable[[], Standing]) -> None:
+        """What settings and files say, put into the history where it is new."""
+        actor = f"gateway:{deployment_id}/{self.settings.gateway.index}"
+        recorder = Recorder(directory_opener(self.settings), actor, look, utc_ms)
+        recorder.on_death = self.died
+        self.closing.push_async_callback(recorder.close)
+        await recorder.start()
 
     def reviews(self, metrics: Metrics) -> Reviews:
         """What is sampled for people to judge. Raises SettingsError."""

@@ -58,8 +58,10 @@ class Policies:
 
     async def start(self) -> None:
         """Read once, within `FIRST_S_MAX`, and go on reading."""
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes as the reading ends.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.refresh(), FIRST_S_MAX)
+            async with asyncio.timeout(FIRST_S_MAX):
+                await self.refresh()
         self._task = asyncio.create_task(self._run(), name="policies")
         watch(self._task, lambda: self.on_death())
 

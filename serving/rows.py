@@ -56,6 +56,8 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc
     price_source: str = ""
     price_as_of: str = ""
     """The price of the day of the attempt, and where and when it was read."""
+    paid_by: str = "cash"
+    """`cash`, `credit` or `prepaid`, as the account says."""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):

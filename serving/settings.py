@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -41,12 +40,13 @@ from serving.provider_access import ProviderAccess
 from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
+from serving.safe_url import is_loopback, is_safe_url
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
 
 __all__ = [
-    "EXIT_CODE", "ProviderAccess", "RentPool", "Scaling", "Settings", "SettingsError", "load",
-    "reason",
+    "EXIT_CODE", "ProviderAccess", "RentPool", "Scaling", "Settings", "SettingsError",
+    "is_loopback", "is_safe_url", "load", "reason",
 ]  # fmt: skip
 EXIT_CODE = 3
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -195,21 +195,6 @@ class Pool(Group):
     jurisdiction: str = "cn"
     operator: str = "self"
     on_premises: bool = True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is certain to be this machine."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name: it may point anywhere
-
-
-def is_safe_url(url: str) -> bool:
-    """Whether what is sent there cannot be read on the way: https, or http on this machine."""
-    parts = urlsplit(url)
-    is_near = parts.scheme == "http" and is_loopback(parts.hostname or "")
-    return bool(parts.hostname) and (parts.scheme == "https" or is_near)
 
 
 class Fleet(Group):

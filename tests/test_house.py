@@ -38,7 +38,7 @@ PURE = (
     "serving/codecs/*.py",
     *(f"serving/budgets/{name}.py" for name in (
         "settings", "values", "period", "money", "learnt", "ladder", "base", "sql", "purse",
-        "scopes")),
+        "remembered", "scopes")),
     *(f"serving/directory/{name}.py" for name in (
         "values", "chain", "changes", "roles", "commands", "key_requests", "removals",
         "newer", "beside", "budgets")),
@@ -46,7 +46,8 @@ PURE = (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
         "windows", "personal/*")),
-    *(f"serving/audit/{name}.py" for name in ("values", "verify", "settings", "report")),
+    *(f"serving/audit/{name}.py" for name in (
+        "values", "verify", "settings", "report", "standing")),
     *(f"serving/quality/{name}.py" for name in (
         "values", "reading", "drift", "settings", "base", "sql")),
     *(f"serving/limits/{name}.py" for name in (

@@ -22,7 +22,10 @@ from serving.guard.lists import simplified
 from serving.guard.terms import Terms
 
 FOLDER = Path(guard.__file__).parent / "corpus"
-PERSONAL = ("personal.zh", "personal.zh.unseen", "personal.en", "personal.en.unseen")
+PERSONAL = (
+    "personal.zh", "personal.zh.unseen", "personal.zh.talk", "personal.zh.talk.unseen",
+    "personal.en", "personal.en.unseen", "personal.en.talk", "personal.en.talk.unseen",
+)  # fmt: skip
 TERMS = ("terms.zh", "terms.en")
 _MARK = re.compile(r"⟦([A-Z]+):([^⟧]*)⟧")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\n")

@@ -132,10 +132,11 @@ def asked(name: str, server: PostgresServer, folder: Path, calls: int, rounds: i
                 begun_s = time.perf_counter()
                 question()
                 took_s.append(time.perf_counter() - begun_s)
-            print(f"| {name} | {what} | {_spread(took_s, 3)} |")
+            print(f"| {name} | {what} | {spread(took_s, 3)} |")
 
 
-def _spread(values: Sequence[float], digits: int = 1) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Median, lowest and highest."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
 
@@ -178,7 +179,7 @@ def _print(found: dict[str, list[Round]], argv: Sequence[str], version: str) -> 
     print("| store | calls/s | client us/call | server us/call |\n|---|---|---|---|")
     for name, rounds in found.items():
         columns = zip(*rounds, strict=True)
-        print(f"| {name} | {' | '.join(_spread(column) for column in columns)} |")
+        print(f"| {name} | {' | '.join(spread(column) for column in columns)} |")
 
 
 if __name__ == "__main__":

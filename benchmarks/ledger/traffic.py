@@ -11,10 +11,10 @@ AT_MS = 1_764_000_000_000
 OWN, API = "qwen3-32b@10.20.30.40:8000", "dashscope/qwen3-32b"
 
 
-def call(number: int) -> list[Record]:
-    """The records of one finished call."""
+def call(number: int, each: int = 10) -> list[Record]:
+    """The records of one finished call; one of `each` went to an API."""
     request_id, at_ms = uuid_utils.uuid7().hex, AT_MS + number
-    is_api = number % 10 == 0
+    is_api = number % each == 0
     target, currency = (API, "CNY") if is_api else (OWN, "")
     prices = (2_000_000, 8_000_000) if is_api else (0, 0)
     usage = Usage(512 + number % 100, 180, 128)
@@ -43,13 +43,13 @@ def call(number: int) -> list[Record]:
     return records
 
 
-def batches(calls: int, calls_per_batch: int) -> list[list[Record]]:
+def batches(calls: int, calls_per_batch: int, each: int = 10) -> list[list[Record]]:
     """So many calls, cut into transactions."""
     return [
         [
             record
             for number in range(at, min(at + calls_per_batch, calls))
-            for record in call(number)
+            for record in call(number, each)
         ]
         for at in range(0, calls, calls_per_batch)
     ]

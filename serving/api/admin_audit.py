@@ -16,6 +16,7 @@ from serving.audit.auditor import Auditor
 from serving.audit.values import CLASSES, PAGE_MAX, Egress, Question
 from serving.directory.roles import Right
 from serving.errors import OwnError
+from serving.logs import utc_ms
 from serving.settings import Group
 
 _CURSOR = r"^(\d{1,15}:[0-9a-f]{1,64}:\d{1,9})?$"
@@ -50,10 +51,11 @@ def add(router: APIRouter, auditor: Auditor, desk: Callable[..., Any]) -> None:
 
     @router.get("/egress/verify")
     async def verify(at: Annotated[Desk, Depends(desk)]) -> dict[str, Any]:
-        """Check every chain against itself and the signed checkpoints. Reads all there is."""
+        """Check every chain against itself and the signed checkpoints, and that somebody still
+        signs. Reads all there is."""
         at.need(Right.SEE_HISTORY)
         try:
-            found = await asyncio.to_thread(auditor.verify)
+            found = await asyncio.to_thread(auditor.verify, utc_ms())
         except (AnchorFault, OSError) as error:
             raise OwnError("internal_error", str(error)) from None
         faults = [fault._asdict() for fault in found.faults]

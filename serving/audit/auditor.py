@@ -6,15 +6,16 @@ Everything in pages, so that a long history needs no memory; a verification ends
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from serving.audit import anchor
+from serving.audit import anchor, copied
 from serving.audit.sign import Signer, read_key
 from serving.audit.values import DIRECTORY, Question
-from serving.audit.verify import FAULTS_MAX, Anchored, Chain, Fault, differing, stray
+from serving.audit.verify import FAULTS_MAX, Anchored, Chain, Fault, differing, stale, stray
 from serving.directory.base import DirectoryStore
 from serving.directory.store import opener as directory_opener
 from serving.ledger.base import Ledger
@@ -24,6 +25,9 @@ from serving.settings import Settings
 
 KEY_FILE, ANCHOR_FILE = "audit-key.pem", "audit-anchor.jsonl"
 PAGE = 1000
+COPY = "the copy"
+SPOOL_BYTES = 8 << 20
+"""Of a copy in memory; beyond it on the disk."""
 
 
 class Verdict(NamedTuple):
@@ -36,14 +40,27 @@ class Verdict(NamedTuple):
     checkpoints: int
     last_ms: int
     """Of the last checkpoint; entries after it are held against nothing outside yet."""
+    copied: int = 0
+    """Checkpoints that the address's copy holds too."""
+    copy_fault: str = ""
+    """Why the copy could not be read; empty where it was, or nobody asked."""
+
+
+class _Held(NamedTuple):
+    checkpoints: int
+    copied: int
+    copy_fault: str
 
 
 class Auditor:
     """Opens what the settings name, for one question at a time."""
 
-    def __init__(self, settings: Settings, public: bytes | None = None) -> None:
+    def __init__(
+        self, settings: Settings, public: bytes | None = None, reads_copy: bool = True
+    ) -> None:
         self._settings = settings
         self._public = public
+        self._reads_copy = reads_copy
 
     def egress(self, question: Question) -> list[EgressIntent]:
         """A page of what left. Raises LedgerUnavailable."""
@@ -70,26 +87,53 @@ class Auditor:
                 page = page._replace(after_key=keys[-1])
         return found
 
-    def verify(self) -> Verdict:
-        """Examine everything. Raises LedgerUnavailable, DirectoryAway, AnchorFault, OSError and
-        SettingsError."""
-        anchored = Anchored(self._public or signer(self._settings).public)
-        for checkpoint in anchor.read(anchor_file(self._settings)):
-            anchored.take(checkpoint)
-        faults, total = list(anchored.faults), 0
+    def verify(self, now_ms: int = 0) -> Verdict:
+        """Examine everything; with `now_ms` also whether somebody still signs. Raises
+        LedgerUnavailable, DirectoryAway, AnchorFault, OSError and SettingsError."""
+        taken, held = self._anchored()
+        faults, total = list(taken.faults), 0
+        faults += stale((taken.count, taken.last_ms), now_ms, self._settings.audit.every_s)
         with closing(open_to_read(self._settings)) as ledger:
             writers = {head.writer for head in ledger.heads()}
-            writers |= anchored.seen.keys() - {DIRECTORY}
+            writers |= taken.seen.keys() - {DIRECTORY}
             for writer in sorted(writers):
-                found, count = _of_journal(ledger, writer, anchored.seen.get(writer, {}))
-                faults, total = [*faults, *found][:FAULTS_MAX], total + count
-            faults += stray(*ledger.unchained(), anchored.first_ms)
+                found, entries = _of_journal(ledger, writer, taken.seen.get(writer, {}))
+                faults, total = [*faults, *found][:FAULTS_MAX], total + entries
+            faults += stray(*ledger.unchained(), taken.first_ms)
         with closing(directory_opener(self._settings)()) as directory:
-            found, count = _of_directory(directory, anchored.seen.get(DIRECTORY, {}))
+            found, entries = _of_directory(directory, taken.seen.get(DIRECTORY, {}))
         return Verdict(
-            [*faults, *found][:FAULTS_MAX], total + count, len(writers) + 1, anchored.count,
-            anchored.last_ms,
+            [*faults, *found][:FAULTS_MAX], total + entries, len(writers) + 1, held.checkpoints,
+            taken.last_ms, held.copied, held.copy_fault,
         )  # fmt: skip
+
+    def _anchored(self) -> tuple[Anchored, _Held]:
+        """The anchor's file, held against what this machine saw last and the address's copy. Both
+        are read before the file: it has what they have, unless it was altered."""
+        taken = Anchored(self._public or signer(self._settings).public)
+        last = anchor.last_seen(self._settings.state_dir.expanduser())
+        url = self._settings.audit.anchor_copy_url if self._reads_copy else ""
+        with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as copy:
+            fault = _fetched(url, copy) if url else ""
+            for checkpoint in anchor.read(anchor_file(self._settings)):
+                taken.take(checkpoint)
+            count, same = taken.count, 0
+            if url and not fault:
+                copy.seek(0)
+                lines = iter(lambda: copy.readline(anchor.LINE_BYTES_MAX), b"")
+                same = sum(taken.compare(o, COPY) for o in anchor.checkpoints(lines, COPY))
+        if last is not None:
+            taken.compare(last.checkpoint, "the controller's state folder")
+        return taken, _Held(count, same, fault)
+
+
+def _fetched(url: str, into: IO[bytes]) -> str:
+    """Why there is no copy; empty when there is."""
+    try:
+        copied.fetch(url, into)
+    except copied.CopyAway as away:
+        return str(away)
+    return ""
 
 
 def _of_journal(ledger: Ledger, writer: str, seen: dict[int, bytes]) -> tuple[list[Fault], int]:

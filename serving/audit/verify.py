@@ -17,6 +17,7 @@ from serving.directory.chain import BREAKS_MAX, Entry, Examination
 from serving.ledger.chained import intent_of
 
 FAULTS_MAX = 1000
+STALE_TURNS = 3
 
 
 class Fault(NamedTuple):
@@ -35,11 +36,14 @@ class Anchored:
         self._public = public
         self._key = sign.fingerprint(public)
         self._before = ""
+        self._is_cut = False
         self.count = 0
         self.first_ms = self.last_ms = 0
         self.faults: list[Fault] = []
         self.seen: dict[str, dict[int, bytes]] = {}
         """By writer: number and hash of each entry that a checkpoint saw."""
+        self.marks: dict[int, str] = {}
+        """Digest of each checkpoint."""
 
     def take(self, checkpoint: Signed) -> None:
         """The next one."""
@@ -55,8 +59,27 @@ class Anchored:
             for writer, number, mark in checkpoint.heads:
                 self.seen.setdefault(writer, {})[number] = _bytes(mark)
         self.count, self._before = checkpoint.number, sign.digest(checkpoint)
+        self.marks[checkpoint.number] = self._before
         self.first_ms = self.first_ms or checkpoint.at_ms
         self.last_ms = checkpoint.at_ms
+
+    def compare(self, other: Signed, where: str) -> bool:
+        """Whether a checkpoint that is kept elsewhere too, `where`, is as it was taken; come after
+        all of `take`, oldest first. One that is missing here counts as if it were there, so that
+        what it saw is looked for."""
+        own = self.marks.get(other.number)
+        if own == sign.digest(other):
+            return True
+        if own is not None:
+            self._fault(other.number, f"{where} holds another one of this number")
+        elif other.number < self.count:
+            self._fault(other.number, f"{where} holds it, and here it is gone")
+        else:
+            if not self._is_cut:
+                self._fault(other.number, f"{where} holds it, and here it is gone: cut off")
+            self._is_cut = True
+            self.take(other)
+        return False
 
     def _is_signed(self, checkpoint: Signed) -> bool:
         return sign.holds(self._public, sign.covered(checkpoint), _bytes(checkpoint.signature))
@@ -117,6 +140,17 @@ def differing(page: Iterable[Chained], writer: str) -> list[Fault]:
             what = f"the row of {intent.request_id} differs from what its chain holds"
             found.append(Fault("intents", entry.number, what))
     return found
+
+
+def stale(last: tuple[int, int], now_ms: int, every_s: float) -> list[Fault]:
+    """The last checkpoint, by number and time, is older than three turns: nobody signs. One is made
+    every second turn though nothing moves. 0 for `now_ms` asks nothing."""
+    number, last_ms = last
+    if not now_ms or not number or now_ms - last_ms <= STALE_TURNS * every_s * 1e3:
+        return []
+    age_s = (now_ms - last_ms) // 1000
+    what = f"the last checkpoint is {age_s} s old, one is due every {every_s:g} s: nobody signs"
+    return [Fault("anchor", number, what)]
 
 
 def stray(count: int, latest_ms: int, since_ms: int) -> list[Fault]:

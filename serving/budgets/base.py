@@ -9,10 +9,12 @@ Blocking: off the event loop's thread only. Every method raises LedgerUnavailabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
+
+from serving.budgets.learnt import Counts, Feature
 
 LEASE_MS = 60_000
 """A lease that was not renewed for so long is a dead holder's, as far as the clocks agree."""
@@ -164,6 +166,14 @@ class BudgetStore(Protocol):
 
     def forget(self, before_ms: int) -> None:
         """Drop periods that ended before."""
+        ...
+
+    def tell_lengths(self, new: Mapping[Feature, Counts], now_ms: int) -> None:
+        """Add what a process learnt of answer lengths to what all did."""
+        ...
+
+    def lengths(self, since_ms: int) -> list[tuple[Feature, Counts]]:
+        """What all learnt of features that were used since then, the latest first."""
         ...
 
     def close(self) -> None:

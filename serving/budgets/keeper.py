@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from serving.budgets.base import BudgetStore, Told, Want
 from serving.budgets.funds import Funds
+from serving.budgets.memory import LengthMemory
 from serving.budgets.purse import Purse
 from serving.budgets.settle import settle_dead
 from serving.budgets.values import Budget
@@ -51,6 +52,7 @@ class Keeper:
         self._terms = terms
         self.utc_ms = terms.utc_ms
         self.funds = terms.funds
+        self._memory = LengthMemory(terms.funds.lengths, self.ask, terms.utc_ms)
         self._store: BudgetStore | None = None
         self._opening = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-budgets")
@@ -80,6 +82,7 @@ class Keeper:
         self._tasks = [
             asyncio.create_task(self._run(), name="budgets"),
             asyncio.create_task(self._run_settling(), name="budgets-settling"),
+            asyncio.create_task(self._memory.run(), name="answer-lengths"),
         ]
         for task in self._tasks:
             watch(task, lambda: self.on_death())
@@ -91,6 +94,7 @@ class Keeper:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.funds.take({})
         await self.renew()
+        await self._memory.exchange()
         with contextlib.suppress(LedgerUnavailable):
             await self.ask(lambda store: store.close())
         self._thread.shutdown()

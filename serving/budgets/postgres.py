@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from serving.budgets import sql
+from serving.budgets import remembered, sql
 from serving.budgets.base import Alert, Expired, Row, Scope, Sum, Told, Want
+from serving.budgets.learnt import Counts, Feature
 from serving.ledger import migrate
 from serving.ledger.address import Address
 from serving.ledger.link import Limits, Link
@@ -22,6 +23,8 @@ from serving.settings import Ledger
 
 LOCK = migrate.LOCK + 2
 """Names the budgets' advisory lock in the database."""
+LENGTHS_LOCK = migrate.LOCK + 3
+"""That of answer lengths: no renewal waits for it."""
 LIMITS = Limits(statement_s=2.0, lock_s=1.0, call_s=2.5)
 """Short: a gateway at its exit waits for one."""
 _compiled = functools.lru_cache(64)(for_psycopg)
@@ -94,6 +97,19 @@ class PostgresBudgets:
     def forget(self, before_ms: int) -> None:
         """See `base.BudgetStore`."""
         self._run(lambda cursor: sql.forget(cursor, before_ms))
+
+    def tell_lengths(self, new: Mapping[Feature, Counts], now_ms: int) -> None:
+        """See `base.BudgetStore`."""
+
+        def work(cursor: psycopg.Cursor[Any]) -> None:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LENGTHS_LOCK])
+            remembered.told(_Cursor(cursor), new, now_ms)
+
+        self._patient.run(work)
+
+    def lengths(self, since_ms: int) -> list[tuple[Feature, Counts]]:
+        """See `base.BudgetStore`."""
+        return self._patient.run(lambda cursor: remembered.since(_Cursor(cursor), since_ms))
 
     def close(self) -> None:
         """See `base.BudgetStore`."""

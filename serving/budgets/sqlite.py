@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.budgets import sql
+from serving.budgets import remembered, sql
 from serving.budgets.base import Alert, Expired, Row, Scope, Sum, Told, Want
+from serving.budgets.learnt import Counts, Feature
 from serving.ledger.base import LedgerUnavailable
 from serving.ledger.sqlite import BUSY_S, SqliteLedger
 
@@ -82,6 +83,16 @@ class SqliteBudgets:
         """See `base.BudgetStore`."""
         with self._transaction() as cursor:
             sql.forget(cursor, before_ms)
+
+    def tell_lengths(self, new: Mapping[Feature, Counts], now_ms: int) -> None:
+        """See `base.BudgetStore`."""
+        with self._transaction() as cursor:
+            remembered.told(cursor, new, now_ms)
+
+    def lengths(self, since_ms: int) -> list[tuple[Feature, Counts]]:
+        """See `base.BudgetStore`."""
+        with self._transaction("DEFERRED") as cursor:
+            return remembered.since(cursor, since_ms)
 
     def close(self) -> None:
         """See `base.BudgetStore`."""

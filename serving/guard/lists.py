@@ -58,6 +58,11 @@ class Lists:
         assert self._folding is not None, "load() was not called"
         return self._folding
 
+    @property
+    def stamp(self) -> Stamp:
+        """Of what is held now."""
+        return self._stamp
+
     def load(self) -> None:
         """Read everything, at the start. Raises ListFault: a gateway must not start without the
         lists it is told to apply."""

@@ -7,21 +7,24 @@ stored again (a crash between commit and position, a recovery) is on the chain a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from serving.directory.chain import GENESIS, Entry, link
 from serving.rows import EgressIntent
 
-Run = Callable[[str, Mapping[str, Any]], Sequence[tuple[Any, ...]]]
-"""Runs one statement in the transaction; its rows."""
-LAST = "SELECT number, hash FROM audit_chain WHERE writer = :writer ORDER BY number DESC LIMIT 1"
-IS_THERE = "SELECT 1 FROM audit_chain WHERE request_id = :request_id AND attempt = :attempt"
-APPEND = (
-    "INSERT INTO audit_chain (writer, number, request_id, attempt, data, hash)"
-    " VALUES (:writer, :number, :request_id, :attempt, :data, :hash)"
+_LAST = "SELECT number, hash FROM audit_chain WHERE writer = {} ORDER BY number DESC LIMIT 1"
+_IS_THERE = "SELECT 1 FROM audit_chain WHERE request_id = ? AND attempt = ?"
+_INSERT = "INSERT INTO audit_chain (writer, number, request_id, attempt, data, hash) "
+_ARE_THERE = (
+    "SELECT c.request_id, c.attempt FROM audit_chain c JOIN unnest(%s::text[], %s::bigint[])"
+    " AS k (request_id, attempt) ON c.request_id = k.request_id AND c.attempt = k.attempt"
+)
+_PUT_ALL = (
+    f"{_INSERT}SELECT %s, * FROM"  # noqa: S608 - our own words
+    " unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bytea[], %s::bytea[])"
 )
 HEADS = (
     "SELECT c.writer, c.number, c.hash FROM audit_chain c JOIN"
@@ -43,20 +46,94 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(EgressIntent).decode
 
 
-def append(run: Run, writer: str, intents: Sequence[EgressIntent]) -> None:
-    """Put intents on a writer's chain. Three statements each; egress is what they are paid for."""
+Key = tuple[str, int]
+"""Request and attempt."""
+
+
+class Row(NamedTuple):
+    """One entry and the attempt it is about."""
+
+    entry: Entry
+    key: Key
+
+
+class Table(Protocol):
+    """The chains' table, in the transaction that stores a slice."""
+
+    def last(self, writer: str) -> tuple[int, bytes] | None:
+        """Number and hash of a writer's last entry."""
+        ...
+
+    def there(self, keys: Sequence[Key]) -> set[Key]:
+        """Those that stand on a chain already, whoever's."""
+        ...
+
+    def put(self, writer: str, rows: Sequence[Row]) -> None:
+        """Add entries."""
+        ...
+
+
+class SqliteTable:
+    """Implements `Table` by a statement each: no server has to be asked."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+
+    def last(self, writer: str) -> tuple[int, bytes] | None:
+        """See `Table`."""
+        found: tuple[int, bytes] | None = self._db.execute(_LAST.format("?"), (writer,)).fetchone()
+        return found
+
+    def there(self, keys: Sequence[Key]) -> set[Key]:
+        """See `Table`."""
+        return {key for key in keys if self._db.execute(_IS_THERE, key).fetchone()}
+
+    def put(self, writer: str, rows: Sequence[Row]) -> None:
+        """See `Table`."""
+        values = ((writer, e.number, *key, e.data, e.hash) for e, key in rows)
+        self._db.executemany(f"{_INSERT}VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+class PostgresTable:
+    """Implements `Table` by one statement for all rows: each is a way to the server and back."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def last(self, writer: str) -> tuple[int, bytes] | None:
+        """See `Table`."""
+        row = self._cursor.execute(_LAST.format("%s"), (writer,)).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def there(self, keys: Sequence[Key]) -> set[Key]:
+        """See `Table`."""
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        return set(self._cursor.execute(_ARE_THERE, columns).fetchall())
+
+    def put(self, writer: str, rows: Sequence[Row]) -> None:
+        """See `Table`."""
+        told = [(e.number, *key, e.data, e.hash) for e, key in rows]
+        columns = [list(column) for column in zip(*told, strict=True)]
+        self._cursor.execute(_PUT_ALL, (writer, *columns))
+
+
+def append(table: Table, writer: str, intents: Sequence[EgressIntent]) -> None:
+    """Put intents on a writer's chain, each once."""
     if not intents:
         return
-    rows = run(LAST, {"writer": writer})
-    number, before = (int(rows[0][0]), bytes(rows[0][1])) if rows else (0, GENESIS)
+    seen = table.there([(intent.request_id, intent.attempt) for intent in intents])
+    number, before = table.last(writer) or (0, GENESIS)
+    rows: list[Row] = []
     for intent in intents:
-        key = {"request_id": intent.request_id, "attempt": intent.attempt}
-        if run(IS_THERE, key):
+        key = (intent.request_id, intent.attempt)
+        if key in seen:
             continue
+        seen.add(key)
         entry = next_entry(number, before, intent)
         number, before = entry.number, entry.hash
-        values = {"number": number, "data": entry.data, "hash": before}
-        run(APPEND, {"writer": writer} | key | values)
+        rows.append(Row(entry, key))
+    if rows:
+        table.put(writer, rows)
 
 
 def next_entry(number: int, before: bytes, intent: EgressIntent) -> Entry:

@@ -87,11 +87,7 @@ class PostgresLedger(Reads):
         statements, intents = found
 
         def work(cursor: psycopg.Cursor[Any]) -> None:
-            def run(query: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
-                cursor.execute(_compiled(query), values)
-                return cursor.fetchall() if cursor.description else ()
-
-            chained.append(run, life, intents)
+            chained.append(chained.PostgresTable(cursor), life, intents)
             for query, rows in statements:
                 cursor.execute(query, {"life": life, "rows": Jsonb(rows, dumps=encode)})
             if position is not None:

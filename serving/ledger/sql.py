@@ -30,7 +30,7 @@ BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
     " input_micro_per_mtok output_micro_per_mtok feature end_user"
-    " cached_micro_per_mtok price_source price_as_of"
+    " cached_micro_per_mtok price_source price_as_of paid_by"
 )
 END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms money_kind")
 REQUEST = _columns(

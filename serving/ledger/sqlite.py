@@ -24,7 +24,7 @@ from serving.rows import Record
 
 BUSY_S = 2.0
 """How long one call waits for another process's write."""
-VERSION = 5
+VERSION = 6
 """`PRAGMA user_version` after all of schema_N.sql."""
 STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's own machine, a few milliseconds."""
@@ -86,7 +86,7 @@ class SqliteLedger(Reads):
         with self._transaction() as db:
             for statement, rows in statements:
                 db.executemany(statement, rows)
-            chained.append(lambda q, v: db.execute(q, v).fetchall(), life, intents_of(records))
+            chained.append(chained.SqliteTable(db), life, intents_of(records))
             if position is not None:
                 where = (life, position.sequence, position.offset_bytes)
                 db.execute(writes.PUT_POSITION, where)

@@ -130,7 +130,7 @@ def _begin(row: AttemptBegin) -> tuple[Any, ...]:
         row.key_id, str(row.surface), row.model, str(row.latency_class), row.target,
         +row.is_egress, row.reason, row.prompt_tokens, row.completion_tokens, row.currency,
         row.input_micro_per_mtok, row.output_micro_per_mtok, row.feature, row.user,
-        row.cached_micro_per_mtok, row.price_source, row.price_as_of,
+        row.cached_micro_per_mtok, row.price_source, row.price_as_of, row.paid_by,
     )  # fmt: skip
 
 

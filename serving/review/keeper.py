@@ -148,8 +148,10 @@ class Reviews:
                 await asyncio.sleep(AGAIN_S)
                 continue
             self._news.clear()
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), trim_at_s - loop.time())
+                async with asyncio.timeout_at(trim_at_s):
+                    await self._news.wait()
 
     async def _trim(self) -> None:
         given = self._settings

@@ -24,6 +24,9 @@ from serving.backends.echo import EchoBackend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
 from serving.codecs import openai
+from serving.directory.base import DirectoryStore
+from serving.directory.postgres import PostgresDirectory
+from serving.directory.sqlite import SqliteDirectory
 from serving.fakes.engine import EngineSettings, start_engine
 from serving.fakes.provider import ProviderSettings, start_provider
 from serving.fakes.server import Served
@@ -242,3 +245,26 @@ def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
 def ledger(books: Books) -> Ledger:
     """An empty ledger of every kind."""
     return books.new()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[], DirectoryStore]]:
+    """Opens the same store as often as asked."""
+    opened: list[DirectoryStore] = []
+    is_file = request.param == "sqlite"
+    settings = LedgerSettings(url="" if is_file else request.getfixturevalue("new_database")())
+
+    def make() -> DirectoryStore:
+        if is_file:
+            return SqliteDirectory.open(tmp_path / "directory.sqlite")
+        return PostgresDirectory.at(address(settings), settings)
+
+    def open_one() -> DirectoryStore:
+        opened.append(make())
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()

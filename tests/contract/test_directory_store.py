@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,33 +13,11 @@ from serving.directory import commands
 from serving.directory.base import EMPTY, DirectoryAway, DirectoryStore, Head, VersionConflict
 from serving.directory.chain import breaks
 from serving.directory.commands import By
-from serving.directory.postgres import PostgresDirectory
 from serving.directory.sqlite import SqliteDirectory
 from serving.directory.values import Directory, build
-from serving.ledger.address import address
-from serving.settings import Ledger as LedgerSettings
 
 BY = By("owner", 1_700_000_000_000, "because")
 Open = Callable[[], DirectoryStore]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same store as often as asked."""
-    opened: list[DirectoryStore] = []
-    if request.param == "postgres":
-        settings = LedgerSettings(url=request.getfixturevalue("new_database")())
-        make: Open = lambda: PostgresDirectory.at(address(settings), settings)  # noqa: E731
-    else:
-        make = lambda: SqliteDirectory.open(tmp_path / "directory.sqlite")  # noqa: E731
-
-    def open_one() -> DirectoryStore:
-        opened.append(make())
-        return opened[-1]
-
-    yield open_one
-    for store in opened:
-        store.close()
 
 
 def state(store: DirectoryStore) -> Directory:

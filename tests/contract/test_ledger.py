@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
+from serving.accounting import lost
 from serving.ledger import sqlite
 from serving.ledger.base import Attempt, Ledger, LedgerUnavailable, Position, Total, Violation
 from serving.ledger.recover import sweep
@@ -131,6 +134,36 @@ def test_a_request_seen_begun_before_is_settled_when_all_of_it_comes_again(ledge
     ledger.apply([begin("a")], here)
     ledger.apply([begin("a"), end("a"), request("a")], here)
     assert ledger.unsettled("life") == []
+
+
+def test_an_attempt_lost_with_its_gateway_is_paid_as_its_begin_said(ledger: Ledger) -> None:
+    for kind in ("cash", "prepaid"):
+        ledger.apply([msgspec.structs.replace(begin(kind), paid_by=kind)], Position("dead", 0, 9))
+    ended = [lost(row, 99)[0] for row in ledger.open_attempts("dead")]
+    ledger.apply(ended)
+    for kind in ("cash", "prepaid"):
+        (attempt,) = ledger.attempts(kind)
+        assert attempt.end is not None
+        assert attempt.end.money_kind == kind
+
+
+def test_what_a_dead_gateway_spent_is_found_by_its_life(books: Any) -> None:
+    """Without an index the store reads a month's attempts for each lease of the dead."""
+    place = books.place()
+    books.open(place)
+    query = (
+        "SELECT count(*) FROM attempts WHERE life = 'x' AND begun_ms >= 5 AND begun_ms < 9"
+        " AND ended_ms >= 5"
+    )
+    if books.kind == "sqlite":
+        with contextlib.closing(sqlite3.connect(place)) as db:
+            plan = db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    else:
+        books.open(place).heads()  # makes the tables
+        with psycopg.connect(place, autocommit=True) as connection:
+            connection.execute("SET enable_seqscan = off")
+            plan = connection.execute(f"EXPLAIN {query}").fetchall()
+    assert "attempts_life" in str(plan)
 
 
 @pytest.mark.parametrize("lost_first", [True, False])

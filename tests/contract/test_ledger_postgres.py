@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from serving.settings import Ledger as Settings
 
 pytestmark = pytest.mark.server
 LIFE = "0123456789ab"
+PATIENCE_S = 30.0
+"""For what only a busy machine makes slow."""
 NewDatabase = Callable[[], str]
 
 
@@ -76,13 +79,25 @@ class Case:
         return self.server.run(statement, self.database)
 
     def backends(self) -> list[int]:
+        """Of the ledger. Those of `run` are named otherwise: they are listed for a moment after
+        they hung up, and so might be the server's own workers."""
         query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        return [pid for (pid,) in self.run(f"{query} AND pid <> pg_backend_pid()")]
+        return [pid for (pid,) in self.run(f"{query} AND application_name = 'ballast'")]
+
+    def is_gone(self, pid: int) -> bool:
+        """Whether a backend ends, which it does a moment after its client hung up."""
+        until_s = time.monotonic() + PATIENCE_S
+        while pid in self.backends():
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(0.02)
+        return True
 
 
 @pytest.fixture
 def case(postgres: PostgresServer, new_database: NewDatabase) -> Iterator[Case]:
-    case = Case(postgres, new_database(), Limits(statement_s=2.0, lock_s=0.1, call_s=2.0))
+    # What a busy machine needs to make the schema is no fault: only the lock's limit is short.
+    case = Case(postgres, new_database(), Limits(PATIENCE_S, lock_s=0.1, call_s=PATIENCE_S))
     yield case
     case.ledger.close()
 
@@ -115,15 +130,21 @@ def test_a_server_that_went_and_came_back_has_all_that_was_committed(
 def test_a_hanging_connection_is_cut_and_the_work_done_on_another(
     postgres: PostgresServer, new_database: NewDatabase
 ) -> None:
-    case = Case(postgres, new_database(), Limits(statement_s=2.0, lock_s=2.0, call_s=0.3))
-    case.ledger.apply([request("a")])
+    url = new_database()
+    made = Case(postgres, url, Limits(PATIENCE_S, PATIENCE_S, PATIENCE_S))
+    made.ledger.apply([request("a")])  # the schema takes longer than the limit below
+    (before,) = made.backends()
+    made.ledger.close()
+    assert made.is_gone(before)
+    case = Case(postgres, url, Limits(statement_s=2.0, lock_s=2.0, call_s=1.0))
+    case.ledger.apply([request("c")])
     (pid,) = case.backends()
     os.kill(pid, signal.SIGSTOP)
     try:
         case.ledger.apply([request("b")])
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert ids(case.ledger) == ["a", "b"]
+    assert ids(case.ledger) == ["a", "b", "c"]
     case.ledger.close()
 
 
@@ -179,7 +200,7 @@ def test_a_server_that_turns_away_in_the_middle_is_asked_anew(case: Case, sqlsta
     refuse_often(case, sqlstate, 1)
     (old,) = case.backends()
     case.ledger.apply([request("a")], Position(LIFE, 1, 1))
-    assert old not in case.backends()
+    assert case.is_gone(old)
     assert ids(case.ledger) == ["a", "before"]
 
 
@@ -213,7 +234,10 @@ def test_a_primary_that_became_read_only_is_left_for_the_new_one(case: Case) -> 
 def test_gateways_that_start_together_make_the_schema_once(
     postgres: PostgresServer, new_database: NewDatabase
 ) -> None:
-    cases = [Case(postgres, url, Limits(9, 9, 9)) for url in [new_database()] * 8]
+    cases = [
+        Case(postgres, url, Limits(PATIENCE_S, PATIENCE_S, PATIENCE_S))
+        for url in [new_database()] * 8
+    ]
     together = threading.Barrier(len(cases))
     failed: list[BaseException] = []
 

@@ -10,24 +10,28 @@ from contextlib import closing
 
 import pytest
 import yaml
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from autoscale.checkpoints import Checkpoints
+from autoscale.checkpoints import Checkpoints, Kept
 from ballast.cli import app
 from serving.audit import sign
+from serving.audit.anchor import LAST_FILE
 from serving.audit.auditor import ANCHOR_FILE, KEY_FILE, signer
 from serving.auth import digest
 from serving.directory.store import opener as directory_opener
+from serving.fakes.server import serve
 from serving.ledger.store import opener as ledger_opener
+from serving.logs import utc_ms
 
 
 class Shell:
     """Types `ballast audit ...` beside a gateway of this loop."""
 
-    def __init__(self, stack, tmp_path) -> None:
+    def __init__(self, stack, tmp_path, **audit: str) -> None:
         self.config = tmp_path / "settings.yaml"
-        tree = {"state_dir": str(stack.state)}
+        tree = {"state_dir": str(stack.state), "audit": audit}
         self.config.write_text(yaml.safe_dump(tree))
 
     async def __call__(self, *words: str, code: int = 0) -> str:
@@ -40,10 +44,7 @@ class Shell:
 def checkpoints(stack) -> Checkpoints:
     settings = stack.settings
     stores = ledger_opener(settings), directory_opener(settings)
-    now = iter(range(1, 10**6))
-    return Checkpoints(
-        signer(settings), stack.state / ANCHOR_FILE, stores, lambda: next(now), CollectorRegistry()
-    )
+    return Checkpoints(signer(settings), Kept.of(settings), stores, utc_ms, CollectorRegistry())
 
 
 def watched(run, kit, check) -> None:
@@ -79,12 +80,39 @@ def test_what_left_is_listed_verified_and_signed_for(run, kit, tmp_path):
         }  # fmt: skip
         made = await asyncio.to_thread(checkpoints(stack).once)
         assert made is not None
-        assert [number for _, number, _ in made.heads] == [3]
+        assert sorted(number for _, number, _ in made.heads) == [1, 3]
         text = await shell("verify")
-        assert "whole: 3 entries on 2 chains" in text
+        assert "whole: 4 entries on 2 chains" in text
         assert "held against 1 signed checkpoints" in text
         found = json.loads(await shell("query", "--class", "personal", "--json"))
         assert found == []
+
+    watched(run, kit, check)
+
+
+def test_the_policy_of_settings_and_files_is_on_the_chain(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        (one,) = json.loads(await shell("policy", "--json"))
+        assert (one["actor"], one["number"]) == (f"gateway:{kit.DEPLOYMENT}/0", 1)
+        text = await shell("policy", "--number", "1")
+        told = yaml.safe_load(text)["policy"]
+        assert told["tenants"]["home"] == {
+            "residency": "premises", "jurisdictions": [], "is_suspended": False
+        }  # fmt: skip
+        assert told["keys"]["never"]["overflow"] == "never"
+        assert told["offerings"]["alpha/big"]["label"]["jurisdiction"] == "us"
+        for secret in (kit.PROVIDER_KEY, kit.SECRET, kit.PEPPER.decode(), "hmac"):
+            assert secret not in text
+        assert "no record" in await shell("policy", "--number", "7", code=1)
+        await stack.stop()
+        await stack.restart(stack.tree)
+        assert len(json.loads(await shell("policy", "--json"))) == 1, "the same as before"
+        keys = [key for key in stack.tree["keys"] if key["id"] != "quiet"]
+        await stack.stop()
+        await stack.restart(stack.tree | {"keys": keys})
+        _, last = json.loads(await shell("policy", "--json"))
+        assert last["changed"] == ["keys.quiet"]
 
     watched(run, kit, check)
 
@@ -94,7 +122,104 @@ def test_an_anchor_that_is_gone_is_no_proof(run, kit, tmp_path):
         shell = Shell(stack, tmp_path)
         await asyncio.to_thread(checkpoints(stack).once)
         (stack.state / ANCHOR_FILE).unlink()
+        text = " ".join((await shell("verify", code=1)).split())
+        assert "the controller's state folder holds it" in text
+        (stack.state / LAST_FILE).unlink()
         assert "held against 0 signed checkpoints" in await shell("verify", code=2)
+
+    watched(run, kit, check)
+
+
+LAST_INTENT_GONE = "DELETE FROM intents WHERE request_id = (SELECT max(request_id) FROM intents)"
+
+
+async def copy_at(stack, answer) -> tuple[object, str]:
+    """An address that gives back what it took; `answer` is asked at each GET."""
+    app = web.Application()
+
+    async def give(_: web.Request) -> web.Response:
+        return answer()
+
+    app.router.add_get("/copy", give)
+    served = await serve(app, "127.0.0.1", 0)
+    return served, f"{served.url}/copy"
+
+
+def test_an_end_cut_off_database_and_anchor_shows_against_the_copy(run, kit, tmp_path):
+    async def check(stack) -> None:
+        signing = checkpoints(stack)
+        await asyncio.to_thread(signing.once)
+        file = stack.state / ANCHOR_FILE
+        first = file.read_bytes()
+        await stack.chat()
+        await stack.rows(4)
+        await asyncio.to_thread(signing.once)
+        whole = file.read_bytes()
+        given = [web.Response(body=whole)]
+        served, url = await copy_at(stack, lambda: given[0])
+        shell = Shell(stack, tmp_path, anchor_copy_url=url)
+        try:
+            assert "2 of them stand in the copy" in await shell("verify")
+            edit(stack, "DELETE FROM audit_chain WHERE number = 4")
+            edit(stack, LAST_INTENT_GONE)
+            file.write_bytes(first)
+            (stack.state / LAST_FILE).unlink()
+            given[0] = web.Response(body=whole)
+            text = " ".join((await shell("verify", code=1)).split())
+            assert "here it is gone: cut off" in text
+            assert "the chain was cut off" in text
+            assert "whole" in await shell("verify", "--no-copy"), "the file and the chain agree"
+            for given[0] in (web.Response(status=404),
+                             web.HTTPFound(f"{stack.ops}/livez")):  # fmt: skip
+                assert "the copy was not read" in await shell("verify", code=2)
+        finally:
+            await served.close()
+
+    watched(run, kit, check)
+
+
+def test_an_end_cut_off_database_and_anchor_shows_against_what_the_controller_saw(
+    run, kit, tmp_path
+):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        signing = checkpoints(stack)
+        await asyncio.to_thread(signing.once)
+        first = (stack.state / ANCHOR_FILE).read_bytes()
+        await stack.chat()
+        await stack.rows(4)
+        await asyncio.to_thread(signing.once)
+        edit(stack, "DELETE FROM audit_chain WHERE number = 4")
+        edit(stack, LAST_INTENT_GONE)
+        (stack.state / ANCHOR_FILE).write_bytes(first)
+        text = " ".join((await shell("verify", code=1)).split())
+        assert "cut off" in text
+        await asyncio.to_thread(checkpoints(stack).once)  # another controller starts
+        for _ in range(2):
+            await stack.chat()
+
+        def are_stored() -> bool:
+            with stack.ledger() as ledger:
+                return len(ledger.requests(10)) == 6
+
+        await kit.eventually(are_stored)
+        await asyncio.to_thread(checkpoints(stack).once)
+        text = " ".join((await shell("verify", code=1)).split())
+        assert "differs from what a checkpoint saw: the chain was written anew" in text
+
+    watched(run, kit, check)
+
+
+def test_a_last_checkpoint_of_long_ago_is_a_finding_unless_the_stack_is_stopped(run, kit, tmp_path):
+    async def check(stack) -> None:
+        shell = Shell(stack, tmp_path)
+        settings = stack.settings
+        stores = ledger_opener(settings), directory_opener(settings)
+        ago = lambda: utc_ms() - 200_000  # noqa: E731
+        made = Checkpoints(signer(settings), Kept.of(settings), stores, ago, CollectorRegistry())
+        await asyncio.to_thread(made.once)
+        assert "nobody signs" in " ".join((await shell("verify", code=1)).split())
+        assert "whole" in await shell("verify", "--stopped")
 
     watched(run, kit, check)
 
@@ -166,6 +291,8 @@ def test_a_breachs_bundle_names_calls_tenants_vendors_and_keys(run, kit, tmp_pat
         with zipfile.ZipFile(tmp_path / "breach.zip") as bundle:
             assert bundle.read("keys.txt") == b"main\n"
             assert len(bundle.read("calls.csv").splitlines()) == 4
+            assert "from the beginning until" in bundle.read("about.txt").decode()
+            assert "3 calls in calls.csv" in bundle.read("about.txt").decode()
         assert "0 calls" in await shell("breach", str(tmp_path / "b.zip"), "--provider", "beta")
 
     watched(run, kit, check)
@@ -186,7 +313,7 @@ def test_the_auditor_asks_over_http_and_the_operator_may_not(run, kit):
         _, rest = await get("auditor", f"/egress?after={after}")
         assert len(rest["egress"]) == 1
         status, found = await get("auditor", "/egress/verify")
-        assert (status, found["is_whole"], found["entries"]) == (200, True, 3)
+        assert (status, found["is_whole"], found["entries"]) == (200, True, 4)
         for path in ("/egress", "/egress/verify"):
             assert (await get("operator", path))[0] == 403
         for wrong in ("class=nobody", "after=x", "limit=0", "colour=red"):

@@ -76,7 +76,9 @@ def test_keys_and_switches_made_at_one_machine_hold_at_the_other(
             assert took_s < 5.0, "half a second, and what a busy machine adds"
             history = [(await ask(one, "GET", "/history"))[1] for one in (live, other)]
             assert history[0] == history[1]
-            assert [entry["number"] for entry in history[0]["entries"]] == [1, 2, 3]
+            assert [entry["number"] for entry in history[0]["entries"]] == [1, 2, 3, 4]
+            actions = [entry["action"] for entry in history[0]["entries"]]
+            assert actions.count("settings.policy") == 1, "both started with the same"
 
     run_live(
         check, engines=[kit.engine()],
@@ -122,7 +124,7 @@ def test_changes_made_at_both_machines_at_once_are_all_there(run_live, kit, tmp_
             codes = sorted(status for status, _ in replies)
             assert codes == [201] * 8 + [409] * 8, replies
             _, found = await ask(other, "GET", "/history/verify")
-            assert (found["is_whole"], found["head"]["number"]) == (True, 8)
+            assert (found["is_whole"], found["head"]["number"]) == (True, 9)
 
     run_live(
         check, engines=[kit.engine()],

@@ -150,10 +150,23 @@ def test_a_lost_attempt_is_billed_from_what_begin_wrote(make):
 def test_a_row_of_before_the_cached_price_was_kept_is_settled_as_fresh_input(make):
     begin = accounting.begin(make.call(), make.caller(), _burst(make, tokens=100), 7)
     told = msgspec.msgpack.encode(begin)
-    old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-3])
+    old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-4])
     read = msgspec.msgpack.decode(old, type=AttemptBegin)
     assert read.cached_micro_per_mtok is None
     assert accounting.lost(read, 9) == accounting.lost(begin, 9)
+
+
+@pytest.mark.parametrize("kind", ["cash", "credit", "prepaid"])
+def test_a_lost_attempt_is_paid_as_its_account_pays(make, kind):
+    """Else an attempt that its gateway's death cut short would be cash that no invoice asks for."""
+    price = msgspec.structs.replace(make.price, money_kind=kind)
+    ticket = _burst(make, tokens=100)
+    ticket = msgspec.structs.replace(
+        ticket, target=msgspec.structs.replace(ticket.target, price=price)
+    )
+    begin = accounting.begin(make.call(), make.caller(), ticket, 7)
+    attempt, _ = accounting.lost(begin, 9)
+    assert attempt.money_kind == begin.paid_by == kind
 
 
 def test_a_lost_attempt_on_an_own_engine_costs_nothing(make):

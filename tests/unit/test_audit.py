@@ -16,7 +16,7 @@ from serving.audit import anchor, report, sign
 from serving.audit.settings import AuditSettings
 from serving.audit.sign import Signer
 from serving.audit.values import Chained, Head, Question, Signed, asked, class_name
-from serving.audit.verify import Anchored, Chain, Fault, differing, stray
+from serving.audit.verify import Anchored, Chain, Fault, differing, stale, stray
 from serving.directory.chain import GENESIS, Entry
 from serving.ledger.chained import next_entry
 from serving.rows import EgressIntent
@@ -146,7 +146,7 @@ def test_a_checkpoint_holds_what_moved_and_nothing_twice() -> None:
     assert moved(heads, {"a": 3, "b": 5, "c": 1}) == []
 
 
-def test_a_torn_line_at_the_end_is_cut_off_and_others_are_faults(
+def test_a_torn_line_is_closed_by_a_mark_and_others_are_faults(
     signer: Signer, tmp_path: Path
 ) -> None:
     path = tmp_path / "anchor.jsonl"
@@ -157,12 +157,55 @@ def test_a_torn_line_at_the_end_is_cut_off_and_others_are_faults(
     path.write_bytes(whole + b'{"number":3,')
     assert list(anchor.read(path)) == made
     anchor.mend(path)
-    assert path.read_bytes() == whole
-    assert anchor.last(path) == made[-1]
+    assert path.read_bytes() == whole + b'{"number":3,\n{"torn":12}\n'
+    anchor.append(path, made[-1])
+    assert list(anchor.read(path)) == [*made, made[-1]]
     path.write_bytes(b"nonsense\n" + whole)
     with pytest.raises(anchor.AnchorFault, match="line 1"):
         list(anchor.read(path))
     assert list(anchor.read(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize("kept", range(1, 24, 3))
+def test_a_mark_that_was_torn_itself_is_closed_as_well(
+    signer: Signer, tmp_path: Path, kept: int
+) -> None:
+    path = tmp_path / "anchor.jsonl"
+    _, made = anchored(signer, [Head("a", 1, b"x")])
+    anchor.append(path, made[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"number":2,')
+    anchor.mend(path)
+    path.write_bytes(path.read_bytes()[: len(whole) + kept])
+    anchor.mend(path)
+    once = path.read_bytes()
+    anchor.mend(path)
+    assert path.read_bytes() == once, "a closed line is left alone"
+    anchor.append(path, made[0])
+    assert list(anchor.read(path)) == [made[0], made[0]]
+
+
+def test_what_stands_elsewhere_and_not_here_is_a_fault(signer: Signer) -> None:
+    _, made = anchored(signer, [Head("a", 1, b"x")], [Head("a", 2, b"y")], [Head("a", 3, b"z")])
+    cut = Anchored(signer.public)
+    cut.take(made[0])
+    assert [cut.compare(one, "the copy") for one in made] == [True, False, False]
+    assert [(f.number, "cut off" in f.what) for f in cut.faults] == [(2, True)]
+    assert cut.seen["a"] == {1: b"x", 2: b"y", 3: b"z"}, "what they saw is looked for all the same"
+    other = Anchored(signer.public)
+    for one in made:
+        other.take(one)
+    forged = msgspec.structs.replace(made[1], at_ms=77)
+    assert not other.compare(forged, "the copy")
+    assert [f.what for f in other.faults] == ["the copy holds another one of this number"]
+
+
+def test_an_old_last_checkpoint_shows_that_nobody_signs() -> None:
+    assert stale((7, 1_000_000), 1_180_000, 60) == []
+    (fault,) = stale((7, 1_000_000), 1_180_001, 60)
+    assert (fault.number, "nobody signs" in fault.what) == (7, True)
+    assert stale((7, 1_000_000), 0, 60) == [], "nobody asked"
+    assert stale((0, 0), 10**12, 60) == [], "there is none: that is said otherwise"
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nx\n"])

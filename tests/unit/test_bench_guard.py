@@ -24,9 +24,9 @@ def test_marks_and_escapes_become_text_and_places() -> None:
 @pytest.mark.parametrize("name", [*corpus.PERSONAL, *corpus.TERMS])
 def test_every_corpus_has_cases_of_both_sorts(name: str) -> None:
     cases = corpus.read(name)
-    assert len(cases) > 60
-    assert sum(bool(case.expected) for case in cases) > 30
-    assert sum(not case.expected for case in cases) > 20
+    least = 5 if ".talk" in name else 20
+    assert sum(bool(case.expected) for case in cases) > least
+    assert sum(not case.expected for case in cases) > least
     assert not any("⟦" in case.text for case in cases)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from serving.budgets.base import Alert, Expired, Row, Scope, Sum, Told, Want, gr
 from serving.budgets.funds import Funds
 from serving.budgets.gauges import series
 from serving.budgets.keeper import Keeper, Terms
+from serving.budgets.learnt import Counts, Feature
 from serving.budgets.purse import HEARTBEAT_MS
 from serving.budgets.settings import BudgetSettings
 from serving.budgets.values import Budget
@@ -34,6 +35,7 @@ class Memory:
         self.dead: list[Expired] = []
         self.settled: dict[str, int] = {}
         self.is_closed = False
+        self.lengths_told: list[dict[Feature, Counts]] = []
 
     def renew(self, holder: str, wants: Sequence[Want], now_ms: int) -> list[Told]:
         if self.is_away:
@@ -66,6 +68,14 @@ class Memory:
 
     def forget(self, before_ms: int) -> None:
         pass
+
+    def tell_lengths(self, new: Mapping[Feature, Counts], now_ms: int) -> None:
+        if self.is_away:
+            raise LedgerUnavailable("away")
+        self.lengths_told.append(dict(new))
+
+    def lengths(self, since_ms: int) -> list[tuple[Feature, Counts]]:
+        return []
 
     def close(self) -> None:
         self.is_closed = True

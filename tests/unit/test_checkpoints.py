@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from autoscale.checkpoints import Checkpoints
+from autoscale.checkpoints import Checkpoints, Kept
 from serving.audit import anchor, sign
 from serving.audit.sign import Signer
 from serving.audit.values import Head
@@ -43,10 +43,11 @@ def signer(tmp_path: Path) -> Signer:
     return sign.read_key(tmp_path / "key")
 
 
-def checkpoints(signer: Signer, path: Path) -> Checkpoints:
-    store: Any = Moving()
+def checkpoints(signer: Signer, path: Path, store: Any = None, now_ms: Any = None) -> Checkpoints:
+    store = store or Moving()
     stores = (lambda: store, lambda: store)
-    return Checkpoints(signer, path, stores, lambda: 1, CollectorRegistry())
+    kept = Kept(path, path.parent / "state")
+    return Checkpoints(signer, kept, stores, now_ms or (lambda: 1), CollectorRegistry())
 
 
 @contextmanager
@@ -66,7 +67,8 @@ def test_a_full_disk_costs_no_checkpoint_that_was_kept_and_none_after_it(
     signer: Signer, tmp_path: Path, spare_bytes: int, tries: int
 ) -> None:
     path = tmp_path / "anchor.jsonl"
-    signing = checkpoints(signer, path)
+    store = Moving()
+    signing = checkpoints(signer, path, store)
     assert signing.once() is not None
     with room(path.stat().st_size + spare_bytes):
         for _ in range(tries):
@@ -77,7 +79,7 @@ def test_a_full_disk_costs_no_checkpoint_that_was_kept_and_none_after_it(
     for checkpoint in anchor.read(path):
         taken.take(checkpoint)
     assert (taken.count, taken.faults) == (2, [])
-    assert max(taken.seen["life"]) == 2 + tries
+    assert max(taken.seen["life"]) == store.number
 
 
 @asynccontextmanager
@@ -121,3 +123,110 @@ def test_an_address_that_was_away_is_sent_what_it_missed_in_order(
             return taken
 
     assert asyncio.run(watch())[:4] == [1, 2, 3, 4]
+
+
+def test_a_restart_goes_on_where_the_address_stopped(signer: Signer, tmp_path: Path) -> None:
+    """What was kept while the address was away reaches it from the next process on."""
+    path = tmp_path / "anchor.jsonl"
+
+    async def watch() -> list[int]:
+        async with address(2) as (url, taken, four), aiohttp.ClientSession() as session:
+            first = checkpoints(signer, path)
+            for _ in range(2):
+                made = await asyncio.to_thread(first.once)
+                await first._post_all(session, url, made)
+            assert taken == []
+            task = asyncio.create_task(checkpoints(signer, path).run(session, url, 0.0))
+            await asyncio.wait_for(four.wait(), 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return taken
+
+    assert asyncio.run(watch())[:4] == [1, 2, 3, 4]
+
+
+class Still(Moving):
+    """A ledger where nothing happens after the first entry."""
+
+    def heads(self) -> list[Head]:
+        return [Head("life", 1, b"x" * 32)]
+
+
+def test_where_nothing_moves_one_is_signed_every_second_turn(
+    signer: Signer, tmp_path: Path
+) -> None:
+    now = [1_000]
+    signing = checkpoints(signer, tmp_path / "anchor.jsonl", Still(), lambda: now[0])
+    made = []
+    for now[0] in range(1_000, 301_001, 60_000):
+        made.append(signing.once())
+    assert [m and (m.number, len(m.heads)) for m in made] == [
+        (1, 1), None, (2, 0), None, (3, 0), None,
+    ]  # fmt: skip
+
+
+def examined(signer: Signer, path: Path) -> Anchored:
+    taken = Anchored(signer.public)
+    for checkpoint in anchor.read(path):
+        taken.take(checkpoint)
+    return taken
+
+
+def test_an_anchor_that_was_cut_is_gone_on_from_what_this_machine_saw(
+    signer: Signer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end is cut off ledger and anchor alike, and the controller started anew: what was signed
+    for last is looked for, and the gap in the numbers stays for ever."""
+    path, store = tmp_path / "anchor.jsonl", Moving()
+    signing = checkpoints(signer, path, store)
+    for _ in range(4):
+        signing.once()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    store.number = 2
+    again = checkpoints(signer, path, store)
+    made = again.once()
+    assert made is None, "the ledger's head is below what was signed for"
+    assert [r.message for r in caplog.records] == ["anchor_altered"]
+    store.number = 10
+    made = again.once()
+    assert made is not None
+    assert made.number == 5
+    assert max(examined(signer, path).seen["life"]) == store.number
+    assert "checkpoint 3 is missing" in [f.what for f in examined(signer, path).faults]
+
+
+def test_an_anchor_that_was_taken_away_does_not_begin_anew(signer: Signer, tmp_path: Path) -> None:
+    path = tmp_path / "anchor.jsonl"
+    signing = checkpoints(signer, path)
+    for _ in range(3):
+        signing.once()
+    path.unlink()
+    made = checkpoints(signer, path).once()
+    store = Moving()
+    store.number = 7
+    made = made or checkpoints(signer, path, store).once()
+    assert made is not None
+    assert made.number == 4
+    assert examined(signer, path).faults
+
+
+def test_the_end_of_an_anchor_that_may_only_grow_is_never_cut(
+    signer: Signer, tmp_path: Path
+) -> None:
+    """As `chattr +a` holds it: every open but for appending is refused."""
+    path = tmp_path / "anchor.jsonl"
+    signing = checkpoints(signer, path)
+    signing.once()
+    with path.open("ab") as file:
+        file.write(b'{"number":2,"at_ms"')
+    before = path.read_bytes()
+    made = checkpoints(signer, path, _at(7)).once()
+    assert path.read_bytes().startswith(before)
+    assert made is not None
+    assert examined(signer, path).faults == []
+
+
+def _at(number: int) -> Moving:
+    store = Moving()
+    store.number = number
+    return store

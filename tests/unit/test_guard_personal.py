@@ -188,3 +188,25 @@ def test_the_corpus_of_terms_holds_what_the_page_says(folding: Folding) -> None:
         (score,) = result.scores
         assert score.found >= 0.98 * score.expected
         assert result.clean_alarmed <= 0.13 * result.clean
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("我老公赵伟最近总是失眠", "赵伟"), ("我表哥于洋借了钱不还", "于洋"),
+        ("女朋友叫欧阳娜娜，怎么办", "欧阳娜"), ("My daughter Chloe is afraid", "Chloe"),
+        ("My boss, Trevor Hughes, keeps texting", "Trevor Hughes"),
+        ("Our neighbour Edith Crane sings", "Edith Crane"),
+    ],
+)  # fmt: skip
+def test_a_name_behind_a_relative_is_found_in_talk(folding: Folding, text: str, name: str) -> None:
+    assert ("NAME", name) in [(kind, told[: len(name)]) for kind, told in found(folding, text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["我男朋友从来不做饭", "邻居马上就要搬走了", "我儿子成绩不好", "我老婆高兴得很",
+     "My boss is late", "My husband never listens", "My colleague excels", "My best friend and I"],
+)  # fmt: skip
+def test_what_stands_behind_a_relative_and_is_no_name_is_left(folding: Folding, text: str) -> None:
+    assert found(folding, text) == []

@@ -34,12 +34,28 @@ _CUE = (
 )
 _WEAK = r"客户|学生|员工|老师|同事|用户|家长|嫌疑人|司机"
 """Announce a name only with a colon behind."""
+_KIN = (
+    "老公|老婆|丈夫|妻子|爱人|女儿|儿子|爸爸|妈妈|父亲|母亲|爷爷|奶奶|外公|外婆|公公|婆婆|岳父|岳母|"
+    "男朋友|女朋友|男友|女友|朋友|闺蜜|室友|同事|同学|邻居|老板|领导|班主任|哥哥|表哥|堂哥|弟弟|表弟|"
+    "堂弟|姐姐|表姐|堂姐|妹妹|表妹|堂妹|舅舅|叔叔|姑姑|阿姨|孙子|孙女|侄子|侄女|那个"
+)
+"""Announce a name in talk, where a verb of talk follows it. Words only, none of them optional: from
+those `re` makes a set of first characters, and passes over all others fast."""
 _HAN = r"[\u4e00-\u9fff]"
 _GIVEN_NOT = "的了是在有和与及或也都不没吗呢吧啊呀这那哪其为"
 _NAME = re.compile(
     rf"(?:(?:{_CUE})(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}|(?:{_WEAK})[ \t]*[:：][ \t]*)"
     rf"(?P<name>{_HAN}{{2,6}}(?:·{_HAN}{{1,8}}){{1,3}}"
     rf"|(?:{_COMPOUND}|[{_SURNAMES}])(?![{_GIVEN_NOT}]){_HAN}{{1,2}})"
+)
+_IN_TALK = re.compile(
+    rf"(?:{_KIN})(?:名?叫|是)?"
+    rf"(?P<name>(?:{_COMPOUND}|[{_SURNAMES}])(?![{_GIVEN_NOT}]){_HAN}{{1,2}})"
+)
+_VERBS = re.compile(
+    r"\Z|[^\u4e00-\u9fffA-Za-z·]|的|是|最近|总是|总|又|找|今[天晚早年]|昨[天晚]|明[天年]|上[周个]|下[周个]|"
+    r"突然|经常|每[天次]|一直|什么|不|没|说|对|要|会|就|把|给|去|来|很|太|做|让|叫|家|借|打|老是|在|和|跟|想|"
+    r"有|被|住|抑郁|住院|生病|结婚|离职|已经|刚|还|也|都"
 )
 _ENDS = re.compile(
     r"\Z|[^\u4e00-\u9fffA-Za-z·]|先生|女士|小姐|老师|同学|医生|同志|教授|的|是|今年|来自|住在|住址|"
@@ -54,6 +70,12 @@ _NOT_NAMES = words(
     "山东 山西 江苏 江西 云南 海南 安徽 宁夏 元素 支付 和谐 万一 马上 包括 包含 施工 谢谢 "
     "何时 何人 金牌 华为 方案 章程 "
 )
+_NOT_BEGUN = _NOT_NAMES | words(
+    "常常 从来 时常 成绩 年纪 年级 房子 车子 关心 相信 包容 严厉 高考 幸福 解决 毛病 查出 "
+    "干活 习惯 支持 全家 舒服 商量 计较 应聘 焦虑 宁愿 甘愿 乐观 单身 党员 步行 向来 经常 "
+    "安静 温柔 平常 高烧 高血 时不 万分 终于 幸好 空闲 广场 金钱 那边 那里 满意 满足 危险 "
+)
+"""No name in talk begins so, where nothing but a relative stands before it."""
 _TITLES = re.compile(r"先生|女士|小姐|老师|经理|主任|医生|同学|同志|师傅|总")
 
 _PROVINCE = (
@@ -79,12 +101,18 @@ _REST = re.compile(
     r"|[0-9]{1,4}(?![0-9A-Za-z]))*"
 )
 _HOME_CUE = re.compile(
-    r"(?:住址|地址|住在|家住|现住|居住于|寄到|寄往|送到|户籍|籍贯|住所|住处|所在地)"
+    r"(?:住址|地址|住在|家住|现住|居住于|寄到|寄往|送到|户籍|籍贯|住所|住处|所在地|住(?="
+    + _PROVINCE
+    + r")|"
+    r"家在|老家|搬到|房子在|公司在|学校在)"
     r"[ \t]*[:：是为在于]{0,2}[ \t]*"
 )
 _PROVINCE_START = re.compile(_PROVINCE)
 _AREA_SIGN = re.compile(f"[区县旗市盟州]|地区|{_PROVINCE}")
-_LEADS = re.compile(r"(?:居|家|现)*住(?:在|于|址|所)?|位于|寄到|寄往|送到|送至|地址|户籍|来自")
+_LEADS = re.compile(
+    r"(?:居|家|现)*住(?:在|于|址|所)?|位于|寄到|寄往|送到|送至|地址|户籍|来自|家在|老家(?:是|在)|搬到|"
+    r"(?:房子|公司|学校|单位)在|[错发去]到|[天我他她]去|[天我他她]在"
+)
 _FREE = re.compile(r"[^\s,，。;；!！?？、|\"'“”<>{}\[\]]{5,45}")
 _COARSE = re.compile(rf"{_PROVINCE}|{_HAN}{{2,8}}?(?:省|市|区|县|镇|乡|州|旗|盟)")
 _FINE = re.compile(r"路|街|号|村|组|室|栋|幢|小区|单元|楼|巷|弄|屯|道|苑|公寓")
@@ -97,22 +125,30 @@ def find(text: str) -> Iterator[Personal]:
 
 
 def _names(text: str) -> Iterator[Personal]:
+    yield from _announced(text, _NAME, _ENDS)
+    for found in _announced(text, _IN_TALK, _VERBS):
+        if text[found.start : found.start + 2] not in _NOT_BEGUN:
+            yield found
+
+
+def _announced(text: str, cues: re.Pattern[str], ends: re.Pattern[str]) -> Iterator[Personal]:
     at = 0
-    while (found := _NAME.search(text, at)) is not None:
+    while (found := cues.search(text, at)) is not None:
         at = max(found.start("name"), at + 1)
-        end = _name_end(text, found.start("name"), found.end("name"))
+        end = _name_end(text, (found.start("name"), found.end("name")), ends)
         if end:
             yield Personal(Kind.NAME, found.start("name"), end)
             at = end
 
 
-def _name_end(text: str, start: int, end: int) -> int:
+def _name_end(text: str, span: tuple[int, int], ends: re.Pattern[str]) -> int:
     """Where the name ends for sure: before something that cannot go on with it. 0 for no name."""
+    start, end = span
     is_foreign = "·" in text[start:end]
     shortest = end if is_foreign else start + 2
     while end >= shortest:
         name = text[start:end]
-        if _ENDS.match(text, end) and name not in _NOT_NAMES and not _TITLES.match(name, 1):
+        if ends.match(text, end) and name not in _NOT_NAMES and not _TITLES.match(name, 1):
             return end
         end -= 1
     return 0

@@ -31,7 +31,27 @@ _MEMBER = ["name=", 'name":', 'name\\":', "name':"]
 """Members of JSON and of forms name everything, not only people."""
 _TITLE = ["Mr", "Mrs", "Ms", "Miss", "Dr", "Prof"]
 _WEAK = ["i am", "i'm", "this is", "dear", "regards,", "sincerely,", "call me", "named"]
+_FAMILY = [
+    f"{whose} {who}"
+    for whose in ("my", "our", "his", "her", "their")
+    for who in (
+        "husband", "wife", "son", "daughter", "father", "mother", "dad", "mom", "mum", "brother",
+        "sister", "uncle", "aunt", "cousin", "grandmother", "grandfather", "grandma", "grandpa",
+        "boyfriend", "girlfriend", "ex-boyfriend", "ex-girlfriend", "ex-husband", "ex-wife",
+        "fiance", "nephew", "niece", "baby",
+    )
+]  # fmt: skip
+_KNOWN = [
+    "friend", "boss", "colleague", "coworker", "co-worker", "teammate", "neighbour", "neighbor",
+    "roommate", "flatmate", "landlord", "landlady", "therapist", "doctor is", "classmate",
+    "teacher", "manager", "named after",
+]  # fmt: skip
+"""What people do not call by one name alone where a rule could tell it from other words."""
+_AFTER_FAMILY = re.compile(rf"(?:,|,? (?:is )?(?:named|called)|'s name is)?[ \t](?P<name>{_FULL})")
+_AFTER_KNOWN = re.compile(rf"(?:,|,? (?:is )?(?:named|called))?[ \t](?P<name>{_TWO})")
 _CUES = Cues({
+    **dict.fromkeys(_FAMILY, _AFTER_FAMILY),
+    **dict.fromkeys(_KNOWN, _AFTER_KNOWN),
     **dict.fromkeys(_STRONG, _AFTER_STRONG),
     **dict.fromkeys(_MEMBER, _AFTER_MEMBER),
     **dict.fromkeys(_TITLE, _AFTER_TITLE),
@@ -43,7 +63,9 @@ _NOT_NAMES = words(
     "Saturday Sunday January February March April May June July August September October "
     "November December New San Los United Great North South East West American British Chinese "
     "Senior Junior Chief Software Product Project Data Your First Last Full Valued Very Not Here "
-    "Required Optional Version Chapter Section Google Microsoft Apple Amazon"
+    "Required Optional Version Chapter Section Google Microsoft Apple Amazon I It He She They We "
+    "English Spanish French German Japanese Indian Minecraft Facebook Instagram Netflix Christmas "
+    "Easter And But Is Has Was Will Said"
 )
 _STREET = re.compile(
     r"(?<![\w.])\d{1,5}[A-Z]?(?: (?:[NSEW]|North|South|East|West)\.?)?"

@@ -8,7 +8,8 @@ GRANT SELECT ON schema_versions TO ballast_gateway;
 GRANT SELECT, INSERT, UPDATE ON attempts, requests, intents TO ballast_gateway;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pending, positions TO ballast_gateway;
 -- It leases slices of budgets, reports what it spent, and forgets periods long over.
-GRANT SELECT, INSERT, UPDATE, DELETE ON budget_leases, budget_alerts TO ballast_gateway;
+GRANT SELECT, INSERT, UPDATE, DELETE ON budget_leases, budget_alerts, answer_lengths
+    TO ballast_gateway;
 -- It changes what administrators changed, and adds to their history, which nobody ever rewrites.
 GRANT SELECT, INSERT, UPDATE, DELETE ON directory_documents TO ballast_gateway;
 GRANT SELECT, INSERT ON directory_history TO ballast_gateway;
