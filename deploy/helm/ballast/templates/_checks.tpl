@@ -151,7 +151,7 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- $names := list -}}
 {{- range $index, $model := default list .Values.settings.models -}}
 {{- $names = append $names $model.name -}}
-{{- if and (or $model.engine $model.gpu) (not $has) -}}
+{{- if and (or (hasKey $model "engine") $model.gpu) (not $has) -}}
 {{- fail (printf "settings.models[%d]: %s has an engine, and there are none; switch engines.ray.enabled on, list one in engines.external, or leave its engine and gpu out" $index $model.name) -}}
 {{- end -}}
 {{- end -}}

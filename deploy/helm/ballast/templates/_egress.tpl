@@ -23,7 +23,7 @@
 {{- if or (has "*" $admitted) (has $where $admitted) -}}
 {{- $url := default $row.base_url .base_url -}}
 {{- range $name, $value := default dict .address }}{{ $url = replace (printf "{%s}" $name) $value $url }}{{ end -}}
-{{- $host := (urlParse $url).host -}}
+{{- $host := regexReplaceAll "^https?://([^/]+).*$" $url "${1}" -}}
 {{- $port := ternary 80 443 (hasPrefix "http://" $url) -}}
 {{- if regexMatch ":[0-9]+$" $host -}}
 {{- $port = regexFind "[0-9]+$" $host | int -}}
