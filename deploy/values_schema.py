@@ -7,11 +7,18 @@ from typing import Any
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string", "maxLength": 1000}
 YES_NO: Schema = {"type": "boolean"}
-NAME: Schema = {"type": "string", "maxLength": 253, "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$"}
+NAME: Schema = {
+    "type": "string",
+    "maxLength": 253,
+    "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$",
+}
 """Of a Kubernetes object; empty: none."""
 KEY: Schema = {"type": "string", "maxLength": 253, "pattern": "^[A-Za-z0-9._-]*$"}
 """Of an entry in a Secret."""
-CIDR: Schema = {"type": "string", "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])$"}
+CIDR: Schema = {
+    "type": "string",
+    "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])$",
+}
 QUANTITY: Schema = {
     "type": ["string", "integer", "number"],
     "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",

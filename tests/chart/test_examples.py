@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ballast import cluster_facts
 from deploy.helm_cli import Helm, objects
 from deploy.manifests import Schemas, breaches
 from deploy.trial import BETA, EXAMPLES, SCALE, SHAPES, laid
@@ -20,7 +21,8 @@ EDGES = {"gatewayApi": {"enabled": True, "hostnames": ["a.example.com"], "classN
                         "tlsSecret": "c"},
          "networkPolicy": {"egress": {"mode": "cilium"}},
          "gateway": {"autoscaling": {"enabled": True, "openStreams": 100}},
-         "monitoring": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}}  # fmt: skip
+         "monitoring": {"serviceMonitor": {"enabled": True},
+                        "podMonitor": {"enabled": True}}}  # fmt: skip
 PROXIED = {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "c"},
            "networkPolicy": {"egress": {"mode": "proxy", "proxy": {"url": "http://10.0.0.9:3128",
                                                                   "cidr": "10.0.0.9/32"}}},
@@ -93,6 +95,21 @@ def test_the_gateway_would_start_with_an_examples_settings(
     path.write_text(text.replace("/etc/ballast/", f"{tmp_path}/").replace("/var/", f"{tmp_path}/"))
     environ = {"BALLAST_DEPLOYMENT_ID": "ballast-0123456789abcdef"}
     Gateway(serving_settings.load(path, environ))
+
+
+@pytest.mark.parametrize("name", sorted(RELEASES))
+def test_preflight_understands_what_the_chart_tells_it(
+    render: Any, tmp_path: Path, name: str
+) -> None:
+    found = render(RELEASES[name])
+    path = tmp_path / "values.json"
+    path.write_text(found.one("ConfigMap", "ballast-hooks")["data"]["values.json"])
+    wanted = cluster_facts.read(path)
+    assert wanted.namespace == "llm"
+    assert wanted.ray == found.has("RayCluster")
+    if wanted.ray:
+        groups = found.all("RayCluster")[0]["spec"]["workerGroupSpecs"]
+        assert [g.name for g in wanted.groups] == [g["groupName"] for g in groups]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -103,7 +103,9 @@ def test_the_head_reaches_its_redis(render: Any) -> None:
 
 def test_engines_may_get_more_ways_out(render: Any) -> None:
     rule = {"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}], "ports": [{"port": 9000}]}
-    more = {"networkPolicy": {"engineEgress": [rule], "egress": {"cidrs": {"hub": ["10.2.0.0/16"]}}}}
+    more = {
+        "networkPolicy": {"engineEgress": [rule], "egress": {"cidrs": {"hub": ["10.2.0.0/16"]}}}
+    }
     rules = policy(render(laid(SCALE, more)), "engine")["egress"]
     assert rule in rules
     assert any(r.get("to") == [{"ipBlock": {"cidr": "10.2.0.0/16"}}] for r in rules)

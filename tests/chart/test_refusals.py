@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.helm_cli import Helm, Refused
+from deploy.helm_cli import Helm, RefusedError
 from deploy.trial import BETA, EXTERNAL, GROUP, POC, SCALE, laid
 
 MODEL = {"name": "chat"}
@@ -133,7 +133,7 @@ OUT_OF_FORM = [
 
 
 def complaint(helm: Helm, base: Any, more: Any) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         helm.template(laid(base, more))
     return str(refused.value)
 

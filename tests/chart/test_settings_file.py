@@ -131,13 +131,3 @@ def test_values_show_every_key_that_the_schema_knows() -> None:
     # `settings` is another file's page; free maps have no keys of their own.
     missing = [key for key in told(schema, values) if not key.startswith("settings.")]
     assert missing == []
-
-
-def test_every_group_of_values_says_what_it_is_for() -> None:
-    lines = (CHART / "values.yaml").read_text("utf-8").splitlines()
-    bare = [
-        line
-        for before, line in zip(lines, lines[1:], strict=False)
-        if line[:1].isalpha() and not before.startswith("#") and before.strip()
-    ]
-    assert bare == []
