@@ -88,7 +88,7 @@ FAULTS = [
 def test_a_fault_of_the_cluster_is_named_with_its_remedy(
     change: Any, level: Level, said: str, remedy: str
 ) -> None:
-    found = [f for f in worst(examine(WANTED, changed(SEEN, **change), SETTINGS))]
+    found = worst(examine(WANTED, changed(SEEN, **change), SETTINGS))
     assert [(f.level, said in f.text, remedy in f.remedy) for f in found] == [(level, True, True)]
 
 
