@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvloop
-from serving.parts import Parts
 
 from serving import logs
 from serving.app import Gateway
 from serving.idempotency import Idempotency
 from serving.journal import Journal
 from serving.ledger.drain import Drainer
+from serving.parts import Parts
 from serving.rows import Record
 from serving.settings import Settings, load
 

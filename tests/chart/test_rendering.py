@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from typing import Any
 
 import pytest
 import yaml
 
 from autoscale.app import LOOPBACK
+from deploy.helm_cli import CHART
 from deploy.trial import BETA, EXTERNAL, GROUP, POC, SCALE, laid
 from serving.engine.spec import EngineSpec
 from serving.settings import Settings
@@ -447,6 +450,8 @@ def test_an_engine_over_mutual_tls_is_reached_by_loopback_alone(render: Any) -> 
     listener = envoy["static_resources"]["listeners"][1]["address"]["socket_address"]
     assert listener == {"address": "127.0.0.1", "port_value": 9101}
     tls = envoy["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
+    versions = tls["common_tls_context"]["tls_params"].values()
+    assert set(versions) == {"TLSv1_3"}, "Envoy's clients speak 1.2 at most unless told"
     names = tls["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
     assert names == [{"san_type": "DNS", "matcher": {"exact": "gpu.example.com"}}]
     assert "initContainers" not in pod(render(POC))
@@ -497,6 +502,30 @@ def test_monitors_are_made_where_the_operator_is(render: Any) -> None:
     assert found.has("PodMonitor", "ballast-engine")
     assert not render(SCALE).has("ServiceMonitor")
     assert not render(SCALE).has("PodMonitor")
+
+
+def test_alerts_and_dashboards_come_along_when_asked_for(render: Any) -> None:
+    rules = {"enabled": True, "labels": {"release": "prometheus"}}
+    found = render(laid(POC, {"monitoring": {"rules": rules, "dashboards": {"enabled": True}}}))
+    rule = found.one("PrometheusRule", "ballast")
+    text = (CHART / "files" / "rules.yaml").read_text("utf-8")
+    assert rule["spec"] == yaml.safe_load(text)
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    boards = {p.name for p in (CHART / "files" / "dashboards").glob("*.json")}
+    shown = [m for m in found.all("ConfigMap") if "grafana_dashboard" in m["metadata"]["labels"]]
+    assert {name for board in shown for name in board["data"]} == boards
+    assert all(json.loads(t) for board in shown for t in board["data"].values())
+    assert not render(POC).has("PrometheusRule")
+
+
+def test_gateways_are_scraped_under_the_name_that_alerts_look_for(render: Any) -> None:
+    found = render(laid(POC, {"monitoring": {"serviceMonitor": {"enabled": True}}}))
+    label = found.one("ServiceMonitor", "ballast-gateway")["spec"]["jobLabel"]
+    job = found.one("Service", "ballast-ops")["metadata"]["labels"][label]
+    text = (CHART / "files" / "rules.yaml").read_text("utf-8")
+    patterns = re.findall(r'up\{job=~"([^"]*)"\}', text)
+    assert patterns
+    assert all(re.fullmatch(pattern, job) for pattern in patterns)
 
 
 # Accounts and rights.

@@ -243,7 +243,4 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- if and .Values.monitoring.podMonitor.enabled (not .Values.engines.ray.enabled) -}}
 {{- fail "monitoring.podMonitor.enabled: it scrapes Ray's pods, and there are none; switch it off" -}}
 {{- end -}}
-{{- if and .Values.monitoring.rules.enabled (not (.Files.Get "files/rules.yaml")) -}}
-{{- fail "monitoring.rules.enabled: this build of the chart has no files/rules.yaml; switch it off" -}}
-{{- end -}}
 {{- end }}

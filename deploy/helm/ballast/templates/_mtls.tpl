@@ -39,6 +39,7 @@ static_resources:
   {{- $host := (urlParse $engine.url).hostname }}
   - name: engine-{{ $index }}
     type: STRICT_DNS
+    dns_lookup_family: V4_PREFERRED
     connect_timeout: 2s
     load_assignment:
       cluster_name: engine-{{ $index }}
@@ -51,7 +52,7 @@ static_resources:
         "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
         sni: {{ $host | quote }}
         common_tls_context:
-          tls_params: {tls_minimum_protocol_version: TLSv1_3}
+          tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
           tls_certificates:
           - certificate_chain: {filename: /etc/mtls/tls.crt}
             private_key: {filename: /etc/mtls/tls.key}
