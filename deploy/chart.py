@@ -15,7 +15,7 @@ import yaml
 
 from deploy.values_schema import values
 from models import provider
-from serving.settings import Settings
+from serving.settings import Controller, Settings
 
 CHART = Path(__file__).parent / "helm" / "ballast"
 
@@ -54,11 +54,22 @@ def providers() -> str:
     return head + yaml.safe_dump(rows, sort_keys=True)
 
 
-FILES = {"values.schema.json": schema, "files/providers.yaml": providers}
+def known() -> str:
+    """Which settings this code has that not every version had: the chart writes only those."""
+    has_acting = "acting" in Controller.model_fields
+    head = "# Written by `python -m deploy.chart`: what this version's settings know.\n"
+    return head + yaml.safe_dump({"controller_acting": has_acting})
+
+
+FILES = {
+    "values.schema.json": schema,
+    "files/providers.yaml": providers,
+    "files/known.yaml": known,
+}
 
 
 def main() -> None:
-    """Write both."""
+    """Write them all."""
     for name, made in FILES.items():
         (CHART / name).write_text(made(), encoding="utf-8")
 

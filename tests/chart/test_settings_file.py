@@ -14,7 +14,7 @@ from deploy.helm_cli import Helm, objects
 from deploy.trial import BETA, EXTERNAL, POC, SCALE, laid
 from serving import settings as serving_settings
 from serving.app import Gateway
-from serving.settings import Settings, SettingsError
+from serving.settings import Controller, Settings, SettingsError
 
 MODELS = [
     {"name": "chat", "card": "qwen3-32b", "variant": "fp8", "gpu": "h100-80",
@@ -90,6 +90,16 @@ def test_a_models_card_is_laid_out_for_its_engine(render: Any, tmp_path: Path) -
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_what_is_written_from_the_code_is_not_behind_it(name: str) -> None:
     assert (CHART / name).read_text("utf-8") == FILES[name](), "run: python -m deploy.chart"
+
+
+def test_the_controller_is_told_its_lease_and_its_cluster(render: Any) -> None:
+    told = yaml.safe_load(written(render(WITH_MODELS).objects))["controller"]
+    acting = told.get("acting")
+    assert (acting is not None) == ("acting" in Controller.model_fields)
+    if acting is not None:
+        assert acting["lease"] == {"kind": "kubernetes", "name": "ballast-controller"}
+        assert acting["cluster"] == {"namespace": "llm", "ray_cluster": "ballast-engines"}
+    assert "acting" not in yaml.safe_load(written(render(BETA).objects))["controller"]
 
 
 def keys_of(schema: Any, values: Any, path: str = "") -> list[str]:

@@ -10,7 +10,7 @@
   "gateway" (dict "host" "0.0.0.0" "port" 8080 "ops_host" "0.0.0.0" "ops_port" 8081
     "pods" (include "ballast.gatewayPods" . | int) "drain_s" (include "ballast.streamSeconds" . | int))
   "fleet" (include "ballast.fleet" . | fromYaml)
-  "controller" (dict "ops_port" 8090)
+  "controller" (include "ballast.controllerSettings" . | fromYaml)
   "weights" (include "ballast.weights" . | fromYaml)
 -}}
 {{- with $identity.apiKeys }}{{ $_ := set $own "keys_file" (printf "%s/%s" $folder .) }}{{ end -}}
@@ -101,5 +101,16 @@ password_file: /etc/ballast/redis/{{ . }}
 {{- end }}
 {{- with .Values.redis.caKey }}
 ca_file: /etc/ballast/redis/{{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* The controller leads by a lease of the cluster and owns the RayCluster's sizes. */ -}}
+{{- define "ballast.controllerSettings" -}}
+ops_port: 8090
+{{- $known := .Files.Get "files/known.yaml" | fromYaml }}
+{{- if and .Values.engines.ray.enabled $known.controller_acting }}
+acting:
+  lease: {kind: kubernetes, name: {{ include "ballast.fullname" . }}-controller}
+  cluster: {namespace: {{ .Release.Namespace }}, ray_cluster: {{ include "ballast.cluster" . }}}
 {{- end }}
 {{- end }}
