@@ -19,10 +19,12 @@ from rich.text import Text
 
 from ballast import admin_groups, alerts_cli, identity, ledger_cli, login_cli, models_cli, plan
 from ballast import chat as chatting
+from ballast import cluster_doctor as clustering
 from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import fake as faking
+from ballast import identity_cli as identifying
 from ballast import simulate_cli as simulating
 from ballast import status as stating
 from ballast import up as stacking
@@ -123,11 +125,20 @@ def doctor(
     port: Public = None,
     engine: WithEngine = True,
     as_json: AsJson = False,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Look at a cluster: the chart's file of what it wants.")
+    ] = None,
+    kube_api: Annotated[
+        str, typer.Option(help="Its API, from `kubectl proxy`; else a pod's.")
+    ] = "",
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
-    to mend it."""
-    wish = plan.Wish(model=model, port=port, has_engine=engine)
-    findings = list(stacking.findings(load(config), wish))
+    to mend it; with --cluster, what would stop a release of the chart there."""
+    if cluster is not None:
+        findings = list(clustering.findings(cluster, config, kube_api))
+    else:
+        wish = plan.Wish(model=model, port=port, has_engine=engine)
+        findings = list(stacking.findings(load(config), wish))
     if as_json:
         rows = [finding._asdict() for finding in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
@@ -223,6 +234,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 
 faking.register(app, command)
 costing.register(app, command, settings_of)
+identifying.register(app, command)
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 app.command("login")(command(login_cli.log_in))

@@ -1,0 +1,52 @@
+"""`ballast doctor --cluster`: would this release run on this cluster?
+
+Asks only, changes nothing; the chart runs it before each install and upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ballast import cluster_checks, cluster_probe
+from ballast.cluster_facts import Wanted, read
+from ballast.doctor import Finding, Level
+from ballast.outlook import Terms, outlook
+from serving.auth import KeyConflict
+from serving.keys import Keys
+from serving.offerings import accounts, offerings
+from serving.settings import Settings, SettingsError, load
+
+
+def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding]:
+    """All that would stop the release, or should be known. Raises ProblemError."""
+    wanted = read(path)
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        yield Finding("settings", Level.STOP, str(error), "mend `settings` in the values")
+        return
+    yield from _settings(settings, wanted)
+    seen = cluster_probe.look(cluster_probe.Api(kube_api), wanted)
+    yield from cluster_checks.examine(wanted, seen, settings)
+    if wanted.ray:
+        yield from cluster_checks.asked(list(cluster_probe.hubs(settings)))
+
+
+def _settings(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
+    """What the gateway would say at its start, and what the providers say of its keys."""
+    try:
+        bought = accounts(settings)
+        terms = Terms(offerings(settings, bought), Keys(settings).callers)
+    except (SettingsError, KeyConflict) as error:
+        yield Finding("settings", Level.STOP, str(error), "mend the setting it names")
+        return
+    yield Finding("settings", Level.OK, f"providers: {', '.join(bought) or 'none'}")
+    yield from outlook(settings, terms, {})
+    if not wanted.asks_providers:
+        return
+    names = [one.id for one in wanted.reachable if one.id in bought]
+    yield from cluster_checks.asked(list(cluster_probe.providers(bought, names)))
+    for name in sorted(bought.keys() - names):
+        yield Finding(f"provider {name}", Level.WARN, "no tenant's rule of residency admits it",
+                      "mend settings.tenants or networkPolicy.egress.residency")  # fmt: skip

@@ -1,0 +1,126 @@
+{{- define "ballast.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "ballast.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* Sleeps without a shell where the cluster can (1.30). */ -}}
+{{- define "ballast.preStop" -}}
+{{- if semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version -}}
+sleep: {seconds: {{ .seconds }}}
+{{- else -}}
+exec: {command: [sleep, {{ .seconds | quote }}]}
+{{- end -}}
+{{- end }}
+
+{{- /* Addresses that hold a user's name may be kept in a Secret; variables win over the file. */ -}}
+{{- define "ballast.environment" -}}
+- name: BALLAST_DEPLOYMENT_ID
+  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.identity.name }}, key: {{ .Values.secrets.identity.deploymentId }}}}
+{{- with .Values.postgresql.urlKey }}
+- name: BALLAST_LEDGER__URL
+  valueFrom: {secretKeyRef: {name: {{ $.Values.postgresql.secret }}, key: {{ . }}}}
+{{- end }}
+{{- with .Values.redis.urlKey }}
+- name: BALLAST_REDIS__URL
+  valueFrom: {secretKeyRef: {name: {{ $.Values.redis.secret }}, key: {{ . }}}}
+{{- end }}
+- {name: HOME, value: /var/lib/ballast}
+{{- end }}
+
+{{- define "ballast.mounts" -}}
+- {name: settings, mountPath: /etc/ballast/settings, readOnly: true}
+- {name: identity, mountPath: /etc/ballast/identity, readOnly: true}
+- {name: state, mountPath: /var/lib/ballast}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.secrets.providers }}
+- {name: providers, mountPath: /etc/ballast/providers, readOnly: true}
+{{- end }}
+{{- if .Values.engines.ray.enabled }}
+- {name: ray, mountPath: /etc/ballast/ray, readOnly: true}
+{{- end }}
+{{- if and (include "ballast.hasPostgres" .) .Values.postgresql.secret }}
+- {name: postgresql, mountPath: /etc/ballast/postgresql, readOnly: true}
+{{- end }}
+{{- if .Values.redis.secret }}
+- {name: redis, mountPath: /etc/ballast/redis, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- /* All but `state`, which differs. */ -}}
+{{- define "ballast.volumes" -}}
+{{- $keys := list .identity.secret .identity.pepper .identity.auditKey .identity.apiKeys .identity.reviewKey .identity.canaryKey | compact -}}
+- name: settings
+  configMap: {name: {{ .settings }}}
+- name: identity
+  secret:
+    secretName: {{ .identity.name }}
+    defaultMode: 288
+    items:
+    {{- range uniq $keys }}
+      - {key: {{ . }}, path: {{ . }}}
+    {{- end }}
+- name: tmp
+  emptyDir: {sizeLimit: 256Mi}
+{{- with .root.Values.secrets.providers }}
+- name: providers
+  secret: {secretName: {{ . }}, defaultMode: 288}
+{{- end }}
+{{- if .root.Values.engines.ray.enabled }}
+- name: ray
+  secret:
+    secretName: {{ .root.Values.secrets.ray }}
+    defaultMode: 288
+    items: [{key: auth_token, path: auth_token}]
+{{- end }}
+{{- if and (include "ballast.hasPostgres" .root) .root.Values.postgresql.secret }}
+- name: postgresql
+  secret: {secretName: {{ .root.Values.postgresql.secret }}, defaultMode: 288}
+{{- end }}
+{{- with .root.Values.redis.secret }}
+- name: redis
+  secret: {secretName: {{ . }}, defaultMode: 288}
+{{- end }}
+{{- end }}
+
+{{- define "ballast.controllerContainer" -}}
+name: controller
+image: {{ include "ballast.image" (dict "root" . "image" .Values.images.gateway) }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+command: [python, -m, autoscale.app, --config, /etc/ballast/settings/settings.yaml]
+env:
+  {{- include "ballast.environment" . | nindent 2 }}
+  {{- if include "ballast.hasPostgres" . }}
+  - {name: BALLAST_GATEWAY__OPS_HOST, value: {{ include "ballast.fullname" . }}-ops}
+  {{- end }}
+resources: {{- toYaml .Values.controller.resources | nindent 2 }}
+securityContext: {{- include "ballast.containerSecurity" . | nindent 2 }}
+{{- /* It listens on loopback alone, where a kubelet cannot ask. */}}
+livenessProbe:
+  exec: {command: [python, -c, {{ include "ballast.askAlive" . | quote }}]}
+  initialDelaySeconds: 20
+  periodSeconds: 30
+  timeoutSeconds: 10
+  failureThreshold: 3
+readinessProbe:
+  exec: {command: [python, -c, {{ include "ballast.askAlive" . | quote }}]}
+  periodSeconds: 30
+  timeoutSeconds: 10
+volumeMounts:
+  {{- include "ballast.mounts" . | nindent 2 }}
+{{- end }}
+
+{{- define "ballast.askAlive" -}}
+import urllib.request as r; r.urlopen('http://127.0.0.1:8090/livez', timeout=5)
+{{- end }}
