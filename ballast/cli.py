@@ -23,6 +23,7 @@ from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import fake as faking
+from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
 from ballast import status as stating
 from ballast import up as stacking
@@ -225,6 +226,7 @@ faking.register(app, command)
 costing.register(app, command, settings_of)
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
+planning.register(app, command)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))
