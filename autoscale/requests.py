@@ -19,7 +19,7 @@ from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, 
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from serving.admission import Admission
-from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Wait
+from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
 
 
@@ -140,6 +140,7 @@ class Requests:
             ticket, call, row = self._open.pop(one.key)
             self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
             self._admission.release(ticket, call)
+            self._admission.settled(ticket, call, Usage(row.prompt, one.output))
             token_s = (now_s - one.first_s) / max(1, one.output - 1)
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max

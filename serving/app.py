@@ -129,7 +129,7 @@ class Gateway:
             keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
-        observer = Observer(metrics, self._log, self._ratios, self._demand)
+        observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         backends = self._closed(closing)
         line = Line(self._queue, loop)
         gate = parts.guard()
