@@ -34,6 +34,7 @@ class Requests:
         self._draining: set[str] = set()
         self._booting: list[float] = []
         self._held: deque[tuple[float, Call, Row]] = deque()
+        self._line: dict[str, int] = {}
         self._open: dict[int, tuple[Ticket, Call, Row]] = {}
         self._events: list[tuple[float, int, str, str]] = []
         self._numbers = 0
@@ -91,6 +92,7 @@ class Requests:
         placement = place(call, self._caller, self._view, now_s)
         if isinstance(placement, Wait):
             self._held.append((placement.until_s, call, row))
+            self._line[MODEL] = len(self._held)
         elif isinstance(placement, Refuse):
             self._refuse(row)
         else:
@@ -156,6 +158,7 @@ class Requests:
         """Place again what is held, until one must wait on."""
         for _ in range(len(self._held)):
             until_s, call, row = self._held.popleft()
+            self._line[MODEL] = len(self._held)
             if now_s > until_s:
                 self._refuse(row)
                 continue
@@ -222,5 +225,5 @@ class Requests:
             self._admission.know(replica.id)
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
-            state=self._admission.state, hold_s_max=HOLD_S,
+            state=self._admission.state, hold_s_max=HOLD_S, held=self._line,
         )  # fmt: skip

@@ -84,7 +84,7 @@ class Gateway:
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        bounds = Bounds(own.pods, own.queue.hold_s_max)
+        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000

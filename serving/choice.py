@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from models.capacity import Estimate, Load, estimate
 from serving.records import Call, FleetView, Offering, Replica, TargetState
 
@@ -83,6 +85,8 @@ def predict(
     counts for nothing."""
     profile = state.profile or replica.profile
     load = _load_now(state, profile.max_num_seqs, is_stale=now_s - state.load_at_s > view.stale_s)
+    if view.held and not has_room(replica, view, now_s):
+        load = _behind(load, call, view)
     expected = call.max_tokens
     if expected is None:
         expected = profile.mean_output_tokens
@@ -108,6 +112,14 @@ def _load_now(state: TargetState, slots: int, *, is_stale: bool) -> Load:
         load.queued_prefill_tokens + state.since_tokens,
         load.kv_use,
     )
+
+
+def _behind(load: Load, call: Call, view: FleetView) -> Load:
+    """The load of a full engine with its share of the calls that this pod holds for the model:
+    they are served first."""
+    held = view.held.get(call.model, 0)
+    own = max(1, len(view.replicas.get(call.model, ())))
+    return msgspec.structs.replace(load, waiting=load.waiting + -(-held // own))
 
 
 def scale_now(state: TargetState, now_s: float) -> float:

@@ -408,6 +408,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """None is none: asked on every placement."""
     policy_at_s: float = float("inf")
     """When the directory was last read whole; infinite where there is none to read."""
+    held: Mapping[str, int] = {}
+    """Calls in this pod's queue by model, live like `state`."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
