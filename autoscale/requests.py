@@ -143,7 +143,8 @@ class Requests:
             self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
             self._admission.release(ticket, call)
             self._admission.settled(ticket, call, Usage(row.prompt, one.output))
-            token_s = (now_s - one.first_s) / max(1, one.output - 1)
+            # An answer of one token has no time between tokens.
+            token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
             self.tally.own[0] += row.prompt

@@ -103,10 +103,10 @@ def _bench(text: str, ratio: float, wish: Wish) -> Bench:
 
 
 def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
-    """Each request through the gateway's routing; engines as large as the batch, told how long
-    answers are on average, as an operator would."""
+    """Each request through the gateway's routing; engines set as an operator would, and told how
+    long answers are on average."""
     from autoscale.arrivals import TraceError, asked, rows
-    from autoscale.calls import Setup
+    from autoscale.calls import TOKEN_S_MAX, Setup, paced
     from autoscale.request_runs import Case, compare
 
     try:
@@ -114,8 +114,7 @@ def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Ru
     except TraceError as error:
         raise ProblemError(str(error), "name a trace of single requests") from None
     profile = msgspec.structs.replace(
-        profiles.named(wish.profile),
-        max_num_seqs=wish.batch,
+        paced(profiles.named(wish.profile), wish.batch, TOKEN_S_MAX),
         mean_output_tokens=max(1, round(mean(row[2] for row in found))),
     )
     scenario = bench.scenario
