@@ -111,12 +111,25 @@ def rows(wish: Asked) -> list[tuple[float, int, int]]:
     return [(float(times[i]) - wish.from_s, int(prompt[i]), int(output[i])) for i in inside]
 
 
+def counted(wish: Asked) -> float:
+    """Requests in the window; rows of bins say how many each holds. Raises TraceError."""
+    times, _, _ = _columns(wish.path)
+    inside = (times >= wish.from_s) & (times < wish.until_s)
+    table = _table(wish.path)
+    if "requests" not in table.column_names:
+        return float(inside.sum()) * wish.scale
+    return float(np.asarray(table["requests"].to_numpy())[inside].sum()) * wish.scale
+
+
+def _table(path: Path) -> pa.Table:
+    if path.suffix == ".parquet":
+        return parquet.read_table(path)
+    return csv.read_csv(path)
+
+
 def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
     try:
-        if path.suffix == ".parquet":
-            table = parquet.read_table(path, columns=list(COLUMNS))
-        else:
-            table = csv.read_csv(path).select(list(COLUMNS))
+        table = _table(path).select(list(COLUMNS))
     except (OSError, KeyError, pa.ArrowInvalid) as error:
         raise TraceError(f"{path}: {error}; it needs the columns {', '.join(COLUMNS)}") from None
     try:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from autoscale.records import Demand
-from models.capacity import Profile
+from autoscale.work import CONTEXT_TOKENS
+from models.capacity import Profile, step_s
 from serving.records import (
     Call,
     Caller,
@@ -29,6 +30,9 @@ REPORT_S = 2.0
 API_FIRST_S, API_FIRST_SIGMA, API_TOKEN_S = 0.8, 0.4, 0.02
 """Median and log-deviation of the API's time to first token, and time per token. ASSUMED."""
 HOLD_S = 20.0
+TOKEN_S_MAX = 0.1
+CHUNKS = (256, 512, 1024, 2048, 4096, 8192)
+"""Tokens one step may compute, as operators set it."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -45,11 +49,25 @@ class Setup(msgspec.Struct, frozen=True):
     profile: Profile
     slots: int = 64
     first_token_s_max: float = 5.0
-    token_s_max: float = 0.1
+    token_s_max: float = TOKEN_S_MAX
     """The objective: both must hold for an answer to count as kept."""
     ready_s: float = 180.0
     ready_cv: float = 0.4
     outages: tuple[tuple[float, float], ...] = ()
+
+
+def paced(profile: Profile, batch: int, token_s_max: float) -> Profile:
+    """The engine as an operator would set it: a full batch, and chunks of prompts so small that a
+    step with one still keeps the objective for a token. What a chunk costs beside its own
+    arithmetic is in the rate of prefill that the gateway predicts with."""
+    step = step_s(profile, batch, batch * CONTEXT_TOKENS, 0)
+    fitting = [c for c in CHUNKS if step + c * profile.per_prefill_token_s <= token_s_max]
+    chunk = max(fitting, default=CHUNKS[0])
+    rate = chunk / (step + chunk * profile.per_prefill_token_s)
+    return msgspec.structs.replace(
+        profile, max_num_seqs=batch, max_num_batched_tokens=chunk,
+        prefill_tokens_per_s=min(rate, profile.prefill_tokens_per_s),
+    )  # fmt: skip
 
 
 class Tally(msgspec.Struct):

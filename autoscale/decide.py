@@ -30,6 +30,9 @@ class Weighed(msgspec.Struct, frozen=True):
 
     balances: tuple[float, ...]
     is_on: tuple[bool, ...]
+    depth: int = 0
+    """Rungs that have been weighed. Those beyond `balances` stand off at the bottom (`idle`): most
+    of a long ladder, which need not be walked nor kept."""
 
     @property
     def count(self) -> int:
@@ -55,29 +58,80 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
     balances: list[float] = []
     is_on: list[bool] = []
+    known, depth = len(before.balances), max(before.depth, len(before.balances))
+    above, over = view.outlook.above, -1.0
+    place, upper = -1.0, 0.0
     for index, rung in enumerate(rungs):
-        was_on = index < len(before.is_on) and before.is_on[index]
+        over = upper if rung.below == place else above(rung.below)
+        if index >= known and _is_idle_from(rung, view, over):
+            depth = len(rungs)
+            break
+        was_on = index < known and before.is_on[index]
         if rung.is_sunk or rung.micro_per_s <= 0.0:
             balances.append(0.0)
             is_on.append(rung.is_sunk)
             continue
+        place = rung.below + rung.capacity
+        upper = above(place)
         start = rung.micro_per_s * rung.ready_s
-        old = before.balances[index] if index < len(before.balances) else -start
-        balance, on = _move(rung, view, old, was_on)
-        if not on and index >= len(before.is_on) and balance <= -start * (1 + view.trust):
+        old = idle(rung, view.trust) if index < depth else -start
+        if index < known:
+            old = before.balances[index]
+        balance, on = _move(rung, view, over - upper, (old, was_on))
+        if not on and index >= depth and balance <= -start * (1 + view.trust):
+            depth = index
             break  # nothing above this rung has ever had work
         balances.append(balance)
         is_on.append(on)
-    return Weighed(tuple(balances), tuple(is_on))
+    else:
+        depth = len(rungs)
+    while is_on and not is_on[-1] and balances[-1] == idle(rungs[len(is_on) - 1], view.trust):
+        is_on.pop()
+        balances.pop()
+    return Weighed(tuple(balances), tuple(is_on), depth)
 
 
-def _move(rung: Rung, view: View, old: float, was_on: bool) -> tuple[float, bool]:
+def higher(rungs: tuple[Rung, ...], now: Weighed, before: Weighed, trust: float) -> Weighed:
+    """Of two states the one that speaks for more, rung by rung."""
+    count = min(max(len(now.balances), len(before.balances)), len(rungs))
+    rest = [idle(rung, trust) for rung in rungs[:count]]
+    balances, is_on = [], []
+    for k in range(count):
+        new = now.balances[k] if k < len(now.balances) else rest[k]
+        # A rung that has never been weighed has no past that could speak.
+        past = rest[k] if k < max(before.depth, len(before.balances)) else new
+        old = before.balances[k] if k < len(before.balances) else past
+        balances.append(max(new, old))
+        is_on.append(any(state.is_on[k] for state in (now, before) if k < len(state.is_on)))
+    return Weighed(tuple(balances), tuple(is_on), now.depth)
+
+
+def idle(rung: Rung, trust: float) -> float:
+    """The account of a replica for which there was no work and is none in sight."""
+    return -rung.micro_per_s * rung.ready_s * (1.0 - trust)
+
+
+def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
+    """Whether this rung and all above it end the tick at the bottom, whatever they are: no work,
+    and as little in sight as makes the advice as bad as it counts. `over` is the expected demand
+    above the rung."""
+    if view.rate > rung.below or rung.least_micro_per_s <= 0.0:
+        return False
+    worth = UNSERVED_RATIO * rung.most_micro_per_work_s
+    if view.micro_per_work_s is not None:
+        api = view.micro_per_work_s
+        worth = api + view.refused * max(0.0, worth - api)
+    return worth * over <= rung.least_micro_per_s * (1.0 - 1.0 / AHEAD) * (1.0 - 1e-9)
+
+
+def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
+    """`share` is the demand expected for the rung; `before` its account and whether it was on."""
+    old, was_on = before
     price, start = rung.micro_per_s, rung.micro_per_s * rung.ready_s
     api = worth_of_work(rung, view)
     used = min(max(view.rate - rung.below, 0.0), rung.capacity)
     gain = (api * used - price) * view.elapsed_s
-    ahead_s = AHEAD * rung.ready_s
-    promised = (api * view.outlook.share(rung.below, rung.capacity) - price) * ahead_s
+    promised = (api * share - price) * (AHEAD * rung.ready_s)
     advice = math.copysign(min(abs(promised) / start, 1.0), promised) * view.trust
     # Good advice lowers both barriers, bad advice raises the lower one.
     lowest = -start * (1.0 + advice)

@@ -1,8 +1,9 @@
 """One simulated engine: continuous batching by the linear step-time model, with bounded KV memory.
 
-Between two arrivals or ends the batch is the same, so all its steps are taken at once. A prompt's
-prefill delays every sequence in the batch by its length, as the model says. Not modelled:
-preemption (a call waits until its average context fits), prefix cache.
+Between two arrivals or ends the batch is the same, so all its steps are taken at once. Prompts are
+computed in order and in chunks (`max_num_batched_tokens`), one to a step, while the sequences in
+the batch go on: that setting bounds how long a token may take. Not modelled: preemption (a call
+waits until its average context fits), prefix cache.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Engine:
 
     def __init__(self, profile: Profile, now_s: float) -> None:
         self._profile = profile
+        self._chunk_s = max(1e-9, profile.max_num_batched_tokens * profile.per_prefill_token_s)
         self._at_s = now_s
         self._steps = 0.0
         """Decode steps taken since it began."""
@@ -55,8 +57,7 @@ class Engine:
         """When the next call ends; infinite when none runs."""
         if not self._running:
             return float("inf")
-        left = max(0.0, self._running[0][0] - self._steps)
-        return self._at_s + self._stall_s + left * self._step_s
+        return self._at_s + self._seconds(max(0.0, self._running[0][0] - self._steps))
 
     def ended(self, now_s: float) -> list[Sequence]:
         """Calls that are done by now, removed."""
@@ -80,10 +81,23 @@ class Engine:
     def _advance(self, now_s: float) -> None:
         passed_s = max(0.0, now_s - self._at_s)
         self._at_s = max(self._at_s, now_s)
-        stalled_s = min(passed_s, self._stall_s)
-        self._stall_s -= stalled_s
+        if self._stall_s > 0.0:
+            mixed_s = self._step_s + self._chunk_s
+            chunks = self._stall_s / self._chunk_s
+            if passed_s < chunks * mixed_s:
+                self._steps += passed_s / mixed_s
+                self._stall_s -= passed_s * self._chunk_s / mixed_s
+                return
+            self._steps += chunks
+            self._stall_s = 0.0
+            passed_s -= chunks * mixed_s
         if self._running and self._step_s > 0.0:
-            self._steps += (passed_s - stalled_s) / self._step_s
+            self._steps += passed_s / self._step_s
+
+    def _seconds(self, steps: float) -> float:
+        """How long so many steps take from now on, the first of them with chunks of prompts."""
+        chunks = self._stall_s / self._chunk_s
+        return steps * self._step_s + min(steps, chunks) * self._chunk_s
 
     def _admit(self, now_s: float) -> None:
         profile = self._profile
@@ -95,9 +109,12 @@ class Engine:
             self._waiting.popleft()
             self._context += need
             self._stall_s += one.prompt * profile.per_prefill_token_s
-            heapq.heappush(self._running, (self._steps + one.output, one.key, one))
+            # The step with the last chunk gives the first token.
+            first = max(1.0, self._stall_s / self._chunk_s)
+            last = self._steps + first + one.output - 1
+            heapq.heappush(self._running, (last, one.key, one))
             self._step_s = step_s(profile, len(self._running), self._context, 0)
-            one.first_s = now_s + self._stall_s + self._step_s
+            one.first_s = now_s + self._seconds(first)
         self._step_s = step_s(profile, len(self._running), self._context, 0)
 
 

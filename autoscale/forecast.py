@@ -33,9 +33,9 @@ class Outlook(msgspec.Struct, frozen=True):
 
     def share(self, below: float, width: float) -> float:
         """Expected part of the demand between `below` and `below + width`."""
-        return self._above(below) - self._above(below + width)
+        return self.above(below) - self.above(below + width)
 
-    def _above(self, level: float) -> float:
+    def above(self, level: float) -> float:
         """Expected demand above a level."""
         gap = self.mean - level
         if self.deviation <= 1e-9:

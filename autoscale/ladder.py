@@ -6,6 +6,7 @@ a rung, so a rung's price is the price of the replica that would be given back f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -25,6 +26,12 @@ class Rung(msgspec.Struct, frozen=True):
     capacity: float
     ready_s: float
     is_sunk: bool
+    least_micro_per_s: float = 0.0
+    """Of this rung and all above it; sunk ones, which lie below, do not count there."""
+    most_micro_per_work_s: float = 0.0
+    """Price over capacity, likewise."""
+    ready_s_max: float = 1.0
+    """Of this rung and all above it."""
 
 
 def ladder(plan: Plan, caps: Mapping[str, int], learnt: Mapping[str, float]) -> tuple[Rung, ...]:
@@ -50,7 +57,23 @@ def _ladder(plan: Plan, known: tuple[tuple[str, int, int], ...]) -> tuple[Rung, 
         for _ in range(count):
             found.append(Rung(pool.name, price, below, pool.capacity, ready_s[pool.name], is_sunk))
             below += pool.capacity
-    return tuple(found)
+    return tuple(_bounded(found))
+
+
+def _bounded(rungs: list[Rung]) -> list[Rung]:
+    """With the bounds of what is above each."""
+    least, most, longest = math.inf, 0.0, 1.0
+    found = []
+    for rung in reversed(rungs):
+        least = min(least, rung.micro_per_s)
+        most = max(most, rung.micro_per_s / rung.capacity)
+        longest = max(longest, rung.ready_s)
+        found.append(
+            msgspec.structs.replace(
+                rung, least_micro_per_s=least, most_micro_per_work_s=most, ready_s_max=longest
+            )
+        )
+    return found[::-1]
 
 
 def _order(plan: Plan, caps: Mapping[str, int]) -> Iterator[tuple[Pool, int]]:

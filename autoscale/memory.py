@@ -54,6 +54,8 @@ class ModelMemory(msgspec.Struct, frozen=True):
     """Per layer: API money saved less GPU money spent, micro-units, between minus the price of a
     start (or more, see `decide`) and 0."""
     is_on: tuple[bool, ...] = ()
+    depth: int = 0
+    """Layers weighed so far; those beyond `balances` are off and idle."""
     wanted: Mapping[str, int] = {}
     """By pool, as decided last."""
     ready: Mapping[str, int] = {}

@@ -10,9 +10,10 @@ import msgspec
 
 from autoscale import baselines, oracle
 from autoscale.calls import TICK_S, Row, Setup, Tally, Want
+from autoscale.course import Recorder
 from autoscale.records import Demand
 from autoscale.requests import Requests
-from autoscale.simulate import OURS, Bench, Ours, Run
+from autoscale.simulate import OURS, Bench, Ours, Run, with_course
 from autoscale.work import Work
 
 
@@ -69,10 +70,37 @@ def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> l
     for name, make in made:
         for seed in seeds:
             began_s = time.perf_counter()
-            tally = Requests(case.setup, make(), seed).run([Row(*row) for row in case.rows])
+            recorder = bench.recorder(seed)
+            wanted = make()
+            watched = Watched(wanted, recorder, bench.work) if recorder is not None else None
+            run = Requests(case.setup, watched or wanted, seed)
+            if watched is not None:
+                watched.tally = run.tally
+            tally = run.run([Row(*row) for row in case.rows])
             speed = len(case.rows) / (time.perf_counter() - began_s)
-            found.append(_row(name, seed, (tally, speed), bench, best.cost))
+            row = _row(name, seed, (tally, speed), bench, best.cost)
+            found.append(with_course(row, recorder))
     return found
+
+
+class Watched:
+    """A law, and a record of what it was told."""
+
+    def __init__(self, want: Want, recorder: Recorder, work: Work) -> None:
+        self._want, self._recorder, self._work = want, recorder, work
+        self._before = (0.0, 0.0, 0.0, 0.0)
+        self.tally = Tally()
+
+    def __call__(self, now_s: float, demand: Demand, ready: int, wanted: int) -> int:
+        tally, of = self.tally, self._work.of
+        own = of(tally.own[0], tally.own[1])
+        work = own + of(tally.api[0], tally.api[1]) + of(tally.shed[1], tally.shed[2])
+        now = (own, work, float(tally.kept), float(tally.calls))
+        done = tuple(a - b for a, b in zip(now, self._before, strict=True))
+        self._before = now
+        level = (done[1] / TICK_S, float(ready), float(demand.queued))
+        self._recorder.note(now_s, level, done)
+        return self._want(now_s, demand, ready, wanted)
 
 
 def _row(name: str, seed: int, done: tuple[Tally, float], bench: Bench, best: float) -> Run:

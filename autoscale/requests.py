@@ -19,7 +19,7 @@ from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, 
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from serving.admission import Admission
-from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Wait
+from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
 
 
@@ -34,6 +34,7 @@ class Requests:
         self._draining: set[str] = set()
         self._booting: list[float] = []
         self._held: deque[tuple[float, Call, Row]] = deque()
+        self._line: dict[str, int] = {}
         self._open: dict[int, tuple[Ticket, Call, Row]] = {}
         self._events: list[tuple[float, int, str, str]] = []
         self._numbers = 0
@@ -91,6 +92,7 @@ class Requests:
         placement = place(call, self._caller, self._view, now_s)
         if isinstance(placement, Wait):
             self._held.append((placement.until_s, call, row))
+            self._line[MODEL] = len(self._held)
         elif isinstance(placement, Refuse):
             self._refuse(row)
         else:
@@ -140,7 +142,9 @@ class Requests:
             ticket, call, row = self._open.pop(one.key)
             self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
             self._admission.release(ticket, call)
-            token_s = (now_s - one.first_s) / max(1, one.output - 1)
+            self._admission.settled(ticket, call, Usage(row.prompt, one.output))
+            # An answer of one token has no time between tokens.
+            token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
             self.tally.own[0] += row.prompt
@@ -155,6 +159,7 @@ class Requests:
         """Place again what is held, until one must wait on."""
         for _ in range(len(self._held)):
             until_s, call, row = self._held.popleft()
+            self._line[MODEL] = len(self._held)
             if now_s > until_s:
                 self._refuse(row)
                 continue
@@ -221,5 +226,5 @@ class Requests:
             self._admission.know(replica.id)
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
-            state=self._admission.state, hold_s_max=HOLD_S,
+            state=self._admission.state, hold_s_max=HOLD_S, held=self._line,
         )  # fmt: skip

@@ -12,6 +12,7 @@ import msgspec
 
 from autoscale import baselines, oracle
 from autoscale.arrivals import BIN_S, Trace
+from autoscale.course import Point, Recorder
 from autoscale.memory import Memory
 from autoscale.policy import Api, Plan, Policy, Pool
 from autoscale.records import Demand, Samples, Scale, Signals, Supply
@@ -45,6 +46,8 @@ class Run(msgspec.Struct, frozen=True):
     """Against sending all to the API, as a share of that."""
     bins_per_s: float
     """Of simulation."""
+    course: tuple[Point, ...] = ()
+    """How it went, where that was asked for."""
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class Bench(msgspec.Struct, frozen=True):
     work: Work
     scenario: Scenario
     trust: float = 0.5
+    is_recorded: bool = False
+    """The first seed of each policy keeps its course."""
 
     @property
     def demand(self) -> list[float]:
@@ -61,6 +66,12 @@ class Bench(msgspec.Struct, frozen=True):
         tokens = self.trace.prompt * self.work.prompt_token_s
         tokens = tokens + self.trace.output * self.work.output_token_s
         return [float(d) for d in tokens / BIN_S]
+
+    def recorder(self, seed: int) -> Recorder | None:
+        """For the first seed, where courses are asked for."""
+        if not self.is_recorded or seed != 1:
+            return None
+        return Recorder(self.trace.prompt.size * BIN_S, BIN_S)
 
     @property
     def start(self) -> float:
@@ -121,13 +132,15 @@ class Ours:
         self._at_ms = self._start_ms + round(now_s * 1e3)
 
 
-def run_ours(bench: Bench, seed: int) -> Spent:
+def run_ours(bench: Bench, seed: int, recorder: Recorder | None = None) -> Spent:
     """Our policy, one seed."""
     world, ours = World(bench.scenario, seed), Ours(bench)
     for prompt, output, demand in zip(
         bench.trace.prompt.tolist(), bench.trace.output.tolist(), bench.demand, strict=True
     ):
         own, api = world.pass_bin(demand)
+        if recorder is not None:
+            _note(recorder, world, demand, (own, api))
         lost = demand - own - api
         lost = lost if lost > NOTHING else 0.0
         shares = (own / demand, api / demand, lost / demand) if demand else (0.0, 0.0, 0.0)
@@ -135,12 +148,22 @@ def run_ours(bench: Bench, seed: int) -> Spent:
     return world.spent
 
 
-def run_baseline(bench: Bench, seed: int, name: str, target: float) -> Spent:
+def _note(recorder: Recorder, world: World, demand: float, done: tuple[float, float]) -> None:
+    own, api = done
+    recorder.note(world.now_s, (demand, float(world.ready), 0.0), (own, demand, own + api, demand))
+
+
+def run_baseline(
+    bench: Bench, seed: int, law: tuple[str, float], recorder: Recorder | None = None
+) -> Spent:
     """Another law, one seed."""
+    name, target = law
     world, scaler = World(bench.scenario, seed), baselines.SCALERS[name](target)
     wanted = 0
     for demand in bench.demand:
-        world.pass_bin(demand)
+        done = world.pass_bin(demand)
+        if recorder is not None:
+            _note(recorder, world, demand, done)
         wanted = min(scaler.wanted(baselines.Seen(demand, world.ready, wanted)), MOST)
         world.want(wanted)
     return world.spent
@@ -159,7 +182,7 @@ def tuned(benches: Sequence[Bench]) -> Mapping[str, float]:
             grid = (1.0,)
         costs = {
             target: sum(
-                run_baseline(bench, 0, name, target).cost / least
+                run_baseline(bench, 0, (name, target)).cost / least
                 for bench, least in zip(benches, best, strict=True)
             )
             for target in grid
@@ -180,16 +203,25 @@ def compare(bench: Bench, seeds: Sequence[int], targets: Mapping[str, float]) ->
     ]
     for seed in seeds:
         began_s = time.perf_counter()
-        spent = run_ours(bench, seed)
+        recorder = bench.recorder(seed)
+        spent = run_ours(bench, seed, recorder)
         speed = len(demand) / (time.perf_counter() - began_s)
-        rows.append(_row(OURS, seed, (spent, speed), best.cost, ratio))
+        rows.append(with_course(_row(OURS, seed, (spent, speed), best.cost, ratio), recorder))
     for name, target in targets.items():
         for seed in seeds:
             began_s = time.perf_counter()
-            spent = run_baseline(bench, seed, name, target)
+            recorder = bench.recorder(seed)
+            spent = run_baseline(bench, seed, (name, target), recorder)
             speed = len(demand) / (time.perf_counter() - began_s)
-            rows.append(_row(name, seed, (spent, speed), best.cost, ratio))
+            rows.append(with_course(_row(name, seed, (spent, speed), best.cost, ratio), recorder))
     return rows
+
+
+def with_course(run: Run, recorder: Recorder | None) -> Run:
+    """The row with what was recorded."""
+    if recorder is None:
+        return run
+    return msgspec.structs.replace(run, course=tuple(recorder.points))
 
 
 def _hindsight(name: str, found: oracle.Best, best: float, total: float, ratio: float) -> Run:

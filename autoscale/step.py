@@ -105,7 +105,7 @@ def _case(
         model = msgspec.structs.replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
     rungs = ladder(plan, caps(plan, model), model.ready_s)
-    lead_s = max((rung.ready_s for rung in rungs), default=1.0)
+    lead_s = rungs[0].ready_s_max if rungs else 1.0
     if seen.elapsed_s and not seen.partial:
         trend = forecast.learn(model.trend, flow.rate, at_ms, seen.elapsed_s, lead_s)
         price = _price(model.micro_per_work_s, flow, seen.elapsed_s)
@@ -139,18 +139,16 @@ def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
 def _weighed(
     model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, is_partial: bool
 ) -> ModelMemory:
-    balances, is_on = model.balances, model.is_on
+    before = decide.Weighed(model.balances, model.is_on, model.depth)
     if is_first:  # what runs is adopted, and has until its account is used up to be of use
         count = sum(model.wanted.values())
-        balances, is_on = (0.0,) * count, (True,) * count
-    weighed = decide.weigh(rungs, view, decide.Weighed(balances, is_on))
+        before = decide.Weighed((0.0,) * count, (True,) * count)
+    weighed = decide.weigh(rungs, view, before)
     if is_partial:  # part of the demand was not seen: it may only speak for more
-        pairs = zip(weighed.balances, (*balances, *weighed.balances[len(balances) :]), strict=False)
-        states = zip(weighed.is_on, (*is_on, *weighed.is_on[len(is_on) :]), strict=False)
-        weighed = decide.Weighed(
-            tuple(max(pair) for pair in pairs), tuple(any(pair) for pair in states)
-        )
-    return msgspec.structs.replace(model, balances=weighed.balances, is_on=weighed.is_on)
+        weighed = decide.higher(rungs, weighed, before, view.trust)
+    return msgspec.structs.replace(
+        model, balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth
+    )
 
 
 def _wished(

@@ -25,6 +25,7 @@ from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import fake as faking
 from ballast import identity_cli as identifying
+from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
 from ballast import status as stating
 from ballast import up as stacking
@@ -237,6 +238,7 @@ costing.register(app, command, settings_of)
 identifying.register(app, command)
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
+planning.register(app, command)
 app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
+
+from ballast.problem import ProblemError
 
 WIDTH = 170
 """Where the output is no terminal, so that tables do not break."""
@@ -26,6 +29,15 @@ def print_json(value: Any) -> None:
     """Print one JSON document."""
     encoded = msgspec.json.encode(value, enc_hook=_plain, order="deterministic")
     typer.echo(msgspec.json.format(encoded))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page and say where. Raises ProblemError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ProblemError(f"{path}: {error.strerror}", "name a file that can be written") from None
+    typer.echo(f"page: {path}", err=True)
 
 
 def _plain(value: Any) -> Any:

@@ -2,149 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
-from autoscale.work import of_profile
-from ballast.printing import print_json, show
+from ballast import ledger_trace, simulate_page
+from ballast.admin_flags import Config
+from ballast.printing import print_json, show, write_page
 from ballast.problem import ProblemError
-from models import profiles
+from ballast.running import settings_of
+from ballast.simulate_run import Result, Wish, collect
 
 if TYPE_CHECKING:
-    from autoscale.simulate import Bench, Run
+    from autoscale.simulate import Run
 
 SEEDS_MAX = 50
+Traces = Annotated[
+    list[str] | None, typer.Argument(help="FILE, FILE@2d-7d or FILE@2d-7d*8 (Parquet or CSV).")
+]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option(help="Traces to tune the baselines on; without any they stay out."),
+]
+LedgerDays = Annotated[
+    int, typer.Option(help="Replay so many days of our own ledger.", min=0, max=366)
+]
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """What the flags ask for."""
-
-    traces: tuple[str, ...]
-    ratios: tuple[float, ...] = (1.5, 3.0, 6.0)
-    tune: tuple[str, ...] = ()
-    seeds: int = 5
-    ready_s: float = 180.0
-    ready_cv: float = 0.0
-    fail_rate: float = 0.0
-    outages: tuple[str, ...] = ()
-    profile: str = "qwen3-32b-fp8-h100"
-    batch: int = 64
-    trust: float = 0.5
-    is_by_request: bool = False
-
-
-class Result(msgspec.Struct, frozen=True):
-    """One table."""
-
-    trace: str
-    notes: tuple[str, ...]
-    ratio: float
-    mean: float
-    """Demand in replicas."""
-    most: float
-    runs: list[Run]
-
-
-def collect(wish: Wish) -> Iterable[Result]:
-    """Simulate each trace at each ratio. Raises ProblemError."""
-    simulate = _load()
-    seeds = range(1, wish.seeds + 1)
-    trained = [_bench(trace, wish.ratios[0], wish) for trace in wish.tune]
-    benches = [
-        (_bench(trace, ratio, wish), ratio, trace) for trace in wish.traces for ratio in wish.ratios
-    ]
-    targets: dict[float, Any] = {}
-    with Progress(transient=True) as progress:
-        task = progress.add_task("simulating", total=len(benches))
-        for bench, ratio, address in benches:
-            if trained and ratio not in targets:
-                targets[ratio] = simulate.tuned([_at(one, ratio) for one in trained])
-            known = targets.get(ratio, {"all API": 1.0})
-            if wish.is_by_request:
-                runs = _by_request(bench, wish, known, address)
-            else:
-                runs = simulate.compare(bench, seeds, known)
-            demand = bench.demand
-            progress.advance(task)
-            trace = bench.trace
-            yield Result(trace.name, trace.notes, ratio, mean(demand), max(demand), runs)
-
-
-def _load() -> Any:
-    try:
-        from autoscale import simulate
-    except ImportError as error:
-        raise ProblemError(
-            f"the simulator needs {error.name}", "install Ballast with the extra `reports`"
-        ) from None
-    return simulate
-
-
-def _bench(text: str, ratio: float, wish: Wish) -> Bench:
-    from autoscale.arrivals import TraceError, asked, load
-    from autoscale.simulate import Bench
-    from autoscale.world import Scenario
-
-    try:
-        trace = load(asked(text))
-    except TraceError as error:
-        raise ProblemError(str(error), "mend the trace, or name another one") from None
-    try:
-        work = of_profile(profiles.named(profiles.spelled(wish.profile)), wish.batch)
-    except ValueError as error:
-        raise ProblemError(f"--profile: {error}", "see `ballast models list`") from None
-    scenario = Scenario(
-        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages)
-    )
-    return Bench(trace, work, scenario, wish.trust)
-
-
-def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
-    """Each request through the gateway's routing; engines as large as the batch, told how long
-    answers are on average, as an operator would."""
-    from autoscale.arrivals import TraceError, asked, rows
-    from autoscale.calls import Setup
-    from autoscale.request_runs import Case, compare
-
-    try:
-        found = rows(asked(address))
-    except TraceError as error:
-        raise ProblemError(str(error), "name a trace of single requests") from None
-    profile = msgspec.structs.replace(
-        profiles.named(wish.profile),
-        max_num_seqs=wish.batch,
-        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
-    )
-    scenario = bench.scenario
-    setup = Setup(profile, wish.batch, ready_s=wish.ready_s,
-                  ready_cv=max(wish.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
-    return compare(Case(bench, found, setup), range(1, wish.seeds + 1), targets)
-
-
-def _at(bench: Bench, ratio: float) -> Bench:
-    """The same world at another price, without outages."""
-    scenario = msgspec.structs.replace(bench.scenario, ratio=ratio, outages=())
-    return msgspec.structs.replace(bench, scenario=scenario)
-
-
-def _outages(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
-    found = []
-    for text in texts:
-        first, _, last = text.partition("-")
-        try:
-            span = (float(first), float(last))
-        except ValueError:
-            raise ProblemError(f"--outage: {text!r}", "write it in seconds, as 3600-4200") from None
-        if not 0 <= span[0] < span[1]:
-            raise ProblemError(f"--outage: {text!r} ends before it begins", "swap the two")
-        found.append(span)
-    return tuple(found)
+@contextmanager
+def traces_of(given: list[str], days: int, model: str, config: Path | None) -> Iterator[list[str]]:
+    """The addresses of traces; the ledger's requests, where `days` are asked for, as a file that
+    is gone afterwards. Raises ProblemError."""
+    if not days:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = ledger_trace.Wanted(days, model)
+        address = ledger_trace.write(settings_of(config), wanted, Path(folder) / "ledger.csv")
+        yield [*given, address]
 
 
 def table(result: Result) -> Table:
@@ -189,16 +90,11 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
     @app.command()
     @guard
     def simulate(
-        traces: Annotated[
-            list[str], typer.Argument(help="FILE, FILE@2d-7d or FILE@2d-7d*8 (Parquet or CSV).")
-        ],
+        traces: Traces = None,
         ratios: Annotated[
             str, typer.Option(help="API price of a full replica's work over the replica's.")
         ] = "1.5,3,6",
-        tune: Annotated[
-            list[str] | None,
-            typer.Option(help="Traces to tune the baselines on; without any they stay out."),
-        ] = None,
+        tune: Tune = None,
         seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX)] = 5,
         ready_s: Annotated[float, typer.Option(help="Order to service.", min=1, max=3600)] = 180.0,
         ready_cv: Annotated[
@@ -218,15 +114,33 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         requests: Annotated[
             bool, typer.Option("--requests", help="One by one, through the gateway's routing.")
         ] = False,
+        ledger_days: LedgerDays = 0,
+        ledger_model: Annotated[str, typer.Option(help="Of them, those of one model.")] = "",
+        html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+        config: Config = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Say what scaling would have cost on a trace, ours and other laws, beside the optimum."""
-        wish = Wish(
-            tuple(traces), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv, fail_rate,
-            tuple(outage or ()), profile, batch, trust, requests,
-        )  # fmt: skip
-        if as_json:
-            print_json(list(collect(wish)))
-            return
-        for result in collect(wish):
-            show(table(result), *(f"note: {note}" for note in result.notes))
+        if not traces and not ledger_days:
+            raise ProblemError("no trace is named", "name a file, or say --ledger-days 7")
+        with traces_of(traces or [], ledger_days, ledger_model, config) as addresses:
+            wish = Wish(
+                tuple(addresses), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv,
+                fail_rate, tuple(outage or ()), profile, batch, trust, requests, html is not None,
+            )  # fmt: skip
+            results = _told(wish, as_json=as_json)
+        if html is not None:
+            write_page(html, simulate_page.made(results, "ballast simulate"))
+
+
+def _told(wish: Wish, *, as_json: bool) -> list[Result]:
+    """All results; tables are printed as they come."""
+    if as_json:
+        found = list(collect(wish))
+        print_json(found)
+        return found
+    found = []
+    for result in collect(wish):
+        found.append(result)
+        show(table(result), *(f"note: {note}" for note in result.notes))
+    return found

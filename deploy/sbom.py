@@ -17,7 +17,7 @@ def component(distribution: metadata.Distribution) -> dict[str, Any]:
     """One installed package."""
     told = distribution.metadata
     name, version = told["Name"], distribution.version
-    licence = told.get("License-Expression") or told.get("License") or NO_LICENCE
+    licence = str(told.json.get("license_expression") or told.json.get("license") or NO_LICENCE)
     short = licence.splitlines()[0][:200] if licence.strip() else NO_LICENCE
     return {
         "type": "library",

@@ -97,23 +97,29 @@ def estimate(
     bound when the answer stops by itself. `scale` is the EWMA of observed / predicted.
     """
     slots = profile.max_num_seqs
-    ahead = load.running + load.waiting
+    running = load.running
+    ahead = running + load.waiting
     batch = ahead + 1 if ahead < slots else slots
-    step_s = (
-        profile.base_s
-        + profile.per_sequence_s * batch
-        + profile.per_context_token_s * profile.kv_tokens * load.kv_use
-    )
+    kv_tokens = profile.kv_tokens
+    held = kv_tokens * load.kv_use
+    step_s = profile.base_s + profile.per_sequence_s * batch + profile.per_context_token_s * held
     if profile.experts_s:
         step_s += profile.experts_s * (1.0 - profile.untouched**batch)
-    excess = ahead + 1 - slots
-    if load.kv_use >= KV_FULL and excess <= load.waiting:
-        excess = load.waiting + 1
-    first_s = (load.queued_prefill_tokens + prompt_tokens) / profile.prefill_tokens_per_s + step_s
-    if excess > 0:
-        # A full batch of `slots` sequences, each some way through its answer, gives one slot back
-        # every (answer length x step / slots).
-        first_s += excess * profile.mean_output_tokens * step_s / slots
+    coming = load.queued_prefill_tokens + prompt_tokens
+    first_s = coming / profile.prefill_tokens_per_s + step_s
+    if ahead:
+        # All sequences, each some way through its answer, are gone after one answer's time: so long
+        # do all slots, and the whole memory, take to come free.
+        turns = (ahead + 1 - slots) / slots
+        behind = load.waiting + 1
+        # Whoever still waits, and this call, needs memory for its prompt and, on average over its
+        # answer, for half of that.
+        room = KV_FULL * kv_tokens
+        short = held + coming + behind * profile.mean_output_tokens / 2 - room
+        if short > 0.0 and running:
+            turns = max(turns, short / room, behind / (running if running < slots else slots))
+        if turns > 0.0:
+            first_s += turns * profile.mean_output_tokens * step_s
     first_s *= scale
     decode_s = max_tokens * step_s * scale
     first_p90_s = first_s * FIRST_TOKEN_P90

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from models.capacity import Load, ewma
 from serving.breaker import Breaker
 from serving.choice import scale_now
 from serving.errors import Kind
-from serving.records import Burst, Call, Run, TargetState, Ticket
+from serving.lengths import Lengths
+from serving.records import Burst, Call, Replica, Run, Surface, TargetState, Ticket, Usage
 
 FULL_S = 0.25
 """A target that said it is full is asked again after this, unless it named a time itself."""
 EXPECTED_TOKENS = 256
-"""Length of an answer when the caller named no limit; replaced by what a feature is seen to use."""
+"""Length of an answer when the caller named no limit and too few were seen to say."""
+LENGTH_CHANGE = 0.02
+"""A mean length that moved by less is not told to predictions."""
 
 
 class Admission:
@@ -27,6 +32,8 @@ class Admission:
         self._state: dict[str, TargetState] = {}
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
+        self.lengths = Lengths()
+        """Of answers, as they are seen to be."""
         self.issued = 0
         self.released = 0
 
@@ -58,9 +65,10 @@ class Admission:
         state = self.know(target.id)
         predicted_s, expected = 0.0, call.max_tokens
         if expected is None:
-            expected = EXPECTED_TOKENS
+            expected = round(self.lengths.usual(call.model)) or EXPECTED_TOKENS
         if isinstance(placement, Run):
-            expected = min(expected, placement.target.profile.mean_output_tokens)
+            profile = state.profile or placement.target.profile
+            expected = min(expected, profile.mean_output_tokens)
             # Learning compares with the raw prediction: see `capacity.ewma`.
             predicted_s = placement.estimate.first_token_s.p50 / scale_now(state, now_s)
         state.unfinished += 1
@@ -111,6 +119,19 @@ class Admission:
             state.scale_at_s = now_s
             state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
         self._breakers[target.id].succeeded(ticket, now_s)
+
+    def settled(self, ticket: Ticket, call: Call, usage: Usage) -> None:
+        """An answer came to its end: its length is one more of its kind."""
+        if usage.is_estimated or usage.completion_tokens <= 0 or call.surface is Surface.TOKENIZE:
+            return
+        self.lengths.learn(call, usage.completion_tokens)
+        target, mean = ticket.target, round(self.lengths.usual(call.model))
+        state = self._state.get(target.id)
+        if state is None or mean == 0 or not isinstance(target, Replica):
+            return
+        known = state.profile or target.profile
+        if abs(mean - known.mean_output_tokens) > LENGTH_CHANGE * known.mean_output_tokens:
+            state.profile = replace(known, mean_output_tokens=mean)
 
     def failed(self, ticket: Ticket, kind: Kind, retry_after_s: float | None, now_s: float) -> None:
         """The attempt failed by the target's fault or refusal."""

@@ -87,7 +87,7 @@ class Gateway:
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        bounds = Bounds(own.pods, own.queue.hold_s_max)
+        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000
@@ -132,7 +132,7 @@ class Gateway:
             keeper,
         )  # fmt: skip
         metrics = Metrics(gauges(live))
-        observer = Observer(metrics, self._log, self._ratios, self._demand)
+        observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         line = Line(self._queue, loop)
         gate = parts.guard()
         reviews = parts.reviews(metrics)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from models.capacity import Estimate, Load, estimate
 from serving.records import Call, FleetView, Offering, Replica, TargetState
 
@@ -81,23 +83,43 @@ def predict(
 ) -> Estimate:
     """What the call would see there: the replica's own report and our sends since; a stale report
     counts for nothing."""
-    load, profile = state.load, replica.profile
-    is_stale = now_s - state.load_at_s > view.stale_s
-    if is_stale or state.since_calls:
-        kv_use = 0.0
-        if is_stale:
-            # Of the calls sent since a report that never came, only those still out count.
-            total, since = state.unfinished, max(1, state.since_calls)
-            queued = state.since_tokens * min(total, since) // since
-        else:
-            total, kv_use = load.running + load.waiting + state.since_calls, load.kv_use
-            queued = load.queued_prefill_tokens + state.since_tokens
-        running = min(total, profile.max_num_seqs)
-        load = Load(total - running, running, queued, kv_use)
+    profile = state.profile or replica.profile
+    load = _load_now(state, profile.max_num_seqs, is_stale=now_s - state.load_at_s > view.stale_s)
+    if view.held and not has_room(replica, view, now_s):
+        load = _behind(load, call, view)
     expected = call.max_tokens
     if expected is None:
         expected = profile.mean_output_tokens
     return estimate(profile, load, call.prompt_tokens, expected, scale_now(state, now_s))
+
+
+def _load_now(state: TargetState, slots: int, *, is_stale: bool) -> Load:
+    """The report with our sends since it."""
+    load, since = state.load, state.since_calls
+    if is_stale:
+        # Of the calls sent since a report that never came, only those still out count.
+        total = state.unfinished
+        queued = state.since_tokens * min(total, since) // max(1, since)
+        running = min(total, slots)
+        return Load(total - running, running, queued, 0.0)
+    if not since:
+        return load
+    # Where some wait already, for a slot or for memory, new ones wait behind them.
+    joined = 0 if load.waiting else min(since, max(0, slots - load.running))
+    return Load(
+        load.waiting + since - joined,
+        load.running + joined,
+        load.queued_prefill_tokens + state.since_tokens,
+        load.kv_use,
+    )
+
+
+def _behind(load: Load, call: Call, view: FleetView) -> Load:
+    """The load of a full engine with its share of the calls that this pod holds for the model:
+    they are served first."""
+    held = view.held.get(call.model, 0)
+    own = max(1, len(view.replicas.get(call.model, ())))
+    return msgspec.structs.replace(load, waiting=load.waiting + -(-held // own))
 
 
 def scale_now(state: TargetState, now_s: float) -> float:

@@ -37,10 +37,11 @@ _log = logging.getLogger(__name__)
 
 
 class Bounds(NamedTuple):
-    """What views carry from the settings."""
+    """What views carry from elsewhere: the settings, and the queue's live counts."""
 
     gateway_pods: int
     hold_s_max: float
+    held: Mapping[str, int] = {}  # by model
 
 
 class _Seen:
@@ -202,8 +203,7 @@ class Fleet:
                 row = self._replica(address, seen, model)
                 replicas[model.name] = (*replicas.get(model.name, ()), row)
         offered = {o.id for rows in self._offerings.values() for o in rows}
-        known = {a.id for a in self._seen} | offered
-        self._admission.forget(known)
+        self._admission.forget({a.id for a in self._seen} | offered)
         self.view = FleetView(
             seq=self.view.seq + 1,
             observed_s=self._listed_s,
@@ -216,6 +216,7 @@ class Fleet:
             hold_s_max=self._bounds.hold_s_max,
             stops=self.stops,
             policy_at_s=self.policy_at_s,
+            held=self._bounds.held,
         )
         self.on_view()
 
@@ -245,6 +246,5 @@ class Fleet:
             if replicas.get(name):
                 self.ready_times.ready(name, now_s)
             else:
-                is_blind = bool(self.away)
-                pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
+                pending[name] = self.ready_times.expected(name, now_s, is_blind=bool(self.away))
         return pending

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from models.tokens import TokenRatio
+from serving.admission import Admission
 from serving.demand import Demand
 from serving.guard.screening import Verdict
 from serving.logs import RequestLog
@@ -19,7 +20,7 @@ from serving.slo import kept
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
-_CHAT = Surface.CHAT
+_CHAT, _OK = Surface.CHAT, Outcome.OK
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -73,8 +74,10 @@ class Observer:
         log: RequestLog,
         ratios: Mapping[str, TokenRatio],
         demand: Demand,
+        admission: Admission,
     ) -> None:
         self._metrics = metrics
+        self._admission = admission
         self.demand = demand
         self._log = log
         self._ratios = ratios
@@ -140,6 +143,8 @@ class Observer:
         if attempt is not None:
             key = self._series[model, progress.is_api].key
             metrics.whole.observe(key, total_s)
+            if progress.outcome is _OK:
+                self._admission.settled(attempt.ticket, call, progress.usage)
             tokens = progress.usage.completion_tokens
             if call.stream and tokens > 1 and progress.first_s >= 0.0:
                 metrics.inter_token.observe(key, (total_s - progress.first_s) / (tokens - 1))

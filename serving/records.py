@@ -341,8 +341,8 @@ class TargetState:
     only reads."""
 
     __slots__ = (
-        "full_until_s", "load", "load_at_s", "open_until_s", "scale", "scale_at_s", "since_calls",
-        "since_tokens", "unfinished",
+        "full_until_s", "load", "load_at_s", "open_until_s", "profile", "scale", "scale_at_s",
+        "since_calls", "since_tokens", "unfinished",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -354,6 +354,8 @@ class TargetState:
         self.since_calls = 0
         """Our sends since that report."""
         self.since_tokens = 0
+        self.profile: Profile | None = None
+        """The engine's profile with what was learnt; None: as its replica's says."""
         self.scale = 1.0
         """Observed / predicted first token (EWMA)."""
         self.scale_at_s = 0.0
@@ -406,6 +408,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """None is none: asked on every placement."""
     policy_at_s: float = float("inf")
     """When the directory was last read whole; infinite where there is none to read."""
+    held: Mapping[str, int] = {}
+    """Calls in this pod's queue by model, live like `state`."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):

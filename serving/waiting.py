@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 QUANTUM_TOKENS = 2048
 """A tenant's credit a round: about one long prompt, so that short calls go several at a time."""
@@ -121,6 +121,11 @@ class Queue:
     def waiting(self, model: str) -> int:
         """Calls held for a model."""
         return self._held.get(model, 0)
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Calls held by model, live; read-only for everybody else."""
+        return self._held
 
     def models(self) -> list[str]:
         """Models somebody waits for."""

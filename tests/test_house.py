@@ -32,7 +32,7 @@ PURE = (
     "models/*.py",
     *(f"serving/{name}.py" for name in (
         "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
-        "routing", "rules", "choice", "accounting", "room",
+        "routing", "rules", "choice", "lengths", "accounting", "room",
         "breaker", "answers", "rates", "provider_access",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
@@ -74,7 +74,7 @@ LARGE_MODULES = {
     "serving/wire/sse.py": (295, "one cutter, read as a whole; n answers end one by one"),
     "serving/wire/connection.py": (402, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (330, "all that a card may say, read as one list"),
-    "serving/app.py": (300, "all that the gateway is made of, in the order it starts and stops"),
+    "serving/app.py": (330, "all that the gateway is made of, in the order it starts and stops"),
     "serving/pipeline.py": (365, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}

@@ -11,7 +11,8 @@ from serving.admission import EXPECTED_TOKENS, FULL_S, Admission, RetryBudget
 from serving.breaker import PROBE_S
 from serving.choice import SCALE_HALF_S, scale_now
 from serving.errors import Kind
-from serving.records import Burst, Run
+from serving.lengths import GROUPS_MAX, SEEN_MIN, Lengths
+from serving.records import Burst, LatencyClass, Run, Usage
 
 SLOW = PROFILES["cpu-embedded"]
 
@@ -177,6 +178,77 @@ def test_targets_that_left_are_forgotten_once_idle(make):
     admission.forget({"r3"})
     assert not admission.state
     assert not admission._breakers
+
+
+# -- how long answers are
+
+
+def settle(admission, make, tokens, times=1, **call):
+    for _ in range(times):
+        ticket = issue(admission, make, make.call(**call))
+        admission.settled(ticket, make.call(**call), Usage(10, tokens))
+        admission.release(ticket, make.call(**call))
+
+
+def test_an_engine_s_profile_takes_on_the_length_that_answers_are_seen_to_have(make):
+    admission = Admission()
+    settle(admission, make, 900, SEEN_MIN - 1)
+    assert admission.know("r1").profile is None, "too few say nothing"
+    settle(admission, make, 900)
+    assert admission.know("r1").profile.mean_output_tokens == 900
+    settle(admission, make, 100, 300)
+    assert 100 <= admission.know("r1").profile.mean_output_tokens < 150, "and follows it"
+
+
+def test_answers_without_a_count_teach_no_length(make):
+    admission = Admission()
+    ticket = issue(admission, make)
+    for usage in (Usage(10, 900, is_estimated=True), Usage(10, 0)):
+        for _ in range(2 * SEEN_MIN):
+            admission.settled(ticket, make.call(), usage)
+    assert admission.lengths.usual("m") == 0.0
+    assert admission.lengths.expected(make.call()) is None
+
+
+def test_a_call_without_a_limit_is_expected_to_be_as_long_as_the_model_s_answers(make):
+    admission = Admission()
+    settle(admission, make, 700, SEEN_MIN)
+    burst = Burst(make.offering(), "x")
+    assert issue(admission, make, make.call(max_tokens=None), burst).completion_tokens == 700
+    assert issue(admission, make, make.call(max_tokens=None)).completion_tokens == 700
+    assert issue(admission, make, make.call(max_tokens=50)).completion_tokens == 50
+
+
+def test_a_tenant_s_own_class_is_told_apart_from_the_model_s_mean(make):
+    lengths = Lengths()
+    long = make.call(tenant="b", latency_class=LatencyClass.BATCH)
+    for tokens in range(50, 150):
+        lengths.learn(make.call(), tokens)
+        lengths.learn(long, 40 * tokens)
+    short, other = lengths.expected(make.call()), lengths.expected(long)
+    assert short.p50 == pytest.approx(100, rel=0.15)
+    assert short.p90 == pytest.approx(140, rel=0.15)
+    assert (other.p50, other.p90) == pytest.approx((4000, 5600), rel=0.15)
+    stranger = lengths.expected(make.call(tenant="c"))
+    assert short.p90 < stranger.p90 < other.p90 * 1.2, "it is taken for one of all"
+    assert lengths.usual("m") == pytest.approx(20.5 * 100, rel=0.5)
+
+
+def test_lengths_forget_the_longest_unused_tenant_but_not_the_model(make):
+    lengths = Lengths()
+    for number in range(GROUPS_MAX + 50):
+        lengths.learn(make.call(tenant=f"t{number}"), 10)
+    assert len(lengths._groups) == GROUPS_MAX
+    assert lengths.usual("m") == pytest.approx(10.0)
+
+
+@given(st.lists(st.integers(-5, 1 << 40), max_size=60))
+def test_no_answer_however_long_breaks_what_is_expected(make, answers):
+    lengths = Lengths()
+    for tokens in answers:
+        lengths.learn(make.call(), tokens)
+    spread = lengths.expected(make.call())
+    assert spread is None or 0 < spread.p50 <= spread.p90 < 1 << 41
 
 
 STEPS = ("issue", "release", "revoke", "report", "forget", "open", "fail", "leave")

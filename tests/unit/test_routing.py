@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.capacity import PROFILES, Load
+from models.capacity import PROFILES, Load, step_s
 from serving.choice import AFFINITY_SLACK, share
 from serving.records import (
     Burst,
@@ -274,6 +274,39 @@ def test_sends_since_the_report_are_added_to_it(make):
     after = place(make.call(), make.caller(), view, 1.0).estimate.first_token_s.p50
     assert after - before == pytest.approx(
         900 / SLOW.prefill_tokens_per_s + 3 * SLOW.per_sequence_s
+    )
+
+
+def test_calls_held_before_it_lengthen_the_wait_for_a_full_engine(make):
+    """One slot frees after a second or so: the hundredth in line does not get that one."""
+    profile = PROFILES["qwen3-32b-fp8-h100"]
+    replicas = [make.replica(f"r{i}", profile=profile, limit=256) for i in range(2)]
+    full = {r.id: state_of(unfinished=256, load=Load(0, 256), load_at_s=0.0) for r in replicas}
+    call = make.call(first_token_by_s=5.0)
+
+    def at(held):
+        view = make.view(replicas, [make.offering()], state=full, held={"m": held})
+        return place(call, make.caller(), view, 0.0)
+
+    assert isinstance(at(0), Wait)
+    assert isinstance(at(50), Wait)
+    assert at(1000).reason == "overflow:full"
+    # Where there is room again it is this call's turn: nobody stands before it.
+    view = make.view(replicas, held={"m": 1000})
+    assert place(call, make.caller(), view, 0.0).reason == "local"
+
+
+def test_sends_after_a_report_stand_behind_those_that_waited_then(make):
+    """Slots are free, but memory is not: who comes later does not run at once either."""
+    replica = make.replica(profile=PROFILES["qwen3-32b-fp8-h100"], limit=80)
+    state = state_of(load=Load(1, 10, 20_000, 0.9), load_at_s=0.0)
+    view = make.view([replica], state={"r1": state})
+    caller = make.caller()
+    before = place(make.call(), caller, view, 1.0).estimate.first_token_s.p50
+    state.since_calls = 3
+    after = place(make.call(), caller, view, 1.0).estimate.first_token_s.p50
+    assert after - before == pytest.approx(
+        3 / 10 * 256 * step_s(replica.profile, 12, 117_000, 0), rel=0.1
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from autoscale import baselines, oracle, simulate
-from autoscale.arrivals import TraceError, asked, load
+from autoscale.arrivals import TraceError, asked, load, rows
 from autoscale.work import Work
 from autoscale.world import Scenario, World
+from ballast import ledger_trace
 from ballast.cli import app
+from ballast.problem import ProblemError
+from serving.ledger.sqlite import SqliteLedger
+from serving.records import Usage
+from serving.rows import RequestEnd
+from serving.settings import Settings
 
 WORK = Work(output_token_s=0.001)
 HEAD = "timestamp_s,input_tokens,output_tokens\n"
@@ -101,7 +108,7 @@ def test_an_api_that_is_down_makes_replicas_urgent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", baselines.SCALERS)
 def test_each_baseline_serves_the_trace(tmp_path: Path, name: str) -> None:
-    spent = simulate.run_baseline(bench(tmp_path), 1, name, 1.0)
+    spent = simulate.run_baseline(bench(tmp_path), 1, (name, 1.0))
     total = sum(bench(tmp_path).demand)
     assert spent.own_work + spent.api_work == pytest.approx(total)
     assert spent.most <= 12
@@ -116,7 +123,7 @@ def test_a_failed_order_is_paid_and_never_serves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("text", "words"),
     [
         ("timestamp_s,input_tokens\n1,2\n", "output_tokens"),
         (HEAD + "1,2,nan\n", "row 0 holds nan"),
@@ -127,9 +134,9 @@ def test_a_failed_order_is_paid_and_never_serves() -> None:
     ],
     ids=["column", "nan", "negative", "text", "absurd", "empty"],
 )
-def test_a_bad_trace_is_an_error_that_says_where(tmp_path: Path, rows: str, words: str) -> None:
+def test_a_bad_trace_is_an_error_that_says_where(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(rows)
+    path.write_text(text)
     with pytest.raises(TraceError, match=words):
         load(asked(str(path)))
 
@@ -166,3 +173,49 @@ def test_flags_that_cannot_be_used_are_problems(tmp_path: Path, flags: list[str]
     done = CliRunner().invoke(app, ["simulate", *(path if f == "t" else f for f in flags)])
     assert done.exit_code == 1
     assert "what to do" in done.stderr
+
+
+def test_a_page_of_plots_is_written_and_fetches_nothing(tmp_path: Path) -> None:
+    path, page = str(waves(tmp_path, 2.0)), tmp_path / "p.html"
+    done = CliRunner().invoke(app, ["simulate", path, "--ratios", "3", "--seeds", "2", "--tune",
+                                    f"{path}@0h-1h", "--html", str(page)])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert text.count("<svg") == 4  # cost, replicas, share, objective: nothing queues in fluid
+    assert "src=" not in text
+    assert "href" not in text
+
+
+def test_a_course_holds_what_the_run_summed_up(tmp_path: Path) -> None:
+    asked_ = simulate.Bench(load(asked(str(waves(tmp_path)))), WORK, Scenario(), is_recorded=True)
+    (ours,) = (r for r in simulate.compare(asked_, [1], {}) if r.policy == "Ballast")
+    total = sum(p.demand for p in ours.course)
+    own = sum(p.demand * p.own_share for p in ours.course)
+    assert own / total == pytest.approx(ours.own_share, abs=0.01)
+    assert len(ours.course) <= 12 * 12
+    assert all(p.kept == pytest.approx(1.0) for p in ours.course)
+
+
+def test_our_own_ledger_is_a_trace(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    ledger = SqliteLedger.open(tmp_path / "ledger.sqlite")
+    now_ms = int(datetime(2026, 1, 10, 12, tzinfo=UTC).timestamp()) * 1000
+    usage = Usage(900, 100)
+    ledger.apply([
+        RequestEnd(
+            f"r{k}", now_ms - 3_600_000 + k * 1000, now_ms - 3_500_000 + k * 1000, "t", "p", "k",
+            "chat", "m" if k % 2 else "other", "interactive", "ok", 200, "", "", "x", 1, 0, 10,
+            usage,
+        )
+        for k in range(10)
+    ])  # fmt: skip
+    ledger.close()
+    wanted = ledger_trace.Wanted(2, "m")
+    window = asked(ledger_trace.write(settings, wanted, tmp_path / "t.csv", now_ms))
+    found = rows(window)
+    assert [row[1:] for row in found] == [(900, 100)] * 5
+    # Second 0 is a midnight of the ledger's own time zone.
+    hour = (window.from_s + found[0][0]) / 3600
+    assert hour % 24 == pytest.approx(11 + settings.ledger.utc_offset_hours, abs=0.01)
+    with pytest.raises(ProblemError, match="no request"):
+        ledger_trace.write(settings, ledger_trace.Wanted(1, "none"), tmp_path / "u.csv", now_ms)

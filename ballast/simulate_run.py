@@ -1,0 +1,143 @@
+"""Simulations as the command asks for them: traces, worlds and policies from flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.progress import Progress
+
+from autoscale.work import of_profile
+from ballast.problem import ProblemError
+from models import profiles
+
+if TYPE_CHECKING:
+    from autoscale.simulate import Bench, Run
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What the flags ask for."""
+
+    traces: tuple[str, ...]
+    ratios: tuple[float, ...] = (1.5, 3.0, 6.0)
+    tune: tuple[str, ...] = ()
+    seeds: int = 5
+    ready_s: float = 180.0
+    ready_cv: float = 0.0
+    fail_rate: float = 0.0
+    outages: tuple[str, ...] = ()
+    profile: str = "qwen3-32b-fp8-h100"
+    batch: int = 64
+    trust: float = 0.5
+    is_by_request: bool = False
+    is_recorded: bool = False
+    """Courses for plots are kept."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One table."""
+
+    trace: str
+    notes: tuple[str, ...]
+    ratio: float
+    mean: float
+    """Demand in replicas."""
+    most: float
+    runs: list[Run]
+
+
+def collect(wish: Wish) -> Iterable[Result]:
+    """Simulate each trace at each ratio. Raises ProblemError."""
+    simulate = _load()
+    seeds = range(1, wish.seeds + 1)
+    trained = [_bench(trace, wish.ratios[0], wish) for trace in wish.tune]
+    benches = [
+        (_bench(trace, ratio, wish), ratio, trace) for trace in wish.traces for ratio in wish.ratios
+    ]
+    targets: dict[float, Any] = {}
+    with Progress(transient=True) as progress:
+        task = progress.add_task("simulating", total=len(benches))
+        for bench, ratio, address in benches:
+            if trained and ratio not in targets:
+                targets[ratio] = simulate.tuned([_at(one, ratio) for one in trained])
+            known = targets.get(ratio, {"all API": 1.0})
+            if wish.is_by_request:
+                runs = _by_request(bench, wish, known, address)
+            else:
+                runs = simulate.compare(bench, seeds, known)
+            demand = bench.demand
+            progress.advance(task)
+            trace = bench.trace
+            yield Result(trace.name, trace.notes, ratio, mean(demand), max(demand), runs)
+
+
+def _load() -> Any:
+    try:
+        from autoscale import simulate
+    except ImportError as error:
+        raise ProblemError(
+            f"the simulator needs {error.name}", "install Ballast with the extra `reports`"
+        ) from None
+    return simulate
+
+
+def _bench(text: str, ratio: float, wish: Wish) -> Bench:
+    from autoscale.arrivals import TraceError, asked, load
+    from autoscale.simulate import Bench
+    from autoscale.world import Scenario
+
+    try:
+        trace = load(asked(text))
+    except TraceError as error:
+        raise ProblemError(str(error), "mend the trace, or name another one") from None
+    try:
+        work = of_profile(profiles.named(profiles.spelled(wish.profile)), wish.batch)
+    except ValueError as error:
+        raise ProblemError(f"--profile: {error}", "see `ballast models list`") from None
+    scenario = Scenario(
+        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages)
+    )
+    return Bench(trace, work, scenario, wish.trust, wish.is_recorded)
+
+
+def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
+    """Each request through the gateway's routing; engines set as an operator would, and told how
+    long answers are on average."""
+    from autoscale.arrivals import TraceError, asked, rows
+    from autoscale.calls import TOKEN_S_MAX, Setup, paced
+    from autoscale.request_runs import Case, compare
+
+    try:
+        found = rows(asked(address))
+    except TraceError as error:
+        raise ProblemError(str(error), "name a trace of single requests") from None
+    profile = msgspec.structs.replace(
+        paced(profiles.named(wish.profile), wish.batch, TOKEN_S_MAX),
+        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
+    )
+    scenario = bench.scenario
+    setup = Setup(profile, wish.batch, ready_s=wish.ready_s,
+                  ready_cv=max(wish.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
+    return compare(Case(bench, found, setup), range(1, wish.seeds + 1), targets)
+
+
+def _at(bench: Bench, ratio: float) -> Bench:
+    """The same world at another price, without outages."""
+    scenario = msgspec.structs.replace(bench.scenario, ratio=ratio, outages=())
+    return msgspec.structs.replace(bench, scenario=scenario, is_recorded=False)
+
+
+def _outages(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    found = []
+    for text in texts:
+        first, _, last = text.partition("-")
+        try:
+            span = (float(first), float(last))
+        except ValueError:
+            raise ProblemError(f"--outage: {text!r}", "write it in seconds, as 3600-4200") from None
+        if not 0 <= span[0] < span[1]:
+            raise ProblemError(f"--outage: {text!r} ends before it begins", "swap the two")
+        found.append(span)
+    return tuple(found)
