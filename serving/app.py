@@ -35,7 +35,6 @@ from serving.api.console.paths import Elsewhere
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
 from serving.audit.auditor import Auditor
-from serving.audit.standing import Standing
 from serving.backends.base import Backend
 from serving.backends.provider import ProviderBackend
 from serving.backends.replica import ReplicaBackend
@@ -169,15 +168,9 @@ class Gateway:
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
 
-    def _standing(self, gate: Gate) -> Standing:
-        """The policy that settings and files give now."""
-        keys = tuple(self._keys.standing.keys.values())
-        sold = tuple(offering for rows in self._sold.values() for offering in rows)
-        return Standing(self._settings, keys, sold, gate.lists.stamp)
-
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        await parts.record_policy(self._deployment_id, lambda: self._standing(gate))
+        await parts.record_policy(self._deployment_id, (self._keys, self._sold, gate))
         policies = Policies(directory_opener(self._settings))
         parts.closing.push_async_callback(policies.close)
 

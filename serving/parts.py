@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from serving.allowances import Allowances
@@ -25,7 +25,7 @@ from serving.guard.moderation import Moderator, Service
 from serving.guard.termfile import ListFault
 from serving.idempotency import Idempotency
 from serving.journal import Journal
-from serving.keys import pepper
+from serving.keys import Keys, pepper
 from serving.ledger.drain import Drainer
 from serving.ledger.late import LateLedger
 from serving.ledger.store import opener
@@ -34,6 +34,7 @@ from serving.logs import utc_ms
 from serving.metrics import Metrics
 from serving.quality import store as quality_store
 from serving.quality.watch import Watch
+from serving.records import Offering
 from serving.recovery import Recovery
 from serving.review import store as review_store
 from serving.review.keeper import Reviews
@@ -108,8 +109,18 @@ class Parts(NamedTuple):
         self.closing.callback(watching.cancel)
         return gate
 
-    async def record_policy(self, deployment_id: str, look: Callable[[], Standing]) -> None:
+    async def record_policy(
+        self, deployment_id: str,
+        of: tuple[Keys, Mapping[str, tuple[Offering, ...]], Gate],
+    ) -> None:  # fmt: skip
         """What settings and files say, put into the history where it is new."""
+        keys, sold, gate = of
+        offered = tuple(offering for rows in sold.values() for offering in rows)
+
+        def look() -> Standing:
+            known = tuple(keys.standing.keys.values())
+            return Standing(self.settings, known, offered, gate.lists.stamp)
+
         actor = f"gateway:{deployment_id}/{self.settings.gateway.index}"
         recorder = Recorder(directory_opener(self.settings), actor, look, utc_ms)
         recorder.on_death = self.died

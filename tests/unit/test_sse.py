@@ -182,6 +182,17 @@ def test_usage_is_read_and_nonsense_does_not_reach_the_books(raw, expected):
     assert plain(json.dumps({"choices": [], "usage": raw}).encode()).usage == expected
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"7"', b"[7]"])
+def test_usage_that_is_no_number_breaks_the_answer_and_reaches_no_book(number):
+    """No JSON, or none that was asked for: the target failed, and another may be tried."""
+    raw = b'{"choices":[],"usage":{"prompt_tokens":%b,"completion_tokens":%b}}' % (number, number)
+    seen = Seen([b"data: " + raw + b"\n\n"])
+    assert seen.fault is not None
+    assert seen.usage is None
+    with pytest.raises(StreamFault):
+        plain(raw)
+
+
 # -- the commit point
 
 OPENING = {
