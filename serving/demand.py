@@ -29,6 +29,16 @@ class Demand:
         self._shed = {name: [0, 0, 0] for name in profiles}
         self._burst = {name: [0, 0, 0] for name in profiles}
 
+        self._filling = dict.fromkeys(profiles, 0)
+
+    def filling(self, model: str) -> int:
+        """Calls under way that only fill idle engines: no demand."""
+        return self._filling[model]
+
+    def fills(self, model: str, calls: int) -> None:
+        """So many more of them, or fewer."""
+        self._filling[model] += calls
+
     def served(self, model: str, usage: Usage) -> None:
         """An attempt on one of our engines ended."""
         tokens = self._served[model]
