@@ -148,6 +148,7 @@ class Gateway:
             self._keys.on_behalf, metrics.unparsed, reviews,
             parts.batches(pipeline, calls, reviews, Around(
                 self._fleet, self._queue, self._keys, metrics, self._demand, stop.is_set)),
+            self._demand.fills,
         )  # fmt: skip
         server = Inference(terms).served(own.limits, loop)
         facts = ops.Facts(

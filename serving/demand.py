@@ -32,7 +32,7 @@ class Demand:
         self._filling = dict.fromkeys(profiles, 0)
 
     def filling(self, model: str) -> int:
-        """Calls under way that only fill idle engines: no demand."""
+        """Calls under way that ask for no engines: they fill idle ones, or test the load."""
         return self._filling[model]
 
     def fills(self, model: str, calls: int) -> None:
@@ -52,8 +52,8 @@ class Demand:
         if not (is_shed or progress.burst_reason):
             return
         call, usage = progress.call, progress.usage
-        if call.pin:
-            return  # asked of one target, whatever else there is
+        if call.pin or progress.caller.policy.is_load_test:
+            return  # asked of one target, or to see what happens: nobody waits for more engines
         profile = self._profiles[call.model]
         if not could_serve(profile, call):
             return

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from serving import errors
@@ -22,13 +23,15 @@ from serving.errors import BallastError, CallerError
 from serving.idempotent import Idempotent
 from serving.metrics import Counter
 from serving.pipeline import Pipeline
+from serving.progress import Progress
 from serving.records import Call, Caller, Surface
 from serving.review.keeper import Reviews, Serve
 from serving.settings import Limits
 from serving.stages import Client
 from serving.wire.server import Connection, Request, Server, Sink
 
-_LATER = (b"/v1/capacity", b"/v1/audio")
+_AUDIO = b"/v1/audio"
+_LATER = (b"/v1/capacity", _AUDIO)
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +46,8 @@ class Terms(NamedTuple):
     unparsed: Counter
     reviews: Reviews
     batches: BatchRoutes
+    fills: Callable[[str, int], None]
+    """Told of calls that ask for no engines; see `demand`."""
 
 
 class Inference:
@@ -104,14 +109,26 @@ class Inference:
         call, fault = terms.calls.read(Given(surface, parsed, headers, len(request.body)), caller)
         if fault is not None:
             terms.pipeline.refuse(call, caller, fault, client)
-        elif call.idempotency_key:
+            return
+        serve: Serve = partial(terms.pipeline.serve, call, caller)
+        if call.idempotency_key:
             body_hash = hashlib.sha256(path + b"\0" + request.body).hexdigest()[:32]
-            self._run(
-                call, (connection, client),
-                lambda c: terms.idempotent.serve(call, caller, c, body_hash),
-            )  # fmt: skip
-        else:
-            self._run(call, (connection, client), lambda c: terms.pipeline.serve(call, caller, c))
+            serve = partial(terms.idempotent.serve, call, caller, body_hash=body_hash)
+        if caller.policy.is_load_test:
+            serve = self._apart(call, serve)
+        self._run(call, (connection, client), serve)
+
+    def _apart(self, call: Call, serve: Serve) -> Serve:
+        """The call, counted apart while it is under way: it asks for no engines."""
+
+        async def apart(client: Client) -> Progress | None:
+            self._terms.fills(call.model, 1)
+            try:
+                return await serve(client)
+            finally:
+                self._terms.fills(call.model, -1)
+
+        return apart
 
     def sink(self, request: Request, transport: asyncio.Transport) -> Sink | None:
         """Where a body goes that is not kept in memory. Raises BallastError."""
@@ -147,7 +164,10 @@ class Inference:
                 "chat, completions, responses, messages, embeddings, rerank, score, files, batches"
                 ", models"
             )
-            message = f"this surface is not served yet; {names} are"
+            what = "this surface is not served yet"
+            if path.startswith(_AUDIO):
+                what = "no target here hears or speaks: no provider's row sells audio"
+            message = f"{what}; {names} are served"
             raise CallerError("unsupported_surface", message)
         else:
             raise CallerError("not_found", "no such path; the API is under /v1")

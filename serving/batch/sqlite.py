@@ -57,6 +57,10 @@ class SqliteBatches(Tables):
         with self._file.transaction() as db:
             return work(db)
 
+    def _see(self, work: Callable[[Database], _T]) -> _T:
+        with self._file.statement() as db:  # takes no lock that other processes wait for
+            return work(db)
+
     def close(self) -> None:
         """See `base.BatchStore`."""
         self._file.close()

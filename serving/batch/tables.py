@@ -53,6 +53,10 @@ class Tables:
     def _do(self, work: Callable[[Database], _T]) -> _T:
         """Run work as one transaction; what it raises undoes it. Raises BatchesAway."""
 
+    def _see(self, work: Callable[[Database], _T]) -> _T:
+        """Run one question. Raises BatchesAway."""
+        return self._do(work)
+
     # Files.
 
     def put_file(self, file: File) -> None:
@@ -76,7 +80,7 @@ class Tables:
     def files(self, tenant: str, page: Page) -> list[File]:
         """See `base.BatchStore`."""
         text, values = sql.listing("batch_files", tenant, page)
-        rows = self._do(lambda db: db.execute(text, values).fetchall())
+        rows = self._see(lambda db: db.execute(text, values).fetchall())
         return [decode_file(facts) for (facts,) in rows]
 
     def drop_file(self, tenant: str, file_id: str) -> bool:
@@ -116,11 +120,11 @@ class Tables:
     def batches(self, tenant: str, page: Page) -> list[Standing]:
         """See `base.BatchStore`."""
         text, values = sql.listing("batches", tenant, page)
-        return list(map(_standing, self._do(lambda db: db.execute(text, values).fetchall())))
+        return list(map(_standing, self._see(lambda db: db.execute(text, values).fetchall())))
 
     def counts(self, batch_id: str) -> Counts:
         """See `base.BatchStore`."""
-        rows = self._do(lambda db: db.execute(sql.COUNTS, (batch_id,)).fetchall())
+        rows = self._see(lambda db: db.execute(sql.COUNTS, (batch_id,)).fetchall())
         found = {int(state): int(count) for state, count in rows}
         return Counts(*(found.get(state, 0) for state in State))
 
@@ -190,7 +194,7 @@ class Tables:
     def results(self, batch_id: str, after: int, limit: int) -> list[Result]:
         """See `base.BatchStore`."""
         values = batch_id, after, limit
-        rows = self._do(lambda db: db.execute(sql.RESULTS, values).fetchall())
+        rows = self._see(lambda db: db.execute(sql.RESULTS, values).fetchall())
         return [Result(n, custom, state, run, bytes(d or b"")) for n, custom, state, run, d in rows]
 
     # Forgetting.
@@ -218,7 +222,7 @@ class Tables:
         return self._do(work)
 
     def _one(self, text: str, values: Sequence[Any]) -> Any:
-        return self._do(lambda db: db.execute(text, values).fetchone())
+        return self._see(lambda db: db.execute(text, values).fetchone())
 
     def _own(self, owner: str, batch_id: str, work: Callable[[Database], _T]) -> _T:
         """Work on a batch that is the owner's. Raises Lost."""

@@ -71,7 +71,7 @@ def test_every_kind_of_bad_input_is_refused_by_name(run, kit):
                                   "invalid_value", "x-ballast-ttft-ms"),
         "deadline zero": (chats, good, "main", {"x_ballast_timeout_ms": "0"}, 400,
                           "invalid_value", "x-ballast-timeout-ms"),
-        "surface to come": ("/v1/batches", good, "main", {}, 404, "unsupported_surface", ""),
+        "surface nobody sells": ("/v1/audio/speech", good, "main", {}, 404, "unsupported_surface", ""),
         "engine's own route": ("/v1/load_lora_adapter", {}, "main", {}, 404, "not_found", ""),
         "engine's metrics": ("/metrics", {}, "main", {}, 404, "not_found", ""),
         "control of a fake": ("/internal/control", {}, "main", {}, 404, "not_found", ""),
