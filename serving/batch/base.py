@@ -6,7 +6,7 @@ Blocking by design: callers off the event loop's thread only. What a batch's own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -124,8 +124,9 @@ class BatchStore(Protocol):
         """Take open batches that nobody holds, the oldest first."""
         ...
 
-    def renew(self, owner: str, until_ms: int) -> dict[str, int]:
-        """Hold what is held for longer: id -> when its end was asked for, 0 is never."""
+    def renew(self, owner: str, batch_ids: Collection[str], until_ms: int) -> dict[str, int]:
+        """Hold these for longer: id -> when its end was asked for, 0 is never; without those that
+        are the owner's no more."""
         ...
 
     def release(self, owner: str) -> None:

@@ -102,9 +102,12 @@ class Runner:
             self._is_first = False
         now_ms, since_s = means.utc_ms(), loop.time()
         until_ms = now_ms + round(given.lease_s * 1e3)
-        held = await desk.ask(lambda store: store.renew(holder, until_ms))
+        # Only what is worked on: what was dropped goes to whoever comes first, perhaps us again.
+        mine = list(self._works)
+        held = await desk.ask(lambda store: store.renew(holder, mine, until_ms))
         self._held_until_s = since_s + given.lease_s
-        for batch_id, (work, task) in self._works.items():
+        for batch_id in set(mine) & self._works.keys():
+            work, task = self._works[batch_id]
             if batch_id not in held:
                 task.cancel()
             elif held[batch_id] and not work.cancel_ms:
@@ -113,7 +116,8 @@ class Runner:
         room = given.batches_at_once_max - len(self._works)
         if room > 0 and not means.is_stopping():
             for standing in await desk.ask(lambda s: s.claim(holder, now_ms, until_ms, room)):
-                self._begin(standing)
+                if standing.batch.id not in self._works:  # else its last work is ending yet
+                    self._begin(standing)
         if since_s >= self._trim_at_s:
             before_ms = now_ms - given.keep_days * DAY_MS
             await desk.ask(lambda store: store.trim(now_ms, before_ms))

@@ -38,7 +38,10 @@ CLAIM = (
 )
 """Asked twice: of two who claim at once PostgreSQL lets the second look again at what it updates,
 not at what it selected."""
-RENEW = "UPDATE batches SET lease_ms = ? WHERE holder = ? AND is_open = 1 RETURNING id, cancel_ms"
+RENEW = (
+    "UPDATE batches SET lease_ms = ? WHERE id = ? AND holder = ? AND is_open = 1"
+    " RETURNING cancel_ms"
+)
 RELEASE = "UPDATE batches SET lease_ms = 0, holder = '' WHERE holder = ?"
 SAVE = "UPDATE batches SET is_open = ?, facts = ? WHERE id = ? AND holder = ?"
 HELD = "UPDATE batches SET lease_ms = lease_ms WHERE id = ? AND holder = ?"

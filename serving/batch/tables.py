@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from serving.batch import sql
@@ -140,10 +140,14 @@ class Tables:
         rows = self._do(lambda db: db.execute(sql.CLAIM, values).fetchall())
         return sorted(map(_standing, rows), key=lambda s: (s.batch.created_ms, s.batch.id))
 
-    def renew(self, owner: str, until_ms: int) -> dict[str, int]:
+    def renew(self, owner: str, batch_ids: Collection[str], until_ms: int) -> dict[str, int]:
         """See `base.BatchStore`."""
-        rows = self._do(lambda db: db.execute(sql.RENEW, (until_ms, owner)).fetchall())
-        return {batch_id: int(cancel_ms) for batch_id, cancel_ms in rows}
+
+        def work(db: Database) -> dict[str, int]:
+            found = {i: db.execute(sql.RENEW, (until_ms, i, owner)).fetchone() for i in batch_ids}
+            return {batch_id: int(row[0]) for batch_id, row in found.items() if row is not None}
+
+        return self._do(work)
 
     def release(self, owner: str) -> None:
         """See `base.BatchStore`."""

@@ -134,10 +134,10 @@ def test_a_batch_is_held_by_one_owner_until_its_lease_ends(open_store: Open) -> 
     one.add_batch(batch(2), 9)
     assert [s.batch.id for s in one.claim("one", 0, 100, 1)] == ["batch_0001"]
     assert [s.batch.id for s in two.claim("two", 0, 300, 9)] == ["batch_0002"]
-    assert one.renew("one", 200) == {"batch_0001": 0}
+    assert one.renew("one", ["batch_0001", "batch_0002"], 200) == {"batch_0001": 0}
     assert two.claim("two", 199, 300, 9) == []
     assert [s.batch.id for s in two.claim("two", 200, 300, 9)] == ["batch_0001"]
-    assert one.renew("one", 400) == {}
+    assert one.renew("one", ["batch_0001"], 400) == {}
     two.release("two")
     assert len(one.claim("one", 1, 100, 9)) == 2
 
@@ -223,7 +223,7 @@ def test_a_cancel_reaches_the_owner_and_the_first_one_counts(open_store: Open) -
     one.claim("one", 0, 100, 9)
     two.cancel("acme", "batch_0001", 7)
     two.cancel("acme", "batch_0001", 8)
-    assert one.renew("one", 100) == {"batch_0001": 7}
+    assert one.renew("one", ["batch_0001"], 100) == {"batch_0001": 7}
     found = two.batch("acme", "batch_0001")
     assert found is not None
     assert found.cancel_ms == 7
