@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import acts, books, exporting, money_cli, uploading
+from ballast import acts, batch_cli, books, exporting, money_cli, uploading
 from ballast.admin_flags import Config
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -95,7 +95,8 @@ def erase(
     why: Annotated[str, typer.Option(help="Kept in the history.")] = "",
     config: Config = None,
 ) -> None:
-    """Take a person's mark off all rows and remove their sampled conversations; money stays."""
+    """Take a person's mark off all rows and remove their sampled conversations, and the files and
+    batches made for them; money stays."""
     settings = settings_of(config)
     with books.finance(settings) as database:
         acts.record(settings, f"ledger:{tenant}:{person}", "ledger.erase", {}, why)
@@ -110,14 +111,16 @@ def erase(
         raise ProblemError(
             f"{rows} rows are erased, sampled conversations are not: {error}", "run it again"
         ) from None
-    typer.echo(f"erased: {rows} rows, {cases} sampled conversations")
+    files = batch_cli.erased(settings, tenant, person)
+    typer.echo(f"erased: {rows} rows, {cases} sampled conversations, {files} files and batches")
 
 
 def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-    """Add `money`, `ledger` and `erase`; `guard` turns problems into words."""
+    """Add `money`, `ledger`, `batches` and `erase`; `guard` turns problems into words."""
     for name, group in (("money", money_cli.money), ("ledger", ledger)):
         for info in group.registered_commands:
             if info.callback is not None:
                 info.callback = guard(info.callback)
         app.add_typer(group, name=name)
+    batch_cli.register(app, guard)
     app.command("erase")(guard(erase))

@@ -75,7 +75,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
         ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
         price.currency,
         price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
-        price.cached_micro_per_mtok, price.source, price.as_of, price.money_kind,
+        price.cached_micro_per_mtok, price.source, price.as_of, price.money_kind, call.batch,
     )  # fmt: skip
 
 
@@ -96,5 +96,6 @@ def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
         row.request_id, row.received_ms, ended_ms, row.tenant, row.project, row.key_id,
         row.surface, row.model, row.latency_class, outcome, 0, "gateway_lost", row.reason,
         row.target, row.attempt, 0, -1, usage, "", row.feature, row.user,
+        row.batch,
     )  # fmt: skip
     return attempt, request

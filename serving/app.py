@@ -59,7 +59,7 @@ from serving.logs import RequestLog, utc_ms
 from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.offerings import accounts, offerings
-from serving.parts import Parts
+from serving.parts import Around, Parts
 from serving.pipeline import Pipeline
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
@@ -126,11 +126,10 @@ class Gateway:
         journal, drainer = await parts.book(store)
         sharing, allowances = await parts.limits(self._deployment_id)
         keeper = parts.budgets(self.funds, journal.life)
-        live = Live(
+        metrics = Metrics(gauges(Live(
             self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing,
             keeper,
-        )  # fmt: skip
-        metrics = Metrics(gauges(live))
+        )))  # fmt: skip
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         line = Line(self._queue, loop)
         gate = parts.guard()
@@ -140,17 +139,18 @@ class Gateway:
             Stages(
                 self._fleet, self._admission, allowances, line, self._closed(closing), journal,
                 observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
+                parts.cache(self._fleet, self._deployment_id),
             )
         )  # fmt: skip
+        calls = parts.calls(self._catalogue, self._deployment_id, self._ratios)
         terms = Terms(
-            pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
-            self._keys.on_behalf, own.classes, self._deployment_id, metrics.unparsed,
-            self._ratios, loop.time, reviews,
+            pipeline, Idempotent(store, pipeline, loop.time), calls, self._keys.identify,
+            self._keys.on_behalf, metrics.unparsed, reviews,
+            parts.batches(pipeline, calls, reviews, Around(
+                self._fleet, self._queue, self._keys, metrics, self._demand, stop.is_set)),
+            self._demand.fills,
         )  # fmt: skip
-        inference = Inference(terms)
-        server = Server(inference, own.limits, loop)
-        server.vet, server.owner = inference.vet, inference.owner
-        server.on_refused = lambda code: metrics.unparsed.add((code,))
+        server = Inference(terms).served(own.limits, loop)
         facts = ops.Facts(
             f"{self._deployment_id}/{own.index}", self._started_ms,
             tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,

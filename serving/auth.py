@@ -24,6 +24,8 @@ from serving.settings import KeySettings, TenantSettings
 
 KEY_PREFIX, ADMIN_PREFIX, TICKET_PREFIX = "bl-", "ba-", "bt-"
 """Of an API key, an administrator's key, and a ticket that fetches a key that was asked for."""
+LOAD_TEST = "load-test"
+"""Feature of a load test's rows unless its key names another."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -135,7 +137,9 @@ def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]
             *subject(f"tenant:{owner.id}", owner.allowance),
         ),
     )
-    return Caller(key.id, owner.id, key.project, policy, key.feature)
+    # In every report a load test stands apart from what the tenant does.
+    feature = key.feature or (LOAD_TEST if key.is_load_test else "")
+    return Caller(key.id, owner.id, key.project, policy, feature)
 
 
 def identify(

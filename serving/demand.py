@@ -29,6 +29,16 @@ class Demand:
         self._shed = {name: [0, 0, 0] for name in profiles}
         self._burst = {name: [0, 0, 0] for name in profiles}
 
+        self._filling = dict.fromkeys(profiles, 0)
+
+    def filling(self, model: str) -> int:
+        """Calls under way that ask for no engines: they fill idle ones, or test the load."""
+        return self._filling[model]
+
+    def fills(self, model: str, calls: int) -> None:
+        """So many more of them, or fewer."""
+        self._filling[model] += calls
+
     def served(self, model: str, usage: Usage) -> None:
         """An attempt on one of our engines ended."""
         tokens = self._served[model]
@@ -42,8 +52,8 @@ class Demand:
         if not (is_shed or progress.burst_reason):
             return
         call, usage = progress.call, progress.usage
-        if call.pin:
-            return  # asked of one target, whatever else there is
+        if call.pin or progress.caller.policy.is_load_test:
+            return  # asked of one target, or to see what happens: nobody waits for more engines
         profile = self._profiles[call.model]
         if not could_serve(profile, call):
             return

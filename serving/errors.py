@@ -68,6 +68,7 @@ TABLE: dict[str, Row] = {
     "directory_away": Row(503, _BUSY, True),
     "quality_away": Row(503, _BUSY, True),
     "reviews_away": Row(503, _BUSY, True),
+    "batches_away": Row(503, _BUSY, True),
     "ledger_away": Row(503, _BUSY, True),
     "identity_away": Row(503, _BUSY, True),
     "draining": Row(503, _BUSY, True),

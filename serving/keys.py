@@ -101,6 +101,19 @@ class Keys:
             self._known[mark] = caller
         return caller
 
+    def holder(self, key_id: str) -> Caller | None:
+        """The caller that a key's id names; None where no such key is known, which may only mean
+        that the directory has not been read. Raises CallerError for one that is good no more."""
+        self._make_if_due()
+        for caller in self._callers.by_digest.values():
+            if caller is not None and caller.key_id == key_id:
+                return caller
+        rows = (*self._settings.keys, *self._rows, *self._directory.keys.values())
+        if any(row.id == key_id for row in rows):
+            message = "the API key has been revoked, has expired or belongs to a suspended tenant"
+            raise CallerError("invalid_api_key", message)
+        return None
+
     def on_behalf(self, caller: Caller, headers: Mapping[bytes, bytes]) -> Caller:
         """For whom a forwarder calls. Raises CallerError for a wrong header, or one customer too
         many."""

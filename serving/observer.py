@@ -109,7 +109,9 @@ class Observer:
             labels = (model, ticket.target.provider, row.charge.currency)
             metrics.money.add(labels, row.charge.micro)
         else:
-            self.demand.served(model, usage)
+            is_filler = progress.call.batch and progress.call.pin  # filled what was idle
+            if not is_filler and not progress.caller.policy.is_load_test:
+                self.demand.served(model, usage)
             if usage.prompt_tokens and not usage.is_estimated:
                 self._learn(progress, usage.prompt_tokens)
 

@@ -8,15 +8,33 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from models.tokens import TokenRatio
 from serving.allowances import Allowances
+from serving.api.batches import BatchRoutes
+from serving.api.batches import Terms as BatchTerms
+from serving.api.calls import Calls
+from serving.api.files import Files
+from serving.api.models import Catalogue
 from serving.audit.recorder import Recorder
 from serving.audit.standing import Standing
+from serving.batch.callers import caller_of
+from serving.batch.desk import Desk
+from serving.batch.lines import Lines
+from serving.batch.means import Means
+from serving.batch.runner import Runner
+from serving.batch.store import opener as batch_opener
+from serving.batch.upload import Terms as UploadTerms
 from serving.budgets.funds import Funds
 from serving.budgets.keeper import Keeper, Terms
 from serving.budgets.store import opener as budget_opener
+from serving.cache import keys as cache_keys
+from serving.cache.keeper import Cache
+from serving.cache.shared import Shared
+from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.finance.desk import FinanceDesk
 from serving.fleet import Fleet
@@ -31,7 +49,8 @@ from serving.ledger.late import LateLedger
 from serving.ledger.store import opener
 from serving.limits.sharing import Sharing
 from serving.logs import utc_ms
-from serving.metrics import Metrics
+from serving.metrics import Counter, Metrics
+from serving.pipeline import Pipeline
 from serving.quality import store as quality_store
 from serving.quality.watch import Watch
 from serving.records import Offering
@@ -39,7 +58,19 @@ from serving.recovery import Recovery
 from serving.review import store as review_store
 from serving.review.keeper import Reviews
 from serving.settings import Settings, SettingsError
+from serving.waiting import Queue
 from serving.watched import watch
+
+
+class Around(NamedTuple):
+    """What batches look at."""
+
+    fleet: Fleet
+    queue: Queue
+    keys: Keys
+    metrics: Metrics
+    demand: Demand
+    is_stopping: Callable[[], bool]
 
 
 class Parts(NamedTuple):
@@ -150,8 +181,58 @@ class Parts(NamedTuple):
         heeding.start(self.died)
         self.closing.push_async_callback(heeding.close)
 
+    def calls(
+        self, catalogue: Catalogue, deployment_id: str, ratios: Mapping[str, TokenRatio]
+    ) -> Calls:
+        """Reads bodies into calls."""
+        clock, classes = asyncio.get_running_loop().time, self.settings.gateway.classes
+        return Calls(catalogue, classes, deployment_id, ratios, clock)
+
+    def batches(
+        self, pipeline: Pipeline, calls: Calls, reviews: Reviews, around: Around
+    ) -> BatchRoutes:
+        """Files and batches, worked on from now on. Raises SettingsError."""
+        settings, given = self.settings, self.settings.batches
+        desk = Desk(batch_opener(settings))
+        self.closing.push_async_callback(desk.close)
+        counted = Counter("ballast_batch_lines", "Lines of batches that were run", ("result",))
+        around.metrics.more.append(counted)
+        index, folder = settings.gateway.index, settings.state_dir.expanduser().absolute()
+        means = Means(
+            desk, given, calls, Lines(pipeline, calls, reviews, given.tries_max),
+            lambda: around.fleet.view, around.queue.waiting,
+            lambda batch: caller_of(around.keys, batch), _owned(settings), utc_ms,
+            f"{calls.deployment_id}/{socket.gethostname()}/{folder}/{index}", counted,
+            around.demand.fills, around.is_stopping,
+        )  # fmt: skip
+        runner = Runner(means)
+        runner.start(self.died)
+        self.closing.push_async_callback(runner.close)
+        files = Files(UploadTerms(desk, given, utc_ms))
+        return BatchRoutes(BatchTerms(desk, given, calls, files, runner.poke, utc_ms))
+
+    def cache(self, fleet: Fleet, deployment_id: str) -> Cache | None:
+        """Answers that need not be computed again. Raises SettingsError."""
+        settings, given = self.settings, self.settings.cache
+        if not (given.inputs_bytes_max or given.answers):
+            return None
+        clock, shared = asyncio.get_running_loop().time, None
+        if given.is_shared:
+            if not settings.redis.url:
+                raise SettingsError("cache.is_shared: name a server in redis.url")
+            shared = Shared(settings.redis, deployment_id, clock)
+            self.closing.push_async_callback(shared.close)
+        weights = {model.name: cache_keys.identity(model) for model in settings.models}
+        return Cache(given, weights, lambda: fleet.view, clock, shared)
+
     def finance(self) -> FinanceDesk:
         """The books beside the rows."""
         desk = FinanceDesk.of(self.settings)
         self.closing.push_async_callback(desk.close)
         return desk
+
+
+def _owned(settings: Settings) -> frozenset[str]:
+    """Models that have, or are to have, engines of ours; others may turn up at a Ray cluster."""
+    placed = {replica.model for replica in settings.fleet.static}
+    return frozenset(placed | {m.name for m in settings.models if m.engine is not None})

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, assert_never
 
 import msgspec
@@ -61,15 +62,21 @@ class Pipeline:
         self._gate = stages.gate
         self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
         self._retries = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
-        self._keeper = stages.budgets
+        self._keeper, self._cache = stages.budgets, stages.cache
 
     async def serve(
-        self, call: Call, caller: Caller, client: Client, idempotency: str = ""
-    ) -> Progress:
-        """Answer one call; a client that leaves cancels this. Returns how it went."""
+        self, call: Call, caller: Caller, client: Client, idempotency: str = "",
+        keep: Callable[[Tail], Awaitable[None]] | None = None,
+    ) -> Progress:  # fmt: skip
+        """Answer one call; a client that leaves cancels this. Returns how it went. `keep` has a
+        good answer before its end is on record: what is on record as answered is not lost."""
         progress = Progress(call, caller, idempotency)
         try:
             tail = await self._carry(progress, client)
+            if self._cache is not None:
+                tail = await self._cache.kept(progress, tail)
+            if keep is not None:
+                await keep(tail)
         except BallastError as error:
             tail = failure(progress, error)
         except asyncio.CancelledError:
@@ -129,6 +136,8 @@ class Pipeline:
             entrance.let_in(progress, self._stages.allowances, self._loop.time())
         if self._gate is not None:
             await entrance.screen(progress, self._gate)
+        if self._cache is not None and (known := await self._cache.find(progress)) is not None:
+            return known
         self._retries.called(call.received_s)
         while True:
             now_s = self._loop.time()

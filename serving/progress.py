@@ -19,6 +19,7 @@ from serving.records import (
     Burst,
     Call,
     Caller,
+    Charge,
     Exposure,
     Offering,
     Outcome,
@@ -32,10 +33,11 @@ from serving.rows import AttemptEnd, Record, RequestEnd
 
 if TYPE_CHECKING:
     from serving.budgets.funds import Funding
+    from serving.cache.keeper import Plan
     from serving.stages import Client
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
-_NO_USAGE = Usage()
+_NO_USAGE, _NOTHING = Usage(), Charge()
 # Looking a member up on its class costs 0.2 us in Python 3.11.
 _NONE, _CLASS, _TOKENIZE = Exposure.NONE, Exposure.CLASS, Surface.TOKENIZE
 _OK, _INTERNAL, _DISCONNECTED = Outcome.OK, Outcome.INTERNAL, Outcome.DISCONNECTED
@@ -79,10 +81,10 @@ class Progress:
     """One call on its way."""
 
     __slots__ = (
-        "attempt", "attempts", "burst_reason", "call", "caller", "code", "fault", "first_s",
-        "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome",
-        "queue_s", "reason", "rows", "sensitivity", "standing", "status", "target", "tried",
-        "usage", "verdict",
+        "attempt", "attempts", "burst_reason", "cache", "call", "caller", "code", "fault",
+        "first_s", "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease",
+        "outcome", "queue_s", "reason", "rows", "saved", "sensitivity", "standing", "status",
+        "target", "tried", "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -115,6 +117,9 @@ class Progress:
         self.outcome: Outcome = _INTERNAL
         self.status = 0
         self.code = ""
+        self.cache: Plan | None = None
+        self.saved = _NOTHING
+        """What the cache did not have computed again."""
         self.rows: list[Record] = []
         """Written with the next journal frame."""
 
@@ -203,6 +208,7 @@ class Progress:
             self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
             -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage,
             self.idempotency if self.outcome is _OK else "", caller.feature, caller.user,
+            call.batch, self.saved,
         )  # fmt: skip
 
     def head(self) -> bytes:

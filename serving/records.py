@@ -280,6 +280,8 @@ class Call(msgspec.Struct, frozen=True):
     """Offerings that no budget pays for."""
     answer_max: int = 0
     """Bounds a third party's answer where the caller named no limit; 0 is none."""
+    batch: str = ""
+    """The batch it is a line of; empty is none."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -58,6 +58,8 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc
     """The price of the day of the attempt, and where and when it was read."""
     paid_by: str = "cash"
     """`cash`, `credit` or `prepaid`, as the account says."""
+    batch: str = ""
+    """The batch it is a line of; empty is none."""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):
@@ -103,6 +105,10 @@ class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True, gc
     feature: str = ""
     user: str = ""
     """End user, as an HMAC."""
+    batch: str = ""
+    """The batch it is a line of; empty is none."""
+    saved: Charge = Charge()
+    """What the cache answered cost this when it was computed."""
 
 
 Record: TypeAlias = EgressIntent | AttemptBegin | AttemptEnd | RequestEnd

@@ -31,7 +31,9 @@ from models.capacity import PROFILES, Profile
 from serving import card_settings
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
+from serving.batch.settings import BatchSettings
 from serving.budgets.settings import BudgetSettings
+from serving.cache.settings import CacheSettings
 from serving.card_settings import LayoutSettings
 from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
@@ -523,6 +525,8 @@ class Settings(Group):
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()
     canaries: CanarySettings = CanarySettings()
+    batches: BatchSettings = BatchSettings()
+    cache: CacheSettings = CacheSettings()
     budgets: BudgetSettings = BudgetSettings()
     ledger: Ledger = Ledger()
     redis: RedisSettings = RedisSettings()

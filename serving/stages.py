@@ -10,6 +10,7 @@ from serving.admission import Admission
 from serving.allowances import Allowances
 from serving.backends.base import Backend
 from serving.budgets.keeper import Keeper
+from serving.cache.keeper import Cache
 from serving.guard.gate import Gate
 from serving.holding import Line
 from serving.journal import Journal
@@ -79,3 +80,4 @@ class Stages(NamedTuple):
     gate: Gate | None = None
     """The guard; None relays everything."""
     budgets: Keeper | None = None
+    cache: Cache | None = None

@@ -85,16 +85,16 @@ def _json(data: Any) -> Response:
 
 def signals(facts: Facts) -> dict[str, Any]:
     """Demand as the controller reads it, version 1."""
-    held = facts.queue.snapshot(facts.clock())
+    held, demand = facts.queue.snapshot(facts.clock()), facts.observer.demand
     models = {}
     for name in facts.models:
         calls, tokens, oldest_s = held.get(name, (0, 0, 0.0))
         models[name] = {
-            "running": facts.admission.running(name),
+            "running": max(0, facts.admission.running(name) - demand.filling(name)),
             "queued": calls,
             "queued_tokens": tokens,
             "oldest_wait_s": round(oldest_s, 3),
-            **facts.observer.demand.totals(name),
+            **demand.totals(name),
         }
     return {
         "version": 1,

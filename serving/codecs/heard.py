@@ -125,6 +125,7 @@ def _counts(usage: Any) -> Counts | None:
         return None
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    cached = cached or usage.get("prompt_cache_hit_tokens")  # DeepSeek's name
     thought = completion.get("reasoning_tokens") if isinstance(completion, dict) else None
     total = _count(usage.get("prompt_tokens"))
     return Counts(

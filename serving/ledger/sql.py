@@ -30,12 +30,13 @@ BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
     " input_micro_per_mtok output_micro_per_mtok feature end_user"
-    " cached_micro_per_mtok price_source price_as_of paid_by"
+    " cached_micro_per_mtok price_source price_as_of paid_by batch"
 )
 END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms money_kind")
 REQUEST = _columns(
     "received_ms ended_ms tenant project key_id surface model latency_class outcome status code"
-    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user"
+    f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user batch"
+    " saved_currency saved_micro"
 )
 INTENT = _columns("at_ms tenant sensitivity rule jurisdiction provider upstream_model")
 
@@ -110,7 +111,7 @@ def to_total(row: tuple[Any, ...]) -> Total:
 
 def to_request(row: tuple[Any, ...]) -> RequestEnd:
     """A row of GET_REQUESTS."""
-    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:]])
+    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:-2], Charge(*row[-2:])])
 
 
 def to_attempt(row: tuple[Any, ...]) -> Attempt:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from serving import errors
+from serving.errors import BallastError
 from serving.wire.lines import JSON, SSE, STATUS
+from serving.wire.request import Request, Sink
 
 if TYPE_CHECKING:
     from serving.wire.server import Server
@@ -27,18 +29,6 @@ _LINGER_S = 2.0
 _log = logging.getLogger(__name__)
 _FREE_BYTES = 32 << 10
 """A body beyond this is read only for a known caller, and only while there is room for it."""
-
-
-class Request:
-    """One whole request. Header names are lower case."""
-
-    __slots__ = ("body", "headers", "method", "path")
-
-    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes):
-        self.method = method
-        self.path = path
-        self.headers = headers
-        self.body = body
 
 
 App = Callable[[Request, "Connection"], None]
@@ -78,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._fault = ""
         self._reason = ""
         self._give_room()
+        self._sink: Sink | None = None
         self._has_head = False
         self._is_head_method = False
         self._keep_alive = True
@@ -98,6 +89,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - protocol
         self.is_closed = True
         self._give_room()
+        if self._sink is not None:
+            self._sink.end(is_whole=False)
         self._server.gone(self)
         self._resume()
         if self._task is not None:
@@ -207,6 +200,8 @@ class Connection(asyncio.Protocol):
             size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in headers.items())
             if size > self._limits.header_bytes_max:
                 self._fault = "headers_too_large"
+        if not self._fault:
+            self._open_sink()
         length = headers.get(b"content-length")
         if length is not None:
             if b"transfer-encoding" in headers:
@@ -215,7 +210,8 @@ class Connection(asyncio.Protocol):
                 self._vet(int(length[:16]))
         if self._fault:
             raise ValueError(self._fault)
-        self.deadline_s = self._loop.time() + self._limits.body_wait_s
+        sink, wait_s = self._sink, self._limits.body_wait_s
+        self.deadline_s = self._loop.time() + (wait_s if sink is None else sink.wait_s)
         if headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -223,6 +219,12 @@ class Connection(asyncio.Protocol):
         if self.is_busy:
             return
         self._size += len(data)
+        if self._sink is not None:
+            if self._size > self._sink.bytes_max:
+                self._vet(self._size)
+                raise ValueError(self._fault)
+            self._sink.feed(data)
+            return
         if self._size > self._room_bytes:
             # Room is taken as bytes come, by doubling: an announcement alone takes none.
             self._make_room()
@@ -230,12 +232,21 @@ class Connection(asyncio.Protocol):
                 raise ValueError(self._fault)
         self._parts.append(data)
 
+    def _open_sink(self) -> None:
+        """Some bodies go where they are to stay as they come."""
+        request = Request(self._parser.get_method(), self._url, self._headers, b"")
+        try:
+            self._sink = self._server.sink(request, self._transport)
+        except BallastError as error:
+            self._reject(error.code, error.message)
+
     def _vet(self, size: int) -> None:
         """Say at once why a large body would be refused anyway."""
-        most = self._limits.body_bytes_max
+        sink = self._sink
+        most = self._limits.body_bytes_max if sink is None else sink.bytes_max
         if size > most:
             self._reject("body_too_large", f"the body exceeds {most} bytes")
-        elif (error := self._server.vet(self._headers)) is not None:
+        elif sink is None and (error := self._server.vet(self._headers)) is not None:
             self._reject(error.code, error.message)
 
     def _make_room(self) -> None:
@@ -272,7 +283,11 @@ class Connection(asyncio.Protocol):
         self.deadline_s = float("inf")
         method = self._parser.get_method()
         self._is_head_method = method == b"HEAD"
-        self._server.app(Request(method, self._url, self._headers, body), self)
+        request = Request(method, self._url, self._headers, body)
+        if self._sink is not None:
+            request.sink = self._sink
+            self._sink.end(is_whole=True)
+        self._server.app(request, self)
 
     # -- answering
 
@@ -300,11 +315,12 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"".join((line, JSON, head, close, length, body)))
         self._finish()
 
-    def start(self, head: bytes) -> None:
-        """Begin an event stream; its head leaves with the first bytes. No status can change now."""
+    def start(self, head: bytes, kind: bytes = SSE) -> None:
+        """Begin a stream, of events unless `kind` is another's header lines; its head leaves with
+        the first bytes. No status can change now."""
         tail = b"\r\n" if self._may_keep() else b"connection: close\r\n\r\n"
         framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
-        self._stream_head = b"".join((STATUS[200], SSE, head, framing, tail))
+        self._stream_head = b"".join((STATUS[200], kind, head, framing, tail))
 
     def write(self, data: bytes) -> None:
         """Send part of a stream."""
@@ -389,6 +405,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, code: str, message: str) -> None:
         """Answer a request that was never whole, and let the client read it before the close."""
         self._keep_alive = False
+        if self._sink is not None:
+            self._sink.end(is_whole=False)
         self._server.on_refused(code)
         status = errors.TABLE[code].status
         head = b"retry-after: 1\r\n" if status in (429, 503) else b""

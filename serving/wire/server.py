@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from serving.errors import BallastError
 from serving.room import Room
 from serving.settings import Limits
-from serving.wire.connection import App, Connection, Request
+from serving.wire.connection import App, Connection
+from serving.wire.request import Request, Sink
 
-__all__ = ["App", "Connection", "Request", "Server"]
+__all__ = ["App", "Connection", "Request", "Server", "Sink"]
 
 _CANCEL_S = 2.0
 """For the error that ends an answer which outlived the drain."""
@@ -32,6 +33,9 @@ class Server:
         """Asked, by its headers, before a large body is read: why it would be refused anyway."""
         self.owner: Callable[[Mapping[bytes, bytes]], str] = lambda _: ""
         """Whose large body it is, by its headers; asked after `vet`."""
+        self.sink: Callable[[Request, asyncio.Transport], Sink | None] = lambda *_: None
+        """Asked, by its head, where a body goes that is not to be kept in memory. Raises
+        BallastError for one that is refused."""
         self.room = Room(limits.bodies_bytes_max, limits.bodies_bytes_of_key_max)
         """For large bodies, of all connections together."""
         self._emptied: asyncio.Future[None] | None = None

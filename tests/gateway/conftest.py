@@ -502,11 +502,14 @@ def run_live(tmp_path: Path) -> Callable[..., None]:
     """Runs a check with a gateway process that is not yet started: `check(live, stack, tree)`;
     `stack` holds the fakes only."""
 
-    def start(check: Any, *, engines: Any = (), providers: Any = None, **changes: Any) -> None:
+    def start(
+        check: Any, *, engines: Any = (), providers: Any = None, wait_s: float = WAIT_S,
+        **changes: Any,
+    ) -> None:  # fmt: skip
         async def main() -> None:
             state = tmp_path / "live"
             live, stack = Live(state), Stack(state)
-            async with asyncio.timeout(WAIT_S), contextlib.AsyncExitStack() as opened:
+            async with asyncio.timeout(wait_s), contextlib.AsyncExitStack() as opened:
                 for one in engines:
                     served = await start_engine(one)
                     opened.push_async_callback(served.close)

@@ -147,3 +147,27 @@ def test_a_broken_stream_is_an_error_of_the_official_client_too(run, kit):
             assert caught.value.code == "stream_interrupted"
 
     run(check, providers={"alpha": kit.provider(scenario="eof_without_finish")})
+
+
+def test_a_load_test_is_no_demand_and_stands_apart_in_the_books(run, kit):
+    async def check(stack) -> None:
+        async with stack.streaming("load", max_tokens=40) as response:
+            await response.content.readany()
+            assert (await stack.load())["r"] == 1
+            assert (await stack.signals())["running"] == 0
+            await response.content.read()
+        (row,) = await stack.rows(1)
+        assert (row.feature, row.usage.completion_tokens) == ("load-test", 40)
+        signals = await stack.signals()
+        assert (signals["running"], signals["served_output_total"]) == (0, 0)
+        refused = await stack.post(
+            "/v1/chat/completions",
+            kit.chat(),
+            "load",
+            x_ballast_ttft_ms="1",
+            x_ballast_class="live",
+        )
+        assert refused.status in (200, 503)
+        assert (await stack.signals())["shed_total"] == 0
+
+    run(check, engines=[kit.engine(**kit.SLOW, output_tokens=50)])

@@ -22,6 +22,8 @@ from ballast.cli import app
 from ballast.exporting import COLUMNS, escaped
 from ballast.problem import ProblemError
 from ballast.uploading import upload
+from serving.batch.sqlite import SqliteBatches
+from serving.batch.values import Batch, File, Purpose
 from serving.directory import chain
 from serving.directory.base import decode_event
 from serving.directory.sqlite import SqliteDirectory
@@ -276,6 +278,25 @@ def test_a_person_is_erased_and_the_money_stays(state: Path) -> None:
     before = json.loads(run("cost", *PERIOD, "--json"))
     assert before["total"]["money"][0]["micro"] == 8_000_000
     assert "erased: 0 rows" in run("erase", "--tenant", "acme", "--person", "person")
+
+
+def test_files_and_batches_of_a_person_or_a_whole_tenant_are_erased(state: Path) -> None:
+    def file(number: int, tenant: str, person: str = "") -> File:
+        return File(
+            f"file-{number}", tenant, "k", Purpose.BATCH, "f", 7, 1, 1 << 60, person, is_whole=True
+        )
+
+    with closing(SqliteBatches.open(state / "batches.sqlite")) as store:
+        store.put_file(file(1, "acme", "person"))
+        store.put_file(file(2, "acme/shop"))
+        store.put_file(file(3, "beta"))
+        store.add_batch(Batch("batch_1", "acme", "k", "/v1/embeddings", "file-1", "24h", 1, 2), 9)
+    assert "1 files and batches" in run("erase", "--tenant", "acme", "--person", "person")
+    said = run("batches", "list", "--tenant", "acme")
+    assert "batch_1  validating   0/0 lines" in said
+    assert "erased: 2 files" in run("batches", "erase", "--tenant", "acme", "--why", "contract")
+    assert "1 files, 7 bytes" in run("batches", "list", "--tenant", "beta")
+    assert acts(state)[-1] == ("batches.erase", "batches:acme", "contract")
 
 
 def acts(state: Path) -> list[tuple[str, str, str]]:

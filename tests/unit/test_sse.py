@@ -144,6 +144,19 @@ def test_the_last_of_several_usages_counts():
     assert Seen([usage(1, 1) + usage(1, 2) + content("x")]).usage == Usage(1, 2)
 
 
+def test_cached_tokens_under_deepseek_s_name_stand_under_openai_s_too():
+    tokens = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 6}
+    stream = ROLE + content('"prompt_cache_hit_tokens"') + event(choices=[], usage=tokens)
+    seen = Seen([stream + DONE])
+    told = json.loads(b"".join(b.data for b in seen.blocks).split(b"\n\n")[2][6:])["usage"]
+    assert told == tokens | {"prompt_tokens_details": {"cached_tokens": 6}}
+    block = plain(json.dumps({"choices": [{}], "usage": tokens}).encode())
+    assert json.loads(block.data)["usage"]["prompt_tokens_details"] == {"cached_tokens": 6}
+    both = tokens | {"prompt_tokens_details": {"cached_tokens": 5}}
+    body = json.dumps({"choices": [{}], "usage": both}).encode()
+    assert plain(body).data == body
+
+
 def test_no_usage_is_none():
     assert Seen([content("x") + STOP + DONE]).usage is None
 

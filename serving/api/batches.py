@@ -1,0 +1,239 @@
+"""`/v1/batches`, and the routes of files and batches on the public listener."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+import uuid_utils
+
+from serving import errors, forwarded
+from serving.api import files, hints
+from serving.api.calls import Calls
+from serving.api.files import FILES, Files, encoded, listing, page
+from serving.batch import lines
+from serving.batch.desk import Desk
+from serving.batch.settings import BatchSettings
+from serving.batch.upload import expires_s
+from serving.batch.values import Batch, Counts, Standing, Status
+from serving.errors import BallastError, CallerError
+from serving.records import Caller
+from serving.wire.server import Connection, Request, Sink
+
+BATCHES = b"/v1/batches"
+OWN_PATHS = (FILES, BATCHES)
+WINDOW_H_MAX = 168
+_WINDOW = re.compile(r"([1-9]\d{0,2})h")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_PAIRS_MAX, _KEY_CHARS_MAX, _VALUE_CHARS_MAX = 16, 64, 512
+_HEADERS = (*lines.HEADERS, forwarded.TENANT, forwarded.PROJECT, forwarded.FEATURE)
+_DAY_S = 86_400
+
+
+class _Expires(msgspec.Struct):
+    anchor: str
+    seconds: int
+
+
+class _Create(msgspec.Struct):
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: dict[str, str] | None = None
+    output_expires_after: _Expires | None = None
+
+
+class Terms(NamedTuple):
+    """What the routes work with; built by the composition root."""
+
+    desk: Desk
+    settings: BatchSettings
+    calls: Calls
+    files: Files
+    poke: Callable[[], None]
+    """Tells the runner that something is to be done."""
+    utc_ms: Callable[[], int]
+
+
+class BatchRoutes:
+    """Answers everything below `OWN_PATHS`."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._files = terms.files
+
+    def upload(self, request: Request, caller: Caller, transport: asyncio.Transport) -> Sink:
+        """Where the body of an upload goes. Raises BallastError."""
+        return self._files.upload(request, caller, transport)
+
+    def route(self, request: Request, caller: Caller, connection: Connection) -> None:
+        """Answer one request. Raises CallerError for a path or a method that is none."""
+        path, _, query_text = request.path.decode("latin-1").partition("?")
+        query = dict(parse_qsl(query_text, max_num_fields=20))
+        base, *rest = path.removeprefix("/v1/").split("/")
+        if not all(map(_ID.fullmatch, rest)):
+            raise CallerError("not_found", "no such path; the API is under /v1")
+        of = self._of_files if base == "files" else self._of_batches
+        known: dict[tuple[str, ...], Any] = of(rest, (request, caller, query), connection)
+        method = request.method.decode("latin-1")
+        shape = tuple("id" if n == 0 else part for n, part in enumerate(rest))
+        found = known.get((method, *shape))
+        if base not in ("files", "batches") or not any(key[1:] == shape for key in known):
+            raise CallerError("not_found", "no such path; the API is under /v1")
+        if found is None:
+            allowed = ", ".join(key[0] for key in known if key[1:] == shape)
+            raise CallerError("method_not_allowed", f"use {allowed} on this path")
+        connection.run(_answered(found(), connection))
+
+    def _of_files(
+        self, rest: list[str], asked: tuple[Request, Caller, Mapping[str, str]],
+        connection: Connection,
+    ) -> dict[tuple[str, ...], Any]:  # fmt: skip
+        request, caller, query = asked
+        own, name = self._files, rest[0] if rest else ""
+        return {
+            ("POST",): lambda: own.uploaded(request),
+            ("GET",): lambda: own.listed(caller, query),
+            ("GET", "id"): lambda: self._file(caller, name),
+            ("DELETE", "id"): lambda: own.drop(caller, name),
+            ("GET", "id", "content"): lambda: own.send(caller, name, connection),
+        }
+
+    async def _file(self, caller: Caller, file_id: str) -> dict[str, Any]:
+        return files.shown(await self._files.find(caller, file_id))
+
+    def _of_batches(
+        self, rest: list[str], asked: tuple[Request, Caller, Mapping[str, str]], _: Connection
+    ) -> dict[tuple[str, ...], Any]:
+        request, caller, query = asked
+        name = rest[0] if rest else ""
+        return {
+            ("POST",): lambda: self._create(request, caller),
+            ("GET",): lambda: self._listed(caller, query),
+            ("GET", "id"): lambda: self._shown(caller, name),
+            ("POST", "id", "cancel"): lambda: self._cancel(caller, name),
+        }
+
+    async def _create(self, request: Request, caller: Caller) -> dict[str, Any]:
+        batch = self._batch(request, caller)
+        await self._files.find(caller, batch.input_file)
+        most = self._terms.settings.batches_of_tenant_max
+        if not await self._terms.desk.ask(lambda store: store.add_batch(batch, most)):
+            message = f"this tenant has {most} batches under way; wait for one, or cancel one"
+            raise CallerError("rate_limit_exceeded", message, retry_after_s=60.0)
+        self._terms.poke()
+        return shown(Standing(batch), Counts())
+
+    def _batch(self, request: Request, caller: Caller) -> Batch:
+        try:
+            given = msgspec.json.decode(request.body, type=_Create)
+        except msgspec.ValidationError as error:
+            raise CallerError("invalid_value", str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise CallerError("invalid_json", "the body is not valid JSON") from None
+        if lines.surface_of(given.endpoint) is None:
+            message = f"'endpoint' must be one of {', '.join(lines.ENDPOINTS)}"
+            raise CallerError("invalid_value", message, param="endpoint")
+        window = _WINDOW.fullmatch(given.completion_window)
+        if window is None or int(window[1]) > WINDOW_H_MAX:
+            message = f"'completion_window' must be hours like 24h, at most {WINDOW_H_MAX}h"
+            raise CallerError("invalid_value", message, param="completion_window")
+        headers = request.headers
+        hints.read(headers, caller, self._terms.calls.classes)  # what is wrong is said now
+        now_ms = self._terms.utc_ms()
+        return Batch(
+            f"batch_{uuid_utils.uuid7().hex}", caller.tenant, caller.key_id, given.endpoint,
+            given.input_file_id[:100], window[0], now_ms, now_ms + int(window[1]) * 3_600_000,
+            end_user=caller.user,
+            headers={n.decode(): headers[n].decode("latin-1") for n in _HEADERS if n in headers},
+            metadata=_metadata(given.metadata), output_days=_days(given.output_expires_after),
+        )  # fmt: skip
+
+    async def _find(self, caller: Caller, batch_id: str) -> Standing:
+        found = await self._terms.desk.ask(lambda store: store.batch(caller.tenant, batch_id))
+        if found is None:
+            raise CallerError("not_found", f"there is no batch {batch_id[:80]!r}")
+        return found
+
+    async def _shown(self, caller: Caller, batch_id: str) -> dict[str, Any]:
+        return await self._counted(await self._find(caller, batch_id))
+
+    async def _counted(self, found: Standing) -> dict[str, Any]:
+        counts = found.batch.counts
+        if counts is None:
+            counts = await self._terms.desk.ask(lambda store: store.counts(found.batch.id))
+        return shown(found, counts)
+
+    async def _listed(self, caller: Caller, query: Mapping[str, str]) -> dict[str, Any]:
+        asked = page({k: v for k, v in query.items() if k != "order"}, 20)
+        found = await self._terms.desk.ask(lambda store: store.batches(caller.tenant, asked))
+        return listing([await self._counted(one) for one in found], asked.limit)
+
+    async def _cancel(self, caller: Caller, batch_id: str) -> dict[str, Any]:
+        found = await self._find(caller, batch_id)
+        if not found.batch.is_open:
+            message = f"the batch is {found.batch.status} already"
+            raise CallerError("conflict", message)
+        now_ms = self._terms.utc_ms()
+        await self._terms.desk.ask(lambda store: store.cancel(caller.tenant, batch_id, now_ms))
+        self._terms.poke()
+        return await self._shown(caller, batch_id)
+
+
+async def _answered(work: Coroutine[Any, Any, Any], connection: Connection) -> None:
+    """Answer with what the work gives, or says is wrong; None has answered itself."""
+    try:
+        answer = await work
+    except BallastError as error:
+        status = errors.TABLE[error.code].status
+        wait_s = error.retry_after_s or 1.0
+        head = b"retry-after: %d\r\n" % round(wait_s) if status in (409, 429, 503) else b""
+        connection.answer(status, errors.body(error.code, error.message, error.param), head)
+    else:
+        if answer is not None:
+            connection.answer(200, encoded(answer))
+
+
+def _metadata(given: dict[str, str] | None) -> dict[str, str] | None:
+    for key, value in (given or {}).items():
+        if len(key) > _KEY_CHARS_MAX or len(value) > _VALUE_CHARS_MAX:
+            message = f"'metadata': keys of {_KEY_CHARS_MAX}, values of {_VALUE_CHARS_MAX} letters"
+            raise CallerError("invalid_value", f"{message} at most", param="metadata")
+    if given and len(given) > _PAIRS_MAX:
+        message = f"'metadata' has more than {_PAIRS_MAX} pairs"
+        raise CallerError("invalid_value", message, param="metadata")
+    return given
+
+
+def _days(given: _Expires | None) -> int:
+    """How long output files are kept, in whole days; 0 is not said."""
+    if given is None:
+        return 0
+    return -(-expires_s(str(given.seconds)) // _DAY_S)
+
+
+def shown(found: Standing, counts: Counts) -> dict[str, Any]:
+    """A batch in OpenAI's words."""
+    batch, times = found.batch, found.batch.times
+    is_asked = found.cancel_ms and batch.status in (Status.VALIDATING, Status.IN_PROGRESS)
+    is_ending = batch.status is Status.FINALIZING and batch.ends_as is Status.CANCELLED
+    status = Status.CANCELLING if is_asked or is_ending else batch.status
+    at = {f"{name}_at": times[name] // 1000 if name in times else None for name in Status}
+    del at["validating_at"]
+    at["cancelling_at"] = found.cancel_ms // 1000 if found.cancel_ms else None
+    faults = [msgspec.to_builtins(fault) for fault in batch.errors]
+    return {
+        "id": batch.id, "object": "batch", "endpoint": batch.endpoint, "model": batch.model or None,
+        "errors": {"object": "list", "data": faults} if faults else None,
+        "input_file_id": batch.input_file, "completion_window": batch.window, "status": status,
+        "output_file_id": batch.output_file or None, "error_file_id": batch.error_file or None,
+        "created_at": batch.created_ms // 1000, "expires_at": batch.expires_ms // 1000, **at,
+        "request_counts": {
+            "total": counts.total, "completed": counts.done, "failed": counts.failed,
+        },
+        "metadata": batch.metadata,
+    }  # fmt: skip

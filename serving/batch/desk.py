@@ -1,0 +1,39 @@
+"""The one way to the store of batches: a thread, and the store opened when it is first asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from serving.batch.base import BatchesAway, BatchStore
+
+_T = TypeVar("_T")
+
+
+class Desk:
+    """Owns the thread and the store."""
+
+    def __init__(self, open_store: Callable[[], BatchStore]) -> None:
+        self._open_store = open_store
+        self._store: BatchStore | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-batches")
+
+    async def ask(self, question: Callable[[BatchStore], _T]) -> _T:
+        """Run a call on the store in its thread. Raises BatchesAway, and what the call raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: question(self._opened()))
+
+    async def close(self) -> None:
+        """Release the store, after all that was asked."""
+        if self._store is not None:
+            with contextlib.suppress(BatchesAway):
+                await self.ask(lambda store: store.close())
+        self._thread.shutdown()
+
+    def _opened(self) -> BatchStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store

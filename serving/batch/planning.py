@@ -1,0 +1,160 @@
+"""How many lines may run now, where, and what becomes of one that came back. Pure.
+
+A batch fills the room that people leave on engines of ours, and yields to whoever waits. Towards
+the end of its window it takes its place among other calls, and may go to third parties if its key
+may.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from serving.batch.settings import BatchSettings
+from serving.batch.values import Batch, Standing, State, Status
+from serving.choice import IDLE, share
+from serving.records import OWN, FleetView, Outcome, Replica, Stops
+
+WAITS = frozenset({
+    "no_capacity", "engine_loading", "queue_full", "queue_timeout", "deadline_unreachable",
+    "draining", "journal_full", "stopped", "rate_limit_exceeded", "budget_exceeded",
+    "batches_away", "disconnected",
+})  # fmt: skip
+"""No fault of the line's or a target's: it is run again, as long as the window lasts."""
+FLAKY = frozenset({
+    "upstream_unavailable", "upstream_timeout", "stream_interrupted", "internal_error",
+})  # fmt: skip
+HOLD_S_MIN, HOLD_S_DEFAULT, HOLD_S_MAX = 1.0, 5.0, 60.0
+
+
+class Asked(NamedTuple):
+    """Who wants to run lines."""
+
+    model: str
+    """Our name of it."""
+    tenant: str
+    left_s: float
+    """Until the window ends."""
+    is_owned: bool
+    """Engines of ours may be there, now or later."""
+    may_overflow: bool
+    running: int
+    """Lines of this batch under way."""
+    running_max: int
+    waiting: int
+    """Other calls that stand in line for the model."""
+
+
+class Release(NamedTuple):
+    """How many lines more, and where they may go."""
+
+    lines: int
+    pin: str
+    """See `Call.pin`. What is pinned to our own engines fills them, and asks for none more."""
+    reason: str
+
+
+def release(asked: Asked, given: BatchSettings, view: FleetView, now_s: float) -> Release:
+    """What may start now."""
+    room = max(0, asked.running_max - asked.running)
+    if view.stops is not None and _is_stopped(asked, view.stops):
+        return Release(0, OWN, "stopped")
+    replicas = view.replicas.get(asked.model, ())
+    is_owned = asked.is_owned or bool(replicas) or asked.model in view.pending
+    if not is_owned:
+        return Release(room, "", "no engine of ours")
+    if asked.left_s <= given.api_before_s:
+        # With its engines away it asks one by one: that wakes them, and floods nobody.
+        free = sum(_free(r, r.limit, view, now_s) for r in replicas) if replicas else 1
+        if asked.may_overflow and view.offerings.get(asked.model):
+            free = room
+        return Release(min(room, free), "", "deadline")
+    if asked.waiting:
+        return Release(0, OWN, "others wait")
+    free = sum(
+        _free(r, int(min(r.limit, r.profile.max_num_seqs) * given.fill) or 1, view, now_s)
+        for r in replicas
+    )
+    return Release(min(room, free), OWN, "spare room" if free else "engines are busy")
+
+
+def _is_stopped(asked: Asked, stops: Stops) -> bool:
+    """As `rules.stopped`, which every line is asked too: to leave no row of each try."""
+    names = asked.tenant, asked.tenant.partition("/")[0]
+    return stops.is_all or asked.model in stops.models or not stops.tenants.isdisjoint(names)
+
+
+def _free(replica: Replica, most: int, view: FleetView, now_s: float) -> int:
+    """How many calls more until the engine has so many; none while it holds others up."""
+    state = view.state.get(replica.id, IDLE)
+    if max(state.open_until_s, state.full_until_s) > now_s:
+        return 0
+    busy = state.unfinished
+    if now_s - state.load_at_s <= view.stale_s:
+        if state.load.waiting:
+            return 0
+        busy = max(busy, state.load.running + state.since_calls)
+    return max(0, min(most - busy, share(replica, view) - state.unfinished))
+
+
+class Judged(NamedTuple):
+    """What becomes of a line that was run."""
+
+    state: State
+    """`WAITING`: again."""
+    hold_s: float = 0.0
+    """Nothing of its batch starts before that."""
+
+
+def judged(outcome: str, code: str, run: int, after: tuple[float | None, int]) -> Judged:
+    """`after`: the seconds the refusal named, and the most runs of a line that fails by others'
+    fault."""
+    if outcome == Outcome.OK:
+        return Judged(State.DONE)
+    named_s, tries_max = after
+    hold_s = min(max(named_s or HOLD_S_DEFAULT, HOLD_S_MIN), HOLD_S_MAX)
+    if code in WAITS:
+        return Judged(State.WAITING, hold_s)
+    if code in FLAKY and run < tries_max:
+        return Judged(State.WAITING, HOLD_S_MIN)
+    return Judged(State.FAILED)
+
+
+class Ending(NamedTuple):
+    """Why no more lines of a batch start."""
+
+    status: Status
+    """What it will be."""
+    code: str
+    message: str
+    """Of each line that was not run."""
+
+
+_UNRUN = {
+    Status.CANCELLED: (
+        "batch_cancelled", "the batch was cancelled before this request was run",
+    ),
+    Status.EXPIRED: (
+        "batch_expired",
+        "this request could not be executed before the completion window expired",
+    ),
+}  # fmt: skip
+
+
+def ending(standing: Standing, now_ms: int, lost_key: str) -> Ending | None:
+    """Whether a batch ends before its lines have. `lost_key`: why its key may do nothing more."""
+    if lost_key:
+        return Ending(Status.FAILED, "invalid_api_key", lost_key)
+    if standing.cancel_ms:
+        return Ending(Status.CANCELLED, *_UNRUN[Status.CANCELLED])
+    if now_ms >= standing.batch.expires_ms:
+        return Ending(Status.EXPIRED, *_UNRUN[Status.EXPIRED])
+    return None
+
+
+def unrun(batch: Batch) -> Ending | None:
+    """What is said of the lines that a batch leaves; None when it ended with all of them."""
+    if batch.ends_as in _UNRUN:
+        return Ending(batch.ends_as, *_UNRUN[batch.ends_as])
+    if batch.errors:
+        return Ending(batch.ends_as, batch.errors[0].code, batch.errors[0].message)
+    return None

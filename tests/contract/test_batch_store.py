@@ -1,0 +1,261 @@
+"""Every store of batches: files are their tenant's, a batch has one owner, a line ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from serving.batch.base import BatchStore, Lost, Page, Used
+from serving.batch.envelope import Request
+from serving.batch.postgres import PostgresBatches
+from serving.batch.sqlite import SqliteBatches
+from serving.batch.values import Batch, Counts, Ended, File, Purpose, State, Status
+from serving.ledger.address import address
+from serving.settings import Ledger as LedgerSettings
+
+Open = Callable[[], BatchStore]
+DAY_MS = 86_400_000
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the same store as often as asked."""
+    opened: list[BatchStore] = []
+    if request.param == "postgres":
+        settings = LedgerSettings(url=request.getfixturevalue("new_database")())
+        make: Open = lambda: PostgresBatches.at(address(settings), settings)  # noqa: E731
+    else:
+        make = lambda: SqliteBatches.open(tmp_path / "batches.sqlite")  # noqa: E731
+
+    def open_one() -> BatchStore:
+        opened.append(make())
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+def file(number: int, tenant: str = "acme", **more: object) -> File:
+    made = File(
+        f"file-{number:04}", tenant, "k", Purpose.BATCH, "in.jsonl", 10, 1000 + number,
+        DAY_MS * 40, is_whole=True,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **more)
+
+
+def batch(number: int = 1, tenant: str = "acme", **more: object) -> Batch:
+    made = Batch(
+        f"batch_{number:04}", tenant, "k", "/v1/chat/completions", "file-0001", "24h",
+        1000 + number, DAY_MS,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **more)
+
+
+def lines(*numbers: int) -> list[Request]:
+    return [Request(n, f"c{n}", "m", b'{"n":%d}' % n) for n in numbers]
+
+
+def owned(store: BatchStore, count: int) -> None:
+    """A batch of `one`, with lines."""
+    store.add_batch(batch(), 9)
+    store.claim("one", 0, 100, 9)
+    store.put_lines("one", "batch_0001", lines(*range(1, count + 1)))
+
+
+def test_a_file_is_read_by_everybody_in_the_pieces_it_came_in(open_store: Open) -> None:
+    one, two = open_store(), open_store()
+    one.put_file(file(1, is_whole=False))
+    one.add_piece("file-0001", 0, b"first")
+    one.add_piece("file-0001", 1, b"second")
+    assert two.file("acme", "file-0001") is None
+    one.put_file(file(1, size=11))
+    assert two.file("acme", "file-0001") == file(1, size=11)
+    assert [two.piece("file-0001", n) for n in range(3)] == [b"first", b"second", None]
+
+
+def test_another_tenant_neither_sees_nor_removes_a_file(open_store: Open) -> None:
+    store = open_store()
+    store.put_file(file(1))
+    store.add_piece("file-0001", 0, b"x")
+    assert store.file("acme/customer", "file-0001") is None
+    assert store.files("beta", Page()) == []
+    assert not store.drop_file("beta", "file-0001")
+    assert store.piece("file-0001", 0) == b"x"
+    assert store.drop_file("acme", "file-0001")
+    assert store.piece("file-0001", 0) is None
+    assert not store.drop_file("acme", "file-0001")
+
+
+def test_a_listing_comes_in_pages_with_one_more_to_say_so(open_store: Open) -> None:
+    store = open_store()
+    for number in range(1, 6):
+        store.put_file(file(number))
+    store.put_file(file(6, purpose=Purpose.OUTPUT))
+    store.put_file(file(7, "beta"))
+    found = store.files("acme", Page(limit=2))
+    assert [one.id[-1] for one in found] == ["6", "5", "4"]
+    assert [one.id[-1] for one in store.files("acme", Page("file-0005", 9))] == list("4321")
+    oldest = Page("file-0002", 9, is_oldest_first=True)
+    assert [one.id[-1] for one in store.files("acme", oldest)] == list("3456")
+    output = store.files("acme", Page(purpose=Purpose.OUTPUT))
+    assert [one.id[-1] for one in output] == ["6"]
+
+
+def test_what_a_tenant_stores_is_counted_while_it_comes_in(open_store: Open) -> None:
+    store = open_store()
+    assert store.used("acme") == Used(0, 0)
+    store.put_file(file(1))
+    store.put_file(file(2, is_whole=False, size=5))
+    store.put_file(file(3, "beta"))
+    assert store.used("acme") == Used(2, 15)
+
+
+def test_a_tenant_has_only_so_many_open_batches(open_store: Open) -> None:
+    store = open_store()
+    assert store.add_batch(batch(1), 2)
+    assert store.add_batch(batch(2), 2)
+    assert not store.add_batch(batch(3), 2)
+    assert store.add_batch(batch(4, "beta"), 2)
+    store.claim("one", 0, 100, 9)
+    store.save("one", batch(1, status=Status.COMPLETED))
+    assert store.add_batch(batch(3), 2)
+    listed = store.batches("acme", Page(limit=2))
+    assert [one.batch.id[-1] for one in listed] == ["3", "2", "1"]
+    assert store.batch("beta", "batch_0001") is None
+
+
+def test_a_batch_is_held_by_one_owner_until_its_lease_ends(open_store: Open) -> None:
+    one, two = open_store(), open_store()
+    one.add_batch(batch(1), 9)
+    one.add_batch(batch(2), 9)
+    assert [s.batch.id for s in one.claim("one", 0, 100, 1)] == ["batch_0001"]
+    assert [s.batch.id for s in two.claim("two", 0, 300, 9)] == ["batch_0002"]
+    assert one.renew("one", ["batch_0001", "batch_0002"], 200) == {"batch_0001": 0}
+    assert two.claim("two", 199, 300, 9) == []
+    assert [s.batch.id for s in two.claim("two", 200, 300, 9)] == ["batch_0001"]
+    assert one.renew("one", ["batch_0001"], 400) == {}
+    two.release("two")
+    assert len(one.claim("one", 1, 100, 9)) == 2
+
+
+def test_an_owner_finds_again_what_it_held_before_it_died(open_store: Open) -> None:
+    store = open_store()
+    store.add_batch(batch(), 9)
+    store.claim("one", 0, 100, 9)
+    store.release("two")
+    assert store.claim("one", 1, 100, 9) == []
+    store.release("one")
+    assert len(store.claim("one", 1, 100, 9)) == 1
+    assert store.claim("two", 1, 100, 9) == []
+
+
+def test_the_lines_of_a_batch_that_ended_are_forgotten(open_store: Open) -> None:
+    store = open_store()
+    owned(store, 2)
+    done = batch(status=Status.COMPLETED, counts=Counts(done=2))
+    store.finish("one", done)
+    assert store.counts("batch_0001") == Counts()
+    found = store.batch("acme", "batch_0001")
+    assert found is not None
+    assert found.batch == done
+    with pytest.raises(Lost):
+        store.finish("two", done)
+
+
+def test_an_owner_that_lost_a_batch_can_write_nothing_of_it(open_store: Open) -> None:
+    store = open_store()
+    owned(store, 2)
+    store.take("one", "batch_0001", 1)
+    store.claim("two", 101, 200, 9)
+    ended = [Ended(1, State.DONE, b"late")]
+    for write in (
+        lambda: store.save("one", batch()),
+        lambda: store.put_lines("one", "batch_0001", lines(3)),
+        lambda: store.take("one", "batch_0001", 1),
+        lambda: store.give_back("one", "batch_0001", None),
+        lambda: store.end_lines("one", "batch_0001", ended),
+    ):
+        with pytest.raises(Lost):
+            write()
+    assert store.counts("batch_0001") == Counts(waiting=1, running=1)
+
+
+def test_lines_are_given_out_once_in_order_and_again_only_when_given_back(open_store: Open) -> None:
+    store = open_store()
+    owned(store, 5)
+    first = store.take("one", "batch_0001", 3)
+    assert [(line.number, line.custom_id, line.run) for line in first] == [
+        (1, "c1", 1), (2, "c2", 1), (3, "c3", 1),
+    ]  # fmt: skip
+    assert first[0].data == b'{"n":1}'
+    assert [line.number for line in store.take("one", "batch_0001", 9)] == [4, 5]
+    assert store.take("one", "batch_0001", 9) == []
+    store.end_lines("one", "batch_0001", [Ended(1, State.DONE, b"done")])
+    store.give_back("one", "batch_0001", [1, 2])
+    again = store.take("one", "batch_0001", 9)
+    assert [(line.number, line.run) for line in again] == [(2, 2)]
+    store.give_back("one", "batch_0001", None)
+    assert store.counts("batch_0001") == Counts(waiting=4, done=1)
+
+
+def test_results_come_in_order_and_only_of_lines_that_ended(open_store: Open) -> None:
+    store = open_store()
+    owned(store, 4)
+    store.take("one", "batch_0001", 4)
+    ended = [Ended(3, State.FAILED, b"no"), Ended(1, State.DONE, b"yes")]
+    store.end_lines("one", "batch_0001", ended)
+    found = store.results("batch_0001", 0, 3)
+    assert [(r.number, r.custom_id, r.state, r.data) for r in found] == [
+        (1, "c1", State.DONE, b"yes"), (2, "c2", State.RUNNING, b""),
+        (3, "c3", State.FAILED, b"no"),
+    ]  # fmt: skip
+    assert [r.number for r in store.results("batch_0001", 3, 3)] == [4]
+
+
+def test_a_cancel_reaches_the_owner_and_the_first_one_counts(open_store: Open) -> None:
+    one, two = open_store(), open_store()
+    one.add_batch(batch(), 9)
+    two.cancel("beta", "batch_0001", 5)
+    one.claim("one", 0, 100, 9)
+    two.cancel("acme", "batch_0001", 7)
+    two.cancel("acme", "batch_0001", 8)
+    assert one.renew("one", ["batch_0001"], 100) == {"batch_0001": 7}
+    found = two.batch("acme", "batch_0001")
+    assert found is not None
+    assert found.cancel_ms == 7
+
+
+def test_what_is_old_goes_and_what_is_open_stays(open_store: Open) -> None:
+    store = open_store()
+    store.put_file(file(1, expires_ms=10))
+    store.put_file(file(2, is_whole=False))
+    store.put_file(file(3))
+    store.add_piece("file-0001", 0, b"x")
+    owned(store, 1)
+    store.add_batch(batch(2), 9)
+    store.claim("one", 0, 100, 9)
+    store.save("one", batch(2, status=Status.FAILED))
+    assert store.trim(2 * DAY_MS, 2000) == 3
+    assert store.piece("file-0001", 0) is None
+    assert [one.id for one in store.files("acme", Page())] == ["file-0003"]
+    assert [one.batch.id for one in store.batches("acme", Page())] == ["batch_0001"]
+    assert store.counts("batch_0001") == Counts(waiting=1)
+
+
+def test_a_tenant_is_erased_with_its_customers_or_one_of_its_people(open_store: Open) -> None:
+    store = open_store()
+    store.put_file(file(1, end_user="u"))
+    store.put_file(file(2, "acme/shop", end_user="u"))
+    store.put_file(file(3))
+    store.put_file(file(4, "beta", end_user="u"))
+    store.add_batch(batch(1, end_user="u"), 9)
+    store.add_batch(batch(2), 9)
+    assert store.erase("acme", "u") == 3
+    assert [one.id for one in store.files("acme", Page())] == ["file-0003"]
+    assert store.erase("acme") == 2
+    assert store.batches("acme", Page()) == []
+    assert [one.id for one in store.files("beta", Page())] == ["file-0004"]

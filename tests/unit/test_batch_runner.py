@@ -1,0 +1,189 @@
+"""A runner that loses its store cuts its lines before anybody else may run them; answers wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.batch.base import BatchesAway, BatchStore
+from serving.batch.desk import Desk
+from serving.batch.envelope import Request
+from serving.batch.means import Means
+from serving.batch.planning import Judged
+from serving.batch.results import Results
+from serving.batch.runner import Runner
+from serving.batch.settings import BatchSettings
+from serving.batch.sqlite import SqliteBatches
+from serving.batch.values import Batch, Counts, Ended, State, Status
+from serving.metrics import Counter
+from serving.records import Caller, FleetView, Policy
+
+CHAT = "/v1/chat/completions"
+QUICK = {"lease_s": 0.4, "claim_s": 0.05, "tick_s": 0.02}
+"""Shorter than the settings allow."""
+
+
+class Switched:
+    """A store that can be away."""
+
+    def __init__(self, store: BatchStore) -> None:
+        self._store = store
+        self.is_away = False
+        self.writes: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_away:
+            raise BatchesAway("away")
+        if name == "end_lines":
+            return self._end_lines
+        return getattr(self._store, name)
+
+    def _end_lines(self, owner: str, batch_id: str, ended: Any) -> None:
+        self.writes.append(len(ended))
+        self._store.end_lines(owner, batch_id, ended)
+
+
+class Held:
+    """Lines that run until they are let go."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.cut = 0
+        self.go = asyncio.Event()
+
+    async def run(self, run: Any, keep: Any) -> Judged:
+        self.under_way += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cut += 1
+            raise
+        finally:
+            self.under_way -= 1
+        await keep(Ended(run.line.number, State.DONE, b"{}"))
+        return Judged(State.DONE)
+
+
+class _Catalogue:
+    def find(self, name: str) -> None:
+        """No name is another's."""
+
+
+class _Calls:
+    catalogue = _Catalogue()
+
+
+def store_with(path: Path, lines: int, status: Status = Status.IN_PROGRESS) -> Switched:
+    """A batch nobody holds, checked already."""
+    store = SqliteBatches.open(path / "batches.sqlite")
+    batch = Batch("batch_1", "acme", "k", CHAT, "f", "24h", 1, 1 << 60, status, model="m")
+    store.add_batch(batch, 9)
+    store.claim("test", 0, 0, 9)
+    rows = [Request(n, f"c{n}", "m", b"{}") for n in range(1, lines + 1)]
+    store.put_lines("test", batch.id, rows)
+    store.release("test")
+    return Switched(store)
+
+
+def means(store: Switched, lines: Any, caller: Callable[[Batch], Caller | None]) -> Means:
+    given = BatchSettings.model_construct(**BatchSettings().model_dump() | QUICK)
+    clock = asyncio.get_running_loop().time
+    counted = Counter("lines", "lines", ("result",))
+    return Means(
+        Desk(lambda: store), given, _Calls(), lines, FleetView, lambda _: 0, caller,  # type: ignore[arg-type]
+        frozenset(), lambda: round(clock() * 1e3), "me", counted, lambda *_: None, lambda: False,
+    )  # fmt: skip
+
+
+async def eventually(is_so: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10.0):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+def caller(_: Batch) -> Caller:
+    return Caller("k", "acme", "p", Policy())
+
+
+def test_lines_are_cut_when_the_lease_cannot_be_renewed_and_run_again_later(tmp_path: Path) -> None:
+    async def check() -> None:
+        store, held = store_with(tmp_path, 3), Held()
+        made = means(store, held, caller)
+        runner = Runner(made)
+        runner.start(lambda: None)
+        await eventually(lambda: held.under_way == 3)
+        store.is_away = True
+        await eventually(lambda: held.cut == 3)
+        held.go.set()
+        store.is_away = False
+        await eventually(lambda: store.batch("acme", "batch_1").batch.status is Status.COMPLETED)
+        found = store.batch("acme", "batch_1").batch
+        assert found.counts == Counts(done=3)
+        await runner.close()
+        await made.desk.close()
+
+    asyncio.run(check())
+
+
+def test_a_batch_waits_while_nobody_knows_its_key(tmp_path: Path) -> None:
+    async def check() -> None:
+        store, held = store_with(tmp_path, 1), Held()
+        known: list[Caller] = []
+        made = means(store, held, lambda b: known[0] if known else None)
+        runner = Runner(made)
+        runner.start(lambda: None)
+        await eventually(lambda: runner._works)
+        assert (held.under_way, store.counts("batch_1")) == (0, Counts(waiting=1))
+        known.append(caller(store.batch("acme", "batch_1").batch))
+        await eventually(lambda: held.under_way == 1)
+        held.go.set()
+        await eventually(lambda: not runner._works)
+        await runner.close()
+        await made.desk.close()
+
+    asyncio.run(check())
+
+
+def test_a_batch_that_this_process_fails_on_ends_and_is_not_tried_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        async def run(self, run: Any, keep: Any) -> Judged:
+            raise ZeroDivisionError
+
+    async def check() -> None:
+        store = store_with(tmp_path, 2)
+        made = means(store, Broken(), caller)
+        runner = Runner(made)
+        runner.start(lambda: None)
+        await eventually(lambda: store.batch("acme", "batch_1").batch.status is Status.FAILED)
+        found = store.batch("acme", "batch_1").batch
+        assert [fault.code for fault in found.errors] == ["internal_error"]
+        await runner.close()
+        await made.desk.close()
+
+    asyncio.run(check())
+    assert "batch_died" in caplog.text
+
+
+def test_answers_that_end_together_are_written_together(tmp_path: Path) -> None:
+    async def check() -> None:
+        store = store_with(tmp_path, 50)
+        store.claim("me", 0, 1 << 60, 1)
+        desk = Desk(lambda: store)  # type: ignore[arg-type,return-value]
+        results = Results(desk, "me", "batch_1")
+        ended = [Ended(n, State.DONE, b"{}") for n in range(1, 51)]
+        assert await asyncio.gather(*map(results.put, ended)) == [True] * 50
+        assert store.counts("batch_1") == Counts(done=50)
+        assert len(store.writes) <= 2
+        store.release("me")
+        assert not await results.put(Ended(1, State.FAILED, b"late"))
+        assert store.counts("batch_1") == Counts(done=50)
+        await results.close()
+        await desk.close()
+
+    asyncio.run(check())
