@@ -8,10 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from autoscale.acts import Act, AskedOf
+from autoscale.actuators import serve_rule
 from autoscale.memory import Memory
 from autoscale.policy import Policy
 from autoscale.records import Decision, Hold, Tick
-from autoscale.step import step
+from autoscale.step import Outcome, step
+from autoscale.windows import GAP_MS_MAX
 
 FILE_BYTES_MAX = 8 << 20
 WHOLE_EACH = 240
@@ -38,6 +41,27 @@ class Journal:
         """Lines since one that stands alone; 0: the next one must."""
         self._policy: Policy | None = None
         self.recent: deque[Entry] = deque(maxlen=RECENT)
+
+    def show(self, tick: Tick) -> None:
+        """Keep a tick for `/decisions` only: it is not ours to write."""
+        self._remember(tick)
+        self._since_whole = 0
+
+    def left(self, policy: Policy, at_ms: int) -> tuple[Memory, AskedOf]:
+        """What the last leader on this folder knew at its end, found by replay. Nothing if it is
+        too old, was under other settings, or cannot be read."""
+        self._since_whole = 0
+        try:
+            ticks = read(self._path)
+            *_, (last, outcome) = replayed(ticks)
+        except (OSError, ValueError):  # no file, no whole line, or a line cut off
+            return Memory(), {}
+        asked = asked_after(last)
+        is_news = 0 <= at_ms - last.samples.at_ms <= GAP_MS_MAX
+        known = [tick.policy for tick in ticks if tick.policy is not None]
+        if not is_news or known[-1] != policy:
+            return Memory(), {}
+        return outcome.memory, asked
 
     def write(self, tick: Tick) -> None:
         """Append one tick, with memory and policy. Raises OSError when the disk refuses."""
@@ -78,6 +102,12 @@ def read(path: Path) -> list[Tick]:
 def replay(ticks: Iterable[Tick]) -> Iterator[tuple[Tick, tuple[Decision, ...]]]:
     """Each tick beside what `step` decides on it today. Lines before the first that stands alone
     are left out."""
+    for tick, outcome in replayed(ticks):
+        yield tick, outcome.decisions
+
+
+def replayed(ticks: Iterable[Tick]) -> Iterator[tuple[Tick, Outcome]]:
+    """As `replay`, with what `step` would remember."""
     memory: Memory | None = None
     policy: Policy | None = None
     for tick in ticks:
@@ -86,4 +116,38 @@ def replay(ticks: Iterable[Tick]) -> Iterator[tuple[Tick, tuple[Decision, ...]]]
         if memory is not None and policy is not None:
             outcome = step(tick.samples, memory, policy)
             memory = outcome.memory
-            yield tick, outcome.decisions
+            yield tick, outcome
+
+
+def replayed_acts(tick: Tick) -> tuple[Act, ...]:
+    """What the Serve actuator made of a tick, computed anew from what it knew and from the errors
+    of its writes. Other actuators' acts are taken as they stand: they rest on what they saw."""
+    return tuple(
+        act if act.actuator != serve_rule.NAME else verdict.act
+        for act, verdict in zip(tick.acts, _verdicts(tick), strict=True)
+    )
+
+
+def asked_after(tick: Tick) -> AskedOf:
+    """What Serve had been asked for when the tick was over."""
+    asked = dict(tick.asked or {})
+    for act, verdict in zip(tick.acts, _verdicts(tick), strict=True):
+        if act.actuator == serve_rule.NAME and verdict.asked is not None:
+            asked[act.model] = verdict.asked
+    return asked
+
+
+def _verdicts(tick: Tick) -> list[serve_rule.Verdict]:
+    """One for each act; empty ones for acts of other actuators."""
+    decisions = {decision.model: decision for decision in tick.decisions}
+    found = []
+    for act in tick.acts:
+        if act.actuator != serve_rule.NAME:
+            found.append(serve_rule.Verdict(act, None))
+            continue
+        old = (tick.asked or {}).get(act.model)
+        seen = (tick.samples.engines or {}).get(act.model)
+        verdict = serve_rule.judge(decisions[act.model], seen, old, tick.samples.at_ms)
+        kind = act.outcome if act.error else ""
+        found.append(serve_rule.settled(verdict, old, kind, act.error))
+    return found
