@@ -239,6 +239,7 @@ class Fleet:
     ) -> dict[str, Pending]:
         """Models that have no engine yet but should get one, and when."""
         failed = {m for found in self._listings.values() for m in found.failed}
+        asleep = {m for found in self._listings.values() for m in found.asleep}
         pending: dict[str, Pending] = {}
         for name, model in self._models.items():
             if model.engine is None or not self._settings.serve_url or name in failed:
@@ -246,5 +247,8 @@ class Fleet:
             if replicas.get(name):
                 self.ready_times.ready(name, now_s)
             else:
-                pending[name] = self.ready_times.expected(name, now_s, is_blind=bool(self.away))
+                is_blind = bool(self.away)
+                if name in asleep:
+                    self.ready_times.asleep(name, now_s)
+                pending[name] = self.ready_times.expected(name, now_s, is_blind=is_blind)
         return pending

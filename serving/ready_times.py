@@ -85,6 +85,11 @@ class ReadyTimes:
         due_s = due_s if late_s < 0 else now_s + max(LATE_S, late_s / 2)
         return Pending(model, due_s, due_s + self._late_s[model])
 
+    def asleep(self, model: str, now_s: float) -> None:
+        """No engine of it is wanted: one takes as long as ever, from when it is."""
+        if model in self._absences:
+            self._absences[model] = _Absence(now_s)
+
     def follow(self, starts: Path) -> None:
         """Learn from the stages that a launcher puts down there, whenever an absence begins."""
         self._starts = starts

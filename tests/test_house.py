@@ -86,7 +86,7 @@ WIRE_LINES_NOW = (565, "attack suite and bounds cost 155 lines over the bare rel
 CATCHES_ALL = {
     "serving/pipeline.py": "the pipeline's edge: every accepted request gets an answer",
     "serving/api/inference.py": "the same edge before a request is parsed",
-    "autoscale/controller.py": "the controller's tick: a failed one is logged and the next one comes",
+    "autoscale/controller.py": "the controller's tick: a failed one is logged, the next comes",
 }
 READS_ENVIRON = (
     "serving/settings.py",

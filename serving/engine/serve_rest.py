@@ -27,6 +27,8 @@ class AppStatus:
     replica_states: tuple[str, ...]
     addresses: tuple[str, ...]
     """Base URLs of the replicas that serve, route prefix included."""
+    is_asleep: bool = False
+    """It is asked for no replica."""
 
 
 class ServeApi:
@@ -113,4 +115,6 @@ def _read_app(name: str, app: dict[str, Any], targets: dict[str, list[str]]) -> 
         message=" ".join(text for text in messages if text),
         replica_states=tuple(sorted(replicas)),
         addresses=tuple(sorted(targets.get(name, ()))),
+        is_asleep=bool(deployments)
+        and not any(d.get("target_num_replicas", 1) for d in deployments),
     )

@@ -129,7 +129,7 @@ class Cluster:
             for status in await self._statuses(api):
                 for event, fields in news.events(status):
                     self._events.emit(event, **fields)
-            ready, failed = news.named("ready"), news.named("failed")
+            ready, failed = news.named("ready") | news.named("asleep"), news.named("failed")
             if ready | failed >= names:
                 self._deaths, deadline_s = 0 if ready else self._deaths, float("inf")
             elif time.monotonic() > deadline_s:
