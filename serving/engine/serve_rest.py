@@ -107,6 +107,7 @@ def read_statuses(details: dict[str, Any]) -> dict[str, AppStatus]:
 
 def _read_app(name: str, app: dict[str, Any], targets: dict[str, list[str]]) -> AppStatus:
     deployments = app.get("deployments", {}).values()
+    wanted = [d.get("target_num_replicas") for d in deployments]
     replicas = [r["state"] for d in deployments for r in d.get("replicas", ())]
     messages = [app.get("message", ""), *(d.get("message", "") for d in deployments)]
     return AppStatus(
@@ -115,6 +116,5 @@ def _read_app(name: str, app: dict[str, Any], targets: dict[str, list[str]]) -> 
         message=" ".join(text for text in messages if text),
         replica_states=tuple(sorted(replicas)),
         addresses=tuple(sorted(targets.get(name, ()))),
-        is_asleep=bool(deployments)
-        and not any(d.get("target_num_replicas", 1) for d in deployments),
+        is_asleep=bool(wanted) and all(number == 0 for number in wanted),
     )
