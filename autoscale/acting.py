@@ -6,17 +6,20 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 from autoscale.actuators.base import Actuator
 from autoscale.actuators.dry_run import DryRun
 from autoscale.actuators.serve import ServeActuator
 from autoscale.bookkeeping import Bookkeeper
+from autoscale.briefing import policy_of
 from autoscale.cluster_api import ClusterApi
 from autoscale.controller import Parts
 from autoscale.lease import Lease
 from autoscale.lease_file import FileLease
 from autoscale.lease_kubernetes import KubernetesLease
+from autoscale.renting import renting
 from autoscale.serve_api import ServeApi
 from serving import logs
 from serving.settings import Settings, SettingsError
@@ -48,11 +51,16 @@ async def parts_of(
     actuators: list[Actuator] = []
     if given.is_dry_run:
         actuators.append(DryRun())
-    elif serve is not None:
-        actuators.append(ServeActuator(serve))
+    else:
+        policy = policy_of(settings, datetime.now(UTC).date())
+        nodes = (lambda: serve.nodes) if serve is not None else dict
+        actuators += renting(settings, policy, state / "controller", nodes)
+        if serve is not None:
+            actuators.append(ServeActuator(serve))
     if not actuators:
         raise SettingsError(
             "controller.is_dry_run: `false`, but there is nothing to act on: name fleet.serve_url"
+            " or controller.acting.machines"
         )
     return Parts(lease, tuple(actuators), serve, books)
 

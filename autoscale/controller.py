@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from autoscale.acts import Act, AskedOf
@@ -60,6 +61,7 @@ class Controller:
         self.journal = journal
         self.grant: Grant = Denied("no tick yet")
         self.acts: tuple[Act, ...] = ()
+        self._fence: Fence | None = None
         self.led, self.lost = asyncio.Event(), asyncio.Event()
         self._count()
 
@@ -99,11 +101,18 @@ class Controller:
                 next_s = max(next_s + self._tick_s, loop.time())
                 await asyncio.sleep(next_s - loop.time())
         finally:
+            self._cease()
             await self._parts.lease.release()
+
+    def _cease(self) -> None:
+        for actuator in self._parts.actuators:
+            actuator.cease()
 
     async def _tick(self, session: aiohttp.ClientSession) -> None:
         self._follow(await self._parts.lease.ask())
         samples = await observe(session, self._sources, logs.utc_ms(), self._asked)
+        short = [pool for one in self._parts.actuators for pool in one.short(samples.at_ms)]
+        samples = msgspec.structs.replace(samples, short=tuple(short))
         outcome = step(samples, self._memory, self._policy)
         before, asked = self._memory, self._asked
         self._memory = outcome.memory
@@ -136,6 +145,7 @@ class Controller:
                 actuator.begin(asked)
             _log.info("leading", extra={"token": grant.token})
         elif isinstance(grant, Denied) and not is_told:
+            self._cease()
             _log.warning("standing_by" if not did else "lease_lost", extra={"reason": grant.reason})
         (self.led if leads else self.lost).set()
         (self.lost if leads else self.led).clear()
@@ -147,12 +157,15 @@ class Controller:
         if isinstance(self.grant, Denied):
             why = f"standing by: {self.grant.reason}"
             return tuple(Act("lease", d.model, "fenced", why) for d in outcome.decisions)
-        fence = Fence(self.grant, asyncio.get_running_loop().time)
+        if self._fence is None or self._fence.token != self.grant.token:
+            self._fence = Fence(self.grant, asyncio.get_running_loop().time)
+        fence = self._fence
+        fence.renew(self.grant)
         order = Order(outcome.decisions, samples, self._policy)
-        acts: list[Act] = []
-        for actuator in self._parts.actuators:
-            acts += await actuator.apply(order, fence, session)
-        return tuple(acts)
+        found = await asyncio.gather(
+            *(actuator.apply(order, fence, session) for actuator in self._parts.actuators)
+        )
+        return tuple(act for acts in found for act in acts)
 
     def _tell(self, outcome: Outcome) -> None:
         for decision in outcome.decisions:

@@ -56,12 +56,17 @@ def next_token(before: int, now_ms: int) -> int:
 
 
 class Fence:
-    """Leave to write, handed to actuators for one tick."""
+    """Leave to write under one token, handed to actuators; longer after each renewal."""
 
     def __init__(self, grant: Granted, clock: Callable[[], float]) -> None:
         self.token = grant.token
         self._until_s = grant.until_s
         self._clock = clock
+
+    def renew(self, grant: Granted) -> None:
+        """The same token was granted for longer."""
+        assert grant.token == self.token
+        self._until_s = grant.until_s
 
     def left_s(self, most_s: float) -> float:
         """How long a write that begins now may take. Raises FencedError when no time is left."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import aiohttp
 import msgspec
@@ -21,17 +21,25 @@ class Order(msgspec.Struct, frozen=True):
     policy: Policy
 
 
-class Actuator(Protocol):
+class Actuator(ABC):
     """Makes decisions true. Told the same at each tick; never asks twice for what is there."""
 
     name: str
 
-    def begin(self, asked: AskedOf) -> None:
-        """We lead from now on: forget what was thought before, start from what an earlier leader
-        had asked of Serve."""
-
+    @abstractmethod
     async def apply(
         self, order: Order, fence: Fence, session: aiohttp.ClientSession
     ) -> tuple[Act, ...]:
-        """One `Act` or more for each decision. Writes only while the fence leaves time, and raises
-        nothing for a fault of the other side: that is an `Act` with its reason."""
+        """What came of each decision that concerns it. Writes only while the fence leaves time, and
+        raises nothing for a fault of the other side: that is an `Act` with its reason."""
+
+    def begin(self, asked: AskedOf) -> None:  # noqa: B027 - most have nothing to do
+        """We lead from now on: forget what was thought before, start from what an earlier leader
+        had asked of Serve."""
+
+    def cease(self) -> None:  # noqa: B027 - most have nothing under way
+        """We no longer lead, or end: stop what is under way."""
+
+    def short(self, at_ms: int) -> tuple[str, ...]:  # noqa: ARG002 - most know of none
+        """Pools (`model/pool`) that have nothing to give now."""
+        return ()

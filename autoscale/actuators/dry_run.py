@@ -7,14 +7,14 @@ import logging
 import aiohttp
 
 from autoscale.acts import Act, AskedOf
-from autoscale.actuators.base import Order
+from autoscale.actuators.base import Actuator, Order
 from autoscale.lease import Fence
 from autoscale.records import Decision, Scale
 
 _log = logging.getLogger("autoscale.dry_run")
 
 
-class DryRun:
+class DryRun(Actuator):
     """Logs a wish once per change."""
 
     name = "dry_run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import aiohttp
 from autoscale.acts import Act, AskedOf, Outcome
 from autoscale.actuators import machines_rule as rule
 from autoscale.actuators import orders_rule as orders
-from autoscale.actuators.base import Order
+from autoscale.actuators.base import Actuator, Order
 from autoscale.lease import Fence, FencedError
 from autoscale.machine_book import BookFile
 from autoscale.machines import Book, Bounds, Create, Intent, Machine, ProviderError, Tags
@@ -18,6 +19,8 @@ from autoscale.policy import Pool
 from autoscale.providers.base import Provider
 from autoscale.records import Samples, Scale
 
+PATIENCE_S = 1.0
+"""How long a tick waits for a provider."""
 ENDS_MAX = 16
 """Requests of each kind in one tick: the rest follows at the next ones."""
 
@@ -33,27 +36,36 @@ class Desk(NamedTuple):
     """Longest request."""
 
 
-class MachinesActuator:
+class MachinesActuator(Actuator):
     """Owns the pool's book."""
 
     def __init__(
         self, desk: Desk, provider: Provider, file: BookFile,
-        nodes: Callable[[], Mapping[str, frozenset[str]]],
+        nodes: Callable[[], Mapping[str, frozenset[str]]], patience_s: float = PATIENCE_S,
     ) -> None:  # fmt: skip
         self.name = f"machines/{desk.tags.pool}"
         self._desk = desk
         self._provider = provider
         self._file = file
         self._nodes = nodes
+        self._patience_s = patience_s
         self._book = Book()
+        self._visit: asyncio.Task[Act] | None = None
 
     def begin(self, asked: AskedOf) -> None:  # noqa: ARG002 - protocol
         """See `Actuator`."""
         self._book = self._file.read()
 
-    def short(self, at_ms: int) -> str:
-        """Why the pool has no machine to give now; empty if it may have."""
-        return self._book.why_short if at_ms < self._book.short_until_ms else ""
+    def short(self, at_ms: int) -> tuple[str, ...]:
+        """See `Actuator`."""
+        tags, is_short = self._desk.tags, at_ms < self._book.short_until_ms
+        return (f"{tags.model}/{tags.pool}",) if is_short else ()
+
+    def cease(self) -> None:
+        """See `Actuator`."""
+        if self._visit is not None:
+            self._visit.cancel()
+            self._visit = None
 
     async def apply(
         self,
@@ -61,22 +73,33 @@ class MachinesActuator:
         fence: Fence,
         session: aiohttp.ClientSession,  # noqa: ARG002 - protocol
     ) -> tuple[Act, ...]:
-        """See `Actuator`."""
-        at_ms = order.samples.at_ms
+        """See `Actuator`. A slow provider holds up no tick: what is asked goes on beside the next
+        ones, and nothing else is asked meanwhile."""
+        if self._visit is None:
+            self._visit = asyncio.create_task(self._look(order, fence))
+        await asyncio.wait({self._visit}, timeout=self._patience_s)
+        if not self._visit.done():
+            return (self._act("coming", "its provider is still being asked", ()),)
+        visit, self._visit = self._visit, None
+        return (visit.result(),)
+
+    async def _look(self, order: Order, fence: Fence) -> Act:
+        """One look at the provider, and what follows from it."""
+        at_ms, listed = order.samples.at_ms, tuple[Machine, ...]()
         try:
             listed = await self._provider.list(self._desk.tags, self._limit_s(fence))
-        except FencedError as late:
-            return (self._act("fenced", str(late), ()),)
-        except ProviderError as error:
-            self._book = orders.waited(self._book, error, at_ms)
-            return (self._act("unknown", f"{error.kind}: {error}", ()),)
-        steps = rule.plan(self._book, listed, self._want(order), self._desk.bounds, at_ms)
-        self._keep(steps.book)
-        try:
+            want = self._want(order)
+            steps = rule.plan(self._book, listed, want, self._desk.bounds, at_ms)
+            self._keep(steps.book)
             notes = await self._carry_out(steps, listed, at_ms, fence)
         except FencedError as late:
-            return (self._act("fenced", str(late), listed),)
-        return (self._told((*steps.notes, *notes), listed),)
+            return self._act("fenced", str(late), listed)
+        except ProviderError as error:
+            self._book = orders.waited(self._book, error, at_ms)
+            return self._act("unknown", f"{error.kind}: {error}", ())
+        except OSError as error:
+            return self._act("unknown", f"its book cannot be written, so nothing is: {error}", ())
+        return self._told((*steps.notes, *notes), listed)
 
     async def _carry_out(
         self, steps: rule.Steps, listed: tuple[Machine, ...], at_ms: int, fence: Fence

@@ -6,7 +6,7 @@ import aiohttp
 
 from autoscale.acts import Act, Asked, AskedOf
 from autoscale.actuators import serve_rule
-from autoscale.actuators.base import Order
+from autoscale.actuators.base import Actuator, Order
 from autoscale.lease import Fence, FencedError
 from autoscale.records import Decision
 from autoscale.serve_api import WRITE_S, ServeApi, ServeRefusedError
@@ -14,7 +14,7 @@ from autoscale.serve_api import WRITE_S, ServeApi, ServeRefusedError
 FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
-class ServeActuator:
+class ServeActuator(Actuator):
     """Remembers what it asked for; `samples.engines` is its reading back."""
 
     name = serve_rule.NAME

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,15 +98,19 @@ class Rented:
             fence = Fence(Granted(self.token, 100.0), lambda: 0.0)
             order = Order((decision,), samples, Policy(()))
             no_http = cast("aiohttp.ClientSession", None)
-            work = self.actuator.apply(order, fence, no_http)
-            with pytest.raises(StopIteration) as ended:  # nothing in it waits: no loop is needed
-                work.send(None)
-            (act,) = ended.value.value
+            (act,) = self.runner.run(self.actuator.apply(order, fence, no_http))
         return act
 
     @property
     def alive(self) -> int:
         return len(self.market.alive())
+
+
+@pytest.fixture(autouse=True)
+def loop() -> Iterator[None]:
+    with asyncio.Runner() as runner:
+        Rented.runner = runner
+        yield
 
 
 @pytest.fixture
@@ -186,7 +191,7 @@ def test_a_machine_that_dies_at_its_start_is_replaced_later(rented: Rented) -> N
     rented.market.faults["create"] = ["stillborn"]
     rented.tick(1, 10)
     assert rented.alive == 0
-    assert "failed" in rented.actuator.short(rented.market.now_ms)
+    assert rented.actuator.short(rented.market.now_ms) == ("m/od",)
     rented.tick(1, 80)
     assert rented.alive == 1
 
@@ -299,6 +304,31 @@ def test_a_write_under_an_older_lease_is_refused_by_who_counts_them(rented: Rent
     rented.tick(1, 10)
     rented.market.fence = 9  # the next leader was there
     rented.tick(0, 3)
+    assert rented.alive == 1
+
+
+def test_a_provider_that_hangs_holds_up_no_tick_and_is_asked_once(rented: Rented) -> None:
+    answer = asyncio.Event()
+    asked = 0
+
+    class Hanging(Direct):
+        async def list(self, tags: Tags, limit_s: float) -> tuple[Machine, ...]:
+            nonlocal asked
+            asked += 1
+            await answer.wait()
+            return await super().list(tags, limit_s)
+
+    desk = Desk(TAGS, Pool("od", hour_micro=PRICE), BOUNDS, 1, 5.0)
+    file = Kept(rented.folder / "none")
+    rented.actuator = MachinesActuator(desk, Hanging(rented.market), file, dict, patience_s=0.01)
+    assert "still being asked" in rented.tick(1, 3).reason
+    assert asked == 1
+    answer.set()
+    rented.tick(1, 3)
+    assert rented.alive == 1
+    answer.clear()
+    rented.tick(1)
+    rented.actuator.cease()
     assert rented.alive == 1
 
 
