@@ -6,7 +6,7 @@ nothing. `fleet` asks each listed engine itself before anything is sent there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -51,6 +51,18 @@ class Listing(NamedTuple):
     """Why an engine of a model did not start, in the source's own words."""
     asleep: frozenset[str] = frozenset()
     """Models of which nobody wants an engine now: none is on its way until somebody does."""
+
+
+def together(listings: Iterable[Listing]) -> Listing:
+    """What several sources see."""
+    found = Listing((), frozenset(), frozenset())
+    for one in listings:
+        found = Listing(
+            (*found.addresses, *one.addresses), found.loading | one.loading,
+            found.failed | one.failed, {**found.troubles, **one.troubles},
+            found.asleep | one.asleep,
+        )  # fmt: skip
+    return found
 
 
 class Source(Protocol):

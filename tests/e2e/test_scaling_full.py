@@ -77,8 +77,10 @@ def fake_provider() -> Iterator[str]:
     command = [sys.executable, "-m", "serving.fakes.provider", "--output-tokens", "64"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"] + "/v1"
-        process.terminate()
+        try:
+            yield json.loads(process.stdout.readline())["url"] + "/v1"
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +99,14 @@ def scaled(stacks: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
         running = stacks.start(home, config(home, stacks.MODEL, provider), home / "up.log")
         try:
             stacks.eventually(lambda: stacks.answers(running), 60, "the gateway lists its model")
-            stacks.eventually(
-                lambda: "no replica wanted" in (home / "up.log").read_text(encoding="utf-8"),
-                stacks.READY_S, f"Serve is up and asleep; see {home / 'up.log'}",
-            )  # fmt: skip
+            log = home / "up.log"
+
+            def is_asleep() -> bool:
+                text = log.read_text(encoding="utf-8")
+                assert "failed" not in text, text
+                return "no replica wanted" in text
+
+            stacks.eventually(is_asleep, stacks.READY_S, f"Serve is up and asleep; see {log}")
             yield running
             assert not stacks.stop(running)
         finally:

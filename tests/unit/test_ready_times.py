@@ -43,8 +43,8 @@ def test_the_next_engine_is_expected_as_soon_as_the_last_one_came():
 def test_an_engine_that_nobody_wanted_is_not_late_once_somebody_does():
     times = ReadyTimes(MODELS)
     for second in range(3600):
-        times.asleep("m", float(second))
-        assert times.expected("m", float(second)).expected_s == second + 50.0
+        asleep = times.expected("m", float(second), is_asleep=True)
+        assert asleep.expected_s == second + 50.0
     look(times, 3600, 3630)
     assert times.expected("m", 3630.0).expected_s == 3649.0
     times.ready("m", 3630.0)
