@@ -26,12 +26,12 @@ too, and a server refuses that."""
 
 
 class ApiError(Exception):
-    """The server refused. `status` is its HTTP status."""
+    """The server refused. `status` is its HTTP status; `retry_after_s` what it asked for."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, retry_after_s: float = 0.0) -> None:
         super().__init__(f"{status}: {reason}")
         self.status = status
-        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 AWAY = (ApiError, aiohttp.ClientError, TimeoutError, ValueError, OSError)
@@ -138,4 +138,5 @@ async def _refused(response: aiohttp.ClientResponse) -> ApiError:
         reason = str(msgspec.json.decode(text)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         reason = text
-    return ApiError(response.status, reason[:300])
+    asked = response.headers.get("Retry-After", "")
+    return ApiError(response.status, reason[:300], float(asked) if asked.isdigit() else 0.0)

@@ -26,7 +26,7 @@ from autoscale.gauges import Gauges
 from autoscale.journal import Journal
 from autoscale.lease import Denied, Fence, Grant, Granted, Lease
 from autoscale.memory import Memory
-from autoscale.observe import Sources, observe
+from autoscale.observe import Sources, by_pool, observe
 from autoscale.records import Samples, Scale, Tick
 from autoscale.serve_api import ServeApi
 from autoscale.step import Outcome, step
@@ -111,8 +111,7 @@ class Controller:
     async def _tick(self, session: aiohttp.ClientSession) -> None:
         self._follow(await self._parts.lease.ask())
         samples = await observe(session, self._sources, logs.utc_ms(), self._asked)
-        short = [pool for one in self._parts.actuators for pool in one.short(samples.at_ms)]
-        samples = msgspec.structs.replace(samples, short=tuple(short))
+        samples = self._known(samples)
         outcome = step(samples, self._memory, self._policy)
         before, asked = self._memory, self._asked
         self._memory = outcome.memory
@@ -128,6 +127,15 @@ class Controller:
         if self._parts.books is not None:
             self._parts.books.seen(samples)
             self._gauges.lapsing(self._parts.books.lapses)
+
+    def _known(self, samples: Samples) -> Samples:
+        """The samples with what actuators know of hosts and of pools that have nothing to give."""
+        actuators = self._parts.actuators
+        short = tuple(pool for one in actuators for pool in one.short(samples.at_ms))
+        hosts = {host: pool for one in actuators for host, pool in one.hosts().items()}
+        if self._parts.serve is not None and hosts:
+            samples = by_pool(samples, self._parts.serve.hosts, hosts)
+        return msgspec.structs.replace(samples, short=short)
 
     def _follow(self, grant: Grant) -> None:
         """Notice that we began or ceased to lead. A new leader starts from what the journal's

@@ -100,6 +100,25 @@ def merged(fleets: list[Mapping[str, Supply]]) -> dict[str, Supply] | None:
     return found
 
 
+def by_pool(
+    samples: Samples, running: Mapping[str, Mapping[str, int]], hosts: Mapping[str, str]
+) -> Samples:
+    """The samples with ready replicas by pool, where Serve says on which host each runs, the hosts'
+    pools are known, and the gateways see as many."""
+    if samples.supply is None:
+        return samples
+    supply = dict(samples.supply)
+    for model, counts in running.items():
+        here = supply.get(model)
+        pools: dict[str, int] = {}
+        for host, count in counts.items():
+            pool = hosts.get(host, "")
+            pools[pool] = pools.get(pool, 0) + count
+        if here is not None and "" not in pools and sum(pools.values()) == here.ready:
+            supply[model] = msgspec.structs.replace(here, pools=pools)
+    return msgspec.structs.replace(samples, supply=supply)
+
+
 def counted_on(
     supply: dict[str, Supply] | None,
     engines: Mapping[str, Engines] | None,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from autoscale.actuators.advice import AdviceActuator, Looked
 from autoscale.actuators.base import Actuator
+from autoscale.actuators.cluster_rule import Group
 from autoscale.actuators.machines import Desk, MachinesActuator
 from autoscale.actuators.webhook import Hook, WebhookActuator
 from autoscale.machine_book import BookFile
@@ -20,10 +21,10 @@ from autoscale.providers.exec_hook import ExecHook
 from models import prices
 from serving.settings import MachineSettings, Settings, SettingsError
 
-Nodes: TypeAlias = Callable[[], Mapping[str, frozenset[str]]]
+Busy: TypeAlias = Callable[[], Mapping[str, frozenset[str]]]
 
 
-def renting(settings: Settings, policy: Policy, folder: Path, nodes: Nodes) -> list[Actuator]:
+def renting(settings: Settings, policy: Policy, folder: Path, busy: Busy) -> list[Actuator]:
     """The actuators. Raises SettingsError naming the entry at fault."""
     entries = settings.controller.acting.machines
     found: list[Actuator] = []
@@ -31,6 +32,8 @@ def renting(settings: Settings, policy: Policy, folder: Path, nodes: Nodes) -> l
     for index, entry in enumerate(entries):
         where = f"controller.acting.machines.{index}"
         pool = _pool(policy, entry, where)
+        if entry.by == "cluster":
+            continue  # all worker groups are one actuator's: see `grouped`
         if entry.by == "advice":
             looked.append(Looked(entry.model, entry.pool, entry.per_replica, entry.term_ends))
             continue
@@ -44,7 +47,7 @@ def renting(settings: Settings, policy: Policy, folder: Path, nodes: Nodes) -> l
             continue
         desk = Desk(tags, pool, _bounds(entry, pool), entry.per_replica, entry.call_s)
         file = BookFile(folder / "machines" / f"{entry.model}+{entry.pool}.json")
-        found.append(MachinesActuator(desk, _provider(entry, pool), file, nodes))
+        found.append(MachinesActuator(desk, _provider(entry, pool), file, busy))
     if looked:
         found.append(AdviceActuator(tuple(looked), folder))
     return found
@@ -81,3 +84,15 @@ def _provider(entry: MachineSettings, pool: Pool) -> Provider:
     assert entry.task is not None
     is_spot = pool.terms == "spot"
     return skypilot.SkyPilot(skypilot.module(), entry.task, entry.accelerators, is_spot)
+
+
+def grouped(settings: Settings, policy: Policy) -> tuple[Group, ...]:
+    """The RayCluster's worker groups that are ours. Raises SettingsError naming the entry."""
+    found = []
+    for index, entry in enumerate(settings.controller.acting.machines):
+        if entry.by == "cluster":
+            pool = _pool(policy, entry, f"controller.acting.machines.{index}")
+            found.append(
+                Group(entry.model, pool.name, entry.group, entry.per_replica, entry.max_rented)
+            )
+    return tuple(found)

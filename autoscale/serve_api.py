@@ -42,8 +42,8 @@ class ServeApi:
         self._token_file = token_file
         self._paths: dict[str, str] = {}
         """Of the scale call, by model, as the last reading named them."""
-        self.nodes: Mapping[str, frozenset[str]] = {}
-        """Addresses of the hosts that hold replicas, by model."""
+        self.hosts: Mapping[str, Mapping[str, int]] = {}
+        """Hosts that hold replicas, by model: how many of them run, by address."""
 
     @property
     def name(self) -> str:
@@ -59,11 +59,15 @@ class ServeApi:
                 raise ValueError(f"{response.status}: {REFUSALS.get(response.status, '')}")
             told = msgspec.json.decode(await whole(response, BODY_BYTES_MAX))
         try:
-            found, paths, nodes = counted(told)
+            found, paths, hosts = counted(told)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"Serve's status has changed its form: {error!r}") from error
-        self._paths, self.nodes = paths, nodes
+        self._paths, self.hosts = paths, hosts
         return found
+
+    def busy(self) -> Mapping[str, frozenset[str]]:
+        """Addresses of the hosts that hold replicas, by model."""
+        return {model: frozenset(counts) for model, counts in self.hosts.items()}
 
     async def scale(
         self, session: aiohttp.ClientSession, model: str, replicas: int, limit_s: float
@@ -93,11 +97,11 @@ class ServeApi:
 
 def counted(
     told: Any,
-) -> tuple[dict[str, Engines], dict[str, str], dict[str, frozenset[str]]]:
+) -> tuple[dict[str, Engines], dict[str, str], dict[str, Mapping[str, int]]]:
     """Counts, scale paths and hosts by model, from `GET /api/serve/applications/`."""
     found: dict[str, Engines] = {}
     paths: dict[str, str] = {}
-    nodes: dict[str, frozenset[str]] = {}
+    hosts: dict[str, Mapping[str, int]] = {}
     for name, application in (told.get("applications") or {}).items():
         prefix = application.get("route_prefix") or ""
         deployments = application.get("deployments") or {}
@@ -114,9 +118,9 @@ def counted(
             message=str(row.get("message") or "")[:300],
         )
         paths[model] = f"/api/v1/applications/{name}/deployments/{deployment}/scale"
-        nodes[model] = frozenset(
-            str(r["node_ip"])
-            for r in row.get("replicas") or ()
-            if r["state"] != "STOPPING" and r.get("node_ip")
-        )
-    return found, paths, nodes
+        counts: dict[str, int] = {}
+        for replica in row.get("replicas") or ():
+            if address := replica.get("node_ip"):
+                counts[address] = counts.get(address, 0) + (replica["state"] in RUNNING)
+        hosts[model] = counts
+    return found, paths, hosts

@@ -37,6 +37,8 @@ class ClusterSettings(Group):
     """None: the service account of the pod we run in."""
     context: str = ""
     """Of the kubeconfig; empty: its current one."""
+    ray_cluster: str = Field("", max_length=63)
+    """The RayCluster whose worker groups `machines` name."""
 
 
 class MachineSettings(Group):
@@ -45,8 +47,11 @@ class MachineSettings(Group):
     model: str
     pool: str
     """As in `scaling.pools`."""
-    by: Literal["exec", "webhook", "skypilot", "advice"]
-    """A program of yours; a web service of yours that is told the number; SkyPilot; people."""
+    by: Literal["cluster", "exec", "webhook", "skypilot", "advice"]
+    """A worker group of the RayCluster; a program of yours; a web service of yours that is told the
+    number; SkyPilot; people."""
+    group: str = Field("", max_length=63)
+    """Of `cluster`: the worker group's name."""
     argv: tuple[str, ...] = ()
     """Of `exec`: run as it stands, without a shell (see `docs/controller.md`)."""
     url: str = Field("", pattern=r"^(https?://[^@\s]+)?$")
@@ -72,8 +77,10 @@ class MachineSettings(Group):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        needs = {"exec": ("argv",), "webhook": ("url",), "skypilot": ("task", "accelerators"),
-                 "advice": ()}[self.by]  # fmt: skip
+        needs = {
+            "cluster": ("group",), "exec": ("argv",), "webhook": ("url",),
+            "skypilot": ("task", "accelerators"), "advice": (),
+        }[self.by]  # fmt: skip
         if lacking := [name for name in needs if not getattr(self, name)]:
             raise ValueError(f"by {self.by}: name {' and '.join(lacking)}")
         if self.by != "advice" and not self.max_rented:
@@ -92,6 +99,11 @@ class Acting(Group):
     def _has_a_namespace(self) -> Self:
         if self.lease.kind == "kubernetes" and not self.cluster.namespace:
             raise ValueError("lease.kind kubernetes: name cluster.namespace")
+        groups = [one.group for one in self.machines if one.by == "cluster"]
+        if groups and not (self.cluster.ray_cluster and self.cluster.namespace):
+            raise ValueError("machines by cluster: name cluster.ray_cluster and cluster.namespace")
+        if len(set(groups)) < len(groups):
+            raise ValueError("machines: two entries for one worker group")
         pools = [(one.model, one.pool) for one in self.machines]
         if len(set(pools)) < len(pools):
             raise ValueError("machines: two entries for one pool would write the same number")

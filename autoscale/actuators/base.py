@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import aiohttp
 import msgspec
@@ -39,6 +40,10 @@ class Actuator(ABC):
 
     def cease(self) -> None:  # noqa: B027 - most have nothing under way
         """We no longer lead, or end: stop what is under way."""
+
+    def hosts(self) -> Mapping[str, str]:
+        """The pool of each address that holds replicas, as far as it is known."""
+        return {}
 
     def short(self, at_ms: int) -> tuple[str, ...]:  # noqa: ARG002 - most know of none
         """Pools (`model/pool`) that have nothing to give now."""

@@ -41,16 +41,17 @@ class MachinesActuator(Actuator):
 
     def __init__(
         self, desk: Desk, provider: Provider, file: BookFile,
-        nodes: Callable[[], Mapping[str, frozenset[str]]], patience_s: float = PATIENCE_S,
+        busy: Callable[[], Mapping[str, frozenset[str]]], patience_s: float = PATIENCE_S,
     ) -> None:  # fmt: skip
         self.name = f"machines/{desk.tags.pool}"
         self._desk = desk
         self._provider = provider
         self._file = file
-        self._nodes = nodes
+        self._busy = busy
         self._patience_s = patience_s
         self._book = Book()
         self._visit: asyncio.Task[Act] | None = None
+        self._addresses: tuple[str, ...] = ()
 
     def begin(self, asked: AskedOf) -> None:  # noqa: ARG002 - protocol
         """See `Actuator`."""
@@ -60,6 +61,10 @@ class MachinesActuator(Actuator):
         """See `Actuator`."""
         tags, is_short = self._desk.tags, at_ms < self._book.short_until_ms
         return (f"{tags.model}/{tags.pool}",) if is_short else ()
+
+    def hosts(self) -> Mapping[str, str]:
+        """See `Actuator`."""
+        return dict.fromkeys(self._addresses, self._desk.tags.pool)
 
     def cease(self) -> None:
         """See `Actuator`."""
@@ -88,6 +93,7 @@ class MachinesActuator(Actuator):
         at_ms, listed = order.samples.at_ms, tuple[Machine, ...]()
         try:
             listed = await self._provider.list(self._desk.tags, self._limit_s(fence))
+            self._addresses = tuple(m.address for m in listed if m.address)
             want = self._want(order)
             steps = rule.plan(self._book, listed, want, self._desk.bounds, at_ms)
             self._keep(steps.book)
@@ -168,7 +174,7 @@ class MachinesActuator(Actuator):
         if not isinstance(decision, Scale):
             return rule.Want(-1)
         machines = decision.pools.get(tags.pool, 0) * self._desk.per_replica
-        busy = self._nodes().get(tags.model, frozenset())
+        busy = self._busy().get(tags.model, frozenset())
         return rule.Want(machines, _has_drained(order.samples, decision), busy)
 
     def _told(self, notes: tuple[str, ...], listed: tuple[Machine, ...]) -> Act:

@@ -253,10 +253,10 @@ def test_serves_counts_are_read_by_state_and_route() -> None:
     states = ["RUNNING", "STARTING", "STOPPING", "RECOVERING", "UPDATING", "PENDING_MIGRATION"]
     row = {"target_num_replicas": 3, "replicas": [{"state": s, "node_ip": s} for s in states]}
     app = {"route_prefix": "/m/q", "deployments": {"E": row}}
-    found, paths, nodes = counted({"applications": {"a": app}})
+    found, paths, hosts = counted({"applications": {"a": app}})
     assert found == {"q": Engines(target=3, running=2, starting=3, stopping=1)}
     assert paths == {"q": "/api/v1/applications/a/deployments/E/scale"}
-    assert nodes["q"] == {s for s in states if s != "STOPPING"}
+    assert hosts["q"] == {s: int(s in ("RUNNING", "PENDING_MIGRATION")) for s in states}
 
 
 def gateway(serve: FakeServe, queue: list[int]) -> web.Application:
