@@ -174,32 +174,26 @@ def _size(row: dict[str, Any], of: tuple[Group, int], want: Want, mine: list[Wor
     live = [w for w in mine if not w.is_going and w.name not in named]
     most = min(group.workers_max, int(row["maxReplicas"]))
     wanted = min(max(decided, int(row["minReplicas"])), most)
-    leaving = [w for w in live if w.leaving]
-    up = [w for w in live if w.is_running and not w.leaving]
-    victims = _victims(live, want, len(live) - wanted) if want.workers >= 0 else []
+    leaving, stay = [w for w in live if w.leaving], [w for w in live if not w.leaving]
+    victims = _victims(stay, want, len(stay) - wanted) if want.workers >= 0 else []
     number = wanted
     if wanted < before:
         # Only as far down as workers are named: none is left to the operator's choice.
-        number = max(wanted, min(before, len(live) - len(victims)))
-    left = [w for w in leaving if w not in victims]
-    if left and len(up) >= wanted:  # their replacements are there
-        victims += left
-        number = wanted
-    elif left:
-        number = min(number + len(left), most)
+        number = max(wanted, min(before, len(stay) - len(victims)))
+    if sum(w.is_running for w in stay) >= wanted:
+        victims += leaving  # their replacements are there
+    else:
+        number = min(number + len(leaving), most)
     row["replicas"] = number
     _name(row, [*named, *(w.name for w in victims)])
     return _told(group, (wanted, before, number), mine, victims)
 
 
-def _victims(live: list[Worker], want: Want, count: int) -> list[Worker]:
-    """Whom to let go: those on nodes that go, those not up, then the newest; never one that still
-    holds replicas."""
-    if count <= 0:
-        return []
-    free = [w for w in live if not w.is_running or (want.may_go and w.ip not in want.busy)]
+def _victims(stay: list[Worker], want: Want, count: int) -> list[Worker]:
+    """Whom to let go: those not up, then the newest; never one that still holds replicas."""
+    free = [w for w in stay if not w.is_running or (want.may_go and w.ip not in want.busy)]
     newest_first = sorted(free, key=lambda w: w.born, reverse=True)
-    return sorted(newest_first, key=lambda w: (not w.leaving, w.is_running))[:count]
+    return sorted(newest_first, key=lambda w: w.is_running)[: max(0, count)]
 
 
 def _named(row: Mapping[str, Any]) -> list[str]:

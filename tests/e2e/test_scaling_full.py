@@ -44,7 +44,7 @@ def config(home: Path, model: str, provider: str) -> dict[str, Any]:
     """A stack that begins with no engine and may have two."""
     keys = [
         {"id": name, "tenant": name, "hmac": digest(PEPPER.encode(), key.encode()).hex(),
-         "latency_class": of_class}
+         "latency_class": of_class, "exposure": "full"}
         for name, key, of_class in (
             ("bridged", BRIDGED, "interactive"), ("held", HELD, "patient"))
     ]  # fmt: skip
