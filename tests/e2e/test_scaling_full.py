@@ -162,12 +162,12 @@ def test_the_stack_goes_from_none_to_one_to_two_and_back(scaled: Any, stacks: An
     began_s = time.monotonic()
     waiting.start()
     status, target, _ = chat(scaled, model, BRIDGED, 64)
-    assert (status, target) == (200, "fake/big"), "bridged while there is no engine"
+    assert (status, "fake/big" in target) == (200, True), "bridged while there is no engine"
     assert time.monotonic() - began_s < 60
     waiting.join()
     (answer,) = held
     assert answer[0] == 200, answer
-    assert answer[1].startswith(model), "held until our own engine was there"
+    assert f"{model}@" in answer[1], "held until our own engine was there"
     print(f"0 -> 1: held {time.monotonic() - began_s:.0f} s")
     began_s = time.monotonic()
     with load(scaled, model, 12, 0.01, 64) as statuses:
