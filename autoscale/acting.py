@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from autoscale.actuators.cluster import ClusterActuator, Followed
 from autoscale.actuators.cluster_rule import Group
@@ -26,6 +28,7 @@ from autoscale.watched import Watched
 from serving import logs
 from serving.settings import Settings, SettingsError
 
+Hosts: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
 TICKS_A_LEASE = 3
 """Renewed once a tick: two may fail before the lease is lost."""
 
@@ -49,7 +52,8 @@ async def parts_of(
     actuators = renting(settings, policy, state / "controller", busy)
     if groups := grouped(settings, policy):
         assert api is not None
-        actuators.append(await _cluster(settings, api, groups, (busy, held)))
+        hosts: Hosts = (lambda: serve.hosts) if serve is not None else dict
+        actuators.append(await _cluster(settings, api, groups, (hosts, held)))
     if serve is not None:
         actuators.append(ServeActuator(serve))
     if not actuators:
@@ -84,11 +88,11 @@ def _lease(settings: Settings, state: Path, api: ClusterApi | None) -> Lease:
 
 async def _cluster(
     settings: Settings, api: ClusterApi, groups: tuple[Group, ...],
-    more: tuple[Busy, AsyncExitStack],
+    more: tuple[Hosts, AsyncExitStack],
 ) -> ClusterActuator:  # fmt: skip
     """The RayCluster's actuator, and the tasks that follow its pods and nodes."""
     where, clock = settings.controller.acting.cluster, asyncio.get_running_loop().time
-    busy, held = more
+    hosts, held = more
     pods = f"/api/v1/namespaces/{where.namespace}/pods"
     selector = f"ray.io/cluster={where.ray_cluster}"
     followed = Followed(
@@ -98,7 +102,7 @@ async def _cluster(
         task = asyncio.create_task(one.follow(), name="watch")
         held.push_async_callback(_ended, task)
     path = f"/apis/ray.io/v1/namespaces/{where.namespace}/rayclusters/{where.ray_cluster}"
-    return ClusterActuator(api, path, groups, followed, busy)
+    return ClusterActuator(api, path, groups, followed, hosts)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -40,6 +40,8 @@ class Asked(msgspec.Struct, frozen=True):
     """What was seen then: a change of it is progress."""
     tries: int = 0
     """Writes that were accepted and are not to be seen yet."""
+    extra: int = 0
+    """Of `wanted`: successors of replicas on hosts that are going, beyond what was decided."""
 
 
 AskedOf: TypeAlias = Mapping[str, Asked]

@@ -129,13 +129,15 @@ class Controller:
             self._gauges.lapsing(self._parts.books.lapses)
 
     def _known(self, samples: Samples) -> Samples:
-        """The samples with what actuators know of hosts and of pools that have nothing to give."""
+        """The samples with what actuators know: hosts by pool, hosts that are going, pools that
+        have nothing to give."""
         actuators = self._parts.actuators
         short = tuple(pool for one in actuators for pool in one.short(samples.at_ms))
         hosts = {host: pool for one in actuators for host, pool in one.hosts().items()}
         if self._parts.serve is not None and hosts:
             samples = by_pool(samples, self._parts.serve.hosts, hosts)
-        return msgspec.structs.replace(samples, short=short)
+        leaving = {model: n for one in actuators for model, n in one.leaving().items()}
+        return msgspec.structs.replace(samples, short=short, leaving=leaving)
 
     def _follow(self, grant: Grant) -> None:
         """Notice that we began or ceased to lead. A new leader starts from what the journal's

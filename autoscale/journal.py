@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ class Journal:
         try:
             ticks = read(self._path)
             *_, (last, outcome) = replayed(ticks)
-        except (OSError, ValueError):  # no file, no whole line, or a line cut off
+        except (OSError, ValueError):  # no file, or no line in it that stands alone
             return Memory(), {}
         asked = asked_after(last)
         is_news = 0 <= at_ms - last.samples.at_ms <= GAP_MS_MAX
@@ -75,8 +76,11 @@ class Journal:
         else:
             tick = msgspec.structs.replace(tick, policy=None, memory=None)
         since, self._since_whole = self._since_whole, 0  # a line that failed is leant on by none
-        with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(tick) + b"\n")
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            is_cut = file.read(1) not in (b"", b"\n")  # by a crash: it must not take ours along
+            file.write(b"\n" * is_cut + msgspec.json.encode(tick) + b"\n")
         self._since_whole = since - 1
 
     def _remember(self, tick: Tick) -> None:
@@ -95,8 +99,21 @@ def words(decision: Decision) -> str:
 
 
 def read(path: Path) -> list[Tick]:
-    """All ticks of one file, for replay. Raises msgspec.DecodeError or OSError."""
-    return [msgspec.json.decode(line, type=Tick) for line in path.read_bytes().splitlines()]
+    """All ticks of one file, for replay. A line cut by a crash is left out: the next one stands
+    alone. Raises msgspec.DecodeError for another that cannot be read, or OSError."""
+    found: list[Tick] = []
+    cut: msgspec.DecodeError | None = None
+    for line in path.read_bytes().splitlines():
+        try:
+            tick = msgspec.json.decode(line, type=Tick)
+        except msgspec.DecodeError as error:
+            cut = error
+            continue
+        if cut is not None and tick.memory is None:
+            raise cut
+        cut = None
+        found.append(tick)
+    return found
 
 
 def replay(ticks: Iterable[Tick]) -> Iterator[tuple[Tick, tuple[Decision, ...]]]:
@@ -147,7 +164,9 @@ def _verdicts(tick: Tick) -> list[serve_rule.Verdict]:
             continue
         old = (tick.asked or {}).get(act.model)
         seen = (tick.samples.engines or {}).get(act.model)
-        verdict = serve_rule.judge(decisions[act.model], seen, old, tick.samples.at_ms)
+        extra = tick.samples.leaving.get(act.model, 0)
+        decision, at_ms = decisions[act.model], tick.samples.at_ms
+        verdict = serve_rule.judge(decision, seen, old, at_ms, extra)
         kind = act.outcome if act.error else ""
         found.append(serve_rule.settled(verdict, old, kind, act.error))
     return found

@@ -82,6 +82,8 @@ class Samples(msgspec.Struct, frozen=True):
     """By model; None without Ray Serve, or when it did not answer."""
     short: tuple[str, ...] = ()
     """Pools (`model/pool`) whose provider or cluster says now that it has no machine to give."""
+    leaving: Mapping[str, int] = {}
+    """Running replicas on hosts that are going, by model: their successors are started first."""
 
 
 class Scale(msgspec.Struct, frozen=True, tag="scale"):

@@ -45,6 +45,10 @@ class Actuator(ABC):
         """The pool of each address that holds replicas, as far as it is known."""
         return {}
 
+    def leaving(self) -> Mapping[str, int]:
+        """Running replicas on hosts that are going, by model."""
+        return {}
+
     def short(self, at_ms: int) -> tuple[str, ...]:  # noqa: ARG002 - most know of none
         """Pools (`model/pool`) that have nothing to give now."""
         return ()

@@ -33,15 +33,17 @@ class ClusterActuator(Actuator):
 
     def __init__(
         self, api: ClusterApi, path: str, groups: tuple[rule.Group, ...], followed: Followed,
-        busy: Callable[[], Mapping[str, frozenset[str]]],
+        serve: Callable[[], Mapping[str, Mapping[str, int]]],
     ) -> None:  # fmt: skip
         self._api = api
         self._path = path
         self._groups = groups
         self._followed = followed
-        self._busy = busy
+        self._serve = serve
         self._short: tuple[str, ...] = ()
         self._wait_ms = 0
+        self._decided: dict[str, int] = {}
+        """Replicas, by model, as decided last."""
 
     def short(self, at_ms: int) -> tuple[str, ...]:  # noqa: ARG002 - protocol
         """See `Actuator`: pools with pods for which no node has room."""
@@ -95,21 +97,39 @@ class ClusterActuator(Actuator):
         without = {w.group for w in workers if w.unplaced}
         return tuple(f"{g.model}/{g.pool}" for g in self._groups if g.group in without)
 
+    def leaving(self) -> Mapping[str, int]:
+        """See `Actuator`."""
+        going = {w.ip for w in self._workers() or () if w.leaving and w.ip}
+        counts = {
+            model: sum(n for host, n in hosts.items() if host in going)
+            for model, hosts in self._serve().items()
+        }
+        return {model: count for model, count in counts.items() if count}
+
     def _wants(self, order: Order) -> dict[rule.Group, rule.Want]:
         decisions: dict[str, Any] = {d.model: d for d in order.decisions}
-        busy = self._busy()
+        hosts = self._serve()
         found = {}
         for group in self._groups:
             decision = decisions.get(group.model)
-            if not isinstance(decision, Scale):
-                found[group] = rule.Want(-1)
-                continue
             engines = (order.samples.engines or {}).get(group.model)
+            leaving = order.samples.leaving.get(group.model, 0)
+            if isinstance(decision, Scale):
+                self._decided[group.model] = decision.replicas
+            needed = self._decided.get(group.model)
+            # Unknown after a restart: then nobody is let go early.
+            is_replaced = not leaving or (
+                engines is not None and needed is not None and engines.running - leaving >= needed
+            )
+            if not isinstance(decision, Scale):
+                found[group] = rule.Want(-1, is_replaced=is_replaced)
+                continue
             may_go = engines is not None and (
                 engines.running + engines.stopping <= decision.replicas
             )
             workers = decision.pools.get(group.pool, 0) * group.per_replica
-            found[group] = rule.Want(workers, may_go, busy.get(group.model, frozenset()))
+            busy = frozenset(hosts.get(group.model, {}))
+            found[group] = rule.Want(workers, may_go, busy, is_replaced)
         return found
 
     def _all(self, outcome: Outcome, reason: str) -> tuple[Act, ...]:

@@ -71,6 +71,8 @@ class Want(msgspec.Struct, frozen=True):
     may_go: bool = True
     """Replicas that must go have gone."""
     busy: frozenset[str] = frozenset()
+    is_replaced: bool = True
+    """Enough replicas run on hosts that stay."""
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -180,7 +182,7 @@ def _size(row: dict[str, Any], of: tuple[Group, int], want: Want, mine: list[Wor
     if wanted < before:
         # Only as far down as workers are named: none is left to the operator's choice.
         number = max(wanted, min(before, len(stay) - len(victims)))
-    if sum(w.is_running for w in stay) >= wanted:
+    if want.is_replaced and sum(w.is_running for w in stay) >= wanted:
         victims += leaving  # their replacements are there
     else:
         number = min(number + len(leaving), most)

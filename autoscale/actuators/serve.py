@@ -39,7 +39,8 @@ class ServeActuator(Actuator):
         samples, model = order.samples, decision.model
         seen = None if samples.engines is None else samples.engines.get(model)
         old = self.asked.get(model)
-        verdict = serve_rule.judge(decision, seen, old, samples.at_ms)
+        extra = samples.leaving.get(model, 0)
+        verdict = serve_rule.judge(decision, seen, old, samples.at_ms, extra)
         if verdict.write is not None:
             kind, error = "", ""
             try:

@@ -32,19 +32,24 @@ class Verdict(msgspec.Struct, frozen=True):
     """The number to ask Serve for."""
 
 
-def judge(decision: Decision, seen: Engines | None, old: Asked | None, at_ms: int) -> Verdict:
-    """The verdict on one model. `seen` None: Serve did not answer, or has no such application."""
-    wanted = wanted_of(decision, old)
+def judge(
+    decision: Decision, seen: Engines | None, old: Asked | None, at_ms: int, extra: int = 0
+) -> Verdict:
+    """The verdict on one model. `seen` None: Serve did not answer, or has no such application.
+    `extra`: successors to start beside replicas whose hosts are going."""
+    decided = decided_of(decision, old)
     model = decision.model
     if seen is None:
-        act = Act(NAME, model, "unknown", "Serve tells nothing of it", _or(wanted))
+        act = Act(NAME, model, "unknown", "Serve tells nothing of it", _or(decided))
         return Verdict(act, old)
-    if wanted is None:
+    if decided is None:
         words = f"nothing decided yet; Serve has {seen.running} of {seen.target}"
         return Verdict(Act(NAME, model, "kept", words, seen=seen.running), None)
-    asked = _moved(wanted, seen, old, at_ms)
-    if seen.target != wanted:
-        return _unlike(decision, seen, asked)
+    asked = _moved((decided + extra, extra), seen, old, at_ms)
+    if seen.target != asked.wanted:
+        # What was added for hosts that were going may be taken back without a decision.
+        is_ours = old is not None and old.extra > extra and seen.target == old.wanted
+        return _unlike(isinstance(decision, Scale) or is_ours, model, seen, asked)
     return _alike(model, seen, asked, at_ms)
 
 
@@ -58,13 +63,13 @@ def settled(verdict: Verdict, old: Asked | None, kind: str, error: str) -> Verdi
     return Verdict(act, asked)
 
 
-def wanted_of(decision: Decision, old: Asked | None) -> int | None:
+def decided_of(decision: Decision, old: Asked | None) -> int | None:
     """The number to hold Serve to; None: nobody decided one yet."""
     match decision:
         case Scale():
             return decision.replicas
         case Hold():
-            return None if old is None else old.wanted
+            return None if old is None else old.wanted - old.extra
         case _:
             assert_never(decision)
 
@@ -77,19 +82,21 @@ def coming(seen: Engines, old: Asked | None, at_ms: int) -> int:
     return missing
 
 
-def _moved(wanted: int, seen: Engines, old: Asked | None, at_ms: int) -> Asked:
+def _moved(number: tuple[int, int], seen: Engines, old: Asked | None, at_ms: int) -> Asked:
+    """What is asked for now: `number` is (wanted, of these extra)."""
+    wanted, extra = number
     shape = (seen.target, seen.running, seen.starting)
-    if old is None or old.wanted != wanted:
-        return Asked(wanted, at_ms, shape)
+    if old is None or (old.wanted, old.extra) != number:
+        return Asked(wanted, at_ms, shape, extra=extra)
     if old.shape != shape or at_ms < old.moved_ms:  # progress, or a clock set back
         return msgspec.structs.replace(old, moved_ms=at_ms, shape=shape, tries=0)
     return old
 
 
-def _unlike(decision: Decision, seen: Engines, asked: Asked) -> Verdict:
+def _unlike(may_lower: bool, model: str, seen: Engines, asked: Asked) -> Verdict:
     """Serve's target is another number."""
-    model, wanted = decision.model, asked.wanted
-    if isinstance(decision, Hold) and wanted < seen.target:
+    wanted = asked.wanted
+    if wanted < seen.target and not may_lower:
         words = f"Serve's target is {seen.target}, {wanted} was decided; a hold takes nothing away"
         return Verdict(Act(NAME, model, "kept", words, wanted, seen.running), asked)
     tries = asked.tries + 1
@@ -98,6 +105,8 @@ def _unlike(decision: Decision, seen: Engines, asked: Asked) -> Verdict:
         words = f"Serve accepted {wanted} {tries - 1} times, its target is still {seen.target}"
         return Verdict(Act(NAME, model, "stuck", words, wanted, seen.running), asked, wanted)
     words = f"target {seen.target} -> {wanted}"
+    if asked.extra:
+        words += f", {asked.extra} of them beside replicas whose hosts are going"
     return Verdict(Act(NAME, model, "asked", words, wanted, seen.running), asked, wanted)
 
 

@@ -112,11 +112,11 @@ class Bench:
         self.cluster, self.operator = cluster, operator
         self.now_s, self.at_ms, self.token = 100.0, AT_MS, 7
         self.engines: dict[str, Engines] | None = {"m": Engines(0)}
-        self.busy: dict[str, frozenset[str]] = {}
+        self.hosts: dict[str, dict[str, int]] = {}
         pods = Watched(api, f"{NAMESPACE}/pods", "ray.io/cluster=llm", lambda: self.now_s)
         nodes = Watched(api, NODES, "", lambda: self.now_s)
         self.followed = Followed(pods, nodes)
-        self.actuator = ClusterActuator(api, CLUSTER, GROUPS, self.followed, lambda: self.busy)
+        self.actuator = ClusterActuator(api, CLUSTER, GROUPS, self.followed, lambda: self.hosts)
         self.tasks = [asyncio.create_task(one.follow()) for one in self.followed]
 
     async def synced(self) -> None:
@@ -134,9 +134,10 @@ class Bench:
         if od is not None:
             pools = {"od": od, "spot": spot}
             decision = Scale("m", od + spot, "r", pools)
-        order = Order((decision,), Samples(self.at_ms, engines=self.engines), Policy(()))
-        fence = Fence(Granted(self.token, 100.0), lambda: 0.0)
         await self.synced()
+        samples = Samples(self.at_ms, engines=self.engines, leaving=self.actuator.leaving())
+        order = Order((decision,), samples, Policy(()))
+        fence = Fence(Granted(self.token, 100.0), lambda: 0.0)
         first, second = await self.actuator.apply(order, fence, NO_HTTP)
         self.operator.reconcile()
         await self.synced()
@@ -185,7 +186,7 @@ def test_groups_grow_and_shrink_by_naming_who_goes(tmp_path: Path) -> None:
         first, second = await bench.tick(2, 1)
         assert (first.outcome, first.seen, second.outcome) == ("kept", 2, "kept")
         bench.engines = {"m": Engines(1, 1)}
-        bench.busy = {"m": frozenset({"10.0.0.2"})}  # the newer one holds the replica that stays
+        bench.hosts = {"m": {"10.0.0.2": 1}}  # the newer one holds the replica that stays
         await bench.tick(1)
         assert bench.operator.pods("on-demand") == ["on-demand-w2"]
         assert bench.operator.pods("spot") == []
@@ -202,12 +203,12 @@ def test_a_worker_that_still_holds_replicas_stays(tmp_path: Path) -> None:
     async def work(bench: Bench) -> None:
         await bench.tick(2)
         bench.engines = {"m": Engines(1, running=1, stopping=1)}
-        bench.busy = {"m": frozenset({"10.0.0.1", "10.0.0.2"})}
+        bench.hosts = {"m": {"10.0.0.1": 1, "10.0.0.2": 0}}
         for _ in range(3):
             await bench.tick(1)
         assert len(bench.operator.pods("on-demand")) == 2
         assert bench.operator.row("on-demand")["replicas"] == 2
-        bench.engines, bench.busy = {"m": Engines(1, 1)}, {"m": frozenset({"10.0.0.1"})}
+        bench.engines, bench.hosts = {"m": Engines(1, 1)}, {"m": {"10.0.0.1": 1}}
         await bench.tick(1)
         assert bench.operator.pods("on-demand") == ["on-demand-w1"]
 
@@ -220,15 +221,25 @@ def test_a_node_that_is_going_is_replaced_before_it_is_let_go(
 ) -> None:
     async def work(bench: Bench) -> None:
         await bench.tick(0, 2)
+        bench.engines = {"m": Engines(2, 2)}
+        bench.hosts = {"m": {"10.0.0.1": 1, "10.0.0.2": 1}}
         bench.operator.taint("spot-0", "cloud.google.com/impending-node-termination")
         wanted = None if is_held else 0
         _, act = await bench.tick(wanted, 2)
+        assert bench.actuator.leaving() == {"m": 1}
         assert bench.operator.row("spot")["replicas"] == 3
         assert "impending-node-termination" in act.reason
+        bench.engines = {"m": Engines(3, running=2, starting=1)}  # its successor loads
+        await bench.tick(wanted, 2)
+        await bench.tick(wanted, 2)
+        assert len(bench.operator.pods("spot")) == 3
+        bench.engines = {"m": Engines(3, 3)}
+        bench.hosts = {"m": {"10.0.0.1": 1, "10.0.0.2": 1, "10.0.0.4": 1}}
         await bench.tick(wanted, 2)
         await bench.tick(wanted, 2)
         assert bench.operator.row("spot")["replicas"] == 2
         assert bench.operator.pods("spot") == ["spot-w2", "spot-w4"]
+        assert bench.actuator.leaving() == {}
 
     on(tmp_path, work)
 

@@ -19,9 +19,10 @@ from autoscale.actuators.serve import ServeActuator
 from autoscale.controller import Controller, Parts
 from autoscale.journal import Journal, read, replay, replayed_acts
 from autoscale.lease import Denied, Fence, Grant, Granted
+from autoscale.memory import Memory
 from autoscale.observe import Sources, counted_on, observe
-from autoscale.policy import Policy
-from autoscale.records import Decision, Engines, Hold, Scale, Supply, Tick
+from autoscale.policy import Plan, Policy
+from autoscale.records import Decision, Engines, Hold, Samples, Scale, Supply, Tick
 from autoscale.serve_api import ServeApi, counted
 from serving import logs
 from serving.settings import Controller as ControllerSettings
@@ -234,6 +235,22 @@ def test_a_replica_that_loads_may_take_longer_and_progress_counts() -> None:
     assert moved.act.outcome == "coming"
 
 
+@pytest.mark.parametrize("decision", [Scale("m", 2, "r"), Hold("m", "no data")])
+def test_successors_are_added_beside_hosts_that_go_and_taken_back_without_a_decision(
+    decision: Decision,
+) -> None:
+    old = Asked(2, AT_MS, (2, 2, 0))
+    more = serve_rule.judge(decision, Engines(2, 2), old, AT_MS, 1)
+    assert more.write == 3
+    assert "hosts are going" in more.act.reason
+    there = serve_rule.judge(decision, Engines(3, 3), more.asked, AT_MS, 1)
+    assert there.write is None
+    gone = serve_rule.judge(decision, Engines(3, 2), there.asked, AT_MS, 0)
+    assert gone.write == 2
+    others = serve_rule.judge(Hold("m", "h"), Engines(5, 5), there.asked, AT_MS, 0)
+    assert others.write is None  # that number is somebody else's
+
+
 def test_a_clock_set_back_is_no_progress_and_no_fault() -> None:
     seen = Engines(target=2, running=1)
     first = verdict(seen, None, AT_MS)
@@ -361,3 +378,26 @@ def test_lines_of_before_the_journal_knew_acts_still_replay() -> None:
     tick = msgspec.json.decode(line, type=Tick)
     assert [decided for _, decided in replay([tick])] == [()]
     assert replayed_acts(tick) == ()
+
+
+def test_a_line_cut_by_a_crash_takes_no_other_along(tmp_path: Path) -> None:
+    plan = Plan("m", 16)
+
+    def tick(at_ms: int) -> Tick:
+        return Tick(Samples(at_ms), Policy((plan,)), Memory(), (Hold("m", "h"),))
+
+    path = tmp_path / "ticks.jsonl"
+    for life in range(2):
+        journal = Journal(tmp_path)
+        journal.left(Policy((plan,)), AT_MS)
+        journal.write(tick(AT_MS + 2 * life))
+        journal.write(tick(AT_MS + 2 * life + 1))
+        with path.open("ab") as file:
+            file.write(b'{"samples":{"at_')
+    assert [t.samples.at_ms - AT_MS for t in read(path)] == [0, 1, 2, 3]
+    memory, _ = Journal(tmp_path).left(Policy((plan,)), AT_MS)
+    assert memory == Memory()
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join((lines[0], b"{", lines[1])))
+    with pytest.raises(msgspec.DecodeError):
+        read(path)
