@@ -125,7 +125,7 @@ class Bench:
             while one.objects() != tuple(
                 body for _, body in sorted(self.cluster.objects.get(path, {}).items())
             ):
-                await asyncio.sleep(0.005 if not one.objects() else 0)
+                await asyncio.sleep(0.005)
 
     async def tick(self, od: int | None, spot: int = 0) -> tuple[Act, Act]:
         """One tick, then the operator's turn. None: a Hold."""
