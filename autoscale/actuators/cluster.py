@@ -15,7 +15,7 @@ from autoscale.lease import Fence, FencedError
 from autoscale.records import Scale
 from autoscale.watched import Watched
 
-CALL_S = 5.0
+CALL_S, WAIT_S_MAX = 5.0, 60.0
 CONFLICT, BAD = 409, (400, 403, 404, 422)
 
 
@@ -62,7 +62,7 @@ class ClusterActuator(Actuator):
     ) -> tuple[Act, ...]:
         """See `Actuator`."""
         at_ms = order.samples.at_ms
-        if at_ms < self._wait_ms:
+        if 0 < self._wait_ms - at_ms <= WAIT_S_MAX * 1e3:
             return self._all("unknown", "the Kubernetes API asked us to wait")
         workers = self._workers()
         if workers is None:
@@ -86,7 +86,7 @@ class ClusterActuator(Actuator):
             return self._all(
                 "unknown", "the RayCluster was changed meanwhile; the next tick reads it"
             )
-        self._wait_ms = at_ms + round(error.retry_after_s * 1e3)
+        self._wait_ms = at_ms + round(min(error.retry_after_s, WAIT_S_MAX) * 1e3)
         return self._all("refused" if error.status in BAD else "unknown", str(error))
 
     def _workers(self) -> list[rule.Worker] | None:

@@ -59,7 +59,7 @@ class MachinesActuator(Actuator):
 
     def short(self, at_ms: int) -> tuple[str, ...]:
         """See `Actuator`."""
-        tags, is_short = self._desk.tags, at_ms < self._book.short_until_ms
+        tags, is_short = self._desk.tags, orders.is_ahead(self._book.short_until_ms, at_ms)
         return (f"{tags.model}/{tags.pool}",) if is_short else ()
 
     def hosts(self) -> Mapping[str, str]:

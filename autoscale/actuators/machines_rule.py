@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from autoscale.actuators.orders_rule import is_ahead
 from autoscale.machines import Book, Bounds, Intent, Machine
 
 GONE = ("ended", "failed")
@@ -160,10 +161,10 @@ def _again(book: Book, bounds: Bounds, at_ms: int) -> tuple[tuple[Intent, ...], 
     """All intents with the time of their last request, and those whose request is due."""
     kept, due = [], []
     for intent in book.intents:
+        # An order that is to end and has no machine yet: if one comes, its token tells.
+        is_idle = bool(intent.id) != bool(intent.ending_ms)
         is_asked = abs(at_ms - intent.asked_ms) < bounds.retry_ms
-        if intent.ending_ms and not intent.id:
-            kept.append(intent)  # its machine, if it comes, is a stranger with this token
-        elif is_asked or (intent.id and not intent.ending_ms) or at_ms < book.wait_until_ms:
+        if is_idle or is_asked or is_ahead(book.wait_until_ms, at_ms):
             kept.append(intent)
         else:
             kept.append(msgspec.structs.replace(intent, asked_ms=at_ms))

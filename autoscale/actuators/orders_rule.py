@@ -77,11 +77,17 @@ def _refusal(book: Book, offer: Offer, listed: Sequence[Machine], bounds: Bounds
 
 def closed(book: Book, at_ms: int) -> str:
     """Why no new machine is asked for now; empty if one may be."""
-    if at_ms < book.wait_until_ms:
+    if is_ahead(book.wait_until_ms, at_ms):
         return "the provider asked us to wait"
-    if at_ms < book.short_until_ms:
+    if is_ahead(book.short_until_ms, at_ms):
         return f"asked again in {(book.short_until_ms - at_ms) / 1e3:.0f} s: {book.why_short}"
     return ""
+
+
+def is_ahead(until_ms: int, at_ms: int) -> bool:
+    """Whether a time is still to come. One further off than we ever wait was set before the clock
+    was put back."""
+    return 0 < until_ms - at_ms <= WAIT_S_MAX * 1e3
 
 
 def counted(book: Book, listed: Sequence[Machine], bounds: Bounds) -> tuple[int, int]:

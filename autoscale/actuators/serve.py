@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 
 from autoscale.acts import Act, Asked, AskedOf
@@ -31,7 +33,8 @@ class ServeActuator(Actuator):
         self, order: Order, fence: Fence, session: aiohttp.ClientSession
     ) -> tuple[Act, ...]:
         """See `Actuator`."""
-        return tuple([await self._one(order, d, fence, session) for d in order.decisions])
+        work = (self._one(order, decision, fence, session) for decision in order.decisions)
+        return tuple(await asyncio.gather(*work))
 
     async def _one(
         self, order: Order, decision: Decision, fence: Fence, session: aiohttp.ClientSession

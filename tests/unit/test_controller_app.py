@@ -7,7 +7,11 @@ import json
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -121,6 +125,48 @@ def test_the_process_listens_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert line["event"] == "listening"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def standing(url: str) -> dict[str, Any]:
+    """What a controller says of its lease."""
+    with urllib.request.urlopen(f"{url}/decisions", timeout=10) as response:
+        told: dict[str, Any] = json.load(response)["standing"]
+    return told
+
+
+def until(url: str, leads: bool) -> dict[str, Any]:
+    """Wait until a controller leads, or says that it does not after its first tick."""
+    while (told := standing(url))["leads"] is not leads or not told["acts"]:
+        time.sleep(0.05)
+    return told
+
+
+def test_a_second_controller_takes_over_when_the_first_is_killed(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"state_dir: {tmp_path}\nmodels: [{{name: m}}]\n"
+        "gateway: {ops_port: 1}\ncontroller: {ops_port: 0, tick_s: 0.1}\n"
+    )
+    with ExitStack() as held:
+        urls, processes = [], []
+        for _ in range(2):
+            process = held.enter_context(
+                subprocess.Popen(
+                    command("--config", str(config)),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            held.callback(process.kill)
+            processes.append(process)
+            assert process.stdout is not None
+            urls.append(json.loads(process.stdout.readline())["url"])
+            until(urls[-1], leads=len(urls) == 1)
+        first, second = standing(urls[0]), standing(urls[1])
+        assert f"process {processes[0].pid}" in second["reason"]
+        assert {act["outcome"] for act in second["acts"]} == {"fenced"}
+        processes[0].kill()
+        assert until(urls[1], leads=True)["token"] > first["token"]
 
 
 def test_settings_that_cannot_be_kept_exit_with_three(tmp_path: Path) -> None:

@@ -253,6 +253,19 @@ def test_a_create_that_is_refused_with_429_waits_as_told(rented: Rented) -> None
     assert rented.alive == 1
 
 
+@pytest.mark.parametrize("jump_ms", [-86_400_000, 86_400_000], ids=["back", "ahead"])
+def test_a_clock_that_jumps_ends_nothing_and_blocks_nothing(rented: Rented, jump_ms: int) -> None:
+    rented.tick(1, 10)
+    rented.market.faults["create"] = ["short"]
+    rented.tick(2)
+    rented.market.now_ms += jump_ms
+    rented.market.machines[0].since_ms += jump_ms  # the provider's clock is another
+    rented.tick(2, 3)
+    assert rented.alive == 2
+    rented.tick(None, 20)
+    assert len(rented.market.machines) == 2
+
+
 def test_a_list_that_lacks_a_machine_rents_no_second_one(rented: Rented) -> None:
     rented.tick(2, 10)
     rented.market.faults["list"] = ["blind"] * 20
