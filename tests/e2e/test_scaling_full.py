@@ -170,7 +170,7 @@ def test_the_stack_goes_from_none_to_one_to_two_and_back(scaled: Any, stacks: An
     assert f"{model}@" in answer[1], "held until our own engine was there"
     print(f"0 -> 1: held {time.monotonic() - began_s:.0f} s")
     began_s = time.monotonic()
-    with load(scaled, model, 12, 0.01, 64) as statuses:
+    with load(scaled, model, 8, 0.25, 64) as statuses:
         stacks.eventually(lambda: replicas(scaled, model) == 2, SCALED_S, "a second replica")
     print(f"1 -> 2: {time.monotonic() - began_s:.0f} s, {len(statuses)} calls")
     assert set(statuses) == {200}, "nobody was refused meanwhile"
