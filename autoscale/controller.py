@@ -22,6 +22,7 @@ from autoscale.actuators.base import Actuator, Order
 from autoscale.actuators.serve import ServeActuator
 from autoscale.bookkeeping import Bookkeeper
 from autoscale.briefing import policy_of
+from autoscale.gateways import Gateways
 from autoscale.gauges import Gauges
 from autoscale.journal import Journal
 from autoscale.lease import Denied, Fence, Grant, Granted, Lease
@@ -50,10 +51,7 @@ class Controller:
 
     def __init__(self, settings: Settings, journal: Journal, parts: Parts) -> None:
         gateway = settings.gateway
-        urls = tuple(
-            f"http://{gateway.ops_host}:{gateway.ops_port + i}" for i in range(gateway.pods)
-        )
-        self._sources = Sources(urls, parts.serve)
+        self._gateways = Gateways(gateway.ops_host, gateway.ops_port, gateway.pods)
         self._policy = policy_of(settings, datetime.now(UTC).date())
         self._tick_s = settings.controller.tick_s
         self._parts = parts
@@ -110,7 +108,9 @@ class Controller:
 
     async def _tick(self, session: aiohttp.ClientSession) -> None:
         self._follow(await self._parts.lease.ask())
-        samples = await observe(session, self._sources, logs.utc_ms(), self._asked)
+        urls, missing = await self._gateways.urls()
+        sources = Sources(urls, self._parts.serve, missing)
+        samples = await observe(session, sources, logs.utc_ms(), self._asked)
         samples = self._known(samples)
         outcome = step(samples, self._memory, self._policy)
         before, asked = self._memory, self._asked

@@ -27,6 +27,8 @@ class Sources(NamedTuple):
 
     gateways: tuple[str, ...]
     serve: ServeApi | None = None
+    missing: tuple[str, ...] = ()
+    """Gateways that should be there and are not even known, with the reason."""
 
 
 async def observe(
@@ -38,7 +40,7 @@ async def observe(
     serve, answers = await asyncio.gather(_counts(session, sources.serve), asking)
     signals = tuple(a[0] for a in answers if not isinstance(a, str))
     fleets = [a[1] for a in answers if not isinstance(a, str)]
-    missing = [a for a in answers if isinstance(a, str)]
+    missing = [*sources.missing, *(a for a in answers if isinstance(a, str))]
     engines = None
     if isinstance(serve, str):
         missing.append(serve)

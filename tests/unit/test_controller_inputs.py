@@ -15,6 +15,7 @@ from autoscale.acts import Asked
 from autoscale.actuators import serve_rule
 from autoscale.actuators.dry_run import DryRun
 from autoscale.controller import Controller, Parts
+from autoscale.gateways import Gateways
 from autoscale.journal import Journal
 from autoscale.lease import Denied, Grant
 from autoscale.memory import Memory
@@ -106,6 +107,36 @@ def test_negative_metrics_count_for_nothing(number: int) -> None:
     (decision,) = outcome.decisions
     assert all(value >= 0 for value in decision.numbers.values())
     assert isinstance(decision, Hold)
+
+
+def found(gateways: Gateways) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return asyncio.run(gateways.urls())
+
+
+def test_each_pod_behind_a_name_is_asked_and_one_that_lacks_is_missed() -> None:
+    async def two(host: str, port: int) -> list[str]:
+        assert (host, port) == ("ballast-ops", 8081)
+        return ["10.0.0.1", "fd00::2"]
+
+    both = ("http://10.0.0.1:8081", "http://[fd00::2]:8081")
+    assert found(Gateways("ballast-ops", 8081, 2, two)) == (both, ())
+    urls, missing = found(Gateways("ballast-ops", 8081, 3, two))
+    assert urls == both
+    assert missing == ("ballast-ops: 2 of 3 gateways are known",)
+
+
+def test_a_name_that_cannot_be_resolved_is_a_missing_source() -> None:
+    async def none(host: str, port: int) -> list[str]:
+        raise OSError("Name or service not known")
+
+    assert found(Gateways("ballast-ops", 8081, 2, none)) == (
+        (), ("ballast-ops: OSError: Name or service not known",))  # fmt: skip
+
+
+def test_gateways_of_one_machine_have_a_port_each() -> None:
+    for host, spelled in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")):
+        urls, missing = found(Gateways(host, 8081, 2))
+        assert (urls, missing) == ((f"http://{spelled}:8081", f"http://{spelled}:8082"), ())
 
 
 class Gone:
