@@ -28,8 +28,7 @@ from serving.watched import watch
 
 MISSES_MAX = 3
 SLOW_POLLS_MAX = 30
-"""Polls in a row that time out before an engine counts as lost; until then its report is stale and
-only our own sends count."""
+"""Polls in a row that time out before an engine is lost; until then our own sends alone count."""
 _NO_REPORT = (
     aiohttp.ClientError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
 )  # fmt: skip
