@@ -1,35 +1,32 @@
 """The controller's composition root: `python -m autoscale.app --config FILE`.
 
-One loop of observe, step, actuate, journal; an ops listener on loopback. Its death freezes the
-number of replicas and stops no request.
+The loop itself is in `controller`; here it gets its lease, its actuators, and an ops listener on
+loopback.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
-from autoscale.actuators.dry_run import Actuator, DryRun
+from autoscale.acting import parts_of
 from autoscale.bookkeeping import Bookkeeper
-from autoscale.briefing import policy_of
 from autoscale.canaries import Canaries, key
 from autoscale.checkpoints import Checkpoints, Kept
-from autoscale.gauges import Gauges
+from autoscale.controller import Controller
 from autoscale.journal import Journal
-from autoscale.memory import Memory
-from autoscale.observe import observe
-from autoscale.records import Scale, Tick
-from autoscale.step import step
 from serving import logs
 from serving.audit.auditor import KEY_FILE, signer
 from serving.directory.store import opener as directory_opener
@@ -42,59 +39,6 @@ _log = logging.getLogger("autoscale.app")
 LOOPBACK = "127.0.0.1"
 
 
-class Controller:
-    """Holds what `step` remembers. Raises SettingsError for pools that fit no model."""
-
-    def __init__(
-        self, settings: Settings, journal: Journal, actuator: Actuator, books: Bookkeeper | None
-    ) -> None:
-        gateway = settings.gateway
-        self._gateways = tuple(
-            f"http://{gateway.ops_host}:{gateway.ops_port + i}" for i in range(gateway.pods)
-        )
-        self._policy = policy_of(settings, datetime.now(UTC).date())
-        self._tick_s = settings.controller.tick_s
-        self._actuator = actuator
-        self._books = books
-        self._memory = Memory()
-        self.journal = journal
-        self.registry = CollectorRegistry()
-        self._ticks = Counter("ballast_controller_ticks", "Ticks by how they ended", ["outcome"],
-                              registry=self.registry)  # fmt: skip
-        self._gauges = Gauges(self.registry)
-        self._wanted = Gauge("ballast_controller_wanted_replicas", "Replicas decided on last",
-                             ["model"], registry=self.registry)  # fmt: skip
-
-    async def run(self, session: aiohttp.ClientSession) -> None:
-        """Tick until cancelled, at a steady pace."""
-        loop = asyncio.get_running_loop()
-        next_s = loop.time()
-        while True:
-            try:
-                await self._tick(session)
-                self._ticks.labels("ok").inc()
-            except Exception:  # noqa: BLE001 - the controller's one edge: log, count, go on
-                self._ticks.labels("failed").inc()
-                _log.exception("tick_failed")
-            next_s = max(next_s + self._tick_s, loop.time())
-            await asyncio.sleep(next_s - loop.time())
-
-    async def _tick(self, session: aiohttp.ClientSession) -> None:
-        samples = await observe(session, self._gateways, logs.utc_ms())
-        outcome = step(samples, self._memory, self._policy)
-        for decision in outcome.decisions:
-            await self._actuator.apply(decision)
-            if isinstance(decision, Scale):
-                self._wanted.labels(decision.model).set(decision.replicas)
-        tick = Tick(samples, self._policy, self._memory, outcome.decisions)
-        self._memory = outcome.memory
-        self.journal.write(tick)
-        self._gauges.show(outcome.decisions, self._policy.plans)
-        if self._books is not None:
-            self._books.seen(samples)
-            self._gauges.lapsing(self._books.lapses)
-
-
 def ops(controller: Controller) -> web.Application:
     """`/livez`, `/decisions`, `/metrics`."""
 
@@ -102,7 +46,8 @@ def ops(controller: Controller) -> web.Application:
         return web.Response(text='{"status":"ok"}', content_type="application/json")
 
     async def decisions(_: web.Request) -> web.Response:
-        body = msgspec.json.encode({"decisions": list(controller.journal.recent)[::-1]})
+        recent = list(controller.journal.recent)[::-1]
+        body = msgspec.json.encode({"decisions": recent, "standing": controller.standing()})
         return web.Response(body=body, content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:
@@ -117,37 +62,70 @@ def ops(controller: Controller) -> web.Application:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises SettingsError when the port is taken."""
-    if not settings.controller.is_dry_run:
-        raise SettingsError("controller.is_dry_run: only `true` is built yet")
     state = settings.state_dir.expanduser()
     books = Bookkeeper(settings, opener(settings))
-    controller = Controller(settings, Journal(state / "controller"), DryRun(), books)
-    runner = web.AppRunner(ops(controller), access_log=None)
+    async with contextlib.AsyncExitStack() as held:
+        held.push_async_callback(books.close)
+        parts = await parts_of(settings, state, books, held)
+        controller = Controller(settings, Journal(state / "controller"), parts)
+        runner = web.AppRunner(ops(controller), access_log=None)
+        held.push_async_callback(runner.cleanup)
+        await listen(runner, settings.controller.ops_port)
+        session = await held.enter_async_context(aiohttp.ClientSession())
+        tasks = [asyncio.create_task(controller.run(session), name="ticks")]
+        tasks += [
+            asyncio.create_task(while_leading(controller, work), name=name)
+            for name, work in jobs(settings, controller.registry, session)
+        ]
+        await _until(stop, tasks)
+
+
+async def listen(runner: web.AppRunner, port: int) -> None:
+    """Open the ops listener and say where. Raises SettingsError when the port is taken."""
     await runner.setup()
     try:
-        site = web.TCPSite(runner, LOOPBACK, settings.controller.ops_port)
+        await web.TCPSite(runner, LOOPBACK, port).start()
+    except OSError as error:
+        raise SettingsError(f"controller.ops_port {port}: {error.strerror}") from None
+    line = {"event": "listening", "url": f"http://{LOOPBACK}:{runner.addresses[0][1]}"}
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+def jobs(
+    settings: Settings, registry: CollectorRegistry, session: aiohttp.ClientSession
+) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    """The scheduled work beside the ticks, by name."""
+    found: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
+    if settings.canaries.key_file is not None:
+        asking = canaries_of(settings, registry)
+        found.append(("canaries", lambda: asking.run(session)))
+    signing = checkpoints_of(settings, registry)
+    if signing is not None:
+        given = settings.audit
+        found.append(("checkpoints", lambda: signing.run(session, given.anchor_url, given.every_s)))
+    return found
+
+
+async def while_leading(
+    controller: Controller, work: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Do the work whenever this controller leads; two controllers must not do it both."""
+    while True:
+        await controller.led.wait()
+        task = asyncio.create_task(work())
+        lost = asyncio.create_task(controller.lost.wait())
         try:
-            await site.start()
-        except OSError as error:
-            port = settings.controller.ops_port
-            raise SettingsError(f"controller.ops_port {port}: {error.strerror}") from None
-        line = {"event": "listening", "url": f"http://{LOOPBACK}:{runner.addresses[0][1]}"}
-        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-        sys.stdout.flush()
-        async with aiohttp.ClientSession() as session:
-            tasks = [asyncio.create_task(controller.run(session), name="ticks")]
-            if settings.canaries.key_file is not None:
-                asking = canaries_of(settings, controller.registry)
-                tasks.append(asyncio.create_task(asking.run(session), name="canaries"))
-            signing = checkpoints_of(settings, controller.registry)
-            if signing is not None:
-                given = settings.audit
-                work = signing.run(session, given.anchor_url, given.every_s)
-                tasks.append(asyncio.create_task(work, name="checkpoints"))
-            await _until(stop, tasks)
-    finally:
-        await books.close()
-        await runner.cleanup()
+            await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            was_lost = lost.done()
+            for one in (task, lost):
+                one.cancel()
+            ended = await asyncio.gather(task, lost, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+        if not was_lost:
+            return  # it ended by itself
 
 
 def canaries_of(settings: Settings, registry: CollectorRegistry) -> Canaries:

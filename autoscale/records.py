@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from autoscale.acts import Act, Asked
 from autoscale.memory import Memory
 from autoscale.policy import Policy
 
@@ -57,6 +58,17 @@ class Supply(msgspec.Struct, frozen=True):
     """Ready ones by pool; None where there is one pool, or nobody can tell."""
 
 
+class Engines(msgspec.Struct, frozen=True):
+    """Replicas of one model as Ray Serve counts them."""
+
+    target: int
+    running: int = 0
+    starting: int = 0
+    stopping: int = 0
+    message: str = ""
+    """What Serve says of a start that failed."""
+
+
 class Samples(msgspec.Struct, frozen=True):
     """Everything seen at one tick: the whole input of `step` but the policy and its memory."""
 
@@ -66,6 +78,12 @@ class Samples(msgspec.Struct, frozen=True):
     """Sources that did not answer, with the reason: the sample is partial."""
     supply: Mapping[str, Supply] | None = None
     """By model; None when no gateway could say."""
+    engines: Mapping[str, Engines] | None = None
+    """By model; None without Ray Serve, or when it did not answer."""
+    short: tuple[str, ...] = ()
+    """Pools (`model/pool`) whose provider or cluster says now that it has no machine to give."""
+    leaving: Mapping[str, int] = {}
+    """Running replicas on hosts that are going, by model: their successors are started first."""
 
 
 class Scale(msgspec.Struct, frozen=True, tag="scale"):
@@ -100,3 +118,9 @@ class Tick(msgspec.Struct, frozen=True):
     memory: Memory | None
     """What `step` knew before; None: what the line before left."""
     decisions: tuple[Decision, ...]
+    acts: tuple[Act, ...] = ()
+    """What came of them; failed writes with their error, so that these can be replayed too."""
+    asked: Mapping[str, Asked] | None = None
+    """What Serve had been asked for before this tick."""
+    token: int = 0
+    """Of the lease under which it was done; 0: none, and nothing was written anywhere."""

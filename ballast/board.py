@@ -26,6 +26,7 @@ WORDS = {
     "replica_starting": ("starting", "{model}: replica starting"),
     "loading": ("starting", "{model}: loading into the engine"),
     "ready": ("ready", "{model}"),
+    "asleep": ("ready", "{model}: no replica wanted"),
     "start_failed": ("starting", "{model}: start failed, trying again: {reason}"),
     "unready": ("starting", "{model}: not ready {reason}"),
     "ray_lost": ("starting", "Ray died ({reason}); starting it again"),

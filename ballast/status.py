@@ -146,15 +146,27 @@ def _money(money: Any) -> Table:
 
 
 def _controller(decisions: Any) -> Table:
-    table = _table(
-        "CONTROLLER (dry run: it only says what it would do)", ["at", "model", "decision", "reason"]
-    )
+    table = _table(f"CONTROLLER ({_standing(decisions)})", ["at", "model", "decision", "reason"])
     if isinstance(decisions, dict) and "error" in decisions:
         table.add_row("", "", "", str(decisions["error"]))
     for row in rows_of(decisions)[:LAST]:
         at = time.strftime("%H:%M:%S", time.localtime(float(row.get("at_ms", 0)) / 1000))
         table.add_row(at, *(_cell(row.get(c)) for c in ("model", "decision", "reason")))
     return table
+
+
+def _standing(decisions: Any) -> str:
+    """Whether it leads and what came of its last tick."""
+    told = decisions.get("standing") if isinstance(decisions, dict) else None
+    if not isinstance(told, dict):
+        return "not known"
+    if not told.get("leads"):
+        return escape(f"stands by and writes nothing: {told.get('reason')}")
+    acts = [act for act in told.get("acts") or () if isinstance(act, dict)]
+    if all(act.get("outcome") == "would" for act in acts):
+        return "dry run: it only says what it would do"
+    told_acts = (f"{a.get('actuator')} {a.get('model')}: {a.get('outcome')}" for a in acts)
+    return escape(f"leads, token {told.get('token')}; " + ", ".join(told_acts))
 
 
 def rows_of(decisions: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ nothing. `fleet` asks each listed engine itself before anything is sent there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -49,6 +49,20 @@ class Listing(NamedTuple):
     """Models whose deployment has failed: nothing is coming."""
     troubles: Mapping[str, str] = MappingProxyType({})
     """Why an engine of a model did not start, in the source's own words."""
+    asleep: frozenset[str] = frozenset()
+    """Models of which nobody wants an engine now: none is on its way until somebody does."""
+
+
+def together(listings: Iterable[Listing]) -> Listing:
+    """What several sources see."""
+    found = Listing((), frozenset(), frozenset())
+    for one in listings:
+        found = Listing(
+            (*found.addresses, *one.addresses), found.loading | one.loading,
+            found.failed | one.failed, {**found.troubles, **one.troubles},
+            found.asleep | one.asleep,
+        )  # fmt: skip
+    return found
 
 
 class Source(Protocol):
@@ -111,6 +125,7 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
     addresses: list[Address] = []
     loading: set[str] = set()
     failed: set[str] = set()
+    asleep: set[str] = set()
     troubles: dict[str, str] = {}
     try:
         for application in (data.get("applications") or {}).values():
@@ -121,6 +136,8 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
                     loading.add(model)
                 elif application["status"] == "DEPLOY_FAILED":
                     failed.add(model)
+                if _is_asleep(application):
+                    asleep.add(model)
                 if reason := _trouble(application):
                     troubles[model] = reason
         for group in data.get("target_groups") or ():
@@ -136,7 +153,16 @@ def listing(data: dict[str, Any], limit: int) -> Listing:
             ]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"Ray's list of applications has changed its form: {error!r}") from error
-    return Listing(tuple(addresses), frozenset(loading), frozenset(failed), troubles)
+    return Listing(
+        tuple(addresses), frozenset(loading), frozenset(failed), troubles, frozenset(asleep)
+    )
+
+
+def _is_asleep(application: dict[str, Any]) -> bool:
+    """Whether its deployments are all asked for no replica."""
+    deployments = (application.get("deployments") or {}).values()
+    wanted = [d.get("target_num_replicas") for d in deployments]
+    return bool(wanted) and all(number == 0 for number in wanted)
 
 
 def _trouble(application: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import aiohttp
 from serving.admission import Admission
 from serving.choice import preferred
 from serving.codecs import load_report
-from serving.discovery import Address, Listing, Source
+from serving.discovery import Address, Listing, Source, together
 from serving.ready_times import ReadyTimes
 from serving.records import DataLabel, FleetView, Offering, Pending, Replica, Stops
 from serving.secret import Secret
@@ -28,8 +28,7 @@ from serving.watched import watch
 
 MISSES_MAX = 3
 SLOW_POLLS_MAX = 30
-"""Polls in a row that time out before an engine counts as lost; until then its report is stale and
-only our own sends count."""
+"""Polls in a row that time out before an engine is lost; until then our own sends alone count."""
 _NO_REPORT = (
     aiohttp.ClientError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
 )  # fmt: skip
@@ -119,9 +118,9 @@ class Fleet:
         self.view = FleetView(offerings=offerings, state=admission.state)
 
     @property
-    def troubles(self) -> dict[str, str]:
+    def troubles(self) -> Mapping[str, str]:
         """Why engines of a model did not start, by model."""
-        return {m: why for found in self._listings.values() for m, why in found.troubles.items()}
+        return together(self._listings.values()).troubles
 
     def start(self, sources: list[Source]) -> None:
         """Begin polling; the first view is published before the first poll ends."""
@@ -238,13 +237,14 @@ class Fleet:
         self, replicas: Mapping[str, tuple[Replica, ...]], now_s: float
     ) -> dict[str, Pending]:
         """Models that have no engine yet but should get one, and when."""
-        failed = {m for found in self._listings.values() for m in found.failed}
+        found = together(self._listings.values())
         pending: dict[str, Pending] = {}
         for name, model in self._models.items():
-            if model.engine is None or not self._settings.serve_url or name in failed:
+            if model.engine is None or not self._settings.serve_url or name in found.failed:
                 continue
             if replicas.get(name):
                 self.ready_times.ready(name, now_s)
             else:
-                pending[name] = self.ready_times.expected(name, now_s, is_blind=bool(self.away))
+                look = {"is_blind": bool(self.away), "is_asleep": name in found.asleep}
+                pending[name] = self.ready_times.expected(name, now_s, **look)
         return pending

@@ -72,12 +72,17 @@ class ReadyTimes:
             took_s = min(now_s - absence.since_s, GROWTH_MAX * self._ready_s[model])
             self._ready_s[model] = self._observed_s[model] = took_s
 
-    def expected(self, model: str, now_s: float, *, is_blind: bool = False) -> Pending:
-        """The model has no engine but should get one: when. `is_blind`: nobody can look now."""
+    def expected(
+        self, model: str, now_s: float, *, is_blind: bool = False, is_asleep: bool = False
+    ) -> Pending:
+        """The model has no engine but should get one: when. `is_blind`: nobody can look now.
+        `is_asleep`: nobody wants one yet; it takes as long as ever from when somebody does."""
         absence = self._absences.get(model)
         if absence is None:
             absence = self._absences[model] = _Absence(now_s)
             self._reread(model)
+        if is_asleep:
+            absence = self._absences[model] = _Absence(now_s)
         if not is_blind:
             absence.look(now_s)
         due_s = absence.since_s + self._ready_s[model]

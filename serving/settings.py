@@ -43,12 +43,13 @@ from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.safe_url import is_loopback, is_safe_url
+from serving.settings_acting import Acting, MachineSettings
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
 
 __all__ = [
-    "EXIT_CODE", "ProviderAccess", "RentPool", "Scaling", "Settings", "SettingsError",
-    "is_loopback", "is_safe_url", "load", "reason",
+    "EXIT_CODE", "Acting", "MachineSettings", "ProviderAccess", "RentPool", "Scaling", "Settings",
+    "SettingsError", "is_loopback", "is_safe_url", "load", "reason",
 ]  # fmt: skip
 EXIT_CODE = 3
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -484,6 +485,7 @@ class Controller(Group):
     rented: tuple[Rented, ...] = ()
     """GPUs that replicas hold, booked while they are there."""
     scaling: Scaling = Scaling()
+    acting: Acting = Acting()
 
 
 def _expand(path: Path) -> Path:

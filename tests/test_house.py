@@ -62,7 +62,8 @@ PURE = (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
-        "ladder", "supply", "owned", "oracle", "baselines", "rentals")),
+        "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",
+        "actuators/*_rule")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",
@@ -88,7 +89,7 @@ WIRE_LINES_NOW = (605, "attack suite, bounds and bodies that go to disk: 195 ove
 CATCHES_ALL = {
     "serving/pipeline.py": "the pipeline's edge: every accepted request gets an answer",
     "serving/api/inference.py": "the same edge before a request is parsed",
-    "autoscale/app.py": "the controller's tick: a failed one is logged and the next one comes",
+    "autoscale/controller.py": "the controller's tick: a failed one is logged, the next comes",
 }
 READS_ENVIRON = (
     "serving/settings.py",

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
+import aiohttp
+
+from autoscale.acts import Act, AskedOf
+from autoscale.actuators.base import Actuator, Order
+from autoscale.lease import Fence
 from autoscale.records import Decision, Scale
 
 _log = logging.getLogger("autoscale.dry_run")
 
 
-class Actuator(Protocol):
-    """Makes a decision true. Idempotent: it is told the same at each tick."""
-
-    async def apply(self, decision: Decision) -> None:
-        """Raises OSError or TimeoutError when the other side cannot be reached."""
-
-
-class DryRun:
+class DryRun(Actuator):
     """Logs a wish once per change."""
+
+    name = "dry_run"
 
     def __init__(self) -> None:
         self._said: dict[str, int] = {}
 
-    async def apply(self, decision: Decision) -> None:
+    def begin(self, asked: AskedOf) -> None:  # noqa: ARG002 - protocol
         """See `Actuator`."""
+        self._said.clear()
+
+    async def apply(
+        self,
+        order: Order,
+        fence: Fence,  # noqa: ARG002 - protocol
+        session: aiohttp.ClientSession,  # noqa: ARG002 - protocol
+    ) -> tuple[Act, ...]:
+        """See `Actuator`."""
+        return tuple(self._one(decision) for decision in order.decisions)
+
+    def _one(self, decision: Decision) -> Act:
         wanted = decision.replicas if isinstance(decision, Scale) else -1
         if self._said.get(decision.model, -1) != wanted:
             self._said[decision.model] = wanted
@@ -37,3 +48,4 @@ class DryRun:
                         "reason": decision.reason,
                     },
                 )
+        return Act(self.name, decision.model, "would", decision.reason, wanted)

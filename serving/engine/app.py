@@ -19,7 +19,8 @@ def deployment_options(spec: EngineSpec) -> dict[str, Any]:
     """How Serve runs the replicas of `spec`."""
     return {
         "name": DEPLOYMENT_NAME,
-        "num_replicas": spec.num_replicas,
+        # Serve deploys none only through its external scaler; the supervisor asks for that.
+        "num_replicas": max(1, spec.num_replicas),
         # Serve must never be the gate: the engine queues and refuses, in requests and tokens.
         "max_ongoing_requests": spec.max_num_queued_reqs * 4 + 64,
         # Three failed checks replace a replica: a dead core is out after about 6 s.

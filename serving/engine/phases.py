@@ -16,6 +16,8 @@ def phase_of(status: AppStatus) -> str:
     """The event a status stands for."""
     if status.addresses:
         return "ready"
+    if status.is_asleep and not status.replica_states:
+        return "asleep"
     if status.status == "DEPLOY_FAILED":
         return "failed"
     if "STARTING" in status.replica_states:

@@ -27,6 +27,8 @@ class AppStatus:
     replica_states: tuple[str, ...]
     addresses: tuple[str, ...]
     """Base URLs of the replicas that serve, route prefix included."""
+    is_asleep: bool = False
+    """It is asked for no replica."""
 
 
 class ServeApi:
@@ -105,6 +107,7 @@ def read_statuses(details: dict[str, Any]) -> dict[str, AppStatus]:
 
 def _read_app(name: str, app: dict[str, Any], targets: dict[str, list[str]]) -> AppStatus:
     deployments = app.get("deployments", {}).values()
+    wanted = [d.get("target_num_replicas") for d in deployments]
     replicas = [r["state"] for d in deployments for r in d.get("replicas", ())]
     messages = [app.get("message", ""), *(d.get("message", "") for d in deployments)]
     return AppStatus(
@@ -113,4 +116,5 @@ def _read_app(name: str, app: dict[str, Any], targets: dict[str, list[str]]) -> 
         message=" ".join(text for text in messages if text),
         replica_states=tuple(sorted(replicas)),
         addresses=tuple(sorted(targets.get(name, ()))),
+        is_asleep=bool(wanted) and all(number == 0 for number in wanted),
     )

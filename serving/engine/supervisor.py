@@ -123,13 +123,15 @@ class Cluster:
         """
         news, names = News(), {engine.model_name for engine in engines}
         deadline_s = time.monotonic() + self._spec.startup_s_max
+        resting = {engine.model_name for engine in engines if not engine.num_replicas}
         while True:
             if not head.is_alive():
                 raise RayLostError("Ray's head has ended")
+            resting = {name for name in resting if not await self._has_rested(api, name)}
             for status in await self._statuses(api):
                 for event, fields in news.events(status):
                     self._events.emit(event, **fields)
-            ready, failed = news.named("ready"), news.named("failed")
+            ready, failed = news.named("ready") | news.named("asleep"), news.named("failed")
             if ready | failed >= names:
                 self._deaths, deadline_s = 0 if ready else self._deaths, float("inf")
             elif time.monotonic() > deadline_s:
@@ -137,6 +139,14 @@ class Cluster:
                 raise ClusterFailedError(f"not ready in time: {', '.join(late)}")
             processes.reap_orphans()
             await asyncio.sleep(POLL_S)
+
+    async def _has_rested(self, api: ServeApi, name: str) -> bool:
+        """Ask for no replica of it, once its application is there; whether that was taken."""
+        try:
+            await api.scale(name, 0)
+        except (ServeError, aiohttp.ClientError, TimeoutError):
+            return False  # Serve still builds the application
+        return True
 
     async def _statuses(self, api: ServeApi) -> list[AppStatus]:
         try:

@@ -94,10 +94,10 @@ def free_ports(count: int) -> tuple[int, ...]:
 def start(state_home: Path, config: dict[str, Any], log: Path) -> Stack:
     """`ballast up` in a session of its own."""
     public, ops, controller = free_ports(3)
-    tree = {
-        "gateway": {"port": public, "ops_port": ops},
-        "controller": {"ops_port": controller},
-    } | config
+    tree = config | {
+        "gateway": {"port": public, "ops_port": ops} | config.get("gateway", {}),
+        "controller": {"ops_port": controller} | config.get("controller", {}),
+    }
     path = state_home / "config.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     environ = os.environ | {"XDG_STATE_HOME": str(state_home), "NO_COLOR": "1", "COLUMNS": "200"}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
+import aiohttp
 import msgspec
 import pytest
 
+from autoscale.actuators.base import Order
 from autoscale.actuators.dry_run import DryRun
 from autoscale.journal import WHOLE_EACH, Journal, read, replay
+from autoscale.lease import Fence, Granted
 from autoscale.memory import Memory
 from autoscale.policy import Plan, Policy
 from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply, Tick
@@ -135,9 +139,13 @@ def test_the_dry_run_says_each_wish_once(caplog: pytest.LogCaptureFixture) -> No
     actuator = DryRun()
     wishes = [Scale("m", 2, "r"), Scale("m", 2, "r"), Hold("m", "r"), Scale("m", 3, "r")]
 
+    fence = Fence(Granted(1, 1.0), lambda: 0.0)
+    no_http = cast("aiohttp.ClientSession", None)
+
     async def tell() -> None:
         for wish in wishes:
-            await actuator.apply(wish)
+            order = Order((wish,), Samples(1), Policy(()))
+            await actuator.apply(order, fence, no_http)
 
     with caplog.at_level("INFO", "autoscale.dry_run"):
         asyncio.run(tell())

@@ -85,6 +85,12 @@ def test_the_reason_of_a_failed_start_is_read_from_the_deployment():
     }
 
 
+@pytest.mark.parametrize(("wanted", "asleep"), [(0, {"qwen"}), (1, set())])
+def test_a_model_that_is_asked_for_no_replica_is_asleep(wanted, asleep):
+    resting = app("RUNNING") | {"deployments": {"EngineReplica": {"target_num_replicas": wanted}}}
+    assert listing({"applications": {"a": resting}}, 7).asleep == asleep
+
+
 @pytest.mark.parametrize("data", [{}, {"applications": None, "target_groups": None}])
 def test_no_applications_are_no_addresses(data):
     assert listing(data, 7) == Listing((), frozenset(), frozenset())

@@ -138,6 +138,15 @@ def test_a_status_becomes_an_event(status: str, replicas: list[str], phase: str)
     assert phase_of(found) == phase
 
 
+def test_an_application_that_is_asked_for_no_replica_is_asleep() -> None:
+    row: dict[str, Any] = {"replicas": [], "target_num_replicas": 0}
+    asleep = details(status="RUNNING", deployments={"EngineReplica": row})
+    asleep["target_groups"] = []
+    assert phase_of(read_statuses(asleep)["demo-1b"]) == "asleep"
+    row["target_num_replicas"] = 1
+    assert phase_of(read_statuses(asleep)["demo-1b"]) == "unready"
+
+
 def test_addresses_are_those_of_replicas_never_of_the_proxy() -> None:
     running = read_statuses(details(status="RUNNING"))["demo-1b"]
     assert running.addresses == ("http://127.0.0.1:30000/m/demo-1b",)

@@ -40,6 +40,17 @@ def test_the_next_engine_is_expected_as_soon_as_the_last_one_came():
     assert times.expected("m", 100.0).expected_s == 130.0
 
 
+def test_an_engine_that_nobody_wanted_is_not_late_once_somebody_does():
+    times = ReadyTimes(MODELS)
+    for second in range(3600):
+        asleep = times.expected("m", float(second), is_asleep=True)
+        assert asleep.expected_s == second + 50.0
+    look(times, 3600, 3630)
+    assert times.expected("m", 3630.0).expected_s == 3649.0
+    times.ready("m", 3630.0)
+    assert expected_next(times) == 31.0
+
+
 def expected_next(times: ReadyTimes, at_s: float = 10_000.0) -> float:
     """Seconds in which the engine is expected after a loss at that time."""
     return times.expected("m", at_s).expected_s - at_s
