@@ -24,7 +24,7 @@ from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import explain as explaining
 from ballast import fake as faking
-from ballast import identity_cli as identifying
+from ballast import in_cluster_cli as settling
 from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
 from ballast import status as stating
@@ -235,7 +235,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 
 faking.register(app, command)
 costing.register(app, command, settings_of)
-identifying.register(app, command)
+settling.register(app, command)
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)

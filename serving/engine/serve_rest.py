@@ -47,9 +47,16 @@ class ServeApi:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def deploy(self, engines: tuple[EngineSpec, ...], proxy_port: int) -> None:
+    async def deploy(
+        self, engines: tuple[EngineSpec, ...], proxy_port: int, host: str = LOOPBACK
+    ) -> None:
         """Make `engines` the applications of the cluster; others are removed."""
-        await self._call("PUT", APPLICATIONS, serve_config(engines, proxy_port))
+        await self._call("PUT", APPLICATIONS, serve_config(engines, proxy_port, host))
+
+    async def details(self) -> dict[str, Any]:
+        """All that Serve tells of its applications."""
+        found: dict[str, Any] = await self._call("GET", APPLICATIONS, None)
+        return found
 
     async def scale(self, model_name: str, replicas: int) -> None:
         """Ask for `replicas` of one model; a redeploy resets it to the spec's number."""
@@ -58,7 +65,7 @@ class ServeApi:
 
     async def statuses(self) -> dict[str, AppStatus]:
         """Every application by name."""
-        return read_statuses(await self._call("GET", APPLICATIONS, None))
+        return read_statuses(await self.details())
 
     async def _call(self, method: str, path: str, body: Any) -> Any:
         async with self._session.request(method, path, json=body) as response:
@@ -71,12 +78,15 @@ class ServeApi:
                 raise ServeError(f"{method} {path}: not JSON: {text[:200]}") from error
 
 
-def serve_config(engines: tuple[EngineSpec, ...], proxy_port: int) -> dict[str, Any]:
-    """The Serve config: one application per model, scaled from outside."""
+def serve_config(
+    engines: tuple[EngineSpec, ...], proxy_port: int, host: str = LOOPBACK
+) -> dict[str, Any]:
+    """The Serve config: one application per model, scaled from outside. Replicas listen on `host`
+    too: where gateways run elsewhere, on all addresses, behind the secret and network policies."""
     return {
         # With the proxy disabled Serve starts no replica server either; its host is theirs too.
         "proxy_location": "HeadOnly",
-        "http_options": {"host": LOOPBACK, "port": proxy_port, "keep_alive_timeout_s": 75},
+        "http_options": {"host": host, "port": proxy_port, "keep_alive_timeout_s": 75},
         "logging_config": {"enable_access_log": False},
         "applications": [
             {

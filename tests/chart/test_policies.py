@@ -192,7 +192,7 @@ RULES = some.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(rules=some.lists(RULES, max_size=3), chosen=some.sets(some.sampled_from(PLAIN), max_size=6))
 def test_the_network_admits_whom_the_router_admits(
     helms: dict[str, Helm], rules: list[Any], chosen: set[str]

@@ -327,6 +327,17 @@ def test_preflight_reads_and_runs_before_all_else(render: Any) -> None:
     assert not off.has("ConfigMap", "ballast-hooks")
 
 
+def test_engines_are_put_onto_the_cluster_after_each_change(render: Any) -> None:
+    found = render(SCALE)
+    job = found.one("Job", "ballast-applications")
+    hooks = job["metadata"]["annotations"]["helm.sh/hook"]
+    assert hooks == "post-install,post-upgrade,post-rollback"
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[:2] == ["ballast", "engines"]
+    assert job["spec"]["activeDeadlineSeconds"] > int(command[-1])
+    assert not render(BETA).has("Job", "ballast-applications")
+
+
 # Engines.
 
 
