@@ -8,7 +8,6 @@ miss the deadline, then the queue, then no. docs/routing.md tells it whole.
 
 from __future__ import annotations
 
-import math
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -16,10 +15,10 @@ from msgspec.structs import replace
 from models.capacity import Estimate
 from serving.choice import IDLE, Survey, choose, predict, scale_now, share, soonest, survey
 from serving.placement import score, spill
-from serving.placement.offered import Ask, Found, best, ceiling, named, offered
+from serving.placement.offered import Ask, Found, best, named
 from serving.placement.score import Terms
 from serving.placement.values import PLAIN, PolicyName
-from serving.placement.words import unserved
+from serving.placement.words import RETRY_S_DEFAULT, kept_home, retry_s, unserved
 from serving.records import (
     OWN,
     Burst,
@@ -32,7 +31,6 @@ from serving.records import (
     Refuse,
     Replica,
     Run,
-    Target,
     TargetState,
     Wait,
 )
@@ -41,9 +39,6 @@ from serving.rules import effective_residency, may_see, stopped, unpaid
 _NONE: frozenset[str] = frozenset()
 _OWN_PINS = ("", OWN)
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
-RETRY_S_DEFAULT = 30.0
-"""Nothing is known to be coming back: a client may as well ask again in half a minute."""
-RETRY_S_MAX = 600.0
 
 
 def place(
@@ -139,7 +134,7 @@ def _run_or_burst(ask: Ask, by: Terms, replica: Replica, predicted: Estimate) ->
         "predicted_wait",
         f"the predicted wait of {predicted.first_token_s.p50:.1f} s exceeds this call's deadline "
         f"of {max(0.0, first_left_s):.1f} s to the first token",
-        _retry_s(predicted.first_token_s.p50 - first_left_s),
+        retry_s(predicted.first_token_s.p50 - first_left_s),
     )
 
 
@@ -193,8 +188,8 @@ def _wait_or_burst(ask: Ask, by: Terms, predicted: Estimate, state: TargetState)
             return Burst(found.offering, "overflow:full")
     if is_expected:
         return Wait(limit_s, "full")
-    message = f"every replica of {call.model!r} is full{_kept_home(ask)}"
-    return Refuse("no_capacity", "full", message, _retry_s(predicted.first_token_s.p50))
+    message = f"every replica of {call.model!r} is full{kept_home(ask)}"
+    return Refuse("no_capacity", "full", message, retry_s(predicted.first_token_s.p50))
 
 
 def _elsewhere(ask: Ask, by: Terms) -> Placement:
@@ -212,11 +207,8 @@ def _elsewhere(ask: Ask, by: Terms) -> Placement:
     if pending is not None:
         wait_s = max(1.0, pending.expected_s - now_s)
         message = f"the engine of {call.model!r} is loading, expected in {wait_s:.0f} s"
-        return Refuse("engine_loading", "loading", message + _kept_home(ask), _retry_s(wait_s))
-    refusal = unserved(ask)
-    if refusal.code == "residency_refused":
-        return refusal
-    return replace(refusal, retry_after_s=_retry_s(_soonest(call, view, now_s)))
+        return Refuse("engine_loading", "loading", message + kept_home(ask), retry_s(wait_s))
+    return unserved(ask)
 
 
 def _is_by(pending: Pending, limit_s: float, by: Terms) -> bool:
@@ -224,30 +216,6 @@ def _is_by(pending: Pending, limit_s: float, by: Terms) -> bool:
     if by.policy is _COST:
         return pending.expected_s <= limit_s
     return max(pending.expected_s, pending.by_s) <= limit_s
-
-
-def _kept_home(ask: Ask) -> str:
-    if not offered(ask.call, ask.view) or not (name := ceiling(ask)):
-        return ""
-    return f"; the ceiling for third parties ({name}) is reached"
-
-
-def _soonest(call: Call, view: FleetView, now_s: float) -> float:
-    """Seconds until a target that is out of use may be asked again."""
-    targets: tuple[Target, ...] = (*view.replicas.get(call.model, ()), *offered(call, view))
-    again = [max(s.open_until_s, s.full_until_s) for s in _states(targets, view)]
-    again += [view.paces[t.id].until_s() for t in targets if t.id in view.paces]
-    return (
-        min((at for at in again if now_s < at < math.inf), default=now_s + RETRY_S_DEFAULT) - now_s
-    )
-
-
-def _states(targets: tuple[Target, ...], view: FleetView) -> list[TargetState]:
-    return [view.state[target.id] for target in targets if target.id in view.state]
-
-
-def _retry_s(wait_s: float) -> float:
-    return min(max(1.0, wait_s), RETRY_S_MAX)
 
 
 def _told(placement: Placement) -> str:

@@ -28,9 +28,7 @@ class Asked:
 
     __slots__ = ("is_live", "is_pooled", "tier_max", "tokens", "wanted")
 
-    def __init__(
-        self, call: Call, caller: Caller, route: Route, wanted: frozenset[str]
-    ) -> None:
+    def __init__(self, call: Call, caller: Caller, route: Route, wanted: frozenset[str]) -> None:
         self.wanted = wanted
         self.tokens = call.prompt_tokens + (call.max_tokens or 0)
         self.is_pooled = call.surface in _POOLED

@@ -88,9 +88,7 @@ class Pace:
             quota.told(limit, left, now_s + min(max(reset_s, 0.0), WINDOW_S_MAX))
 
 
-def _said(
-    headers: Mapping[str, str], utc_s: float
-) -> Iterator[tuple[bool, float, float, float]]:
+def _said(headers: Mapping[str, str], utc_s: float) -> Iterator[tuple[bool, float, float, float]]:
     for pattern, is_tokens in _KINDS:
         left = _number(headers.get(pattern.format("remaining"), ""))
         if left is None:

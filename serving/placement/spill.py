@@ -104,5 +104,3 @@ def _token_s(profile: Profile) -> float:
     """GPU time of one token of an answer in a full batch."""
     base_s = profile.base_s + profile.experts_s
     return base_s / profile.max_num_seqs + profile.per_sequence_s
-
-
