@@ -61,6 +61,8 @@ from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.parts import Parts
 from serving.pipeline import Pipeline
+from serving.placement import build
+from serving.placement.beside import Beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -86,7 +88,8 @@ class Gateway:
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held)
+        self._beside = Beside(build.routes(settings, sold), sold, build.marks(settings))
+        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000
@@ -132,6 +135,7 @@ class Gateway:
         )  # fmt: skip
         metrics = Metrics(gauges(live))
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
+        observer.tally = self._beside.tally
         line = Line(self._queue, loop)
         gate = parts.guard()
         reviews = parts.reviews(metrics)
@@ -145,7 +149,7 @@ class Gateway:
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), self._catalogue, self._keys.identify,
             self._keys.on_behalf, own.classes, self._deployment_id, metrics.unparsed,
-            self._ratios, loop.time, reviews,
+            self._ratios, loop.time, reviews, lambda: self._fleet.view,
         )  # fmt: skip
         inference = Inference(terms)
         server = Server(inference, own.limits, loop)
@@ -222,7 +226,7 @@ class Gateway:
     def _backends(self) -> Mapping[type[Any], Backend]:
         return {
             Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
-            Offering: ProviderBackend(self._bought, self._deployment_id),
+            Offering: ProviderBackend(self._bought, self._deployment_id, paces=self._beside.paces),
         }
 
     async def _listen(

@@ -134,6 +134,7 @@ def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]
             *beside,
             *subject(f"tenant:{owner.id}", owner.allowance),
         ),
+        tier_max=owner.substitutes_max_tier or 0,
     )
     return Caller(key.id, owner.id, key.project, policy, key.feature)
 

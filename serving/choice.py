@@ -7,14 +7,13 @@ the less loaded of two candidates. All gateways pick alike without a word betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from heapq import nsmallest
 from typing import NamedTuple
 
 import msgspec
 
 from models.capacity import Estimate, Load, estimate
-from serving.records import Call, FleetView, Offering, Replica, TargetState
+from serving.records import Call, FleetView, Replica, TargetState
 
 AFFINITY_SLACK = 1.25
 """Affinity is skipped on a replica loaded above this multiple of the mean."""
@@ -171,15 +170,3 @@ def _work(state: TargetState) -> int:
     load = state.load
     queued = load.queued_prefill_tokens + state.since_tokens
     return queued + load.waiting + load.running + state.unfinished
-
-
-def preferred(
-    offerings: Mapping[str, tuple[Offering, ...]], drifting: frozenset[str]
-) -> Mapping[str, tuple[Offering, ...]]:
-    """Offerings by model in the order of the settings, but for those that drift: asked last."""
-    if not drifting:
-        return offerings
-    return {
-        model: tuple(sorted(rows, key=lambda row: row.id in drifting))
-        for model, rows in offerings.items()
-    }

@@ -42,8 +42,8 @@ class Demand:
         if not (is_shed or progress.burst_reason):
             return
         call, usage = progress.call, progress.usage
-        if call.pin:
-            return  # asked of one target, whatever else there is
+        if call.pin or (call.route and progress.burst_reason == call.route):
+            return  # asked of one target, or sent there by a split, whatever else there is
         profile = self._profiles[call.model]
         if not could_serve(profile, call):
             return

@@ -140,7 +140,8 @@ class Keys:
         if given is None and forwarder is not None:
             given = forwarder.customer_allowance
         rule = None if own is None else residency(own)
-        return CustomerTerms(rule, subject(f"tenant:{customer}", given))
+        tier_max = 0 if own is None else own.substitutes_max_tier or 0
+        return CustomerTerms(rule, subject(f"tenant:{customer}", given), tier_max)
 
     def take(self, directory: Directory) -> None:
         """Know what the directory says beside the settings. Raises KeyConflict when a row

@@ -348,6 +348,8 @@ class Offering(msgspec.Struct, frozen=True):
     """US dollars for one of its currency, to compare prices; 0: nobody knows."""
     system: str = ""
     """Said before the conversation: stands for an adapter that it does not have."""
+    concurrent: int = 0
+    """Calls at once that its row allows an account; 0 is unknown."""
 
 
 class Pending(msgspec.Struct, frozen=True):

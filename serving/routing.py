@@ -46,6 +46,8 @@ def place(
 ) -> Placement:
     """Where this call goes now. `tried` names targets that failed it already."""
     route = view.routes.get(call.alias, PLAIN)
+    if route.model and route.model != call.model:  # a rule or a budget chose another model
+        route = view.routes.get(call.model, PLAIN)
     ask = Ask(call, caller, view, now_s, tried, route, effective_residency(call, caller))
     placement = _placed(ask, route.policy)
     if isinstance(placement, Refuse):

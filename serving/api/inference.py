@@ -26,7 +26,8 @@ from serving.idempotent import Idempotent
 from serving.logs import utc_ms
 from serving.metrics import Counter
 from serving.pipeline import Pipeline
-from serving.records import Call, Caller, LatencyClass, Surface
+from serving.placement.assign import assign
+from serving.records import Call, Caller, FleetView, LatencyClass, Surface
 from serving.review.keeper import Reviews, Serve
 from serving.settings import Deadlines, Model
 from serving.stages import Client
@@ -60,6 +61,7 @@ class Terms(NamedTuple):
     ratios: Mapping[str, TokenRatio]
     clock: Callable[[], float]
     reviews: Reviews
+    view: Callable[[], FleetView] = FleetView
 
 
 class Inference:
@@ -115,6 +117,10 @@ class Inference:
             client = Translated(connection, dialect.writer(request.body))
         model = terms.catalogue.find(parsed.model)
         call = self._call(surface, parsed, caller, (request, model))
+        if model is not None:
+            call = assign(call, caller, terms.view(), request.headers, call.received_s)
+            if call.model != model.name:
+                model = terms.catalogue.find(call.model)
         fault = self._fault(call, caller, model, parsed)
         if fault is not None:
             terms.pipeline.refuse(call, caller, fault, client)

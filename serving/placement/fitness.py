@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from serving.placement.values import Route
-from serving.records import POOLED, Call, Caller, LatencyClass, Offering, Surface
+from serving.records import POOLED, Call, Caller, LatencyClass, Offering, Surface, Target
 
 UNFIT: Final = {
     "surface": "it does not speak the call's surface",
@@ -51,9 +51,11 @@ def unfit(offering: Offering, call: Call, asked: Asked) -> str:
     return "thinking" if asked.is_live and offering.is_thinking else ""
 
 
-def weights(offering: Offering) -> str:
-    """What an answer's header says of its weights: `same` is proven by the provider's row,
-    `declared` is the owner's word."""
-    if offering.tier > 1:
-        return f"tier{offering.tier}"
-    return "same" if offering.is_same_weights else "declared"
+def weights(target: Target) -> str:
+    """What an answer's header says of its weights: `own`, or of a third party's `same` (proven by
+    its row), `declared` (the owner's word), `tier2`, `tier3`."""
+    if not isinstance(target, Offering):
+        return "own"
+    if target.tier > 1:
+        return f"tier{target.tier}"
+    return "same" if target.is_same_weights else "declared"

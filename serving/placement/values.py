@@ -77,6 +77,7 @@ class Route(msgspec.Struct, frozen=True):
     """Its own engine thinks before it answers, whatever one says."""
     tier_max: int = 1
     """Substitutes that tenants without a word of their own are content with."""
+    context_tokens: int = 1 << 62
     is_closed: bool = False
     """An adapter whose calls are to be refused rather than kept waiting."""
 

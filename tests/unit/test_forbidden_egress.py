@@ -1,4 +1,4 @@
-"""No sequence of faults, loads, retries and changes of policy ever sends a call where it may not go.
+"""No sequence of faults, loads, retries and changes ever sends a call where it may not go.
 
 The judge below is written from the rules as they are told in docs/routing.md, on its own: it shares
 no code with `serving.rules` or `serving.placement`.
@@ -44,9 +44,7 @@ def often(usual, *others):
     return st.sampled_from([usual] * (3 * max(1, len(others))) + list(others))
 
 
-labels = st.builds(
-    DataLabel, often("us", *COUNTRIES), st.just("x"), often(False, True)
-)
+labels = st.builds(DataLabel, often("us", *COUNTRIES), st.just("x"), often(False, True))
 residencies = st.one_of(
     st.just(ANYWHERE), st.just(ANYWHERE), st.just(ANYWHERE),
     st.builds(
@@ -99,7 +97,8 @@ class World:
         self.offerings = [self._offering(i) for i in range(draw(st.integers(1, 4)))]
         self.own = draw(residencies)
         self.caller = make.caller(
-            self.own, overflow=draw(often(Overflow.ALLOWED, Overflow.NEVER)), tier_max=draw(often(3, 0, 1, 2)),
+            self.own, overflow=draw(often(Overflow.ALLOWED, Overflow.NEVER)),
+            tier_max=draw(often(3, 0, 1, 2)),
             is_load_test=draw(often(False, True)),
         )  # fmt: skip
         asked = draw(st.none() | residencies)
