@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from models.tokens import TokenRatio
 from serving import auth, deployment, logs, start_record
 from serving.admission import Admission
-from serving.api import admin_routes, ops
+from serving.api import admin_routes, explaining, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
@@ -165,12 +165,20 @@ class Gateway:
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
         policies = await self._obey(keeper, gate, parts)
-        ops_app = ops.build(facts)
+        ops_app = self._ops(facts)
         limits = Limits(allowances, sharing, loop.time)
         behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
+
+    def _ops(self, facts: ops.Facts) -> FastAPI:
+        app, keys, classes = ops.build(facts), self._keys, self._settings.gateway.classes
+        known = explaining.Known(
+            self._catalogue, facts.view, keys.policy_of, classes, facts.clock
+        )  # fmt: skip
+        explaining.mount(app, known)
+        return app
 
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""

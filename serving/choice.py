@@ -62,6 +62,12 @@ def survey(
     return Survey(roomy, loads, full)
 
 
+def has_room(replica: Replica, view: FleetView, now_s: float) -> bool:
+    """Whether this pod may send it one more call now."""
+    state = view.state.get(replica.id, IDLE)
+    return share(replica, view) > state.unfinished and state.full_until_s <= now_s
+
+
 def share(replica: Replica, view: FleetView) -> int:
     """Unfinished calls this pod may have on a replica."""
     if view.gateway_pods == 1:

@@ -17,7 +17,7 @@ from serving.choice import IDLE, Survey, choose, predict, scale_now, share, soon
 from serving.placement import score, spill
 from serving.placement.offered import Ask, Found, best, named
 from serving.placement.score import Terms
-from serving.placement.values import PLAIN, PolicyName
+from serving.placement.values import PLAIN, PolicyName, Route
 from serving.placement.words import RETRY_S_DEFAULT, kept_home, retry_s, unserved
 from serving.records import (
     OWN,
@@ -45,9 +45,7 @@ def place(
     call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str] = _NONE
 ) -> Placement:
     """Where this call goes now. `tried` names targets that failed it already."""
-    route = view.routes.get(call.alias, PLAIN)
-    if route.model and route.model != call.model:  # a rule or a budget chose another model
-        route = view.routes.get(call.model, PLAIN)
+    route = route_of(call, view)
     ask = Ask(call, caller, view, now_s, tried, route, effective_residency(call, caller))
     placement = _placed(ask, route.policy)
     if isinstance(placement, Refuse):
@@ -62,6 +60,14 @@ def place(
         other = _told(_placed(ask, route.shadow))
         placement = replace(placement, shadow=f"{route.shadow}={other}")
     return placement
+
+
+def route_of(call: Call, view: FleetView) -> Route:
+    """How calls to its name are placed; a model that a rule or a budget chose brings its own."""
+    route = view.routes.get(call.alias, PLAIN)
+    if route.model and route.model != call.model:
+        route = view.routes.get(call.model, PLAIN)
+    return route
 
 
 def free(replica: Replica, view: FleetView) -> int:

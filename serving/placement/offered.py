@@ -85,7 +85,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
         state = states.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
             continue
-        if view.paces and _is_paced(offering, ask):
+        if view.paces and is_paced(offering, ask):
             continue
         when = score.expected(offering, call, state)
         total += second_micro * when.first_token_s.p50
@@ -122,7 +122,8 @@ def ceiling(ask: Ask) -> str:
     return name if used >= bound else ""
 
 
-def _is_paced(offering: Offering, ask: Ask) -> bool:
+def is_paced(offering: Offering, ask: Ask) -> bool:
+    """Whether its account would be refused this call now."""
     pace = ask.view.paces.get(offering.id)
     if pace is None:
         return False
