@@ -13,7 +13,7 @@ from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.placement import score
 from serving.placement.fitness import UNFIT, Asked, unfit, weights
-from serving.placement.offered import Ask, ceiling, is_paced, offered
+from serving.placement.offered import Ask, ceiling, offered
 from serving.placement.values import Route
 from serving.records import (
     Burst,
@@ -146,6 +146,8 @@ def _held(row: Offering, ask: Ask) -> str:
     state = ask.view.state.get(row.id)
     if state is not None and state.full_until_s > ask.now_s:
         return "full"
-    if is_paced(row, ask):
+    pace, tokens = ask.view.paces.get(row.id), ask.call.prompt_tokens + (ask.call.max_tokens or 0)
+    unfinished = 0 if state is None else state.unfinished
+    if pace is not None and pace.holds_back(tokens, unfinished, ask.now_s):
         return "pace"
     return "ceiling" if ceiling(ask) else ""

@@ -27,6 +27,7 @@ from serving.rules import EGRESS_POLICY_S_MAX, may_leave, may_see
 
 KINDS_MAX: Final = 1000
 """Kinds of calls that one view remembers."""
+USUAL_TOKENS: Final = 1000
 _PATIENT = (LatencyClass.PATIENT, LatencyClass.BATCH)
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
 _NONE: frozenset[str] = frozenset()
@@ -70,7 +71,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
         output = call.answer_max or score.OUTPUT_TOKENS
     output *= call.n
     own_worth = 0.0 if by.policy in (_COST, _LATENCY) else FOREIGN
-    second_micro, states = by.second_micro, view.state
+    second_micro, left_s, states, paces = by.second_micro, by.first_left_s, view.state, view.paces
     out: frozenset[str] = ask.tried | call.unaffordable
     found, least, when_found = None, float("inf"), None
     for base, fresh, answer, offering in fit:
@@ -85,11 +86,15 @@ def best(ask: Ask, by: Terms) -> Found | None:
         state = states.get(offering.id)
         if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
             continue
-        if view.paces and is_paced(offering, ask):
-            continue
+        if paces:
+            pace = paces.get(offering.id)
+            unfinished = 0 if state is None else state.unfinished
+            if pace is not None and pace.holds_back(context, unfinished, now_s):
+                continue
         when = score.expected(offering, call, state)
-        total += second_micro * when.first_token_s.p50
-        if late_s := by.late(when):
+        first_s, complete_s = when
+        total += second_micro * first_s.p50
+        if (first_s.p90 > left_s or complete_s is not None) and (late_s := by.late(when)):
             total += score.LATE + score.LATE_SECOND * late_s
         if total < least:
             found, least, when_found = offering, total, when
@@ -122,16 +127,6 @@ def ceiling(ask: Ask) -> str:
     return name if used >= bound else ""
 
 
-def is_paced(offering: Offering, ask: Ask) -> bool:
-    """Whether its account would be refused this call now."""
-    pace = ask.view.paces.get(offering.id)
-    if pace is None:
-        return False
-    state = ask.view.state.get(offering.id)
-    tokens = ask.call.prompt_tokens + (ask.call.max_tokens or 0)
-    return pace.holds_back(tokens, 0 if state is None else state.unfinished, ask.now_s)
-
-
 def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
     """(score that no call changes, micro a prompt token, micro an answer token, offering) of those
     that may answer calls of this kind."""
@@ -150,17 +145,31 @@ def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
     fit = view.sifted.get(kind)
     if fit is None:
         asked.tokens = 0  # each call has its own
+        # The cheapest of a usual call first, and it is quickly seen that no later one beats it.
+        # Sorting keeps the owner's order among equals.
         fit = tuple(
-            _priced(row, view)
-            for row in rows
-            if residency.admits(row.label)
-            and may_see(row, view, ask.now_s)
-            and call.pin in ("", row.id)
-            and not unfit(row, call, asked)
+            sorted(
+                (
+                    _priced(row, view)
+                    for row in rows
+                    if residency.admits(row.label)
+                    and may_see(row, view, ask.now_s)
+                    and call.pin in ("", row.id)
+                    and not unfit(row, call, asked)
+                ),
+                key=_usual,
+            )
         )
         if len(view.sifted) < KINDS_MAX:
             view.sifted[kind] = fit
     return fit
+
+
+def _usual(priced: tuple[float, float, float, Offering]) -> float:
+    base, fresh, answer, row = priced
+    if fresh < 0.0:
+        fresh, answer = row.price.input_micro_per_mtok / 1e6, row.price.output_micro_per_mtok / 1e6
+    return base + USUAL_TOKENS * fresh + score.OUTPUT_TOKENS * answer
 
 
 def _priced(row: Offering, view: FleetView) -> tuple[float, float, float, Offering]:

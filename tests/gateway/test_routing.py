@@ -135,3 +135,16 @@ def test_explains_a_call_that_nobody_has_sent(run, kit):
         assert (await stack.get("/decisions")).json["decisions"] == []
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})
+
+
+def test_a_provider_whose_limit_is_used_up_is_left_alone_before_it_refuses(run, kit):
+    async def check(stack) -> None:
+        assert (await stack.chat()).headers["x-ballast-target"] == "api;alpha/big"
+        assert (await stack.chat()).headers["x-ballast-target"] == "api;beta/big"
+        assert len(await stack.seen("alpha")) == 1
+        rows = (await stack.get("/explain?model=m&tenant=acme")).json["candidates"]
+        assert {row["id"]: row["dropped"] for row in rows} == {"alpha/big": "pace", "beta/big": ""}
+
+    used = {"x-ratelimit-limit-requests": "1", "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-requests": "5m0s"}  # fmt: skip
+    run(check, providers={"alpha": kit.provider(head=used), "beta": kit.provider()})
