@@ -222,7 +222,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 faking.register(app, command)
 costing.register(app, command, settings_of)
 identifying.register(app, command)
-app.command("explain")(command(explain_cli.explain))
+app.add_typer(explain_cli.guarded(command))
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)

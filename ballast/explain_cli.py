@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
@@ -16,9 +17,20 @@ from ballast import explain as explaining
 from ballast import hypothetical as supposing
 from ballast.running import settings_of
 
+group = typer.Typer()
+Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 _Tokens = Annotated[int | None, typer.Option(min=1, help="Of that call.")]
 
 
+def guarded(guard: Guard) -> typer.Typer:
+    """The command, wrapped so that a problem is told in words."""
+    for info in group.registered_commands:
+        if info.callback is not None:
+            info.callback = guard(info.callback)
+    return group
+
+
+@group.command("explain")
 def explain(
     request_id: Annotated[
         str, typer.Argument(metavar="REQUEST_ID", help="From x-request-id; else the latest.")

@@ -67,51 +67,68 @@ class Case(NamedTuple):
     view: FleetView
 
 
+class Meets(NamedTuple):
+    """What a call meets there."""
+
+    queued: int = 400
+    """Prompt tokens of each engine's queue."""
+    is_full: bool = False
+    is_paced: bool = False
+    spill: float = 0.0
+    route: Route = Route()
+
+
 def cases() -> list[Case]:
     """From the usual to the worst."""
-    apis = {"policy": PolicyName.LATENCY_FIRST, "ceilings": Ceilings(0.9, 10**12, 10**12)}
     hasty = Route(policy=PolicyName.LATENCY_FIRST)
+    bound = Route(policy=hasty.policy, ceilings=Ceilings(0.9, 10**12, 10**12))
     return [
-        Case("1 engine, 2 APIs", view(1, 2)),
-        Case("50 engines", view(50, 0)),
-        Case("40 engines, 10 APIs, latency-first", view(40, 10, route=hasty)),
-        Case("40 engines, 10 APIs, under pressure", view(40, 10, spill=1.0)),
-        Case("40 full engines, 10 APIs", view(40, 10, is_full=True)),
-        Case("25 late engines, 25 APIs", view(25, 25, queued=500_000)),
-        Case("50 APIs", view(0, 50)),
-        Case("50 APIs, paced, with ceilings", view(0, 50, route=Route(**apis), is_paced=True)),
-    ]  # fmt: skip
+        Case("1 engine, 2 APIs", view(1, 2, Meets())),
+        Case("50 engines", view(50, 0, Meets())),
+        Case("40 engines, 10 APIs, latency-first", view(40, 10, Meets(route=hasty))),
+        Case("40 engines, 10 APIs, under pressure", view(40, 10, Meets(spill=1.0))),
+        Case("40 full engines, 10 APIs", view(40, 10, Meets(is_full=True))),
+        Case("25 late engines, 25 APIs", view(25, 25, Meets(queued=500_000))),
+        Case("50 APIs", view(0, 50, Meets())),
+        Case("50 APIs, paced, with ceilings", view(0, 50, Meets(is_paced=True, route=bound))),
+    ]
 
 
-def view(
-    engines: int, apis: int, *, queued: int = 400, is_full: bool = False, is_paced: bool = False,
-    spill: float = 0.0, route: Route | None = None,
-) -> FleetView:  # fmt: skip
+def view(engines: int, apis: int, meets: Meets) -> FleetView:
     """A fleet whose engines have something to do, and whose APIs have been asked before."""
+    replicas, offerings = _engines(engines), _apis(apis)
+    ids = [*(r.id for r in replicas), *(o.id for o in offerings)]
+    state = {target_id: TargetState() for target_id in ids}
+    for i, replica in enumerate(replicas):
+        one = state[replica.id]
+        one.load, one.load_at_s = Load(0, i % 16, meets.queued + i, 0.1), NOW_S - 0.5
+        one.unfinished = 64 if meets.is_full else i % 8
+    paces = {o.id: Pace() for o in offerings} if meets.is_paced else {}
+    for pace in paces.values():
+        pace.learn({"x-ratelimit-remaining-requests": "900"}, NOW_S, 0.0)
+    return FleetView(
+        replicas={"m": replicas}, offerings={"m": offerings}, state=state, paces=paces,
+        routes={"m": meets.route}, spills={"m": Spill(meets.spill, meets.spill)}, tally=Tally(),
+    )  # fmt: skip
+
+
+def _engines(count: int) -> tuple[Replica, ...]:
     profile = PROFILES["qwen3-32b-fp8-h100"]
-    replicas = tuple(
+    return tuple(
         Replica(f"m@10.0.0.{i}:8000", "m", f"10.0.0.{i}", 8000, "", HERE, profile, 64, i * 7919)
-        for i in range(engines)
+        for i in range(count)
     )
-    offerings = tuple(
+
+
+def _apis(count: int) -> tuple[Offering, ...]:
+    """Each a little cheaper than the one before it: the worst order."""
+    return tuple(
         Offering(
             f"p{i}/big", f"p{i}", "m", "big", THERE,
             Price("USD", 2_000_000 - i, 9_000_000, 100_000, "", ""), frozenset({Surface.CHAT}),
             131_072, 1.0,
         )
-        for i in range(apis)
-    )  # fmt: skip
-    state = {target.id: TargetState() for target in (*replicas, *offerings)}
-    for i, replica in enumerate(replicas):
-        one = state[replica.id]
-        one.load, one.load_at_s = Load(0, i % 16, queued + i, 0.1), NOW_S - 0.5
-        one.unfinished = 64 if is_full else i % 8
-    paces = {o.id: Pace() for o in offerings} if is_paced else {}
-    for pace in paces.values():
-        pace.learn({"x-ratelimit-remaining-requests": "900"}, NOW_S, 0.0)
-    return FleetView(
-        replicas={"m": replicas}, offerings={"m": offerings}, state=state, paces=paces,
-        routes={"m": route or Route()}, spills={"m": Spill(spill, spill)}, tally=Tally(),
+        for i in range(count)
     )  # fmt: skip
 
 
