@@ -61,8 +61,7 @@ from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.parts import Parts
 from serving.pipeline import Pipeline
-from serving.placement import build
-from serving.placement.beside import Beside
+from serving.placement.build import beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -88,7 +87,7 @@ class Gateway:
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        self._beside = Beside(build.routes(settings, sold), sold, build.marks(settings))
+        self._beside = beside(settings, sold)
         bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
@@ -173,10 +172,8 @@ class Gateway:
         await self._listen(server, ops_app, stop, closing)
 
     def _ops(self, facts: ops.Facts) -> FastAPI:
-        app, keys, classes = ops.build(facts), self._keys, self._settings.gateway.classes
-        known = explaining.Known(
-            self._catalogue, facts.view, keys.policy_of, classes, facts.clock
-        )  # fmt: skip
+        app, classes, know = ops.build(facts), self._settings.gateway.classes, self._keys.policy_of
+        known = explaining.Known(self._catalogue, facts.view, know, classes, facts.clock)
         explaining.mount(app, known)
         return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from serving.placement.beside import Beside
 from serving.placement.settings import CeilingSettings, NameSettings, RuleSettings, Way
 from serving.placement.spill import Marks
 from serving.placement.values import Arm, Ceilings, Route, Rule
@@ -13,6 +14,11 @@ from serving.settings import Adapter, Model, Settings, SettingsError
 
 _MICRO = 1_000_000
 _NOTHING = NameSettings()
+
+
+def beside(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> Beside:
+    """What one gateway keeps of placement. Raises SettingsError."""
+    return Beside(routes(settings, sold), sold, marks(settings))
 
 
 def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict[str, Route]:

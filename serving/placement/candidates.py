@@ -133,7 +133,7 @@ def _of_offering(row: Offering, ask: Ask, by: score.Terms) -> Candidate:
     call, view = ask.call, ask.view
     asked = Asked(call, ask.caller, ask.route, needs(call.fields, RESERVED))
     state = view.state.get(row.id)
-    when = score.expected(row, call, state).first_token_s
+    when = score.expected(row, call, state, ask.now_s).first_token_s
     return Candidate(
         row.id, "api", weights(row), row.label.jurisdiction,
         _dropped(row, ask) or unfit(row, call, asked) or _held(row, ask), when.p50, when.p90,

@@ -91,7 +91,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
             unfinished = 0 if state is None else state.unfinished
             if pace is not None and pace.holds_back(context, unfinished, now_s):
                 continue
-        when = score.expected(offering, call, state)
+        when = score.expected(offering, call, state, now_s)
         first_s, complete_s = when
         total += second_micro * first_s.p50
         if (first_s.p90 > left_s or complete_s is not None) and (late_s := by.late(when)):

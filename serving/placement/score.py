@@ -38,8 +38,11 @@ class Expected(NamedTuple):
     complete_s: float | None = None
 
 
-def expected(offering: Offering, call: Call, state: TargetState | None) -> Expected:  # noqa: ARG001
+def expected(
+    offering: Offering, call: Call, state: TargetState | None, now_s: float
+) -> Expected:  # fmt: skip
     """When a third party's first token and last are expected. The one place that says so."""
+    del call, state, now_s  # nothing has been learnt of third parties yet
     first_s = offering.first_token_s
     return Expected(Quantiles(first_s, first_s))
 
@@ -74,6 +77,7 @@ class Terms(NamedTuple):
     second_micro: float
     first_left_s: float
     complete_left_s: float
+    now_s: float
 
     def misses(self, first_s: Quantiles) -> float:
         """Seconds by which the first token is predicted to be late; 0 is in time. `cost-first`
@@ -92,7 +96,8 @@ class Terms(NamedTuple):
 def terms(call: Call, route: Route, policy: PolicyName, now_s: float) -> Terms:
     """The terms of one placement."""
     second = route.second_micro if policy is _LATENCY else 0.0
-    return Terms(policy, second, call.first_token_by_s - now_s, call.complete_by_s - now_s)
+    first_left_s, whole_left_s = call.first_token_by_s - now_s, call.complete_by_s - now_s
+    return Terms(policy, second, first_left_s, whole_left_s, now_s)
 
 
 def of_own(estimate: Estimate, by: Terms) -> float:
@@ -104,7 +109,7 @@ def of_own(estimate: Estimate, by: Terms) -> float:
 
 def of_offering(offering: Offering, call: Call, view: FleetView, by: Terms) -> float:
     """The score of a third party's model."""
-    when = expected(offering, call, view.state.get(offering.id))
+    when = expected(offering, call, view.state.get(offering.id), by.now_s)
     is_warm = call.toward == offering.id and bool(call.session)
     score = money_micro(offering, call, is_warm=is_warm) + TIER * (offering.tier - 1)
     score += by.second_micro * when.first_token_s.p50
