@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
@@ -61,6 +63,21 @@ def test_pressure_is_the_shortest_queue_against_the_interactive_deadline(make):
         1.7 * (100_000 / GPU.prefill_tokens_per_s) / 5.0, rel=0.05
     )
     assert pressure("m", make.view(), probe, MARKS, 0.0) == 0.0
+
+
+def test_noise_around_a_mark_does_not_make_it_flap():
+    """Ten minutes of a pressure that jumps by a quarter around the upper mark: it takes hold once
+    and stays; without the lower mark and the time it would change its mind every few seconds."""
+    lots, before, changes, crossings = random.Random(7), CALM, 0, 0
+    was_above = False
+    for second in range(600):
+        now = 0.8 + lots.uniform(-0.25, 0.25)
+        after = step(before, now, MARKS, float(second))
+        changes += (after.share > 0.0) != (before.share > 0.0)
+        crossings += (now >= 0.8) != was_above
+        was_above, before = now >= 0.8, after
+    assert changes == 1
+    assert crossings > 200
 
 
 # -- who leaves first
