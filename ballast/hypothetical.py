@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ballast.problem import ProblemError
-from ballast.web import get_json
+from ballast.web import answer, error_text
 from ballast.wide import Wide
 from serving.placement.score import LATE
 from serving.settings import Settings
 
+WAIT_S = 3.0
 DECISIONS = {
     "run": "It would run on {target} ({reason}).",
     "burst": "It would leave for {target} ({reason}).",
@@ -69,9 +71,16 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
     """The gateway's answer. Raises ProblemError."""
     own = settings.gateway
     url = f"http://{own.ops_host}:{own.ops_port}/explain?{urlencode(asked.query())}"
-    found = get_json(url)
+    with answer("GET", url, {}, None, WAIT_S) as response:
+        status, body = response.status, response.read()
+    if status == 400:
+        raise ProblemError(error_text(body), "`ballast explain --help` tells what can be asked")
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        found = None
     if not isinstance(found, dict) or "candidates" not in found:
-        raise ProblemError(f"{url} did not explain", "is another program on that port?")
+        raise ProblemError(f"{url} answered {status}", "is another program on that port?")
     return found
 
 

@@ -141,8 +141,10 @@ def _check(model: Model) -> None:
 
 def _told(row: Offering, adapter: Adapter) -> Offering:
     """The base model, told in words what the adapter learnt: another model to the caller."""
+    room = row.context_tokens - len(adapter.prompt.encode())  # a token is a byte at least
     return replace(
         row, tier=max(2, row.tier), is_same_weights=False, system=adapter.prompt,
+        context_tokens=max(0, room),
         surfaces=row.surfaces & {Surface.CHAT},
     )  # fmt: skip
 

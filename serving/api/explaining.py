@@ -43,7 +43,7 @@ def mount(app: FastAPI, known: Known) -> None:
         try:
             body, status = explain_call(known, dict(request.query_params)), 200
         except CallerError as error:
-            body, status = {"error": error.message}, 400
+            body, status = {"error": {"message": error.message, "code": error.code}}, 400
         return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 

@@ -74,6 +74,12 @@ def _route(
             raise SettingsError(f"{what}: {one.model!r} does not serve what {model.name!r} does")
         if one.model and not {"chat", "completions"} >= set(model.surfaces):
             raise SettingsError(f"{what}: vectors and scores have one model only")
+    most = given.ceilings
+    if most is not None and (most.hour_usd or most.day_usd):
+        blind = [o.id for o in sold.get(name, sold.get(model.name, ())) if not o.exchange]
+        if blind:
+            raise SettingsError(f"{where}.ceilings: no rate to dollars for {', '.join(blind)}: what"
+                                " cannot be counted cannot be bounded")  # fmt: skip
     return Route(
         model=model.name, policy=given.policy, shadow=given.shadow,
         arms=tuple(Arm(a.name, a.percent, a.toward, a.model) for a in given.split),

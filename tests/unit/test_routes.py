@@ -42,6 +42,14 @@ def test_money_is_each_gateway_s_part_of_the_ceiling(make):
     assert found["m"].ceilings == Ceilings(0.25, 1_000_000, 10_000_000)
 
 
+def test_a_ceiling_over_money_that_nobody_can_count_refuses_to_start(make):
+    names = {"m": {"ceilings": {"hour_usd": "3"}}}
+    tree = {"models": MODELS, "routing": {"names": names}}
+    sold = {"m": (make.offering(exchange=0.0),)}
+    with pytest.raises(SettingsError, match="no rate to dollars for api/big"):
+        routes(Settings.model_validate(tree), sold)
+
+
 def test_pressure_is_measured_against_the_interactive_deadline():
     tree = {"gateway": {"classes": {"interactive": {"first_token_s": 2.0, "complete_s": 9.0}}}}
     assert marks(Settings.model_validate(tree)).first_token_s == 2.0
