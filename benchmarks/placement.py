@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.capacity import PROFILES, Load
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Ceilings, PolicyName, Route, Spill
 from serving.records import (
@@ -103,7 +103,7 @@ def view(engines: int, apis: int, meets: Meets) -> FleetView:
         one = state[replica.id]
         one.load, one.load_at_s = Load(0, i % 16, meets.queued + i, 0.1), NOW_S - 0.5
         one.unfinished = 64 if meets.is_full else i % 8
-    paces = {o.id: Pace() for o in offerings} if meets.is_paced else {}
+    paces = {o.id: Headroom() for o in offerings} if meets.is_paced else {}
     for pace in paces.values():
         pace.learn({"x-ratelimit-remaining-requests": "900"}, NOW_S, 0.0)
     return FleetView(

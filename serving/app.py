@@ -134,8 +134,7 @@ class Gateway:
         )  # fmt: skip
         metrics = Metrics(gauges(live))
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
-        observer.tally = self._beside.tally
-        line = Line(self._queue, loop)
+        observer.tally, line = self._beside.tally, Line(self._queue, loop)
         gate = parts.guard()
         reviews = parts.reviews(metrics)
         parts.heed_canaries(self._fleet)

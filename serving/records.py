@@ -19,7 +19,7 @@ import msgspec
 from models.capacity import Estimate, Load, Profile
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
 
@@ -439,7 +439,7 @@ class FleetView(msgspec.Struct, frozen=True):
     """By public name."""
     spills: Mapping[str, Spill] = {}
     """By model."""
-    paces: Mapping[str, Pace] = {}
+    paces: Mapping[str, Headroom] = {}
     """By offering; live, like `state`."""
     tally: Tally | None = None
     """What went where lately; live. None where nothing is bounded by it."""

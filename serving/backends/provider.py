@@ -23,7 +23,7 @@ from serving.codecs.dialects import DIALECTS, Translator, address
 from serving.codecs.told import told
 from serving.errors import Kind, UpstreamError
 from serving.logs import utc_ms
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.records import POOLED, Block, Call, Offering, Target, Ticket
 from serving.wire import sse
 
@@ -41,7 +41,7 @@ class ProviderBackend:
 
     def __init__(
         self, accounts: Mapping[str, Account], deployment_id: str, timers: Timers | None = None,
-        paces: Mapping[str, Pace] | None = None,
+        paces: Mapping[str, Headroom] | None = None,
     ) -> None:  # fmt: skip
         self._accounts = accounts
         self._deployment_id = deployment_id

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from serving.placement import spill
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.spill import Marks
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
@@ -31,7 +31,7 @@ class Beside:
     ) -> None:
         self._routes, self._marks = routes, marks
         self._spills: Mapping[str, Spill] = {}
-        self.paces = {o.id: Pace(o.concurrent) for rows in sold.values() for o in rows}
+        self.paces = {o.id: Headroom(o.concurrent) for rows in sold.values() for o in rows}
         is_bounded = any(route.ceilings is not None for route in routes.values())
         self.tally = Tally() if is_bounded else None
 

@@ -51,7 +51,7 @@ class _Quota:
         return self.left < amount and now_s < self.until_s and amount <= self.limit
 
 
-class Pace:
+class Headroom:
     """What one account may still send for one model. Written by the backend, read by routing."""
 
     __slots__ = ("concurrent", "requests", "tokens")

@@ -14,7 +14,7 @@ from ballast.hypothetical import Asked, again, tell
 from ballast.sentences import sentences
 from models.capacity import Load
 from serving.placement.candidates import WORDS, explained
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Ceilings, PolicyName, Route
 from serving.records import (
@@ -40,7 +40,7 @@ def dropped(make, call=None, caller=None, replicas=(), **view):
 def test_each_target_is_told_with_the_rule_that_drops_it(make):
     broken, full = TargetState(), TargetState()
     broken.open_until_s, full.unfinished = 9.0, 8
-    pace = Pace()
+    pace = Headroom()
     pace.learn({"x-ratelimit-remaining-requests": "0"}, 1.0, 0.0)
     found = dropped(
         make, caller=make.caller(Residency(ResidencyLevel.NAMED, frozenset({"us", "cn"}))),

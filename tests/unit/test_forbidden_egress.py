@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models.capacity import Load
 from serving.admission import Admission
 from serving.errors import Kind
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Ceilings, PolicyName, Route, Spill
 from serving.records import (
@@ -182,7 +182,7 @@ class World:
         elif event == "home":
             self.call = msgspec.structs.replace(self.call, is_home_only=True)
         elif event == "pace":
-            pace = self.paces[draw(ids)] = Pace()
+            pace = self.paces[draw(ids)] = Headroom()
             pace.learn({"x-ratelimit-remaining-requests": "0"}, self.now_s, 0.0)
         elif event == "forget":  # the pipeline asks again without what it tried, as after "full"
             self.tried = frozenset()

@@ -12,7 +12,7 @@ from models.tariff import When
 from serving.placement import score
 from serving.placement.fitness import UNFIT, Asked, unfit
 from serving.placement.offered import Ask, best
-from serving.placement.pacing import Pace
+from serving.placement.pacing import Headroom
 from serving.placement.values import PLAIN, PolicyName, Route
 from serving.records import (
     Burst,
@@ -131,7 +131,7 @@ def test_a_full_a_broken_and_a_paced_one_give_way(make):
     offerings = [make.offering(name) for name in ("a", "b", "c", "d")]
     state = {"a": TargetState(), "b": TargetState()}
     state["a"].full_until_s = state["b"].open_until_s = 5.0
-    pace = Pace()
+    pace = Headroom()
     pace.learn({"x-ratelimit-remaining-requests": "0"}, 0.0, 0.0)
     assert first(make, *offerings, state=state, paces={"c": pace}) == "d"
 

@@ -10,7 +10,7 @@ import pytest
 from models.capacity import PROFILES, Load
 from serving.placement import spill
 from serving.placement.beside import Beside
-from serving.placement.pacing import WINDOW_S, Pace
+from serving.placement.pacing import WINDOW_S, Headroom
 from serving.placement.spill import Marks, dearness, leaves, pressure, step
 from serving.placement.tally import DAY, HOUR, MINUTE_MS, NEAR, TOKENS_MIN, Tally
 from serving.placement.values import CALM, Ceilings, Route, Spill
@@ -227,14 +227,14 @@ NOW_UTC = 1_795_665_600.0
     ids=["minutes", "date", "milliseconds", "seconds", "unreadable", "a day", "epoch"],
 )  # fmt: skip
 def test_a_used_up_limit_holds_calls_back_until_its_window_ends(headers, until_s):
-    pace = Pace()
+    pace = Headroom()
     pace.learn(headers, 100.0, NOW_UTC)
     assert pace.holds_back(1, 0, 100.0 + until_s - 0.01)
     assert not pace.holds_back(1, 0, 100.0 + until_s)
 
 
 def test_tokens_count_by_the_call_and_what_was_sent_since(make):
-    pace = Pace()
+    pace = Headroom()
     pace.learn({"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "520"}, 0.0, 0)
     assert not pace.holds_back(500, 0, 1.0)
     assert pace.holds_back(501, 0, 1.0), "a fiftieth is kept back"
@@ -245,18 +245,18 @@ def test_tokens_count_by_the_call_and_what_was_sent_since(make):
 
 @pytest.mark.parametrize("value", ["", "many", "-5", "inf", "nan"])
 def test_headers_that_say_nothing_bound_nothing(value):
-    pace = Pace()
+    pace = Headroom()
     pace.learn({"x-ratelimit-remaining-requests": value, "x-ratelimit-limit-requests": "x"}, 0.0, 0)
     assert not pace.holds_back(10**9, 10**6, 0.0)
 
 
 def test_a_known_number_of_calls_at_once_is_not_passed():
-    pace = Pace(concurrent=2)
+    pace = Headroom(concurrent=2)
     assert [pace.holds_back(1, out, 0.0) for out in (0, 1, 2)] == [False, False, True]
 
 
 def test_a_call_that_an_account_would_refuse_stays_at_home_or_goes_elsewhere(make):
-    pace = Pace()
+    pace = Headroom()
     pace.learn(OPENAI, 0.0, NOW_UTC)
     alone = make.view([], [make.offering()], paces={"api/big": pace})
     refusal = place(make.call(), make.caller(), alone, 0.0)
