@@ -14,15 +14,21 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
-from ballast import admin_groups, alerts_cli, identity, ledger_cli, login_cli, models_cli, plan
+from ballast import (
+    admin_groups,
+    alerts_cli,
+    explain_cli,
+    identity,
+    ledger_cli,
+    login_cli,
+    models_cli,
+    plan,
+)
 from ballast import chat as chatting
 from ballast import cluster_doctor as clustering
 from ballast import cost as costing
 from ballast import doctor as doctoring
-from ballast import explain as explaining
 from ballast import fake as faking
 from ballast import in_cluster_cli as settling
 from ballast import planning_cli as planning
@@ -193,26 +199,6 @@ def chat(
     typer.echo(chatting.summary(settings, told), err=True)
 
 
-@app.command()
-@command
-def explain(
-    request_id: Annotated[
-        str, typer.Argument(metavar="REQUEST_ID", help="From x-request-id; else the latest.")
-    ] = "",
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Tell one request: who asked, where it went and why, each try, what it waited and cost."""
-    found = explaining.find(settings_of(config), request_id)
-    if as_json:
-        typer.echo(explaining.as_json(found))
-        return
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading, text in explaining.tell(found):
-        table.add_row(heading, Text(text))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
-
-
 app.add_typer(models_cli.guarded(command), name="models")
 
 
@@ -236,6 +222,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 faking.register(app, command)
 costing.register(app, command, settings_of)
 settling.register(app, command)
+app.add_typer(explain_cli.guarded(command))
 simulating.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)

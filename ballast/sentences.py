@@ -37,6 +37,10 @@ REASONS = {
     "overflow:full": "all engines of ours were full",
     "overflow:no_replica": "no engine of ours could be used at that moment",
     "overflow:retry": "what was tried before it had failed",
+    "overflow:pressure": "our engines had been under pressure for a while, and it was among the"
+    " calls that are cheap to move",
+    "latency:sooner": "it was worth the money to be answered sooner",
+    "thinking": "its model cannot be kept from thinking, which is too slow for the class live",
     "predicted_wait": "the predicted wait was longer than its deadline",
     "full": "every engine was full and none was expected to be free in time",
     "loading": "the engine was loading and expected too late",
@@ -75,6 +79,7 @@ ERRORS = {
     "protocol": "what it sent is no answer",
     "gateway_lost": "the gateway died meanwhile",
 }
+WAYS = {"split": "its side of the split", "rule": "the rule"}
 NOT_BOOKED = "not in the ledger yet; ask again in some seconds"
 
 
@@ -124,7 +129,7 @@ def _asked(line: Mapping[str, Any]) -> str:
 
 def _placed(line: Mapping[str, Any], attempts: Sequence[Attempt]) -> str:
     reason, code = line["reason"], line["code"]
-    why = REASONS.get(reason, reason)
+    why = _why(reason)
     if reason == "replay":
         return "It was sent nowhere: nothing was run and nothing billed."
     if not line["attempts"]:
@@ -136,6 +141,17 @@ def _placed(line: Mapping[str, Any], attempts: Sequence[Attempt]) -> str:
         text = f"After the tries below it was given up: {CODES.get(code) or why}"
         text += f" ({_marks(code, reason)})."
     return text
+
+
+def _why(reason: str) -> str:
+    """A reason in words; one that begins with a rule or a split's side tells that first."""
+    way, _, rest = reason.partition("/")
+    kind, _, name = way.partition(":")
+    if kind not in WAYS:
+        return REASONS.get(reason, reason)
+    if not rest:
+        return f"{WAYS[kind]} {name!r} sends it there"
+    return f"{WAYS[kind]} is {name!r}, and {REASONS.get(rest, rest)}"
 
 
 def _marks(code: str, reason: str) -> str:
@@ -170,7 +186,7 @@ def _waited(line: Mapping[str, Any]) -> str:
 def _tried(attempt: Attempt, count: int) -> Iterator[str]:
     begin, end, intent = attempt.begin, attempt.end, attempt.intent
     if begin is not None and count > 1:  # of one alone target and reason have been told already
-        why = REASONS.get(begin.reason, begin.reason)
+        why = _why(begin.reason)
         yield f"To {_target(begin.target, attempt)}, because {why} ({begin.reason})."
     if intent is not None:
         yield (

@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from models.tokens import TokenRatio
 from serving import auth, deployment, logs, start_record
 from serving.admission import Admission
-from serving.api import admin_routes, ops
+from serving.api import admin_routes, explaining, ops
 from serving.api.actors import Actors
 from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
@@ -61,6 +61,7 @@ from serving.observer import Observer
 from serving.offerings import accounts, offerings
 from serving.parts import Around, Parts
 from serving.pipeline import Pipeline
+from serving.placement.build import beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
@@ -86,7 +87,8 @@ class Gateway:
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held)
+        self._beside = beside(settings, sold)
+        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000
@@ -131,7 +133,7 @@ class Gateway:
             keeper,
         )))  # fmt: skip
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
-        line = Line(self._queue, loop)
+        observer.tally, line = self._beside.tally, Line(self._queue, loop)
         gate = parts.guard()
         reviews = parts.reviews(metrics)
         parts.heed_canaries(self._fleet)
@@ -142,7 +144,7 @@ class Gateway:
                 parts.cache(self._fleet, self._deployment_id),
             )
         )  # fmt: skip
-        calls = parts.calls(self._catalogue, self._deployment_id, self._ratios)
+        calls = parts.calls(self._catalogue, (self._deployment_id, self._fleet), self._ratios)
         terms = Terms(
             pipeline, Idempotent(store, pipeline, loop.time), calls, self._keys.identify,
             self._keys.on_behalf, metrics.unparsed, reviews,
@@ -161,12 +163,18 @@ class Gateway:
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
         policies = await self._obey(keeper, gate, parts)
-        ops_app = ops.build(facts)
+        ops_app = self._ops(facts)
         limits = Limits(allowances, sharing, loop.time)
         behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
+
+    def _ops(self, facts: ops.Facts) -> FastAPI:
+        app, classes, know = ops.build(facts), self._settings.gateway.classes, self._keys.policy_of
+        known = explaining.Known(self._catalogue, facts.view, know, classes, facts.clock)
+        explaining.mount(app, known)
+        return app
 
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
@@ -222,7 +230,7 @@ class Gateway:
     def _backends(self) -> Mapping[type[Any], Backend]:
         return {
             Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
-            Offering: ProviderBackend(self._bought, self._deployment_id),
+            Offering: ProviderBackend(self._bought, self._deployment_id, paces=self._beside.paces),
         }
 
     async def _listen(

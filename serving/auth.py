@@ -136,6 +136,7 @@ def _caller(key: KeySettings, owner: TenantSettings, beside: tuple[Subject, ...]
             *beside,
             *subject(f"tenant:{owner.id}", owner.allowance),
         ),
+        tier_max=owner.substitutes_max_tier or 0,
     )
     # In every report a load test stands apart from what the tenant does.
     feature = key.feature or (LOAD_TEST if key.is_load_test else "")

@@ -121,7 +121,7 @@ def _complete(known: Knowledge, model: Mapping[str, Any], hub: str) -> dict[str,
     if variant not in card.variants:
         has = ", ".join(card.variants)
         raise ValueError(f"variant: no {variant!r}; {card.id} has {has}; name one of them")
-    named = {**_capable(card, variant), **model, "card": card.id, "variant": variant}
+    named = {**_capable(card, variant, model), **model, "card": card.id, "variant": variant}
     engine = model.get("engine")
     if isinstance(engine, Mapping) or (engine is None and model.get("gpu")):
         named["engine"] = {"source": source_of(card, variant, hub), **(engine or {})}
@@ -136,10 +136,15 @@ def _complete(known: Knowledge, model: Mapping[str, Any], hub: str) -> dict[str,
     return _laid_out(known, named, card, gpu)
 
 
-def _capable(card: Card, variant: str) -> dict[str, Any]:
+def _capable(card: Card, variant: str, model: Mapping[str, Any]) -> dict[str, Any]:
     """What clients may ask of it, and of which weights its vectors are."""
     if card.serving.runner != "pooling":
-        return {}
+        thinks = {"is_always_thinking": card.thinking.mode == "always"}
+        engine = model.get("engine")
+        if "weights" in model or (isinstance(engine, Mapping) and engine.get("source")):
+            return thinks  # its owner's own weights, perhaps: who knows whose they are
+        also = tuple(sorted({one.huggingface for one in card.variants.values()}))
+        return thinks | {"weights": card.variants[variant].huggingface, "weights_also": also}
     return {
         "surfaces": SURFACES[card.capabilities.task],
         "weights": card.variants[variant].huggingface,

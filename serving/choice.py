@@ -7,26 +7,65 @@ the less loaded of two candidates. All gateways pick alike without a word betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from heapq import nsmallest
+from typing import NamedTuple
 
 import msgspec
 
 from models.capacity import Estimate, Load, estimate
-from serving.records import Call, FleetView, Offering, Replica, TargetState
+from serving.records import Call, FleetView, Replica, TargetState
 
 AFFINITY_SLACK = 1.25
 """Affinity is skipped on a replica loaded above this multiple of the mean."""
+PREDICTED_MAX = 8
+"""Engines whose wait is predicted one by one."""
 IDLE = TargetState()
 """Stands for a target nobody has sent to."""
 _MASK = (1 << 64) - 1
 
 
+class Survey(NamedTuple):
+    """Engines that may serve a call: those with room beside how loaded each is, and full ones."""
+
+    roomy: list[Replica]
+    loads: list[float]
+    """Calls under way on each as a share of what it takes."""
+    full: list[Replica]
+
+
+def survey(
+    call: Call, own: tuple[Replica, ...], view: FleetView, now_s: float, tried: frozenset[str]
+) -> Survey:
+    """Those of `own`, which may see the call, that could serve it. One pass: a fleet of fifty is
+    looked at for every call."""
+    roomy, loads, full = Survey([], [], [])
+    states, stale_s, pods, adapter = view.state, view.stale_s, view.gateway_pods, call.adapter
+    for replica in own:
+        if replica.id in tried or (adapter and adapter not in replica.adapters):
+            continue
+        state = states.get(replica.id)
+        if state is None:
+            roomy.append(replica)
+            loads.append(0.0)
+            continue
+        if state.open_until_s > now_s:
+            continue
+        total, limit = state.unfinished, replica.limit
+        if state.full_until_s > now_s or total >= (limit if pods == 1 else share(replica, view)):
+            full.append(replica)
+            continue
+        if now_s - state.load_at_s <= stale_s:
+            load = state.load
+            total = max(load.running + load.waiting + state.since_calls, total)
+        roomy.append(replica)
+        loads.append(total / limit)
+    return Survey(roomy, loads, full)
+
+
 def has_room(replica: Replica, view: FleetView, now_s: float) -> bool:
     """Whether this pod may send it one more call now."""
-    state = view.state.get(replica.id)
-    return state is None or (
-        share(replica, view) > state.unfinished and state.full_until_s <= now_s
-    )
+    state = view.state.get(replica.id, IDLE)
+    return share(replica, view) > state.unfinished and state.full_until_s <= now_s
 
 
 def share(replica: Replica, view: FleetView) -> int:
@@ -36,15 +75,17 @@ def share(replica: Replica, view: FleetView) -> int:
     return max(1, math.ceil(replica.limit / view.gateway_pods))
 
 
-def choose(call: Call, usable: list[Replica], view: FleetView, now_s: float) -> Replica:
-    """One of `usable`, which is not empty."""
+def choose(call: Call, usable: list[Replica], loads: list[float]) -> Replica:
+    """One of `usable`, which is not empty, by how loaded each is."""
     if len(usable) == 1:
         return usable[0]
-    loads = [_pressure(r, view, now_s) for r in usable]
-    mean = sum(loads) / len(loads)
+    mean, affinity = sum(loads) / len(loads), call.affinity
     best, best_weight = 0, -1
     for i, replica in enumerate(usable):
-        weight = _mix(call.affinity ^ replica.seed)
+        value = (affinity ^ replica.seed) & _MASK  # `_mix`, written out: once for each engine
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+        weight = value ^ (value >> 31)
         if weight > best_weight:
             best, best_weight = i, weight
     # One call more than that is no load: between idle engines affinity always holds.
@@ -55,15 +96,6 @@ def choose(call: Call, usable: list[Replica], view: FleetView, now_s: float) -> 
     first = seed % len(usable)
     second = (first + 1 + (seed >> 32) % (len(usable) - 1)) % len(usable)
     return usable[first if loads[first] <= loads[second] else second]
-
-
-def _pressure(replica: Replica, view: FleetView, now_s: float) -> float:
-    """Calls under way on a replica as a share of what it takes."""
-    state = view.state.get(replica.id, IDLE)
-    total = state.unfinished
-    if now_s - state.load_at_s <= view.stale_s:
-        total = max(state.load.running + state.load.waiting + state.since_calls, total)
-    return total / replica.limit
 
 
 def _mix(value: int) -> int:
@@ -130,20 +162,17 @@ def scale_now(state: TargetState, now_s: float) -> float:
 
 
 def soonest(
-    call: Call, roomy: list[Replica], view: FleetView, now_s: float
+    call: Call, among: list[Replica], view: FleetView, now_s: float
 ) -> tuple[Replica, Estimate]:
-    """The replica with the shortest predicted wait."""
-    found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in roomy]
+    """The replica with the shortest predicted wait; of many, among those with the least to do."""
+    if len(among) > PREDICTED_MAX:
+        among = nsmallest(PREDICTED_MAX, among, lambda r: _work(view.state.get(r.id, IDLE)))
+    found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in among]
     return min(found, key=lambda pair: pair[1].first_token_s.p50)
 
 
-def preferred(
-    offerings: Mapping[str, tuple[Offering, ...]], drifting: frozenset[str]
-) -> Mapping[str, tuple[Offering, ...]]:
-    """Offerings by model in the order of the settings, but for those that drift: asked last."""
-    if not drifting:
-        return offerings
-    return {
-        model: tuple(sorted(rows, key=lambda row: row.id in drifting))
-        for model, rows in offerings.items()
-    }
+def _work(state: TargetState) -> int:
+    """Prompt tokens waiting there, and calls: as good as a prediction to tell the idlest."""
+    load = state.load
+    queued = load.queued_prefill_tokens + state.since_tokens
+    return queued + load.waiting + load.running + state.unfinished

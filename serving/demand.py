@@ -54,6 +54,8 @@ class Demand:
         call, usage = progress.call, progress.usage
         if call.pin or progress.caller.policy.is_load_test:
             return  # asked of one target, or to see what happens: nobody waits for more engines
+        if call.route and progress.burst_reason == call.route:
+            return  # sent there by a split, whatever else there is
         profile = self._profiles[call.model]
         if not could_serve(profile, call):
             return

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from serving.admission import Admission
-from serving.choice import preferred
 from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source, together
+from serving.placement.beside import Beside
 from serving.ready_times import ReadyTimes
 from serving.records import DataLabel, FleetView, Offering, Pending, Replica, Stops
 from serving.secret import Secret
@@ -41,6 +41,7 @@ class Bounds(NamedTuple):
     gateway_pods: int
     hold_s_max: float
     held: Mapping[str, int] = {}  # by model
+    beside: Beside | None = None
 
 
 class _Seen:
@@ -204,19 +205,18 @@ class Fleet:
         offered = {o.id for rows in self._offerings.values() for o in rows}
         self._admission.forget({a.id for a in self._seen} | offered)
         self.view = FleetView(
-            seq=self.view.seq + 1,
-            observed_s=self._listed_s,
-            replicas=replicas,
-            offerings=preferred(self._offerings, self.drifting),
+            seq=self.view.seq + 1, observed_s=self._listed_s,
+            replicas=replicas, offerings=self._offerings,
             pending=self._pending(replicas, now_s),
             state=self._admission.state,
             gateway_pods=self._bounds.gateway_pods,
             stale_s=self._settings.stale_s,
             hold_s_max=self._bounds.hold_s_max,
-            stops=self.stops,
-            policy_at_s=self.policy_at_s,
+            stops=self.stops, policy_at_s=self.policy_at_s, drifting=self.drifting,
             held=self._bounds.held,
-        )
+        )  # fmt: skip
+        if self._bounds.beside is not None:
+            self.view = self._bounds.beside.laid(self.view, now_s)
         self.on_view()
 
     def _replica(self, address: Address, seen: _Seen, model: Model) -> Replica:

@@ -65,6 +65,7 @@ class CustomerTerms(NamedTuple):
 
     residency: Residency | None = None
     subjects: tuple[Subject, ...] = ()
+    tier_max: int = 0
 
 
 def on_behalf(caller: Caller, said: Named, user: str, terms: CustomerTerms) -> Caller:
@@ -74,6 +75,9 @@ def on_behalf(caller: Caller, said: Named, user: str, terms: CustomerTerms) -> C
     if terms.residency is not None:
         residency = tighter(policy.residency, terms.residency)
         policy = msgspec.structs.replace(policy, residency=residency)
+    if terms.tier_max and (policy.tier_max or terms.tier_max == 1):
+        tier_max = min(policy.tier_max or 1, terms.tier_max)
+        policy = msgspec.structs.replace(policy, tier_max=tier_max)
     if terms.subjects:
         subjects = (*terms.subjects, *policy.subjects)
         policy = msgspec.structs.replace(policy, subjects=subjects)

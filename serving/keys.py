@@ -29,7 +29,7 @@ from serving.directory.beside import beside
 from serving.directory.values import Directory
 from serving.errors import CallerError
 from serving.forwarded import CustomerTerms
-from serving.records import Caller
+from serving.records import Caller, Overflow, Policy
 from serving.settings import KeySettings, Settings, SettingsError, TenantSettings, reason
 
 CHECK_S = 1.0
@@ -153,7 +153,15 @@ class Keys:
         if given is None and forwarder is not None:
             given = forwarder.customer_allowance
         rule = None if own is None else residency(own)
-        return CustomerTerms(rule, subject(f"tenant:{customer}", given))
+        tier_max = 0 if own is None else own.substitutes_max_tier or 0
+        return CustomerTerms(rule, subject(f"tenant:{customer}", given), tier_max)
+
+    def policy_of(self, tenant: str) -> Policy | None:
+        """What a tenant's own plain key may do; None where there is no such tenant."""
+        own = self._tenants.get(tenant)
+        if own is None:
+            return None
+        return Policy(residency(own), Overflow.ALLOWED, tier_max=own.substitutes_max_tier or 0)
 
     def take(self, directory: Directory) -> None:
         """Know what the directory says beside the settings. Raises KeyConflict when a row

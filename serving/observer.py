@@ -12,6 +12,7 @@ from serving.demand import Demand
 from serving.guard.screening import Verdict
 from serving.logs import RequestLog
 from serving.metrics import Metrics
+from serving.placement.tally import Tally
 from serving.progress import Progress
 from serving.records import Offering, Outcome, Surface
 from serving.rows import AttemptEnd
@@ -51,6 +52,8 @@ class Line(msgspec.Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     is_estimated: bool
+    shadow: str = ""
+    """What the shadow policy of its name would have done."""
 
 
 class _Series:
@@ -87,6 +90,8 @@ class Observer:
             for is_api in (True, False)
         }
         self._turn = 0
+        self.tally: Tally | None = None
+        """What ceilings count; None where there are none."""
 
     def attempt(self, progress: Progress, row: AttemptEnd) -> None:
         """One attempt ended."""
@@ -105,6 +110,12 @@ class Observer:
         metrics.tokens.add(series.completion, usage.completion_tokens)
         if usage.cached_tokens:
             metrics.tokens.add(series.cached, usage.cached_tokens)
+        if self.tally is not None:
+            micro = None
+            if isinstance(ticket.target, Offering):
+                micro = round(row.charge.micro * ticket.target.exchange)
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            self.tally.ended(model, tokens, micro, row.ended_ms)
         if isinstance(ticket.target, Offering):
             labels = (model, ticket.target.provider, row.charge.currency)
             metrics.money.add(labels, row.charge.micro)
@@ -172,5 +183,5 @@ class Observer:
             progress.attempts, tuple(progress.tried), round(progress.queue_s * 1e3),
             round(attempt.predicted_s * 1e3) if attempt is not None else 0,
             round(first_s * 1e3) if first_s >= 0.0 else -1, round(total_s * 1e3),
-            usage.prompt_tokens, usage.completion_tokens, usage.is_estimated,
+            usage.prompt_tokens, usage.completion_tokens, usage.is_estimated, progress.shadow,
         )  # fmt: skip

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
+from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
 from serving.backends import keyfile
@@ -14,8 +17,8 @@ from serving.backends.account import Account
 from serving.codecs import coverage
 from serving.provider_access import ProviderAccess, Terms
 from serving.rates import UnknownPrice, contracted, listed, paid_by
-from serving.records import DataLabel, Offering, Surface
-from serving.settings import Gateway, Model, Settings, SettingsError, is_loopback
+from serving.records import POOLED, DataLabel, Offering, Surface
+from serving.settings import Adapter, Gateway, Model, Settings, SettingsError, is_loopback
 
 _PLAIN = Terms()
 
@@ -104,13 +107,46 @@ def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> s
 def offerings(
     settings: Settings, bought: Mapping[str, Account], today: date | None = None
 ) -> dict[str, tuple[Offering, ...]]:
-    """Offerings by model, in the order given. Raises SettingsError."""
+    """Offerings by model, and by adapter where it has its own: the same weights first, within a
+    tier in the order given. Raises SettingsError."""
     day = today or datetime.now(UTC).date()
     accesses = {access.id: access for access in settings.providers}
-    return {
-        model.name: tuple(_offering(model, text, bought, accesses, day) for text in model.offerings)
-        for model in settings.models
-    }
+    found: dict[str, tuple[Offering, ...]] = {}
+    for model in settings.models:
+        _check(model)
+        rows = [_offering(model, text, bought, accesses, day) for text in model.offerings]
+        found[model.name] = tuple(sorted(rows, key=lambda row: row.tier))
+        for adapter in model.adapters:
+            if adapter.elsewhere == "tune":
+                row = _offering(model, adapter.tune, bought, accesses, day)
+                found[adapter.name] = (replace(row, tier=1, is_same_weights=False),)
+            elif adapter.elsewhere == "base":
+                found[adapter.name] = tuple(_told(row, adapter) for row in found[model.name])
+    return found
+
+
+def _check(model: Model) -> None:
+    """One name, one target. Raises SettingsError."""
+    where = f"models.{model.name}"
+    twice = sorted({text for text in model.offerings if model.offerings.count(text) > 1})
+    if twice:
+        raise SettingsError(f"{where}.offerings: named twice: {', '.join(twice)}")
+    odd = sorted(model.tiers.keys() - set(model.offerings))
+    if odd:
+        raise SettingsError(f"{where}.tiers: not among its offerings: {', '.join(odd)}")
+    for adapter in model.adapters:
+        if adapter.elsewhere == "base" and not model.offerings:
+            raise SettingsError(f"{where}.adapters.{adapter.name}: elsewhere: base needs offerings")
+
+
+def _told(row: Offering, adapter: Adapter) -> Offering:
+    """The base model, told in words what the adapter learnt: another model to the caller."""
+    room = row.context_tokens - len(adapter.prompt.encode())  # a token is a byte at least
+    return replace(
+        row, tier=max(2, row.tier), is_same_weights=False, system=adapter.prompt,
+        context_tokens=max(0, room),
+        surfaces=row.surfaces & {Surface.CHAT},
+    )  # fmt: skip
 
 
 def _offering(
@@ -141,6 +177,8 @@ def _offering(
         raise SettingsError(
             f"{where}: this dialect must bound each answer; name output_tokens_max ({how})"
         )
+    is_same = _is_same(model, sold)
+    limits = sold.limits
     return Offering(
         id=text,
         provider=provider,
@@ -152,10 +190,40 @@ def _offering(
         context_tokens=context,
         first_token_s=row.first_token_s,
         speaks=coverage.spoken(row, sold),
-        is_same_weights=bool(model.weights) and sold.weights == model.weights,
+        is_same_weights=is_same,
         output_tokens_max=most or 0,
         rates=rates,
+        tier=_tier(where, model, text, (sold, is_same)),
+        is_thinking=row.thinking is not None and upstream in row.thinking.cannot_disable,
+        exchange=_exchange(price.currency, day),
+        concurrent=(limits.concurrent or 0) if limits is not None else 0,
     )
+
+
+def _is_same(model: Model, sold: Sold) -> bool:
+    """Whether row and settings name the same weights; vectors want them to the bit."""
+    if not model.weights or sold.weights is None:
+        return False
+    is_pooled = not POOLED.isdisjoint(map(Surface, model.surfaces))
+    return sold.weights == model.weights or (not is_pooled and sold.weights in model.weights_also)
+
+
+def _tier(where: str, model: Model, text: str, facts: tuple[Sold, bool]) -> int:
+    """How near it is to our own model. Raises SettingsError where settings and row disagree."""
+    (sold, is_same), said = facts, model.tiers.get(text)
+    if said is None:
+        return 1 if is_same or not model.weights else 2
+    if said == 1 and not is_same and model.weights and sold.weights:
+        why = f"its row names the weights {sold.weights}, this model has {model.weights}"
+        raise SettingsError(f"{where}: tiers: 1 cannot be: {why}")
+    return said
+
+
+def _exchange(currency: str, day: date) -> float:
+    """Dollars for one of a currency, to compare prices; 0 where no rate is known."""
+    if currency == "USD":
+        return 1.0
+    return float(1 / prices.load().rate(day).cny_per_usd) if currency == "CNY" else 0.0
 
 
 def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day: date) -> Sold:

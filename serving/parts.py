@@ -182,11 +182,12 @@ class Parts(NamedTuple):
         self.closing.push_async_callback(heeding.close)
 
     def calls(
-        self, catalogue: Catalogue, deployment_id: str, ratios: Mapping[str, TokenRatio]
+        self, catalogue: Catalogue, named: tuple[str, Fleet], ratios: Mapping[str, TokenRatio]
     ) -> Calls:
-        """Reads bodies into calls."""
+        """Reads bodies into calls; `named` is the deployment's id and who knows the fleet."""
         clock, classes = asyncio.get_running_loop().time, self.settings.gateway.classes
-        return Calls(catalogue, classes, deployment_id, ratios, clock)
+        deployment_id, fleet = named
+        return Calls(catalogue, classes, deployment_id, ratios, clock, lambda: fleet.view)
 
     def batches(
         self, pipeline: Pipeline, calls: Calls, reviews: Reviews, around: Around

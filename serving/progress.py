@@ -14,6 +14,7 @@ from serving.allowances import Lease
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.guard.screening import Verdict
 from serving.limits.standing import Standing, headers
+from serving.placement.fitness import weights
 from serving.records import (
     Block,
     Burst,
@@ -83,8 +84,8 @@ class Progress:
     __slots__ = (
         "attempt", "attempts", "burst_reason", "cache", "call", "caller", "code", "fault",
         "first_s", "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease",
-        "outcome", "queue_s", "reason", "rows", "saved", "sensitivity", "standing", "status",
-        "target", "tried", "usage", "verdict",
+        "outcome", "queue_s", "reason", "rows", "saved", "sensitivity", "shadow", "standing",
+        "status", "target", "tried", "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -112,6 +113,7 @@ class Progress:
         self.usage = _NO_USAGE
         self.reason = ""
         self.target = ""
+        self.shadow = ""  # what its route's shadow policy would have done
         self.burst_reason = ""
         """Why it was sent to a third party; empty when it was not."""
         self.outcome: Outcome = _INTERNAL
@@ -127,6 +129,7 @@ class Progress:
         """An attempt is on record."""
         predicted = placement.estimate.first_token_s.p50 if isinstance(placement, Run) else 0.0
         self.attempts += 1
+        self.shadow = placement.shadow
         self.attempt = Attempt(ticket, predicted)
         self.reason, self.target = ticket.reason, ticket.target.id
         if isinstance(placement, Burst):
@@ -221,17 +224,19 @@ class Progress:
         if exposure is _NONE:
             return line.encode()
         attempt = self.attempt
-        where = "none"
+        where = whose = "none"
         if attempt is not None:
-            where = "api" if self.is_api else "own"
+            where, whose = "api" if self.is_api else "own", weights(attempt.ticket.target)
         if exposure is _CLASS:
             reason = self.reason.partition(":")[0]
-            return f"{line}x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n".encode()
+            line += f"x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n"
+            return f"{line}x-ballast-weights: {whose}\r\n".encode()
         target = f"{where};{self.target}" if attempt is not None else where
         queue_ms = round(self.queue_s * 1e3)
         return (
             f"{line}x-ballast-target: {target}\r\nx-ballast-reason: {self.reason}\r\n"
             f"x-ballast-queue-ms: {queue_ms}\r\nx-ballast-model: {call.model}\r\n"
+            f"x-ballast-weights: {whose}\r\n"
         ).encode()
 
 

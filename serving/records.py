@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from models.capacity import Estimate, Load, Profile
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
+from serving.placement.pacing import Headroom
+from serving.placement.tally import Tally
+from serving.placement.values import Route, Spill
 
 
 class Label(StrEnum):
@@ -98,7 +101,7 @@ class ResidencyLevel(IntEnum):
 
 
 class DataLabel(msgspec.Struct, frozen=True):
-    """Where a target processes data and who runs it. No label means it admits nobody."""
+    """Where a target processes data and who runs it. No jurisdiction: nobody is admitted."""
 
     jurisdiction: str
     """ISO 3166 country code in lower case (`cn`, `us`, `sg`) or a union (`eu`)."""
@@ -116,17 +119,21 @@ class Residency(msgspec.Struct, frozen=True):
 
     level: ResidencyLevel = ResidencyLevel.PREMISES
     jurisdictions: frozenset[str] = frozenset()
-    """Only read at `NAMED`."""
+    """Countries at `NAMED`; at `PREMISES` those whose premises count beside the mainland's."""
 
     def admits(self, label: DataLabel) -> bool:
-        """Whether a target with this label may see the data."""
-        if label.on_premises or self.level is ResidencyLevel.ANYWHERE:
-            return True
-        if self.level is ResidencyLevel.PREMISES:
+        """Whether a target with this label may see the data. Premises abroad are abroad: an engine
+        of ours there is asked for by its country, as anybody's is."""
+        level, country = self.level, label.jurisdiction
+        if not country:
             return False
-        if label.jurisdiction == MAINLAND:
-            return self.level is ResidencyLevel.MAINLAND or MAINLAND in self.jurisdictions
-        return self.level is ResidencyLevel.NAMED and label.jurisdiction in self.jurisdictions
+        if level is ResidencyLevel.ANYWHERE or (label.on_premises and country == MAINLAND):
+            return True
+        if level is ResidencyLevel.MAINLAND:
+            return country == MAINLAND
+        if level is ResidencyLevel.PREMISES and not label.on_premises:
+            return False
+        return country in self.jurisdictions
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -171,6 +178,8 @@ class Policy(msgspec.Struct, frozen=True):
     """An upstream gateway's key: may say for which of its own customers it calls."""
     subjects: tuple[Subject, ...] = ()
     """Whose allowances bind its calls: the key's, its project's, its tenant's."""
+    tier_max: int = 0
+    """Substitutes its tenant is content with (see `Offering.tier`); 0: as the name's route says."""
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -282,6 +291,12 @@ class Call(msgspec.Struct, frozen=True):
     """Bounds a third party's answer where the caller named no limit; 0 is none."""
     batch: str = ""
     """The batch it is a line of; empty is none."""
+    route: str = ""
+    """The rule or arm that chose its model or target: `rule:long`, `split:b`."""
+    toward: str = ""
+    """Where its arm or rule would have it: `own` or an offering; never a reason to break a rule."""
+    is_home_only: bool = False
+    """A third party refused its content: our own engines may judge it, no other vendor."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -327,6 +342,16 @@ class Offering(msgspec.Struct, frozen=True):
     rates: tuple[Rate, ...] = ()
     """Where its price depends on hour or size: the first that holds counts, and `price` is the
     dearest of all, which is what to reserve."""
+    tier: int = 1
+    """1 the same weights, or the owner's word for it; 2 other weights; 3 another size or family."""
+    is_thinking: bool = False
+    """It thinks before it answers, whatever one says."""
+    exchange: float = 1.0
+    """US dollars for one of its currency, to compare prices; 0: nobody knows."""
+    system: str = ""
+    """Said before the conversation: stands for an adapter that it does not have."""
+    concurrent: int = 0
+    """Calls at once that its row allows an account; 0 is unknown."""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -412,6 +437,18 @@ class FleetView(msgspec.Struct, frozen=True):
     """When the directory was last read whole; infinite where there is none to read."""
     held: Mapping[str, int] = {}
     """Calls in this pod's queue by model, live like `state`."""
+    routes: Mapping[str, Route] = {}
+    """By public name."""
+    spills: Mapping[str, Spill] = {}
+    """By model."""
+    paces: Mapping[str, Headroom] = {}
+    """By offering; live, like `state`."""
+    tally: Tally | None = None
+    """What went where lately; live. None where nothing is bounded by it."""
+    drifting: frozenset[str] = frozenset()
+    """Offerings whose answers have changed: asked last."""
+    sifted: dict[Any, Any] = msgspec.field(default_factory=dict)
+    """What `placement.offered` has worked out from this view for calls of a kind."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -420,6 +457,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     target: Replica
     reason: str
     estimate: Estimate
+    shadow: str = ""
+    """What the route's shadow policy would have done."""
 
 
 class Burst(msgspec.Struct, frozen=True, gc=False):
@@ -427,6 +466,7 @@ class Burst(msgspec.Struct, frozen=True, gc=False):
 
     target: Offering
     reason: str
+    shadow: str = ""
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):

@@ -1,19 +1,24 @@
 """The hard rules: which target may see a call at all. Pure; they fail closed, on every hop.
 
-Residency, kill switches, and how old our knowledge of both may be. Every target is asked, our own
-pools included: a rented machine abroad is an egress too.
+One list, asked of every target on every try, our own pools included: a rented machine abroad is an
+egress too. Load, price and speed come later and cannot bring back what was kept out here.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Final
 
 import msgspec
 
 from serving.records import (
     MAINLAND,
+    OWN,
     Call,
     Caller,
     FleetView,
     Offering,
+    Overflow,
     Refuse,
     Residency,
     ResidencyLevel,
@@ -22,6 +27,20 @@ from serving.records import (
     Target,
 )
 
+HARD: Final = {
+    "residency": "its tenant's residency, or the call's own, does not admit where it is",
+    "stopped": "an operator has stopped its provider or its country",
+    "age": "what is known of rights and switches is too old to send anything there",
+    "overflow": "this key may not overflow to a third party's API",
+    "load_test": "calls of load tests never leave",
+    "home_only": "a third party refused the content: only our own engines may judge it now",
+    "pin": "the call names another target",
+    "budget": "no budget pays for it",
+    "breaker": "its breaker is open",
+    "tried": "it has failed this call already",
+}
+"""In the order in which they are asked; the first that keeps a target out is named. What stops a
+call whole (`stopped`) is asked before any target."""
 _NONE: frozenset[str] = frozenset()
 _MAINLAND = frozenset({MAINLAND})
 EGRESS_POLICY_S_MAX = 10.0
@@ -30,6 +49,45 @@ UNPAID_RETRY_S = 30.0
 """Unless the budget's own period says more."""
 POLICY_S_MAX = 60.0
 """Older knowledge serves targets on the premises only."""
+
+
+def keeps_out(
+    target: Target, asked: tuple[Call, Caller, Residency], view: FleetView, now_s: float,
+    tried: frozenset[str],
+) -> str:  # fmt: skip
+    """The first hard rule that keeps a target from a call; empty when all let it."""
+    call, caller, residency = asked
+    if not residency.admits(target.label):
+        return "residency"
+    if not may_see(target, view, now_s):
+        return "stopped" if _is_stopped(target, view.stops) else "age"
+    if isinstance(target, Offering):
+        if why := _may_not_leave(call, caller):
+            return why
+        if call.pin not in ("", target.id):
+            return "pin"
+        if target.id in call.unaffordable:
+            return "budget"
+    elif call.pin not in ("", OWN):
+        return "pin"
+    state = view.state.get(target.id)
+    if state is not None and state.open_until_s > now_s:
+        return "breaker"
+    return "tried" if target.id in tried else ""
+
+
+def _may_not_leave(call: Call, caller: Caller) -> str:
+    """Why no third party at all may answer; empty when one may."""
+    if caller.policy.overflow is not Overflow.ALLOWED:
+        return "overflow"
+    if caller.policy.is_load_test:
+        return "load_test"
+    return "home_only" if call.is_home_only else ""
+
+
+def may_leave(call: Call, caller: Caller) -> bool:
+    """Whether any third party may answer."""
+    return not _may_not_leave(call, caller)
 
 
 def stopped(call: Call, stops: Stops) -> str:
@@ -50,15 +108,18 @@ def unpaid(call: Call) -> Refuse:
 
 def may_see(target: Target, view: FleetView, now_s: float) -> bool:
     """Whether switches and the age of what we know let a target see anything new."""
-    label = target.label
-    if not label.on_premises:
+    if not target.label.on_premises and view.policy_at_s != math.inf:
         age_s = now_s - view.policy_at_s
         if age_s > (EGRESS_POLICY_S_MAX if isinstance(target, Offering) else POLICY_S_MAX):
             return False
-    if view.stops is None:
-        return True
-    is_stopped = isinstance(target, Offering) and target.provider in view.stops.providers
-    return not is_stopped and label.jurisdiction not in view.stops.jurisdictions
+    return not _is_stopped(target, view.stops)
+
+
+def _is_stopped(target: Target, stops: Stops | None) -> bool:
+    if stops is None:
+        return False
+    is_theirs = isinstance(target, Offering) and target.provider in stops.providers
+    return is_theirs or target.label.jurisdiction in stops.jurisdictions
 
 
 def effective_residency(call: Call, caller: Caller) -> Residency:
@@ -73,30 +134,29 @@ def tighter(one: Residency, other: Residency) -> Residency:
         return other
     if other.level is ResidencyLevel.ANYWHERE:
         return one
-    common = _jurisdictions(one) & _jurisdictions(other)
-    if not common:
-        return Residency(ResidencyLevel.PREMISES)
+    common = _countries(one) & _countries(other)
+    if ResidencyLevel.PREMISES in (one.level, other.level) or not common:
+        return Residency(ResidencyLevel.PREMISES, common - _MAINLAND)
     if common == _MAINLAND:
         return Residency(ResidencyLevel.MAINLAND)
     return Residency(ResidencyLevel.NAMED, common)
 
 
-def _jurisdictions(rule: Residency) -> frozenset[str]:
-    """Countries outside the premises, of a rule that names them."""
-    if rule.level is ResidencyLevel.NAMED:
-        return rule.jurisdictions
-    return _MAINLAND if rule.level is ResidencyLevel.MAINLAND else _NONE
+def _countries(rule: Residency) -> frozenset[str]:
+    """Those that a rule names, at home or abroad."""
+    return _MAINLAND if rule.level is ResidencyLevel.MAINLAND else rule.jurisdictions
 
 
 def confined(call: Call, caller: Caller, sensitivity: Sensitivity) -> Call:
     """The call, bound to where what it holds may be processed; never wider than it was.
 
-    Secrets stay on the premises. Personal data goes no further than the mainland for a tenant that
-    named no countries: whose data it is nobody knows, and mainland people's may not leave.
+    Secrets stay on the premises, those in countries that the rule names included. Personal data
+    goes no further than the mainland for a tenant that named no countries: whose data it is nobody
+    knows, and mainland people's may not leave.
     """
     rule = effective_residency(call, caller)
     if sensitivity is Sensitivity.SECRET:
-        bound = Residency(ResidencyLevel.PREMISES)
+        bound = Residency(ResidencyLevel.PREMISES, _countries(rule) - _MAINLAND)
     elif sensitivity is Sensitivity.PERSONAL and rule.level is ResidencyLevel.ANYWHERE:
         bound = Residency(ResidencyLevel.MAINLAND)
     else:

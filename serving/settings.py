@@ -38,6 +38,7 @@ from serving.card_settings import LayoutSettings
 from serving.finance.settings import Rented
 from serving.guard.settings import GuardSettings
 from serving.limits.settings import AllowanceSettings, RedisSettings
+from serving.placement.settings import Routing, Tier
 from serving.provider_access import ProviderAccess
 from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
@@ -255,6 +256,21 @@ class Adapter(Group):
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     base: str = ""
     """The model it was trained on, where that has another name than the engine's."""
+    elsewhere: Literal["queue", "tune", "base", "refuse"] = "queue"
+    """Where our engines cannot take a call: wait for them; `tune`, a third party's own tuning; the
+    model's offerings told `prompt` (other weights, tier 2); or refuse at once."""
+    tune: str = Field("", max_length=200)
+    """`provider/upstream-model`."""
+    prompt: str = Field("", max_length=20_000)
+    """Said before the conversation, in place of what the adapter learnt."""
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        needed = {"tune": self.tune, "base": self.prompt}
+        if self.elsewhere in needed and not needed[self.elsewhere]:
+            wanted = "tune" if self.elsewhere == "tune" else "prompt"
+            raise ValueError(f"adapter {self.name!r}: elsewhere: {self.elsewhere} needs `{wanted}`")
+        return self
 
 
 class Model(Group):
@@ -287,7 +303,10 @@ class Model(Group):
     adapters: tuple[Adapter, ...] = ()
     """Never sent to third parties, who do not have them."""
     offerings: tuple[str, ...] = ()
-    """`provider/upstream-model`, in the order of preference."""
+    """`provider/upstream-model`, in the order of preference within a tier."""
+    tiers: dict[str, Tier] = {}
+    """By offering, where its row cannot tell: 1 the same weights, 2 others, 3 another size or
+    family. Unsaid: 1 where row and `weights` agree, or where the model names no weights."""
     surfaces: tuple[Literal["chat", "completions", "embeddings", "rerank", "score"], ...] = Field(
         ("chat", "completions"), min_length=1
     )
@@ -295,6 +314,10 @@ class Model(Group):
     weights: str = Field("", max_length=200)
     """Hub id of its weights. Embeddings and rerankings leave only for a third party whose row names
     the same: vectors of other weights cannot be compared."""
+    weights_also: tuple[str, ...] = ()
+    """Hub ids of the same weights in other formats, which is near enough for chats."""
+    is_always_thinking: bool = False
+    """It thinks before it answers, whatever one says: never for class live."""
     engine: Engine | None = None
 
     @model_validator(mode="after")
@@ -314,6 +337,8 @@ class TenantSettings(Group):
     jurisdictions: tuple[Country, ...] = Field((), max_length=MANY)
     is_suspended: bool = False
     """None of its keys is known while this stands."""
+    substitutes_max_tier: Tier | None = None
+    """Other weights it is content with when its calls leave; None: as `routing` says."""
     allowance: AllowanceSettings | None = None
     """Of all its keys together."""
     customer_allowance: AllowanceSettings | None = None
@@ -523,6 +548,7 @@ class Settings(Group):
     """Those of the first hour; more are made through the admin API."""
     oidc: Oidc | None = None
     providers: tuple[ProviderAccess, ...] = ()
+    routing: Routing = Routing()
     audit: AuditSettings = AuditSettings()
     guard: GuardSettings = GuardSettings()
     review: ReviewSettings = ReviewSettings()

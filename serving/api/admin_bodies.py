@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from serving.directory.values import WHY_CHARS_MAX
 from serving.limits.settings import AllowanceSettings
+from serving.placement.settings import Tier
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.settings import MANY, Country, Group, Words
 
@@ -24,6 +25,7 @@ class NewTenant(Group):
     id: Id
     residency: Residency
     jurisdictions: tuple[Country, ...] = Field((), max_length=MANY)
+    substitutes_max_tier: Tier | None = None
     allowance: AllowanceSettings | None = None
     customer_allowance: AllowanceSettings | None = None
 
@@ -34,6 +36,7 @@ class TenantChange(Group):
     residency: Residency | None = None
     jurisdictions: tuple[Country, ...] | None = Field(None, max_length=MANY)
     is_suspended: bool | None = None
+    substitutes_max_tier: Tier | None = None
     allowance: AllowanceSettings | None = None
     customer_allowance: AllowanceSettings | None = None
 

@@ -16,7 +16,8 @@ from serving.api.models import Catalogue
 from serving.codecs import openai
 from serving.errors import CallerError
 from serving.logs import utc_ms
-from serving.records import Call, Caller, LatencyClass, Surface
+from serving.placement.assign import assign
+from serving.records import Call, Caller, FleetView, LatencyClass, Surface
 from serving.settings import Deadlines, Model
 
 SURFACES = {
@@ -49,12 +50,17 @@ class Calls(NamedTuple):
     deployment_id: str
     ratios: Mapping[str, TokenRatio]
     clock: Callable[[], float]
+    view: Callable[[], FleetView] = FleetView
 
     def read(self, given: Given, caller: Caller) -> tuple[Call, CallerError | None]:
         """The call, and why it cannot be served at all; None when it can. Raises CallerError for
         hints that are wrong."""
         model = self.catalogue.find(given.parsed.model)
         call = self._call(given, caller, model)
+        if model is not None:
+            call = assign(call, caller, self.view(), given.headers, call.received_s)
+            if call.model != model.name:
+                model = self.catalogue.find(call.model)
         return call, self._fault(call, caller, model, given.parsed)
 
     def _call(self, given: Given, caller: Caller, model: Model | None) -> Call:

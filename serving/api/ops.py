@@ -127,6 +127,7 @@ def fleet(facts: Facts) -> dict[str, Any]:
                 | _state(facts, o.id, now_s)
                 for o in view.offerings.get(name, ())
             ],
+            "spill_share": round(view.spills[name].share, 2) if name in view.spills else 0.0,
             "expected_in_s": None if pending is None else round(pending.expected_s - now_s, 1),
             "trouble": troubles.get(name),
         }

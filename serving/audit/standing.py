@@ -50,7 +50,8 @@ def policy(standing: Standing, digests: Mapping[str, str]) -> dict[str, Any]:
         "administrators": {a.id: _plain(a, "id") for a in settings.administrators},
         "providers": {p.id: _plain(p, "id") for p in settings.providers},
         "models": {m.name: _of_model(m) for m in settings.models},
-        "offerings": {o.id: _of_offering(o) for o in standing.offered},
+        "offerings": {o.id: _of_offering(o) for o in standing.offered if not o.system},
+        "routing": _plain(settings.routing),
         "oidc": {} if settings.oidc is None else _plain(settings.oidc),
         "pool": _plain(settings.fleet.pool),
         "classes": {str(k): _plain(v) for k, v in settings.gateway.classes.items()},
@@ -111,13 +112,16 @@ def bounded(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_model(model: Model) -> dict[str, Any]:
-    names = {"aliases", "offerings", "surfaces", "weights", "card", "variant"}
+    names = {"aliases", "offerings", "surfaces", "weights", "weights_also", "tiers", "card",
+             "variant"}  # fmt: skip
     row = model.model_dump(mode="json", include=names)
-    return row | {"adapters": [a.name for a in model.adapters]}
+    ways = {"elsewhere", "tune", "prompt"}
+    adapters = {a.name: a.model_dump(mode="json", include=ways) for a in model.adapters}
+    return row | {"adapters": adapters}
 
 
 def _of_offering(offering: Offering) -> dict[str, Any]:
-    names = ("label", "price", "rates", "is_same_weights")
+    names = ("label", "price", "rates", "is_same_weights", "tier")
     row: dict[str, Any] = msgspec.to_builtins({n: getattr(offering, n) for n in names})
     return row
 

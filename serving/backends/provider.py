@@ -17,9 +17,13 @@ from yarl import URL
 
 from serving.backends.account import Account, Timers
 from serving.backends.base import BlockStream
+from serving.backends.bounded import bounded
 from serving.codecs import failures, pooling
 from serving.codecs.dialects import DIALECTS, Translator, address
+from serving.codecs.told import told
 from serving.errors import Kind, UpstreamError
+from serving.logs import utc_ms
+from serving.placement.pacing import Headroom
 from serving.records import POOLED, Block, Call, Offering, Target, Ticket
 from serving.wire import sse
 
@@ -36,11 +40,13 @@ class ProviderBackend:
     """Runs calls on third-party APIs."""
 
     def __init__(
-        self, accounts: Mapping[str, Account], deployment_id: str, timers: Timers | None = None
-    ) -> None:
+        self, accounts: Mapping[str, Account], deployment_id: str, timers: Timers | None = None,
+        paces: Mapping[str, Headroom] | None = None,
+    ) -> None:  # fmt: skip
         self._accounts = accounts
         self._deployment_id = deployment_id
         self.timers = timers or Timers()
+        self._paces = paces or {}  # by offering
         self._session: aiohttp.ClientSession | None = None
 
     def stream(self, call: Call, target: Target, ticket: Ticket, deadline_s: float) -> BlockStream:  # noqa: ARG002
@@ -83,10 +89,16 @@ class ProviderBackend:
         url = URL(address(account.base_url, account.row, call, target), encoded=True)
         # aiohttp warns of large bytes; a file-like body is sent in pieces.
         data = io.BytesIO(body) if len(body) > _PIECES_BYTES else body
-        return await self._session.post(
+        pace = self._paces.get(target.id)
+        if pace is not None:
+            pace.sent(call.prompt_tokens + (call.max_tokens or 0))
+        response = await self._session.post(
             url, data=data, headers=headers, allow_redirects=False, timeout=timeout,
             proxy=account.proxy,
         )  # fmt: skip
+        if pace is not None:
+            pace.learn(response.headers, asyncio.get_running_loop().time(), utc_ms() / 1e3)
+        return response
 
 
 class _ProviderStream:
@@ -158,14 +170,14 @@ class _ProviderStream:
         return await self._next()
 
     async def _first(self) -> Block | None:
-        call, target = self._call, self._target
+        call, target = told(self._call, self._target.system), self._target
         row = self._account.row
         # Within the context, or the provider refuses what it would answer in full.
         answer_max = min(call.answer_max, max(1, target.context_tokens - call.prompt_tokens))
         body = self._dialect.body(call, target, row, answer_max)
         response = self._response = await self._backend.post(self._account, call, target, body)
         if response.status != 200:
-            text = await _bounded(response, _ERROR_BYTES_MAX)
+            text = await bounded(response, _ERROR_BYTES_MAX)
             raise failures.classify(row.error_rules, response.status, text, response.headers)
         is_stream = response.content_type == "text/event-stream"
         if call.stream and is_stream:
@@ -173,7 +185,7 @@ class _ProviderStream:
             if self._dialect.translator is not None:
                 self._translator = self._dialect.translator(call)
             return None
-        text = await _bounded(response, _BODY_BYTES_MAX)
+        text = await bounded(response, _BODY_BYTES_MAX)
         if self._dialect.plain is not None and not is_stream:
             text = self._dialect.plain(text)
         block = pooling.plain(text) if call.surface in POOLED else sse.plain(text)
@@ -236,15 +248,3 @@ class _ProviderStream:
         if self._response is not None:
             self._response.close()
             self._response = None
-
-
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body up to `limit` bytes; a longer one is an error, not a memory leak."""
-    parts: list[bytes] = []
-    size = 0
-    async for data in response.content.iter_any():
-        size += len(data)
-        if size > limit:
-            raise UpstreamError(Kind.PROTOCOL, f"the provider's answer exceeds {limit} bytes")
-        parts.append(data)
-    return b"".join(parts)

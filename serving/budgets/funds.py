@@ -19,6 +19,7 @@ from serving.budgets.purse import Purse, Reserved
 from serving.budgets.scopes import DEV, Index
 from serving.budgets.settings import BudgetSettings
 from serving.budgets.values import Budget
+from serving.placement.offered import offered
 from serving.records import (
     POOLED,
     Call,
@@ -138,7 +139,7 @@ class Funds:
     def bound(self, call: Call, funding: Funding, view: FleetView, *, is_local: bool) -> Call:
         """The call with the offerings that no budget pays for, and the bound of its answer where
         the caller named none."""
-        offerings = view.offerings.get(call.model, ())
+        offerings = offered(call, view)
         if not offerings:
             return call
         tokens = self._answer_tokens(call, funding)

@@ -6,7 +6,8 @@ import asyncio
 import hmac
 import json
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
@@ -40,6 +41,8 @@ class ProviderSettings:
     """Length of an answer that `max_tokens` does not cut."""
     row: Row | None = None
     """The provider to play: `rule:n` then refuses as its n-th error rule says."""
+    head: Mapping[str, str] = field(default_factory=dict)
+    """On every answer, say of a rate limit."""
 
     def __post_init__(self) -> None:
         if parse_name(self.scenario) is None:
@@ -55,6 +58,7 @@ class Provider:
         self._output_tokens = settings.output_tokens
         self._timing = Timing(settings.ttft_ms, settings.itl_ms)
         self._row = settings.row
+        self._head = settings.head
         self._refusals = tuple(made for _, made in refusals(settings.row)) if settings.row else ()
         self._script: deque[str] = deque()
         self._records: deque[Record] = deque(maxlen=_RECORDS_MAX)
@@ -64,6 +68,7 @@ class Provider:
         """The web application. Any path before the route's name is accepted: `/v1`,
         `/compatible-mode/v1`, `/api/paas/v4`."""
         app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.on_response_prepare.append(self._headed)
         router = app.router
         router.add_get("/__requests", self._requests)
         router.add_delete("/__requests", self._forget)
@@ -77,6 +82,9 @@ class Provider:
         router.add_post("/{base:.*}models/{model}:{verb}", self._generate)
         router.add_get("/{base:.*}models", self._models)
         return app
+
+    async def _headed(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self._head)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, "chat")

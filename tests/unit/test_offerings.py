@@ -8,6 +8,7 @@ import yaml
 from models.provider import FOLDER
 from models.provider import load as load_rows
 from serving.offerings import accounts, offerings
+from serving.placement.fitness import weights
 from serving.records import DataLabel, Surface
 from serving.settings import Settings, SettingsError
 
@@ -150,3 +151,82 @@ def test_a_provider_that_is_this_gateway_refuses_to_start(host, url, is_ours):
             accounts(given, ENV)
     else:
         assert accounts(given, ENV)["openai"].base_url == url
+
+
+# -- weights and tiers
+
+GLM = {"id": "zai-intl"}
+
+
+def sold_as(model, *texts, env=None, **more):
+    given = settings([{"name": "m", "offerings": texts, **model}], [GLM], **more)
+    return offerings(given, accounts(given, {"ZAI_API_KEY": "k"} if env is None else env))
+
+
+TIERS = {
+    "same weights": ({"weights": "zai-org/GLM-5.3"}, (1, "same")),
+    "the same in another format": (
+        {"weights": "zai-org/GLM-5.3-FP8", "weights_also": ["zai-org/GLM-5.3"]}, (1, "same"),
+    ),
+    "other weights": ({"weights": "Qwen/Qwen3-32B"}, (2, "tier2")),
+    "other family": ({"weights": "Qwen/Qwen3-32B", "tiers": {"zai-intl/glm-5.3": 3}}, (3, "tier3")),
+    "no weights named": ({}, (1, "declared")),
+    "no weights, and said to be others": ({"tiers": {"zai-intl/glm-5.3": 2}}, (2, "tier2")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "expected"), TIERS.values(), ids=TIERS)
+def test_a_tier_follows_from_the_weights_or_the_owner_s_word(model, expected):
+    (row,) = sold_as(model, "zai-intl/glm-5.3")["m"]
+    assert (row.tier, weights(row)) == expected
+
+
+def test_the_same_weights_come_first_and_the_given_order_holds_within_a_tier():
+    model = {"weights": "zai-org/GLM-5.3-Flash"}
+    rows = sold_as(model, "zai-intl/glm-5.3", "zai-intl/glm-5.2", "zai-intl/glm-5.3-flash")["m"]
+    assert [row.upstream_model for row in rows] == ["glm-5.3-flash", "glm-5.3", "glm-5.2"]
+
+
+def test_what_cannot_be_turned_from_thinking_says_so():
+    fixed, free = sold_as({}, "zai-intl/glm-5.3", "zai-intl/glm-5.2")["m"]
+    assert (fixed.is_thinking, free.is_thinking) == (True, False)
+
+
+WRONG = {
+    "twice": ({"offerings": ["zai-intl/glm-5.2"] * 2}, "named twice"),
+    "not offered": ({"tiers": {"zai-intl/glm-5": 2}}, "not among its offerings"),
+    "contradicted": (
+        {"weights": "Qwen/Qwen3-32B", "tiers": {"zai-intl/glm-5.2": 1}}, "names the weights zai",
+    ),
+    "nothing to tell": (
+        {"offerings": [], "adapters": [{"name": "a", "elsewhere": "base", "prompt": "x"}]},
+        "needs offerings",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "message"), WRONG.values(), ids=WRONG)
+def test_a_contradiction_about_weights_refuses_to_start(model, message):
+    given = {"offerings": ["zai-intl/glm-5.2"]} | model
+    with pytest.raises(SettingsError, match=message):
+        sold_as({k: v for k, v in given.items() if k != "offerings"}, *given["offerings"])
+
+
+def test_an_adapter_goes_where_its_settings_say_and_nowhere_else():
+    adapters = [
+        {"name": "waits"}, {"name": "closed", "elsewhere": "refuse"},
+        {"name": "tuned", "elsewhere": "tune", "tune": "zai-intl/glm-5.1"},
+        {"name": "told", "elsewhere": "base", "prompt": "You sum up letters."},
+    ]  # fmt: skip
+    rows = sold_as({"adapters": adapters, "weights": "zai-org/GLM-5.2"}, "zai-intl/glm-5.2")
+    assert rows.keys() == {"m", "tuned", "told"}
+    (tuned,), (told,) = rows["tuned"], rows["told"]
+    assert (tuned.upstream_model, weights(tuned)) == ("glm-5.1", "declared")
+    assert (told.upstream_model, weights(told)) == ("glm-5.2", "tier2")
+    assert told.system == "You sum up letters."
+
+
+@pytest.mark.parametrize("elsewhere", ["tune", "base"])
+def test_an_adapter_without_what_its_way_needs_refuses_to_start(elsewhere):
+    with pytest.raises(ValueError, match="needs `"):
+        settings([{"name": "m", "adapters": [{"name": "a", "elsewhere": elsewhere}]}])

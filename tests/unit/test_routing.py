@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.capacity import PROFILES, Load, step_s
 from serving.choice import AFFINITY_SLACK, share
+from serving.placement.words import RETRY_S_DEFAULT, RETRY_S_MAX
 from serving.records import (
     Burst,
     DataLabel,
@@ -26,7 +27,7 @@ from serving.records import (
     TargetState,
     Wait,
 )
-from serving.routing import RETRY_S_DEFAULT, RETRY_S_MAX, free, place
+from serving.routing import free, place
 from serving.rules import effective_residency, tighter
 
 SLOW = PROFILES["cpu-embedded"]

@@ -1,0 +1,89 @@
+"""`ballast explain`: one request that was, or one that nobody has sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ballast import explain as explaining
+from ballast import hypothetical as supposing
+from ballast.running import settings_of
+
+group = typer.Typer()
+Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
+_Tokens = Annotated[int | None, typer.Option(min=1, help="Of that call.")]
+
+
+def guarded(guard: Guard) -> typer.Typer:
+    """The command, wrapped so that a problem is told in words."""
+    for info in group.registered_commands:
+        if info.callback is not None:
+            info.callback = guard(info.callback)
+    return group
+
+
+@group.command("explain")
+def explain(
+    request_id: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="From x-request-id; else the latest.")
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings file (YAML).", dir_okay=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="All its targets, as things stand now.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="Of a call nobody has sent: where would it go?")] = "",
+    prompt_tokens: _Tokens = None,
+    max_tokens: _Tokens = None,
+    latency_class: Annotated[
+        str, typer.Option("--class", help="live, interactive, patient or batch.")
+    ] = "",
+    tenant: Annotated[str, typer.Option(help="Whose residency and substitutes count.")] = "",
+    residency: Annotated[
+        str, typer.Option(help="premises, mainland, anywhere or countries: tighter only.")
+    ] = "",
+    overflow: Annotated[str, typer.Option(help="never or allowed.")] = "",
+    header: Annotated[str, typer.Option(help="`name: value`, for rules that read one.")] = "",
+    tools: Annotated[bool, typer.Option("--tools", help="It brings tools.")] = False,
+) -> None:
+    """Tell one request: who asked, where it went and why, each try, what it waited and cost. With
+    --model, of a call that nobody has sent: every target, its score, and what keeps it out."""
+    settings = settings_of(config)
+    if model:
+        asked = supposing.Asked(
+            model, prompt_tokens, max_tokens, latency_class, residency, tenant, overflow, header,
+            tools,
+        )  # fmt: skip
+        _show(supposing.ask(settings, asked), as_json)
+        return
+    found = explaining.find(settings, request_id)
+    if candidates and found.line is not None:
+        _show(supposing.ask(settings, supposing.again(found.line)), as_json)
+    elif as_json:
+        typer.echo(explaining.as_json(found))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading, text in explaining.tell(found):
+            table.add_row(heading, Text(text))
+        _print(table, 100)
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        _print(supposing.tell(found), 200)
+
+
+def _print(what: Any, width: int) -> None:
+    Console(highlight=False, width=None if sys.stdout.isatty() else width).print(what)

@@ -1,0 +1,114 @@
+"""`ballast explain --model ...`: where a call would go now, of all the targets that it could have.
+
+Asks the running gateway, which places it as it would a real one; nothing is sent and nothing
+counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ballast.problem import ProblemError
+from ballast.web import answer, error_text
+from ballast.wide import Wide
+from serving.placement.score import LATE
+from serving.settings import Settings
+
+WAIT_S = 3.0
+DECISIONS = {
+    "run": "It would run on {target} ({reason}).",
+    "burst": "It would leave for {target} ({reason}).",
+    "wait": "It would be held in line ({reason}).",
+    "refuse": "It would be refused ({reason}): {message}.",
+}
+
+
+class Asked(NamedTuple):
+    """A call nobody has sent; empty is the usual."""
+
+    model: str
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    latency_class: str = ""
+    residency: str = ""
+    tenant: str = ""
+    overflow: str = ""
+    header: str = ""
+    has_tools: bool = False
+    surface: str = ""
+
+    def query(self) -> dict[str, str]:
+        """As the gateway's `/explain` reads it."""
+        said = {
+            "model": self.model, "prompt_tokens": self.prompt_tokens,
+            "max_tokens": self.max_tokens, "class": self.latency_class,
+            "residency": self.residency, "tenant": self.tenant, "overflow": self.overflow,
+            "header": self.header, "tools": "yes" if self.has_tools else "",
+            "surface": self.surface,
+        }  # fmt: skip
+        return {name: str(value) for name, value in said.items() if value not in ("", None)}
+
+
+def again(line: Mapping[str, Any]) -> Asked:
+    """A request that is over, asked once more: by its model, size, class and tenant."""
+    return Asked(
+        model=str(line.get("alias") or line["model"]),
+        prompt_tokens=line.get("prompt_tokens") or None,
+        max_tokens=line.get("completion_tokens") or None,
+        latency_class=str(line["latency_class"]),
+        tenant=str(line["tenant"]),
+        surface=str(line["surface"]),
+    )
+
+
+def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
+    """The gateway's answer. Raises ProblemError."""
+    own = settings.gateway
+    url = f"http://{own.ops_host}:{own.ops_port}/explain?{urlencode(asked.query())}"
+    with answer("GET", url, {}, None, WAIT_S) as response:
+        status, body = response.status, response.read()
+    if status == 400:
+        raise ProblemError(error_text(body), "`ballast explain --help` tells what can be asked")
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        found = None
+    if not isinstance(found, dict) or "candidates" not in found:
+        raise ProblemError(f"{url} answered {status}", "is another program on that port?")
+    return found
+
+
+def tell(found: Mapping[str, Any]) -> RenderableType:
+    """The decision in a sentence, and a line for each target."""
+    text = DECISIONS[found["decision"]].format_map(found)
+    way = f", by {found['route']}" if found["route"] else ""
+    head = [Text(text), Text(f"Model {found['model']}, policy {found['policy']}{way}.")]
+    if found["shadow"]:
+        head.append(Text(f"Its shadow policy would have chosen {found['shadow']}."))
+    columns = ("target", "weights", "in", ">first s", ">p90 s", ">cost $", "verdict")
+    lines = [
+        (
+            row["id"], row["weights"], row["jurisdiction"], f"{row['first_token_s']:.2f}",
+            f"{row['first_token_p90_s']:.2f}", _cost(row), _verdict(row, found),
+        )
+        for row in found["candidates"]
+    ]  # fmt: skip
+    return Group(*head, Wide(columns, lines, less=("weights", "p90 s")))
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return "by the hour" if row["kind"] == "own" else f"{row['cost_micro'] / 1e6:.6f}"
+
+
+def _verdict(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    if row["dropped"]:
+        return f"out, {row['dropped']}: {row['why']}"
+    if row["id"] == found["target"]:
+        return "chosen"
+    return "a candidate, predicted to be late" if row["score"] >= LATE else "a candidate"

@@ -1,0 +1,51 @@
+"""What placement keeps between two views of the fleet: routes, pressure, pace, the tally. A thin
+rim: it lays them beside each new view and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from serving.placement import spill
+from serving.placement.pacing import Headroom
+from serving.placement.spill import Marks
+from serving.placement.tally import Tally
+from serving.placement.values import Route, Spill
+from serving.records import Call, FleetView, LatencyClass, Offering, Surface
+
+_PROBE = Call(
+    request_id="0" * 32, surface=Surface.CHAT, tenant="", model="", alias="", fields={},
+    received_s=0.0, received_ms=0, first_token_by_s=0.0, complete_by_s=0.0,
+    latency_class=LatencyClass.INTERACTIVE, prompt=b"", size=0, prompt_tokens=0, max_tokens=0,
+    stream=True, wants_usage=False, affinity=0,
+)  # fmt: skip
+"""A call without a prompt: what it would wait is the queue."""
+
+
+class Beside:
+    """One process's."""
+
+    def __init__(
+        self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks
+    ) -> None:
+        self._routes, self._marks = routes, marks
+        self._spills: Mapping[str, Spill] = {}
+        self.paces = {o.id: Headroom(o.concurrent) for rows in sold.values() for o in rows}
+        is_bounded = any(route.ceilings is not None for route in routes.values())
+        self.tally = Tally() if is_bounded else None
+
+    def laid(self, view: FleetView, now_s: float) -> FleetView:
+        """The view with all of it; looks at the pressure once more."""
+        # Without a third party there is nowhere to spill to.
+        sold = {model for model, rows in view.offerings.items() if rows}
+        self._spills = {
+            model: state
+            for model, state in spill.stepped(
+                self._spills, view, _PROBE, self._marks, now_s
+            ).items()
+            if model in sold
+        }
+        return msgspec.structs.replace(
+            view, routes=self._routes, spills=self._spills, paces=self.paces, tally=self.tally
+        )

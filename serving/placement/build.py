@@ -1,0 +1,113 @@
+"""Routes from the settings, checked against the names and targets that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from serving.placement.beside import Beside
+from serving.placement.settings import CeilingSettings, NameSettings, RuleSettings, Way
+from serving.placement.spill import Marks
+from serving.placement.values import Arm, Ceilings, Route, Rule
+from serving.records import OWN, LatencyClass, Offering
+from serving.settings import Adapter, Model, Settings, SettingsError
+
+_MICRO = 1_000_000
+_NOTHING = NameSettings()
+
+
+def beside(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> Beside:
+    """What one gateway keeps of placement. Raises SettingsError."""
+    return Beside(routes(settings, sold), sold, marks(settings))
+
+
+def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict[str, Route]:
+    """The route of each public name. Raises SettingsError for one that leads nowhere."""
+    given, names = settings.routing.names, dict(_names(settings))
+    for name in given:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise SettingsError(
+                f"routing.names: no model, alias or adapter {name!r}; known: {known}"
+            )
+    return {
+        name: _route(name, model, adapter, (settings, sold))
+        for name, (model, adapter) in names.items()
+    }
+
+
+def marks(settings: Settings) -> Marks:
+    """When a model spills."""
+    given = settings.routing.spill
+    first_s = settings.gateway.classes[LatencyClass.INTERACTIVE].first_token_s
+    return Marks(given.enter, given.leave, given.after_s, first_s)
+
+
+def _names(settings: Settings) -> Iterator[tuple[str, tuple[Model, Adapter | None]]]:
+    for model in settings.models:
+        for name in (model.name, *model.aliases):
+            yield name, (model, None)
+        for adapter in model.adapters:
+            yield adapter.name, (model, adapter)
+
+
+def _route(
+    name: str, model: Model, adapter: Adapter | None,
+    known: tuple[Settings, Mapping[str, tuple[Offering, ...]]],
+) -> Route:  # fmt: skip
+    settings, sold = known
+    given = settings.routing.names.get(name, _NOTHING)
+    where = f"routing.names.{name}"
+    if adapter is not None and (given.rules or given.split):
+        raise SettingsError(f"{where}: an adapter has one model: no rules and no split")
+    targets = {OWN, *(o.id for o in sold.get(model.name, ()))}
+    models = {m.name: m for m in settings.models}
+    ways: tuple[Way, ...] = (*given.split, *given.rules)
+    for one in ways:
+        what = f"{where}: {one.name!r}"
+        if one.toward and one.toward not in targets:
+            raise SettingsError(f"{what}: {one.toward!r} is no target of {model.name!r}:"
+                                f" {', '.join(sorted(targets))}")  # fmt: skip
+        if one.model and one.model not in models:
+            raise SettingsError(f"{what}: no model {one.model!r}; known: {', '.join(models)}")
+        if one.model and not set(model.surfaces) <= set(models[one.model].surfaces):
+            raise SettingsError(f"{what}: {one.model!r} does not serve what {model.name!r} does")
+        if one.model and not {"chat", "completions"} >= set(model.surfaces):
+            raise SettingsError(f"{what}: vectors and scores have one model only")
+    most = given.ceilings
+    if most is not None and (most.hour_usd or most.day_usd):
+        blind = [o.id for o in sold.get(name, sold.get(model.name, ())) if not o.exchange]
+        if blind:
+            raise SettingsError(f"{where}.ceilings: no rate to dollars for {', '.join(blind)}: what"
+                                " cannot be counted cannot be bounded")  # fmt: skip
+    return Route(
+        model=model.name, policy=given.policy, shadow=given.shadow,
+        arms=tuple(Arm(a.name, a.percent, a.toward, a.model) for a in given.split),
+        rules=tuple(map(_rule, given.rules)),
+        second_micro=float(given.second_usd * _MICRO),
+        ceilings=_ceilings(given.ceilings, settings.gateway.pods),
+        is_thinking=model.is_always_thinking,
+        tier_max=settings.routing.substitutes_max_tier,
+        context_tokens=model.context_tokens,
+        is_closed=adapter is not None and adapter.elsewhere == "refuse",
+    )  # fmt: skip
+
+
+def _rule(given: RuleSettings) -> Rule:
+    return Rule(
+        given.name, given.model, given.toward, given.tokens_min or 0,
+        1 << 62 if given.tokens_max is None else given.tokens_max, given.has_tools,
+        given.language or "", given.header, given.value, given.is_cascade,
+    )  # fmt: skip
+
+
+def _ceilings(given: CeilingSettings | None, pods: int) -> Ceilings | None:
+    if given is None:
+        return None
+    hour, day = (_micro(amount, pods) for amount in (given.hour_usd, given.day_usd))
+    return Ceilings(given.share, hour, day)
+
+
+def _micro(amount: Decimal, pods: int) -> int:
+    """A pod's part; a bound that is said never becomes none."""
+    return max(1, int(amount * _MICRO) // pods) if amount else 0

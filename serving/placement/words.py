@@ -1,0 +1,80 @@
+"""Why nobody can take a call, in words for its caller, and when to ask again. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from serving.codecs.coverage import needs
+from serving.codecs.openai import RESERVED
+from serving.placement.offered import Ask, ceiling, offered
+from serving.records import LatencyClass, Overflow, Refuse, Target
+
+RETRY_S_DEFAULT: Final = 30.0
+"""Nothing is known to be coming back: a client may as well ask again in half a minute."""
+RETRY_S_MAX: Final = 600.0
+
+
+def unserved(ask: Ask) -> Refuse:
+    """The refusal of a call that no target can take now."""
+    call = ask.call
+    if _is_residency_bound(ask):
+        message = f"no target for {call.model!r} is allowed by this key's residency"
+        return Refuse("residency_refused", "residency", message)
+    if ask.route.is_thinking and call.latency_class is LatencyClass.LIVE:
+        message = f"{call.model!r} cannot be kept from thinking: too slow for the class live"
+        return Refuse("no_capacity", "thinking", message, RETRY_S_MAX)
+    message = f"no target for {call.model!r} can take this call now"
+    if call.adapter:
+        message = f"no engine that can take this call now has adapter {call.adapter!r} loaded"
+    return Refuse("no_capacity", "no_target", message + _third_parties(ask), _again_s(ask))
+
+
+def kept_home(ask: Ask) -> str:
+    """That a ceiling keeps the call from third parties, where one does."""
+    if not offered(ask.call, ask.view) or not (name := ceiling(ask)):
+        return ""
+    return f"; the ceiling for third parties ({name}) is reached"
+
+
+def retry_s(wait_s: float) -> float:
+    """A time to return, within its bounds."""
+    return min(max(1.0, wait_s), RETRY_S_MAX)
+
+
+def _third_parties(ask: Ask) -> str:
+    """What keeps them all out, where that is one thing."""
+    call, caller, rows = ask.call, ask.caller, offered(ask.call, ask.view)
+    if not rows:
+        return ""
+    if caller.policy.overflow is not Overflow.ALLOWED:
+        return "; this key may not overflow to a third party's API"
+    if call.is_home_only:
+        return "; a third party refused its content"
+    if text := kept_home(ask):
+        return text
+    tier_max = caller.policy.tier_max or ask.route.tier_max
+    if all(row.tier > tier_max for row in rows):
+        return "; third parties have other weights, which this tenant has not allowed"
+    wanted = needs(call.fields, RESERVED)
+    unknown = sorted(frozenset.intersection(*(wanted - row.speaks for row in rows)))[:8]
+    return f"; third parties do not know {', '.join(unknown)}" if unknown else ""
+
+
+def _targets(ask: Ask) -> tuple[Target, ...]:
+    return (*ask.view.replicas.get(ask.call.model, ()), *offered(ask.call, ask.view))
+
+
+def _is_residency_bound(ask: Ask) -> bool:
+    targets = _targets(ask)
+    return bool(targets) and not any(ask.residency.admits(t.label) for t in targets)
+
+
+def _again_s(ask: Ask) -> float:
+    """Seconds until a target that is out of use may be asked again."""
+    view, now_s, targets = ask.view, ask.now_s, _targets(ask)
+    states = [view.state[t.id] for t in targets if t.id in view.state]
+    again = [max(state.open_until_s, state.full_until_s) for state in states]
+    again += [view.paces[t.id].until_s() for t in targets if t.id in view.paces]
+    later = (at for at in again if now_s < at < math.inf)
+    return retry_s(min(later, default=now_s + RETRY_S_DEFAULT) - now_s)
