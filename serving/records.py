@@ -19,6 +19,7 @@ import msgspec
 from models.capacity import Estimate, Load, Profile
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
+from serving.codecs.marks import Trail
 
 
 class Label(StrEnum):
@@ -233,6 +234,16 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     micro: int = 0
 
 
+class Resume(msgspec.Struct, frozen=True):
+    """Where another engine goes on with an answer that broke off (0124)."""
+
+    attempt: int
+    """The try whose answer the client has begun to read: its id stays."""
+    trail: Trail
+    is_told: bool = False
+    """The client has the finish as well; only the end is missing."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One parsed request. `fields` holds the body's top-level members as raw JSON, so that what we
     do not know passes to the engine byte for byte."""
@@ -280,6 +291,8 @@ class Call(msgspec.Struct, frozen=True):
     """Offerings that no budget pays for."""
     answer_max: int = 0
     """Bounds a third party's answer where the caller named no limit; 0 is none."""
+    resume: Resume | None = None
+    """The answer has begun elsewhere: go on after this."""
 
 
 class Replica(msgspec.Struct, frozen=True):
