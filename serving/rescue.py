@@ -57,7 +57,9 @@ def may_go_on(call: Call) -> bool:
     if not call.stream or call.n != 1 or call.surface not in _SPEAKING:
         return False
     fields = call.fields
-    return fields.keys() <= _PLAIN or all(map(lambda f: _is_neutral(call, f), fields.keys() - _PLAIN))
+    return fields.keys() <= _PLAIN or all(
+        _is_neutral(call, name) for name in fields.keys() - _PLAIN
+    )
 
 
 def _is_neutral(call: Call, name: str) -> bool:

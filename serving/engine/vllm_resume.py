@@ -98,7 +98,7 @@ class _Known:
             one.finish_reason, one.stop_reason = finish, reason
             yield RequestOutput(
                 request_id, self._prompt.get("prompt"), self._prompt_ids, None, [one],
-                finish is not None,
+                finish is not None, num_cached_tokens=0, num_cache_creation_tokens=0,
             )  # fmt: skip
 
     def _take(self, ids: list[int], one: Any) -> tuple[list[int], str, str | None, Any]:
