@@ -106,6 +106,17 @@ class Metrics:
             "ballast_overflow", "Calls sent to a third party, by reason", ("model", "reason")
         )
         self.refused = Counter("ballast_refused", "Calls refused", ("model", "code"))
+        self.rescues = Counter(
+            "ballast_rescues", "Broken streams that went on, by the call's end",
+            ("model", "outcome"),
+        )  # fmt: skip
+        self.rescue_s = Histogram(
+            "ballast_rescue_seconds", "From a break to the next block", model, FIRST_TOKEN_S
+        )
+        self.homecomings = Counter(
+            "ballast_homecomings", "Calls whose content a third party refused, by how they ended",
+            ("model", "operator", "outcome"),
+        )  # fmt: skip
         self.findings = Counter(
             "ballast_guard_findings", "What the guard found", ("stage", "kind", "action")
         )

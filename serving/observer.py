@@ -133,6 +133,12 @@ class Observer:
             metrics.overflow.add((model, progress.burst_reason))
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
+        if progress.rescues:
+            metrics.rescues.add((model, progress.outcome), len(progress.rescues))
+            for gap_s in progress.rescues:
+                metrics.rescue_s.observe((model,), gap_s)
+        if progress.refused_by:
+            metrics.homecomings.add((model, progress.refused_by, progress.outcome))
         self.demand.request(progress)
         if progress.verdict is not None:
             self._found(progress.verdict)

@@ -17,6 +17,7 @@ from models.capacity import Load
 from serving.backends.base import BlockStream
 from serving.backends.replica_stream import ReplicaStream
 from serving.codecs import load_report, openai
+from serving.codecs.going_on import Begun
 from serving.records import Call, Replica, Resume, Target, Ticket
 from serving.rescue import Pace, may_go_on
 from serving.wire.client import Exchange, Pool, WireError
@@ -118,9 +119,7 @@ class ReplicaBackend:
 
 
 def _resume_body(resume: Resume, path: bytes, body: bytes) -> bytes:
-    """What an engine needs to go on (`engine.resume.Begun`)."""
+    """What an engine needs to go on."""
     ids, said, finish = resume.trail
-    return msgspec.json.encode({
-        "path": path.decode(), "body": msgspec.Raw(body), "ids": ids, "said": said,
-        "finish": finish, "is_told": resume.is_told,
-    })  # fmt: skip
+    begun = Begun(path.decode(), msgspec.Raw(body), ids, said, finish, resume.is_told)
+    return msgspec.json.encode(begun)

@@ -8,6 +8,7 @@ faults. It decides nothing about load; the engine's own limits answer 503.
 import hmac
 from typing import Any, Protocol
 
+from serving.codecs import going_on
 from serving.engine import resume
 from serving.engine.asgi import (
     App,
@@ -108,8 +109,8 @@ class Gate:
     async def _go_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on with an answer that another replica began."""
         try:
-            begun = resume.begun(await read_body(receive, resume.BODY_BYTES_MAX))
-        except resume.BegunError as error:
+            begun = going_on.begun(await read_body(receive, resume.BODY_BYTES_MAX))
+        except going_on.BegunError as error:
             await send_error(send, 400, "invalid_resume", str(error))
         else:
             await resume.go_on(self._app, scope, (receive, send), begun)

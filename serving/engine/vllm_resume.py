@@ -11,7 +11,8 @@ from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
-from serving.engine.resume import Answer, Begun, current
+from serving.codecs.going_on import Answer, Begun
+from serving.engine.resume import current
 
 Generate = Callable[..., AsyncIterator[Any]]
 

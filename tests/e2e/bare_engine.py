@@ -45,10 +45,8 @@ class _Status:
         return 404, {"message": "no adapters here"}, "not_found"
 
 
-async def main(text: str, port: int) -> None:
-    spec = engine_spec(json.loads(text))
+async def main(spec: EngineSpec, secrets: tuple[bytes, ...], port: int) -> None:
     started = await start(spec, local_plan())
-    secrets = read_secrets(Path(spec.secret_path).read_text(encoding="utf-8"))
     gate = Gate(started.engine.app, secrets, _Status(started, spec))
     config = uvicorn.Config(gate, host="127.0.0.1", port=port, lifespan="off", log_level="warning")
     print(json.dumps({"event": "ready", "stages": started.stages}), flush=True)
@@ -59,4 +57,6 @@ async def main(text: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asked = engine_spec(json.loads(sys.argv[1]))
+    accepted = read_secrets(Path(asked.secret_path).read_text(encoding="utf-8"))
+    asyncio.run(main(asked, accepted, int(sys.argv[2])))
