@@ -190,14 +190,20 @@ class Progress:
         attempt = self.attempt
         where = "none"
         if attempt is not None:
-            where = "api" if self.is_api else "own"
+            target = attempt.ticket.target
+            is_same = True
+            if isinstance(target, Offering):
+                where, is_same = "api", target.is_same_weights
+            else:
+                where = "own"
+            line += "x-ballast-weights: same\r\n" if is_same else "x-ballast-weights: other\r\n"
         if exposure is _CLASS:
             reason = self.reason.partition(":")[0]
             return f"{line}x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n".encode()
-        target = f"{where};{self.target}" if attempt is not None else where
+        place = f"{where};{self.target}" if attempt is not None else where
         queue_ms = round(self.queue_s * 1e3)
         return (
-            f"{line}x-ballast-target: {target}\r\nx-ballast-reason: {self.reason}\r\n"
+            f"{line}x-ballast-target: {place}\r\nx-ballast-reason: {self.reason}\r\n"
             f"x-ballast-queue-ms: {queue_ms}\r\nx-ballast-model: {call.model}\r\n"
         ).encode()
 

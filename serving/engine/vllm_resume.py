@@ -17,7 +17,7 @@ from serving.engine.resume import current
 Generate = Callable[..., AsyncIterator[Any]]
 
 
-def following(base: type) -> type:
+def following(base: Any) -> Any:
     """`base` (AsyncLLM) whose answers tell their ids, and go on with what was begun elsewhere."""
 
     class FollowedLLM(base):  # type: ignore[misc]
