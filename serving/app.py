@@ -140,6 +140,7 @@ class Gateway:
             Stages(
                 self._fleet, self._admission, allowances, line, self._closed(closing), journal,
                 observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
+                own.rescue,
             )
         )  # fmt: skip
         terms = Terms(
@@ -221,7 +222,12 @@ class Gateway:
 
     def _backends(self) -> Mapping[type[Any], Backend]:
         return {
-            Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
+            Replica: ReplicaBackend(
+                self._pool,
+                self._fleet.secret,
+                self._admission.reported,
+                self._settings.gateway.rescue.exact,
+            ),
             Offering: ProviderBackend(self._bought, self._deployment_id),
         }
 

@@ -17,13 +17,15 @@ class Attempt:
 
     __slots__ = (
         "error", "events", "first_s", "is_open", "known", "outcome", "predicted_s", "sent",
-        "ticket", "usage",
+        "tells_whole", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, ticket: Ticket, predicted_s: float, known: int = 0) -> None:
         self.ticket = ticket
         self.known = known
         """Tokens of the answer that another target had made."""
+        self.tells_whole = True
+        """Its target counts what was known to it as answer; a third party counts it as prompt."""
         self.is_open = True
         """Not yet judged and closed."""
         self.predicted_s = predicted_s
@@ -46,6 +48,8 @@ class Attempt:
             # The first event is the role's, the last ones carry no text: close enough, flagged.
             prompt_tokens = self.ticket.prompt_tokens - self.known
             whole = accounting.estimated(prompt_tokens, self._guessed(call) + self.known)
+        elif not self.tells_whole:
+            return whole, _moved(whole, -self.known)
         return _moved(whole, self.known), whole
 
     def _guessed(self, call: Call) -> int:

@@ -293,6 +293,8 @@ class Call(msgspec.Struct, frozen=True):
     """Bounds a third party's answer where the caller named no limit; 0 is none."""
     resume: Resume | None = None
     """The answer has begun elsewhere: go on after this."""
+    is_prefixed: bool = False
+    """Its last message is the beginning of the answer."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -335,6 +337,8 @@ class Offering(msgspec.Struct, frozen=True):
     """Its row and our settings name the same open weights."""
     output_tokens_max: int = 0
     """Of one answer; 0 is unknown."""
+    prefix_member: str = ""
+    """Marks the beginning of an answer it is to go on with; empty where it cannot."""
     rates: tuple[Rate, ...] = ()
     """Where its price depends on hour or size: the first that holds counts, and `price` is the
     dearest of all, which is what to reserve."""

@@ -15,7 +15,7 @@ import msgspec
 
 from serving.codecs import media
 from serving.codecs.openai import RESERVED
-from serving.records import OWN, Call, Resume, Surface
+from serving.records import OWN, Call, Caller, FleetView, Overflow, Resume, Surface
 
 STALL_S_MIN, STALL_GAPS = 3.0, 20.0
 STALL_S_UNKNOWN = 10.0
@@ -77,18 +77,35 @@ def shows_media(call: Call) -> bool:
 
 
 def going_on(call: Call, resume: Resume, now_s: float) -> Call:
-    """The call as it is placed again: at home, as large as it has become, with time of its own."""
-    known = len(resume.trail.ids)
+    """The call as it is placed again at home."""
+    return msgspec.structs.replace(
+        grown(call, len(resume.trail.ids), now_s), pin=OWN, resume=resume
+    )
+
+
+def grown(call: Call, known: int, now_s: float) -> Call:
+    """The call as large as it has become, with time of its own: its first token came long ago."""
     return msgspec.structs.replace(
         call,
-        pin=OWN,
-        resume=resume,
         prompt_tokens=call.prompt_tokens + known,
         max_tokens=None if call.max_tokens is None else max(1, call.max_tokens - known),
         received_s=now_s,
         first_token_by_s=min(call.complete_by_s, now_s + WAIT_S),
         may_wait=True,
     )
+
+
+def prefixing(call: Call, caller: Caller, view: FleetView) -> frozenset[str] | None:
+    """Targets that cannot go on with the text of this call's answer; None where none can."""
+    if call.surface is not Surface.CHAT or call.pin or not may_go_on(call):
+        return None
+    offerings = view.offerings.get(call.model, ())
+    if caller.policy.overflow is not Overflow.ALLOWED or not any(
+        o.prefix_member for o in offerings
+    ):
+        return None
+    others = {offering.id for offering in offerings if not offering.prefix_member}
+    return frozenset(others.union(replica.id for replica in view.replicas.get(call.model, ())))
 
 
 class Pace:

@@ -1,50 +1,70 @@
-"""Rescue: an answer that breaks off after the commit point goes on at another engine of ours.
+"""Rescue: an answer that breaks off after the commit point goes on elsewhere.
 
-What the client has is never changed, repeated or skipped (0124). It happens below the guard, whose
-inspector sees one stream; each try has its ticket and its row like any other. When it may is
-decided in `rescue.py`, where by `routing.place`.
+At another engine of ours exactly, by token ids; where none can and the settings allow it, by its
+text at a third party (0124). What the client has is never changed, repeated or skipped. It happens
+below the guard, whose inspector sees one stream; each try has its ticket and its row like any
+other. When it may is decided in `rescue.py`, where by `routing.place`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
 from serving import errors
 from serving.backends.base import BlockStream, Resumable
+from serving.budgets import door
+from serving.carrying import TEXT_MAX, Carried, Heard, prefixed
 from serving.errors import Kind, UpstreamError
 from serving.progress import Progress
-from serving.records import OWN, Block, Call, Replica, Resume, Run, Wait
-from serving.rescue import going_on, shows_media
+from serving.records import OWN, Block, Burst, Call, Replica, Resume, Run, Wait
+from serving.rescue import going_on, grown, prefixing, shows_media
 from serving.routing import place
 from serving.stages import Stages
 from serving.tries import Tries
 
-REASON = "rescue"
+EXACT, INEXACT = "rescue", "rescue:inexact"
 
 
 class Continued:
     """A BlockStream that goes on elsewhere when its target breaks off."""
 
-    __slots__ = ("_progress", "_rescuer", "_stream")
+    __slots__ = ("_heard", "_progress", "_rescuer", "_stream")
 
     def __init__(self, stream: BlockStream, rescuer: Rescuer, progress: Progress) -> None:
         self._stream, self._rescuer, self._progress = stream, rescuer, progress
+        self._heard = rescuer.listener(progress)
 
     def __aiter__(self) -> Continued:
         return self
 
     async def __anext__(self) -> Block:
         try:
-            return await self._stream.__anext__()
+            block = await self._stream.__anext__()
         except UpstreamError as error:
-            broken = self._stream
-            broken.abort()
-            self._stream, block = await self._rescuer.go_on(self._progress, error, broken)
-            return block
+            broken = Broken(error, self._stream, self._heard)
+            broken.stream.abort()
+            self._stream, block = await self._rescuer.go_on(self._progress, broken)
+        if self._heard is not None:
+            self._heard.take(block.data)
+        return block
 
     def abort(self) -> None:
         """See `BlockStream.abort`."""
         self._stream.abort()
+
+
+class Broken(NamedTuple):
+    """A stream that broke off."""
+
+    error: UpstreamError
+    stream: BlockStream
+    heard: Heard | None
+
+    def resume(self) -> Resume | None:
+        """Where another engine may go on with it."""
+        return self.stream.resume() if isinstance(self.stream, Resumable) else None
 
 
 class Rescuer:
@@ -54,27 +74,30 @@ class Rescuer:
         self._stages, self._tries = stages, tries
         self._loop = stages.loop
 
-    async def go_on(
-        self, progress: Progress, error: UpstreamError, broken: BlockStream
-    ) -> tuple[BlockStream, Block]:
+    def listener(self, progress: Progress) -> Heard | None:
+        """Keeps the text for a third party to go on with; None where none would."""
+        if not self._stages.rescue.inexact:
+            return None
+        found = prefixing(progress.call, progress.caller, self._stages.fleet.view)
+        return None if found is None else Heard()
+
+    async def go_on(self, progress: Progress, broken: Broken) -> tuple[BlockStream, Block]:
         """The stream that goes on and its first Block. Raises the failure where none can."""
         broke_s = self._loop.time()
         while True:
-            resume = self._resume(progress, error, broken)
-            if resume is None:
-                raise error
-            self._end(progress, error, resume)
-            found = await self._place(progress, resume)
+            if not self._may(progress, broken.error):
+                raise broken.error
+            resume = broken.resume()
+            self._end(progress, broken.error, resume)
+            found = await self._found(progress, resume, broken.heard)
             if found is None:
-                raise error
-            call, placement = found
-            self._tries.begin(progress, placement, call)
-            stream = await self._tries.open(progress, call)
+                raise broken.error
+            stream = await self._begun(progress, found, broken.heard)
             try:
                 block = await stream.__anext__()
             except UpstreamError as again:
                 stream.abort()
-                error, broken = again, stream
+                broken = broken._replace(error=again, stream=stream)
                 continue
             except BaseException:
                 stream.abort()
@@ -82,28 +105,21 @@ class Rescuer:
             self._opened(progress, broke_s)
             return stream, block
 
-    def _resume(
-        self, progress: Progress, error: UpstreamError, broken: BlockStream
-    ) -> Resume | None:
-        """Where to go on; None where the answer must end."""
-        call = progress.call
-        if (
-            not progress.has_committed
-            or error.kind in errors.FINAL
-            or progress.attempts >= self._stages.retry.attempts_max
-            or self._loop.time() >= call.complete_by_s
-            or call.pin not in ("", OWN)
-            or not isinstance(broken, Resumable)
-            or shows_media(call)
-        ):
-            return None
-        return broken.resume()
+    def _may(self, progress: Progress, error: UpstreamError) -> bool:
+        return (
+            progress.has_committed
+            and error.kind not in errors.FINAL
+            and progress.attempts < self._stages.retry.attempts_max
+            and self._loop.time() < progress.call.complete_by_s
+            and not shows_media(progress.call)
+        )
 
-    def _end(self, progress: Progress, error: UpstreamError, resume: Resume) -> None:
+    def _end(self, progress: Progress, error: UpstreamError, resume: Resume | None) -> None:
         """The broken try is over, and on record."""
         attempt = progress.attempt
         assert attempt is not None
-        attempt.events = max(0, len(resume.trail.ids) - attempt.known)
+        if resume is not None:
+            attempt.events = max(0, len(resume.trail.ids) - attempt.known)
         self._tries.judge(progress, error)
         self._tries.close(progress)
         progress.fault = error
@@ -111,7 +127,19 @@ class Rescuer:
             progress.tried |= {progress.target}
         self._tries.write_ends(progress)
 
-    async def _place(self, progress: Progress, resume: Resume) -> tuple[Call, Run] | None:
+    async def _found(
+        self, progress: Progress, resume: Resume | None, heard: Heard | None
+    ) -> tuple[Call, Run | Burst] | None:
+        """The call as it goes on and where; exactly, else by its text."""
+        if resume is not None and progress.call.pin in ("", OWN):
+            found = await self._at_home(progress, resume)
+            if found is not None:
+                return found
+        if heard is None or (resume is not None and resume.is_told):
+            return None
+        return await self._abroad(progress, heard)
+
+    async def _at_home(self, progress: Progress, resume: Resume) -> tuple[Call, Run] | None:
         """Another engine of ours that every rule admits; waits for room for a while."""
         caller, fleet = progress.caller, self._stages.fleet
         call = going_on(progress.call, resume, self._loop.time())
@@ -124,9 +152,48 @@ class Rescuer:
             elif not isinstance(placement, Run):
                 return None
             elif _sees_the_same(progress, placement.target):
-                return call, msgspec.structs.replace(placement, reason=REASON)
+                return call, msgspec.structs.replace(placement, reason=EXACT)
             else:
                 progress.tried |= {placement.target.id}
+
+    async def _abroad(self, progress: Progress, heard: Heard) -> tuple[Call, Burst] | None:
+        """A third party with a prefix mode that every rule and budget admits, if the guard finds
+        nothing to hide in what the answer has said."""
+        text, stages, attempt = heard.text, self._stages, progress.attempt
+        assert attempt is not None
+        if not text or heard.has_thoughts or len(text) > TEXT_MAX:
+            return None
+        view, now_s = stages.fleet.view, self._loop.time()
+        if stages.budgets is not None and stages.budgets.funds.is_any:
+            door.bound(progress, stages.budgets, view)
+        barred = prefixing(progress.call, progress.caller, view)
+        if barred is None:
+            return None
+        call = grown(progress.call, attempt.known + attempt.events, now_s)
+        placement = place(call, progress.caller, view, now_s, progress.tried | barred)
+        if not isinstance(placement, Burst):
+            return None
+        call = prefixed(call, text, placement.target)
+        if stages.gate is not None and progress.verdict is not None:
+            verdict = await stages.gate.screen(call)
+            is_bare = verdict.egress_fields == call.fields
+            if verdict.is_blocked or not is_bare or verdict.sensitivity > progress.sensitivity:
+                return None
+        return call, msgspec.structs.replace(placement, reason=INEXACT)
+
+    async def _begun(
+        self, progress: Progress, found: tuple[Call, Run | Burst], heard: Heard | None
+    ) -> BlockStream:
+        """A try of its own, on record."""
+        (call, placement), broken = found, progress.attempt
+        assert broken is not None
+        self._tries.begin(progress, placement, call)
+        attempt = progress.attempt
+        assert attempt is not None
+        if isinstance(placement, Run) or heard is None:
+            return await self._tries.open(progress, call)
+        attempt.known, attempt.tells_whole = broken.known + broken.events, False
+        return Carried(await self._tries.open(progress, call), heard.first, attempt.known)
 
     def _opened(self, progress: Progress, broke_s: float) -> None:
         attempt, now_s = progress.attempt, self._loop.time()

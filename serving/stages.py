@@ -17,6 +17,7 @@ from serving.progress import Progress
 from serving.records import FleetView
 from serving.rows import AttemptEnd
 from serving.settings import Retry
+from serving.settings_rescue import Rescue
 
 
 class Client(Protocol):
@@ -79,3 +80,4 @@ class Stages(NamedTuple):
     gate: Gate | None = None
     """The guard; None relays everything."""
     budgets: Keeper | None = None
+    rescue: Rescue = Rescue()

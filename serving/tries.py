@@ -65,11 +65,11 @@ class Tries:
                 raise OwnError("upstream_timeout", message) from error
             self._recheck(progress)
         progress.sent()
-        if stages.gate is not None and progress.verdict is not None:
+        if stages.gate is not None and progress.verdict is not None and not call.is_prefixed:
             call = stages.gate.seen(call, progress.verdict, ticket)
         backend = stages.backends[type(ticket.target)]
         stream = backend.stream(call, ticket.target, ticket, call.complete_by_s)
-        return Heard(stream) if isinstance(ticket.target, Offering) and not call.pin else stream
+        return Vetted(stream) if isinstance(ticket.target, Offering) and not call.pin else stream
 
     def _recheck(self, progress: Progress) -> None:
         """The disk may have taken its time: what was stopped meanwhile is not sent after all."""
@@ -123,7 +123,7 @@ class Tries:
             self._stages.journal.append_end(*rows)
 
 
-class Heard:
+class Vetted:
     """A third party's stream whose refusal of the content, said before any of it reached the
     client, is an error like one said by a status."""
 
@@ -131,7 +131,7 @@ class Heard:
         self._stream = stream
         self._has_opened = False
 
-    def __aiter__(self) -> Heard:
+    def __aiter__(self) -> Vetted:
         return self
 
     async def __anext__(self) -> Block:

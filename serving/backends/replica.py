@@ -30,10 +30,14 @@ _WANTS_IDS = b"x-ballast-ids: 1\r\n"
 class ReplicaBackend:
     """Runs calls on replicas."""
 
-    def __init__(self, pool: Pool, secret: Callable[[], bytes], on_load: OnLoad) -> None:
+    def __init__(
+        self, pool: Pool, secret: Callable[[], bytes], on_load: OnLoad, follows: bool = True
+    ) -> None:
+        """`follows`: engines tell the ids they make, for a rescue."""
         self._pool = pool
         self._secret = secret
         self._on_load = on_load
+        self._follows = follows
         self.pace = Pace()
         self._salts: dict[str, str] = {}
         self._heads: dict[tuple[str, bytes], bytes] = {}
@@ -65,7 +69,7 @@ class ReplicaBackend:
             )  # fmt: skip
             self._heads[target.id, path] = head
         tail = b"%bx-ballast-secret: %b\r\ncontent-length: %d\r\n\r\n" % (
-            _WANTS_IDS if may_go_on(call) else b"", self._secret(), len(body),
+            _WANTS_IDS if self._follows and may_go_on(call) else b"", self._secret(), len(body),
         )  # fmt: skip
         return head + tail + body
 

@@ -71,8 +71,16 @@ def mark(ids: Sequence[int], before: Said, finish: str = "") -> bytes:
 
 
 def said(events: bytes) -> Said:
-    """Characters in whole events. What cannot be read says nothing: it is no event of an engine."""
-    reasoning = content = 0
+    """Characters in whole events."""
+    reasoning, content = spoken(events)
+    return Said(len(reasoning), len(content))
+
+
+def spoken(events: bytes) -> tuple[str, str]:
+    """Thoughts and text of whole events. What cannot be read says nothing: it is no event of an
+    engine."""
+    thoughts: list[str] = []
+    texts: list[str] = []
     for raw in events.split(b"\n\n"):
         if not raw.startswith(b"data: {"):
             continue
@@ -82,11 +90,11 @@ def said(events: bytes) -> Said:
             continue
         for choice in event.choices:
             delta = choice.delta
-            content += len(choice.text or "")
+            texts.append(choice.text or "")
             if delta is not None:
-                content += len(delta.content or "")
-                reasoning += len(delta.reasoning or delta.reasoning_content or "")
-    return Said(reasoning, content)
+                texts.append(delta.content or "")
+                thoughts.append(delta.reasoning or delta.reasoning_content or "")
+    return "".join(thoughts), "".join(texts)
 
 
 class Marks:

@@ -235,3 +235,82 @@ def test_the_guard_inspects_one_answer_over_two_engines(run, kit, fleet, tmp_pat
         assert (await stack.rows(TOKENS))[-1].reason == "rescue"
 
     run(check, engines=engines.engines, guard=guard)
+
+
+PARTIAL = {"member": "partial", "path": "/beta/chat/completions", "source": "t",
+           "as_of": "2026-01-01"}  # fmt: skip
+INEXACT = {"gateway.rescue": {"inexact": True}}
+
+
+def abroad(kit, **changes):
+    """A third party with a prefix mode, and one without that would be asked first."""
+    rows = [kit.row("alpha"), kit.row("beta") | {"prefix": PARTIAL | changes}]
+    return {"rows": rows, "providers": {"alpha": kit.provider(), "beta": kit.provider()}}
+
+
+def test_without_another_engine_a_third_party_goes_on_with_the_text_and_says_so(run, kit, fleet):
+    engines = fleet(1)
+
+    async def check(stack) -> None:
+        engines.order(after_events=6)
+        reply = await ask(stack, kit, 1, max_tokens=30)
+        (seen,) = await stack.seen("beta")
+        *_, last = seen["body"]["messages"]
+        assert (last["role"], last["partial"]) == ("assistant", True)
+        delivered = kit.text_of(kit.MESSAGES, 5)
+        assert last["content"] == delivered
+        assert seen["body"]["max_tokens"] == 30 - 6
+        assert await stack.seen("alpha") == []
+        assert reply.text.startswith(delivered)
+        assert len(reply.text) > len(delivered)
+        *_, mark, done = reply.events
+        assert (mark["ballast"], mark["choices"], done) == ({"rescue": "inexact"}, [], "[DONE]")
+        assert len({e["id"] for e in reply.events[:-1]}) == 1
+        *_, usage = [e["usage"] for e in reply.events[:-1] if e.get("usage")]
+        (row,) = await stack.rows(1)
+        assert (row.outcome, row.reason, row.target) == ("ok", "rescue:inexact", "beta/big")
+        first, second = stack.attempts(row.request_id)
+        assert row.usage.completion_tokens == usage["completion_tokens"]
+        assert row.usage.completion_tokens == 6 + second.end.usage.completion_tokens
+        assert row.usage.prompt_tokens == usage["prompt_tokens"]
+        assert second.end.charge.micro > 0
+        assert first.end.charge.micro == 0
+        assert second.intent.provider == "beta"
+
+    run(check, engines=engines.engines, **INEXACT, **abroad(kit))
+
+
+@pytest.mark.parametrize("why", ["setting", "key", "residency", "broke"])
+def test_a_third_party_is_not_asked_where_a_rule_forbids_it(run, kit, fleet, why):
+    engines = fleet(1)
+    key = {"key": "never", "residency": "home"}.get(why, "main")
+
+    async def check(stack) -> None:
+        engines.order(after_events=6)
+        reply = await stack.chat(key, stream=True, max_tokens=30)
+        assert reply.events[-1]["error"]["code"] == "stream_interrupted"
+        assert len(await stack.seen("beta")) == (why == "broke")
+        (row,) = await stack.rows(1)
+        assert (row.outcome, row.attempts) == ("cut", 1 + (why == "broke"))
+
+    more = abroad(kit)
+    if why == "broke":
+        more["providers"]["beta"] = kit.provider(scenario="server_error")
+    run(check, engines=engines.engines, **({} if why == "setting" else INEXACT), **more)
+
+
+def test_what_the_guard_would_hide_of_the_answer_stays_here(run, kit, fleet, tmp_path):
+    """The answer so far would be part of what a third party reads."""
+    engines = fleet(1)
+    words = kit.text_of(kit.MESSAGES, 5).split(" ")
+    word = next(word for word in words if word.isalpha())
+    (tmp_path / "house.txt").write_text(f"#! action: mask\n{word}\n", encoding="utf-8")
+    guard = {"terms_dir": str(tmp_path), "tenants": {"acme": {"lists": ["house"]}}}
+
+    async def check(stack) -> None:
+        engines.order(after_events=6)
+        reply = await ask(stack, kit, 1, max_tokens=30)
+        assert reply.events[-1]["error"]["code"] == "stream_interrupted"
+        assert await stack.seen("beta") == []
+
+    run(check, engines=engines.engines, guard=guard, **INEXACT, **abroad(kit))
