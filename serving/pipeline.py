@@ -272,13 +272,8 @@ class Pipeline:
 
     def _opened(self, progress: Progress) -> None:
         """The commit point."""
-        now_s = self._loop.time()
-        attempt = progress.attempt
-        assert attempt is not None
-        is_stream = progress.call.stream
-        self._admission.opened(attempt.ticket, now_s, is_stream=is_stream)
-        progress.opened(now_s)
-        if not is_stream:
+        self._tries.opened(progress)
+        if not progress.call.stream:
             self._ok(progress)
 
     def _ok(self, progress: Progress) -> None:

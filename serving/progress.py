@@ -120,10 +120,11 @@ class Progress:
             attempt.usage = block.usage
 
     def opened(self, now_s: float) -> None:
-        """The first content came."""
+        """The first content of a try came."""
         assert self.attempt is not None
         self.attempt.first_s = now_s - self.attempt.ticket.issued_s
-        self.first_s = now_s - self.call.received_s
+        if not self.has_committed:
+            self.first_s = now_s - self.call.received_s
 
     @property
     def is_api(self) -> bool:

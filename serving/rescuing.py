@@ -102,7 +102,8 @@ class Rescuer:
             except BaseException:
                 stream.abort()
                 raise
-            self._opened(progress, broke_s)
+            self._tries.opened(progress)
+            progress.rescues.append(self._loop.time() - broke_s)
             return stream, block
 
     def _may(self, progress: Progress, error: UpstreamError) -> bool:
@@ -194,13 +195,6 @@ class Rescuer:
             return await self._tries.open(progress, call)
         attempt.known, attempt.tells_whole = broken.known + broken.events, False
         return Carried(await self._tries.open(progress, call), heard.first, attempt.known)
-
-    def _opened(self, progress: Progress, broke_s: float) -> None:
-        attempt, now_s = progress.attempt, self._loop.time()
-        assert attempt is not None
-        self._stages.admission.opened(attempt.ticket, now_s, is_stream=True)
-        attempt.first_s = now_s - attempt.ticket.issued_s
-        progress.rescues.append(now_s - broke_s)
 
 
 def _sees_the_same(progress: Progress, target: Replica) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from serving import accounting
+from serving.attempt import Attempt
 from serving.backends.base import BlockStream
 from serving.errors import Kind, OwnError, UpstreamError
+from serving.health import Health
 from serving.logs import utc_ms
 from serving.progress import Progress
-from serving.records import Block, Burst, Call, Offering, Outcome, Run
+from serving.records import Block, Burst, Call, Offering, Outcome, Run, Ticket
 from serving.rules import may_see, stopped
 from serving.stages import Stages
 
@@ -28,6 +30,7 @@ class Tries:
         self._stages = stages
         self._loop = stages.loop
         self._funds = stages.budgets.funds if stages.budgets is not None else None
+        self._health = Health(stages.admission, lambda: stages.fleet.view)
 
     def begin(self, progress: Progress, placement: Run | Burst, call: Call) -> None:
         """A ticket, on record before anything is sent. Raises JournalFull."""
@@ -45,6 +48,7 @@ class Tries:
             stages.admission.revoke(ticket, call)
             raise
         known = 0 if call.resume is None else len(call.resume.trail.ids)
+        self._health.sent(ticket)
         progress.begin(ticket, placement, known)
         if progress.funding is not None and self._funds is not None:
             # Nothing was awaited since `door.bound` saw that it fits.
@@ -90,18 +94,44 @@ class Tries:
         if isinstance(error, UpstreamError):
             if error.kind is Kind.TIMEOUT and now_s >= progress.call.complete_by_s:
                 # The caller's own deadline passed: that says nothing about the target.
-                admission.undecided(ticket, now_s)
+                self._undecided(ticket, now_s)
             else:
                 admission.failed(ticket, error.kind, error.retry_after_s, now_s)
+                self._health.failed(ticket, error.kind, now_s)
             progress.failed(error)
             return
-        admission.undecided(ticket, now_s)
+        self._undecided(ticket, now_s)
         if isinstance(error, asyncio.CancelledError):
             progress.broke(Outcome.DISCONNECTED if is_left else Outcome.CUT)
         elif isinstance(error, OwnError):
             progress.broke(_OUTCOMES.get(error.code, Outcome.REFUSED))
         else:
             progress.broke(Outcome.INTERNAL)
+
+    def opened(self, progress: Progress) -> None:
+        """The first content came."""
+        attempt, now_s, is_stream = progress.attempt, self._loop.time(), progress.call.stream
+        assert attempt is not None
+        self._stages.admission.opened(attempt.ticket, now_s, is_stream=is_stream)
+        self._health.opened(attempt.ticket, now_s, is_stream=is_stream)
+        progress.opened(now_s)
+
+    def lost(self, progress: Progress, attempt: Attempt, *, why: str) -> None:
+        """A try nobody waits for any more, which says nothing about its target."""
+        if attempt.is_open:
+            self._undecided(attempt.ticket, self._loop.time())
+            attempt.outcome, attempt.error = Outcome.DISCONNECTED, why
+            self.close_one(progress, attempt)
+
+    def _undecided(self, ticket: Ticket, now_s: float) -> None:
+        self._stages.admission.undecided(ticket, now_s)
+        self._health.undecided(ticket, now_s)
+
+    def close_one(self, progress: Progress, attempt: Attempt) -> None:
+        """Close a try beside the one that goes on."""
+        current, progress.attempt = progress.attempt, attempt
+        self.close(progress)
+        progress.attempt = current
 
     def close(self, progress: Progress) -> None:
         """Give the ticket back and queue the row; nothing where it is done."""

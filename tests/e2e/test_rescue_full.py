@@ -190,6 +190,7 @@ class Told:
             self.is_done = True
         elif raw.startswith(b"data: {"):
             event = json.loads(raw[6:])
+            assert "error" not in event, event
             self.ids.add(event["id"])
             self.usage = event.get("usage") or self.usage
             for choice in event["choices"]:
