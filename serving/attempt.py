@@ -16,8 +16,8 @@ class Attempt:
     """The try under way."""
 
     __slots__ = (
-        "error", "events", "first_s", "is_open", "known", "outcome", "predicted_s", "sent",
-        "tells_whole", "ticket", "usage",
+        "cost_micro", "error", "events", "first_s", "is_open", "known", "outcome", "predicted_s",
+        "sent", "tells_whole", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, ticket: Ticket, predicted_s: float, known: int = 0) -> None:
@@ -26,6 +26,8 @@ class Attempt:
         """Tokens of the answer that another target had made."""
         self.tells_whole = True
         """Its target counts what was known to it as answer; a third party counts it as prompt."""
+        self.cost_micro = 0
+        """Once it is closed."""
         self.is_open = True
         """Not yet judged and closed."""
         self.predicted_s = predicted_s

@@ -24,6 +24,7 @@ from serving.answers import failure
 from serving.backends.base import BlockStream
 from serving.budgets import door
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
+from serving.hedging import Hedger, Raced
 from serving.idempotency import Answer
 from serving.journal import JournalFull
 from serving.logs import utc_ms
@@ -64,6 +65,7 @@ class Pipeline:
         self._journal, self._loop = stages.journal, stages.loop
         self._tries = Tries(stages)
         self._rescuer = Rescuer(stages, self._tries)
+        self._hedger = Hedger(stages, self._tries, stages.rescue.hedge)
         self._retries = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
         self._keeper = stages.budgets
 
@@ -217,6 +219,8 @@ class Pipeline:
         stream: BlockStream | None = None
         try:
             stream = await tries.open(progress, call)
+            if self._hedger.is_on and call.stream:
+                stream = Raced(stream, self._hedger, progress, self._hedger.patience_s(placement))
             if call.stream and isinstance(placement, Run):
                 stream = Continued(stream, self._rescuer, progress)
             if self._gate is not None and progress.verdict is not None:

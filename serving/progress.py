@@ -161,7 +161,7 @@ class Progress:
             -1 if attempt.first_s < 0 else round(attempt.first_s * 1e3), price.money_kind,
         )  # fmt: skip
         self.rows.append(row)
-        attempt.is_open = False
+        attempt.is_open, attempt.cost_micro = False, row.charge.micro
         return row
 
     def ended(self, outcome: Outcome, status: int, code: str) -> None:

@@ -18,7 +18,7 @@ from serving.budgets import door
 from serving.carrying import TEXT_MAX, Carried, Heard, prefixed
 from serving.errors import Kind, UpstreamError
 from serving.progress import Progress
-from serving.records import OWN, Block, Burst, Call, Replica, Resume, Run, Wait
+from serving.records import OWN, Block, Burst, Call, Resume, Run, Target, Wait
 from serving.rescue import going_on, grown, prefixing, shows_media
 from serving.routing import place
 from serving.stages import Stages
@@ -152,7 +152,7 @@ class Rescuer:
                     call = msgspec.structs.replace(call, may_wait=False)
             elif not isinstance(placement, Run):
                 return None
-            elif _sees_the_same(progress, placement.target):
+            elif sees_the_same(progress, placement.target):
                 return call, msgspec.structs.replace(placement, reason=EXACT)
             else:
                 progress.tried |= {placement.target.id}
@@ -197,9 +197,9 @@ class Rescuer:
         return Carried(await self._tries.open(progress, call), heard.first, attempt.known)
 
 
-def _sees_the_same(progress: Progress, target: Replica) -> bool:
-    """Whether the guard shows this target what it showed the one before. Ids made from a prompt in
-    clear must not go where the prompt goes masked."""
+def sees_the_same(progress: Progress, target: Target) -> bool:
+    """Whether the guard shows this target what it showed the one before: one inspector reads both,
+    and ids made from a prompt in clear must not go where the prompt goes masked."""
     verdict, attempt = progress.verdict, progress.attempt
     assert attempt is not None
     if verdict is None or verdict.fields == verdict.egress_fields:
