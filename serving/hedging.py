@@ -18,7 +18,8 @@ from serving import accounting
 from serving.attempt import Attempt
 from serving.backends.base import BlockStream, Resumable
 from serving.budgets import door
-from serving.errors import Kind, UpstreamError
+from serving.errors import Kind, OwnError, UpstreamError
+from serving.hedge_purse import Purse
 from serving.progress import Progress
 from serving.records import Block, Burst, Offering, Replica, Resume, Run, Target, Ticket, Usage
 from serving.rescue import grown
@@ -31,28 +32,6 @@ from serving.tries import Tries
 REASON, LOST = "hedge", "hedged"
 HELD_BYTES_MAX = 4 << 20
 _MICRO = 1_000_000
-
-
-class Purse:
-    """What second tries may cost in each hour. Pure but for its count."""
-
-    def __init__(self, hour_max_micro: int) -> None:
-        self._most = hour_max_micro
-        self._hour, self._spent = -1, 0
-
-    def take(self, micro: int, now_s: float) -> bool:
-        """Reserve; False when the hour's money does not reach."""
-        hour = int(now_s // 3600)
-        if hour != self._hour:
-            self._hour, self._spent = hour, 0
-        if self._spent + micro > self._most:
-            return False
-        self._spent += micro
-        return True
-
-    def settle(self, reserved: int, cost: int) -> None:
-        """What it cost after all."""
-        self._spent = max(0, self._spent - reserved + cost)
 
 
 class Contender(NamedTuple):
@@ -100,8 +79,19 @@ class Hedger:
         if reserved is None or not self.purse.take(reserved, now_s):
             return None
         placement = msgspec.structs.replace(placement, reason=REASON)
-        self.tries.begin(progress, placement, progress.call)
-        return await self.tries.open(progress, progress.call), reserved
+        try:
+            self.tries.begin(progress, placement, progress.call)
+            return await self.tries.open(progress, progress.call), reserved
+        except BaseException as error:
+            # The first try goes on alone, or ends with the call.
+            if progress.attempt is not first:
+                self.tries.judge(progress, error)
+                self.tries.close(progress)
+                take(progress, first)
+            self.purse.settle(reserved, 0)
+            if isinstance(error, OwnError):
+                return None
+            raise
 
     def _queued(self, late: Target) -> set[str]:
         """Targets that share the late one's queue."""
@@ -180,7 +170,9 @@ class Raced:
             # However it ends, one try is left open: the pipeline's.
             for one in (first, second):
                 one.task.cancel()
-                if one.attempt is not progress.attempt:
+                if one.attempt is progress.attempt:
+                    self._stream = one.stream
+                else:
                     self._drop(one, reserved)
 
     async def _winner(self, first: Contender, second: Contender) -> Contender:
@@ -192,7 +184,7 @@ class Raced:
             for one in [one for one in open_ones if one.task.done()]:
                 error = one.task.exception()
                 if error is None or len(open_ones) == 1:
-                    self._take(one)
+                    take(progress, one.attempt)
                     return one
                 open_ones.remove(one)
                 progress.attempt = one.attempt
@@ -202,19 +194,11 @@ class Raced:
                 self._hedger.tries.close(progress)
                 if error.kind is not Kind.FULL:
                     progress.tried |= {one.attempt.ticket.target.id}
-                self._take(open_ones[0])
-
-    def _take(self, one: Contender) -> None:
-        """This one is the call's try now."""
-        progress, ticket = self._progress, one.attempt.ticket
-        self._stream, progress.attempt = one.stream, one.attempt
-        progress.target, progress.reason = ticket.target.id, ticket.reason
+                take(progress, open_ones[0].attempt)
 
     def _drop(self, one: Contender, reserved: int) -> None:
         """The loser: cancelled upstream, its ticket back, its cost on record."""
         one.stream.abort()
-        if one.task.done() and not one.task.cancelled():
-            one.task.exception()  # it came too late to be heard
         self._hedger.tries.lost(self._progress, one.attempt, why=LOST)
         winner = self._progress.attempt
         assert winner is not None
@@ -223,8 +207,17 @@ class Raced:
             self._hedger.purse.settle(reserved, one.attempt.cost_micro)
 
 
+def take(progress: Progress, attempt: Attempt) -> None:
+    """This one is the call's try now."""
+    progress.attempt = attempt
+    progress.target, progress.reason = attempt.ticket.target.id, attempt.ticket.reason
+
+
 def _contender(stream: BlockStream, attempt: Attempt) -> Contender:
-    return Contender(stream, attempt, asyncio.ensure_future(_opening(stream)))
+    task = asyncio.ensure_future(_opening(stream))
+    # What a loser says comes too late to be heard.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return Contender(stream, attempt, task)
 
 
 async def _opening(stream: BlockStream) -> list[Block]:

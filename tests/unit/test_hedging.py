@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.hedging import Purse
+from serving.hedge_purse import Purse
 
 
 def test_an_hour_s_money_is_never_passed_and_comes_anew():
