@@ -14,10 +14,12 @@ def hedged(hour_max: str = "1", **more):
     return {"gateway.rescue": {"hedge": {"hour_max": hour_max, "after_s": AFTER_S}}} | more
 
 
-async def later(stack, engine: int = 0, seconds: float = 0.4) -> None:
+async def later(stack, kit, seconds: float = 0.4) -> None:
     """The engine's core goes on after a while."""
-    await asyncio.sleep(seconds)
-    await stack.control(stack.engines[engine], hang=False)
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + seconds
+    await kit.eventually(lambda: loop.time() >= until_s)
+    await stack.control(stack.engines[0], hang=False)
 
 
 def test_a_late_engine_s_call_is_answered_by_the_second_and_cancelled_at_the_first(run, kit):
@@ -47,7 +49,7 @@ def test_a_late_engine_s_call_is_answered_by_the_second_and_cancelled_at_the_fir
 def test_the_loser_at_a_third_party_is_cancelled_and_its_cost_is_on_record(run, kit):
     async def check(stack) -> None:
         await stack.control(stack.engines[0], hang=True)
-        waking = asyncio.ensure_future(later(stack))
+        waking = asyncio.ensure_future(later(stack, kit))
         reply = await stack.chat(stream=True)
         await waking
         assert (reply.status, reply.text) == (200, kit.text_of(kit.MESSAGES, 8))
@@ -70,7 +72,7 @@ def test_no_second_try_without_money_right_or_stream(run, kit, why):
 
     async def check(stack) -> None:
         await stack.control(stack.engines[0], hang=True)
-        waking = asyncio.ensure_future(later(stack))
+        waking = asyncio.ensure_future(later(stack, kit))
         reply = await stack.chat("never" if why == "key" else "main", stream=why != "plain")
         await waking
         assert (reply.status, reply.text) == (200, kit.text_of(kit.MESSAGES, 8))
@@ -83,7 +85,7 @@ def test_no_second_try_without_money_right_or_stream(run, kit, why):
 def test_a_second_try_that_fails_leaves_the_first_to_answer(run, kit):
     async def check(stack) -> None:
         await stack.control(stack.engines[0], hang=True)
-        waking = asyncio.ensure_future(later(stack))
+        waking = asyncio.ensure_future(later(stack, kit))
         reply = await stack.chat(stream=True)
         await waking
         assert (reply.status, reply.text) == (200, kit.text_of(kit.MESSAGES, 8))
