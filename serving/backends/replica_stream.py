@@ -131,11 +131,13 @@ class ReplicaStream:
             block = cutter.feed(data)
             if block is not None:
                 if block.opens:
-                    self._listen(exchange)
+                    self._listen(exchange, cutter)
                 return block
 
-    def _listen(self, exchange: Exchange) -> None:
+    def _listen(self, exchange: Exchange, cutter: sse.Cutter) -> None:
         """From the first content on a long silence is a break."""
+        if self._marks is not None and not self._marks.has_any:
+            self._marks = cutter.marks = None  # it tells no ids
         loop = asyncio.get_running_loop()
         self._opened_s = loop.time()
         limit_s = self._backend.pace.limit_s(self._call.model)
@@ -164,10 +166,8 @@ class ReplicaStream:
         """See `Resumable.resume`."""
         trail = self._marks.trail() if self._marks is not None else None
         before = self._call.resume
-        if trail is None:
+        if trail is None or not trail.ids:
             return before  # broken before it said anything: what was known still holds
-        if not trail.ids:
-            return None
         attempt = self._ticket.attempt if before is None else before.attempt
         return Resume(attempt, trail, self._is_told())
 

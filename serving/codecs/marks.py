@@ -11,7 +11,8 @@ of it arrived. The gateway drops marks whole; a client that met one would ignore
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 START = b": ballast "
 RAW_BYTES_MAX = 1 << 20
 """Marks of one answer kept by the gateway: some 100,000 tokens. A longer one is not rescued."""
+_MARK = re.compile(rb"^: ballast [^\n]*\n\n", re.MULTILINE)
 FINISHES = ("stop", "length")
 """Ends that an engine reaches by itself; any other is no end of the answer."""
 
@@ -100,51 +102,48 @@ def spoken(events: bytes) -> tuple[str, str]:
 class Marks:
     """The gateway's end: takes marks out of a stream, and knows what they said."""
 
-    __slots__ = ("_before", "_has_any", "_raw", "_since")
+    __slots__ = ("_before", "_last", "_more", "_raw")
 
     def __init__(self, before: Trail | None = None) -> None:
         self._before = before
         """What this stream goes on from."""
         self._raw = bytearray()
-        self._since: list[bytes] = []
-        """Events since the latest mark."""
-        self._has_any = False
+        self._last = b""
+        """Events since the latest mark, as far as they came with it."""
+        self._more: list[bytes] = []
+        """And those that came after."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there was one; an engine that does not tell ids writes none."""
+        return bool(self._raw) or self._before is not None
 
     def take(self, whole: bytes) -> bytes:
         """Whole events without their marks."""
-        if whole.startswith(START):
-            # The usual read: one mark, and the event of its token.
-            end = whole.find(b"\n\n") + 2
-            rest = whole[end:]
-            if rest.rfind(START) < 0:
-                self._keep(whole[:end], rest)
-                return rest
-        elif whole.rfind(START) < 0:
-            if self._has_any or self._before is not None:
-                self._since.append(whole)
+        at = whole.rfind(START)
+        if at < 0:
+            if self.has_any:
+                self._more.append(whole)
             return whole
-        return b"".join(self._split(whole))
-
-    def _split(self, whole: bytes) -> Iterator[bytes]:
-        for raw in whole.split(b"\n\n")[:-1]:
-            event = raw + b"\n\n"
-            if event.startswith(START):
-                self._keep(event, b"")
-            else:
-                self._since.append(event)
-                yield event
-
-    def _keep(self, one: bytes, after: bytes) -> None:
-        if len(self._raw) <= RAW_BYTES_MAX:
-            self._raw += one
-        self._has_any = True
-        self._since = [after]
+        end = whole.find(b"\n\n", at) + 2
+        if self._more:
+            self._more = []
+        if len(self._raw) > RAW_BYTES_MAX:
+            return _MARK.sub(b"", whole)
+        if not at:
+            # The usual read: one mark, and the event of its token.
+            self._raw += whole[:end]
+            self._last = rest = whole[end:]
+            return rest
+        self._raw += b"".join(_MARK.findall(whole))
+        self._last = whole[end:]
+        return _MARK.sub(b"", whole)
 
     def trail(self) -> Trail | None:
         """How far the answer has come; None when its engine does not tell, or told too much."""
         before = self._before
-        if not self._has_any:
-            since = said(b"".join(self._since))
+        if not self._raw:
+            since = said(b"".join(self._more))
             return None if before is None else before._replace(said=before.said.plus(since))
         if len(self._raw) > RAW_BYTES_MAX:
             return None
@@ -158,7 +157,7 @@ class Marks:
                 ids += map(int, filter(None, named.split(",")))
             except ValueError:
                 return None
-        arrived = Said(reasoning, content).plus(said(b"".join(self._since)))
+        arrived = Said(reasoning, content).plus(said(b"".join((self._last, *self._more))))
         return Trail(tuple(ids), arrived, finish if finish in FINISHES else "")
 
 

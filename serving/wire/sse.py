@@ -72,8 +72,8 @@ class Cutter:
     """Turns arriving bytes into Blocks of whole events."""
 
     __slots__ = (
-        "_choices", "_done_choices", "_is_open", "_keep_usage", "_marks", "_parts", "_size",
-        "finish", "has_done", "usage",
+        "_choices", "_done_choices", "_is_open", "_keep_usage", "_parts", "_size", "finish",
+        "has_done", "marks", "usage",
     )  # fmt: skip
 
     def __init__(self, keep_usage: bool, choices: int = 1, marks: Marks | None = None) -> None:
@@ -81,7 +81,7 @@ class Cutter:
         self._size = 0
         self._is_open = False
         self._keep_usage = keep_usage
-        self._choices, self._marks = choices, marks
+        self._choices, self.marks = choices, marks
         self._done_choices: set[int] = set()
         self.finish: str | None = None
         """Why the last choice ended; None until all asked for have."""
@@ -106,7 +106,7 @@ class Cutter:
         if cut < len(data):
             self._keep(data[cut:])
             data = data[:cut]
-        if self._marks is not None and not (data := self._marks.take(data)):
+        if self.marks is not None and not (data := self.marks.take(data)):
             return None
         return self._block(data)
 

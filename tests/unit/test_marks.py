@@ -98,7 +98,7 @@ def test_an_engine_that_tells_no_ids_leaves_no_trail_and_costs_no_memory():
     for _ in range(100):
         assert found.take(event("x")) == event("x")
     assert found.trail() is None
-    assert not found._since
+    assert not found.has_any
 
 
 def test_an_end_that_an_engine_was_forced_to_is_none():
