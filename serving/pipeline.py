@@ -44,13 +44,10 @@ from serving.rescuing import Continued, Rescuer
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
-from serving.tries import Tries
+from serving.tries import TIMER_S, Tries
 
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
-TIMER_S = 0.001
-"""uvloop's timers fire up to half a millisecond early by its own clock (measured: one in three):
-a deadline as near as this has passed."""
 _TOKENIZE = Surface.TOKENIZE
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from serving.records import OWN, Block, Burst, Call, Resume, Run, Target, Wait
 from serving.rescue import going_on, grown, prefixing, shows_media
 from serving.routing import place
 from serving.stages import Stages
-from serving.tries import Tries
+from serving.tries import TIMER_S, Tries
 
 EXACT, INEXACT = "rescue", "rescue:inexact"
 
@@ -111,7 +111,7 @@ class Rescuer:
             progress.has_committed
             and error.kind not in errors.FINAL
             and progress.attempts < self._stages.retry.attempts_max
-            and self._loop.time() < progress.call.complete_by_s
+            and self._loop.time() + TIMER_S < progress.call.complete_by_s
             and not shows_media(progress.call)
         )
 

@@ -306,6 +306,6 @@ def test_a_killed_engine_s_answer_goes_on_at_the_other(
             with capsys.disabled():
                 broken_s, first_s = await means(session, ops)
                 print(f"\nreal kill: longest gap {told.gap_s * 1e3:.0f} ms, from the break to the "
-                      f"next block {broken_s * 1e3:.0f} ms, first {first_s * 1e3:.0f} ms")  # fmt: skip
+                      f"next block {broken_s * 1e3:.0f} ms, first {first_s:.1f} s")  # fmt: skip
 
     asyncio.run(check())
