@@ -110,7 +110,7 @@ class Observer:
             metrics.money.add(labels, row.charge.micro)
         else:
             self.demand.served(model, usage)
-            if usage.prompt_tokens and not usage.is_estimated:
+            if usage.prompt_tokens and not (usage.is_estimated or attempt.known):
                 self._learn(progress, usage.prompt_tokens)
 
     def _learn(self, progress: Progress, tokens: int) -> None:
