@@ -153,11 +153,10 @@ class Gateway:
         server.vet, server.owner = inference.vet, inference.owner
         server.on_refused = lambda code: metrics.unparsed.add((code,))
         facts = ops.Facts(
-            f"{self._deployment_id}/{own.index}", self._started_ms,
-            tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
-            metrics, self._log, loop.time, lambda: _faults(server, journal),
-            lambda: self._fleet.away | sharing.away, lambda: self._fleet.troubles,
-            lambda: self._fleet.drifting,
+            f"{self._deployment_id}/{own.index}", self._started_ms, tuple(self._ratios),
+            lambda: self._fleet.view, self._admission, self._queue, observer, metrics, self._log,
+            loop.time, lambda: _faults(server, journal), lambda: self._fleet.away | sharing.away,
+            lambda: self._fleet.troubles, lambda: self._fleet.drifting,
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()

@@ -235,13 +235,12 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Where another engine goes on with an answer that broke off (0124)."""
+    """Where another engine goes on with an answer that broke off (0124). `attempt`: the try whose
+    answer's id the client knows. `is_told`: it has the finish as well, only the end is missing."""
 
     attempt: int
-    """The try whose answer the client has begun to read: its id stays."""
     trail: Trail
     is_told: bool = False
-    """The client has the finish as well; only the end is missing."""
 
 
 class Call(msgspec.Struct, frozen=True):

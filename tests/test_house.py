@@ -75,7 +75,7 @@ LARGE_MODULES = {
     "serving/wire/connection.py": (402, "one state machine; cut in two, its invariants spread"),
     "models/card.py": (330, "all that a card may say, read as one list"),
     "serving/app.py": (330, "all that the gateway is made of, in the order it starts and stops"),
-    "serving/pipeline.py": (365, "the order of a request stands in one file, that is its point"),
+    "serving/pipeline.py": (311, "the order of a request stands in one file, that is its point"),
 }
 LARGE_FUNCTIONS: dict[str, tuple[int, str]] = {}
 MANY_PARAMETERS = {
