@@ -44,8 +44,14 @@ async def _told(outputs: Any, answer: Answer) -> AsyncIterator[Any]:
     async with aclosing(outputs):
         async for output in outputs:
             for one in output.outputs:
-                answer.made(one.token_ids, one.finish_reason)
+                answer.made(one.token_ids, _finish(one))
             yield output
+
+
+def _finish(one: Any) -> str | None:
+    """Why the last token is the last one. Not of a stop string: whoever is told the tokens anew
+    finds that by itself, and what of the last token's text stands before it."""
+    return None if isinstance(one.stop_reason, str) else one.finish_reason
 
 
 class _Known:
@@ -82,7 +88,7 @@ class _Known:
                 one.finish_reason, one.stop_reason = finish, reason
                 output.prompt_token_ids = self._prompt_ids
                 output.finished = output.finished or finish is not None
-                answer.made(ids, finish)
+                answer.made(ids, _finish(one))
                 yield output
                 if output.finished:
                     return

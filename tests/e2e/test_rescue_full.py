@@ -54,7 +54,7 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "stop": (
         "/v1/chat/completions",
         {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 24,
-         "stop": ["\n\n", "artist and a talented wizard"]},
+         "stop": ["\n\n", "and a talented h"]},
     ),
     "emoji": ("/v1/completions", {"prompt": "Emoji: \U0001f642\U0001f389\U0001f600 \U0001f38a",
                                   "max_tokens": 12}),
