@@ -271,8 +271,10 @@ def test_the_text_is_the_same_at_every_kill_point(
             await proxy.close()
         with contextlib.closing(SqliteLedger.open(tmp_path / "state" / "ledger.sqlite")) as ledger:
             assert ledger.law() == []
-            rescued = [row for row in ledger.requests(1000) if row.reason == "rescue"]
-            assert len(rescued) == kills
+            rows = ledger.requests(1000)
+            # Half a character is no content yet: cut there, a call is simply tried anew.
+            assert sum(row.attempts == 2 for row in rows) == kills
+            assert sum(row.reason == "rescue" for row in rows) >= kills - 2
         with capsys.disabled():
             print(f"\n{what}: {kills} kills; break to next block {broken_s * 1e3:.0f} ms "
                   f"on average, first token of the undisturbed {first_s * 1e3:.0f} ms; the longest "
