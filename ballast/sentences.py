@@ -41,6 +41,9 @@ REASONS = {
     " calls that are cheap to move",
     "latency:sooner": "it was worth the money to be answered sooner",
     "thinking": "its model cannot be kept from thinking, which is too slow for the class live",
+    "rescue": "the answer had broken off elsewhere and went on here, word for word",
+    "rescue:inexact": "the answer had broken off at our engine and went on from its text",
+    "hedge": "the first token was late elsewhere, so it was asked beside",
     "predicted_wait": "the predicted wait was longer than its deadline",
     "full": "every engine was full and none was expected to be free in time",
     "loading": "the engine was loading and expected too late",
@@ -76,6 +79,7 @@ ERRORS = {
     "context_too_long": "the prompt was too long for it",
     "bad_request": "it found the request wrong",
     "cut": "it broke off",
+    "hedged": "another try beside it answered first",
     "protocol": "what it sent is no answer",
     "gateway_lost": "the gateway died meanwhile",
 }

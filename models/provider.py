@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.provider_facts import UNKNOWN, Facts, Processing
+from models.provider_facts import UNKNOWN, Facts, Prefix, Processing
 from models.tariff import Exceptional, MicroPrice, micro
 from models.thinking import SWITCHES, Thinking
 
@@ -167,6 +167,8 @@ class Provider(Group):
     set_fields: dict[Member, Any] = {}
     """Members that every body gets."""
     thinking: Thinking | None = None
+    prefix: Prefix | None = None
+    """None: it has no such mode, or nobody has read of one."""
     stream_usage: Literal["asked", "always"] = "asked"
     """`always`: usage comes unasked, and `stream_options` is refused."""
     error_shape: Literal["openai", "flat", "base_resp", "anthropic", "google"] = "openai"
@@ -192,6 +194,8 @@ class Provider(Group):
     def _can_say_it(self) -> Self:
         if self.dialect in ("anthropic", "gemini") and self.surfaces != ("chat",):
             raise ValueError(f"surfaces: the {self.dialect} dialect has chats only")
+        if self.dialect != "openai" and self.prefix is not None:
+            raise ValueError(f"prefix: not in the {self.dialect} dialect")
         return self
 
     @model_validator(mode="after")

@@ -51,3 +51,15 @@ class Processing(Group):
     note: str = ""
     source: str = Field(min_length=1)
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class Prefix(Group):
+    """It goes on with an answer begun elsewhere: the last message is the assistant's, and marked.
+    Thinking must be off."""
+
+    member: Literal["partial", "prefix"]
+    """Of that message, set to true."""
+    path: str | None = Field(None, pattern=r"^/")
+    """Where such chats go, if not where all do."""
+    source: str = Field(min_length=1)
+    as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")

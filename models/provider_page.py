@@ -55,6 +55,7 @@ def render(rows: Mapping[str, Provider]) -> str:
     parts = [HEAD]
     parts += section("Who they are", _who(ordered))
     parts += section("What their refusals mean", _errors(ordered))
+    parts += section("Which go on with an answer begun elsewhere", _prefix(ordered))
     parts += section("What they promise", _facts(ordered))
     for row in ordered:
         parts += section(row.name, _one(row))
@@ -100,6 +101,18 @@ def _rule(rule: ErrorRule) -> str:
         said = rule.message.pattern.removeprefix("(?i:").removesuffix(")")
         words += [f"“{' / '.join(said.split('|'))}”"]
     return " ".join(words)
+
+
+def _prefix(rows: Iterable[Provider]) -> Iterator[str]:
+    yield "By a mark on the last message, an assistant's; thinking off ([rescue](rescue.md)).\n"
+    yield from table(
+        ["row", "mark", "where", "read in", "on"],
+        (
+            [code(row.id), code(row.prefix.member), code(row.prefix.path or "as all chats"),
+             row.prefix.source, row.prefix.as_of]
+            for row in rows if row.prefix is not None
+        ),
+    )  # fmt: skip
 
 
 def _facts(rows: Iterable[Provider]) -> Iterator[str]:

@@ -142,6 +142,10 @@ class Admission:
         else:
             self._breakers[ticket.target.id].failed(ticket, kind, now_s, retry_after_s)
 
+    def shut(self, target_id: str, until_s: float) -> None:
+        """Keep calls from a target until then, for a reason its own breaker cannot know."""
+        self.know(target_id).open_until_s = until_s
+
     def undecided(self, ticket: Ticket, now_s: float) -> None:
         """The attempt ended without telling anything about the target."""
         self._breakers[ticket.target.id].neither(ticket, now_s)

@@ -141,7 +141,7 @@ class Gateway:
             Stages(
                 self._fleet, self._admission, allowances, line, self._closed(closing), journal,
                 observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
-                parts.cache(self._fleet, self._deployment_id),
+                parts.cache(self._fleet, self._deployment_id), own.rescue,
             )
         )  # fmt: skip
         calls = parts.calls(self._catalogue, (self._deployment_id, self._fleet), self._ratios)
@@ -154,11 +154,10 @@ class Gateway:
         )  # fmt: skip
         server = Inference(terms).served(own.limits, loop)
         facts = ops.Facts(
-            f"{self._deployment_id}/{own.index}", self._started_ms,
-            tuple(self._ratios), lambda: self._fleet.view, self._admission, self._queue, observer,
-            metrics, self._log, loop.time, lambda: _faults(server, journal),
-            lambda: self._fleet.away | sharing.away, lambda: self._fleet.troubles,
-            lambda: self._fleet.drifting,
+            f"{self._deployment_id}/{own.index}", self._started_ms, tuple(self._ratios),
+            lambda: self._fleet.view, self._admission, self._queue, observer, metrics, self._log,
+            loop.time, lambda: _faults(server, journal), lambda: self._fleet.away | sharing.away,
+            lambda: self._fleet.troubles, lambda: self._fleet.drifting,
         )  # fmt: skip
         self._fleet.on_view = lambda: self._viewed(line)
         drainer.start()
@@ -229,7 +228,12 @@ class Gateway:
 
     def _backends(self) -> Mapping[type[Any], Backend]:
         return {
-            Replica: ReplicaBackend(self._pool, self._fleet.secret, self._admission.reported),
+            Replica: ReplicaBackend(
+                self._pool,
+                self._fleet.secret,
+                self._admission.reported,
+                self._settings.gateway.rescue.exact,
+            ),
             Offering: ProviderBackend(self._bought, self._deployment_id, paces=self._beside.paces),
         }
 

@@ -109,6 +109,7 @@ class Metrics:
         self.findings = Counter(
             "ballast_guard_findings", "What the guard found", ("stage", "kind", "action")
         )
+        self._other_tries(model)
         self.tokens = Counter("ballast_tokens", "Tokens by tier and kind", (*tier, "kind"))
         self.money = Counter(
             "ballast_money_micro", "Micro-units of money", ("model", "provider", "currency")
@@ -130,6 +131,20 @@ class Metrics:
         """Those that other parts count themselves."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
+
+    def _other_tries(self, model: tuple[str]) -> None:
+        """Of tries that stand in for another."""
+        self.rescues = Counter(
+            "ballast_rescues", "Broken streams that went on, by the call's end",
+            ("model", "outcome"),
+        )  # fmt: skip
+        self.rescue_s = Histogram(
+            "ballast_rescue_seconds", "From a break to the next block", model, FIRST_TOKEN_S
+        )
+        self.homecomings = Counter(
+            "ballast_homecomings", "Calls whose content a third party refused, by how they ended",
+            ("model", "operator", "outcome"),
+        )  # fmt: skip
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus_client at scrape."""

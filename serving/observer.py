@@ -123,7 +123,7 @@ class Observer:
             is_filler = progress.call.batch and progress.call.pin  # filled what was idle
             if not is_filler and not progress.caller.policy.is_load_test:
                 self.demand.served(model, usage)
-            if usage.prompt_tokens and not usage.is_estimated:
+            if usage.prompt_tokens and not (usage.is_estimated or attempt.known):
                 self._learn(progress, usage.prompt_tokens)
 
     def _learn(self, progress: Progress, tokens: int) -> None:
@@ -146,6 +146,12 @@ class Observer:
             metrics.overflow.add((model, progress.burst_reason))
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
+        if progress.rescues:
+            metrics.rescues.add((model, progress.outcome), len(progress.rescues))
+            for gap_s in progress.rescues:
+                metrics.rescue_s.observe((model,), gap_s)
+        if progress.refused_by:
+            metrics.homecomings.add((model, progress.refused_by, progress.outcome))
         self.demand.request(progress)
         if progress.verdict is not None:
             self._found(progress.verdict)

@@ -190,6 +190,7 @@ def _offering(
         context_tokens=context,
         first_token_s=row.first_token_s,
         speaks=coverage.spoken(row, sold),
+        prefix_member=row.prefix.member if row.prefix is not None else "",
         is_same_weights=is_same,
         output_tokens_max=most or 0,
         rates=rates,

@@ -19,17 +19,19 @@ from typing import NoReturn, assert_never
 
 import msgspec
 
-from serving import accounting, entrance, errors
+from serving import entrance, errors
 from serving.admission import RetryBudget
 from serving.answers import failure
 from serving.backends.base import BlockStream
 from serving.budgets import door
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
+from serving.hedging import Hedger, Raced
 from serving.idempotency import Answer
 from serving.journal import JournalFull
 from serving.logs import utc_ms
 from serving.progress import Progress, Tail
 from serving.records import (
+    OWN,
     Burst,
     Call,
     Caller,
@@ -37,18 +39,16 @@ from serving.records import (
     Refuse,
     Run,
     Surface,
-    Ticket,
     Wait,
 )
+from serving.rescuing import Continued, Rescuer
 from serving.routing import place
-from serving.rules import may_see, stopped
+from serving.rules import stopped
 from serving.stages import Client, Stages
+from serving.tries import TIMER_S, Tries
 
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
-TIMER_S = 0.001
-"""uvloop's timers fire up to half a millisecond early by its own clock (measured: one in three):
-a deadline as near as this has passed."""
 _TOKENIZE = Surface.TOKENIZE
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,10 @@ class Pipeline:
         self._stages = stages
         self._fleet, self._admission, self._line = stages.fleet, stages.admission, stages.line
         self._gate = stages.gate
-        self._backends, self._journal, self._loop = stages.backends, stages.journal, stages.loop
+        self._journal, self._loop = stages.journal, stages.loop
+        self._tries = Tries(stages)
+        self._rescuer = Rescuer(stages, self._tries)
+        self._hedger = Hedger(stages, self._tries, stages.rescue.hedge)
         self._retries = RetryBudget(stages.retry.budget_ratio, stages.retry.budget_min)
         self._keeper, self._cache = stages.budgets, stages.cache
 
@@ -144,6 +147,8 @@ class Pipeline:
             if self._keeper is not None and self._keeper.funds.is_any:
                 door.bound(progress, self._keeper, self._fleet.view)
             call = progress.call
+            if progress.refused_by:
+                call = msgspec.structs.replace(call, pin=OWN)
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
@@ -194,99 +199,48 @@ class Pipeline:
     def _give_up_or_retry(self, progress: Progress, error: UpstreamError) -> None:
         """Raise `error` unless another target may be tried."""
         progress.fault = error
+        attempt = progress.attempt
+        assert attempt is not None
+        # A third party's block of content goes to our own engine and guard, never to another.
+        is_refusal = error.kind is Kind.CONTENT_FILTER and progress.is_api and not progress.call.pin
         if (
             progress.has_committed
-            or error.kind in errors.FINAL
+            or (error.kind in errors.FINAL and not is_refusal)
             or progress.attempts >= self._stages.retry.attempts_max
             or self._loop.time() + TIMER_S >= progress.call.complete_by_s
         ):
             raise error
+        if is_refusal:
+            progress.refused_by = attempt.ticket.target.label.operator
         if error.kind is not Kind.FULL:
             if not self._retries.take():
                 raise error
             progress.tried |= {progress.target}
-        self._write_end(progress)
+        self._tries.write_ends(progress)
 
     async def _attempt(self, progress: Progress, placement: Run | Burst, client: Client) -> Tail:
-        """One try on one target: its ticket, its rows, its stream."""
-        call = progress.call
-        ticket = self._begin(progress, placement)
+        """One try on one target, and those that go on with its answer should it break off."""
+        call, tries = progress.call, self._tries
+        tries.begin(progress, placement, call)
         stream: BlockStream | None = None
         try:
-            if ticket.is_egress or self._stages.is_disk_sync:
-                # No record, no egress: the intent is on the disk before the first byte leaves.
-                async with asyncio.timeout_at(call.complete_by_s):
-                    await self._journal.synced()
-                self._recheck(progress, ticket)
-            progress.sent()
-            backend = self._backends[type(placement.target)]
-            if self._gate is None or progress.verdict is None:
-                stream = backend.stream(call, placement.target, ticket, call.complete_by_s)
-            else:
-                stream = self._gate.stream(backend, call, progress.verdict, ticket)
-            tail = await self._relay(progress, stream, client)
-        except TimeoutError as error:
-            self._admission.undecided(ticket, self._loop.time())
-            progress.broke(Outcome.TIMEOUT)
-            raise OwnError("upstream_timeout", "the deadline passed before it was sent") from error
-        except UpstreamError as error:
-            now_s = self._loop.time()
-            if error.kind is Kind.TIMEOUT and now_s + TIMER_S >= call.complete_by_s:
-                # The caller's own deadline passed: that says nothing about the target.
-                self._admission.undecided(ticket, now_s)
-            else:
-                self._admission.failed(ticket, error.kind, error.retry_after_s, now_s)
-            progress.failed(error)
-            raise
-        except Exception as error:
-            self._admission.undecided(ticket, self._loop.time())
-            is_ours = isinstance(error, OwnError)
-            progress.broke(Outcome.REFUSED if is_ours else Outcome.INTERNAL)
-            raise
-        except asyncio.CancelledError:
-            self._admission.undecided(ticket, self._loop.time())
-            progress.broke(Outcome.DISCONNECTED if client.is_closed else Outcome.CUT)
+            stream = await tries.open(progress, call)
+            if self._hedger.is_on and call.stream:
+                stream = Raced(stream, self._hedger, progress, self._hedger.patience_s(placement))
+            if call.stream and isinstance(placement, Run):
+                stream = Continued(stream, self._rescuer, progress)
+            if self._gate is not None and progress.verdict is not None:
+                assert progress.attempt is not None
+                ticket = progress.attempt.ticket
+                stream = self._gate.inspected(stream, call, progress.verdict, ticket)
+            return await self._relay(progress, stream, client)
+        except BaseException as error:
+            tries.judge(progress, error, is_left=client.is_closed)
             raise
         finally:
             if stream is not None:
                 stream.abort()
-            self._admission.release(ticket, call)
-            row = progress.close(utc_ms())
-            if progress.funding is not None and self._keeper is not None:
-                self._keeper.funds.settle(progress.funding, row, call, ticket)
-            self._stages.observer.attempt(progress, row)
-            self._line.wake(call.model)
-        return tail
-
-    def _recheck(self, progress: Progress, ticket: Ticket) -> None:
-        """The disk may have taken its time: what was stopped meanwhile is not sent after all."""
-        view, now_s = self._fleet.view, self._loop.time()
-        why = "" if view.stops is None else stopped(progress.call, view.stops)
-        if why or not may_see(ticket.target, view, now_s):
-            message = why or "its target was stopped meanwhile"
-            raise OwnError("stopped", message, retry_after_s=30.0)
-
-    def _begin(self, progress: Progress, placement: Run | Burst) -> Ticket:
-        """A ticket, on record before anything is sent. Raises JournalFull."""
-        call, caller, now_s = progress.call, progress.caller, self._loop.time()
-        attempt = progress.attempts + 1
-        ticket = self._admission.issue(call, placement, attempt, now_s)
-        begin = accounting.begin(call, caller, ticket, utc_ms())
-        try:
-            if ticket.is_egress:
-                sensitivity = int(progress.sensitivity)
-                intent = accounting.intent(call, caller, ticket, begin.at_ms, sensitivity)
-                self._journal.append(intent, begin)
-            else:
-                self._journal.append(begin)
-        except BaseException:
-            self._admission.revoke(ticket, call)
-            raise
-        progress.begin(ticket, placement)
-        if progress.funding is not None and self._keeper is not None:
-            # Nothing was awaited since `door.bound` saw that it fits.
-            self._keeper.funds.reserve(call, progress.funding, ticket)
-        return ticket
+            tries.close(progress)
 
     async def _relay(self, progress: Progress, stream: BlockStream, client: Client) -> Tail:
         if not progress.call.stream:
@@ -328,24 +282,14 @@ class Pipeline:
 
     def _opened(self, progress: Progress) -> None:
         """The commit point."""
-        now_s = self._loop.time()
-        attempt = progress.attempt
-        assert attempt is not None
-        is_stream = progress.call.stream
-        self._admission.opened(attempt.ticket, now_s, is_stream=is_stream)
-        progress.opened(now_s)
-        if not is_stream:
+        self._tries.opened(progress)
+        if not progress.call.stream:
             self._ok(progress)
 
     def _ok(self, progress: Progress) -> None:
         assert progress.attempt is not None
         progress.attempt.outcome = Outcome.OK
         progress.ended(Outcome.OK, 200, "")
-
-    def _write_end(self, progress: Progress) -> None:
-        rows, progress.rows = progress.rows, []
-        if rows:
-            self._journal.append_end(*rows)
 
     def _settle(self, progress: Progress) -> None:
         """The one place where a call ends. Whatever fails here, the caller is still answered."""
@@ -362,7 +306,7 @@ class Pipeline:
         progress.rows.append(progress.request_row(utc_ms()))
         try:
             if progress.attempts:
-                self._write_end(progress)
+                self._tries.write_ends(progress)
             else:
                 # A refusal is no open work: it must not eat the reserve.
                 self._journal.append(*progress.rows)

@@ -11,6 +11,7 @@ import msgspec
 
 from serving import accounting
 from serving.allowances import Lease
+from serving.attempt import NO_USAGE, Attempt
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.guard.screening import Verdict
 from serving.limits.standing import Standing, headers
@@ -26,9 +27,7 @@ from serving.records import (
     Outcome,
     Run,
     Sensitivity,
-    Surface,
     Ticket,
-    Usage,
 )
 from serving.rows import AttemptEnd, Record, RequestEnd
 
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from serving.stages import Client
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
-_NO_USAGE, _NOTHING = Usage(), Charge()
+_NOTHING = Charge()
 # Looking a member up on its class costs 0.2 us in Python 3.11.
-_NONE, _CLASS, _TOKENIZE = Exposure.NONE, Exposure.CLASS, Surface.TOKENIZE
-_OK, _INTERNAL, _DISCONNECTED = Outcome.OK, Outcome.INTERNAL, Outcome.DISCONNECTED
+_NONE, _CLASS = Exposure.NONE, Exposure.CLASS
+_OK, _INTERNAL = Outcome.OK, Outcome.INTERNAL
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -60,32 +59,14 @@ class Tail(msgspec.Struct, frozen=True):
             client.answer(self.status, self.body, self.head)
 
 
-class Attempt:
-    """The try under way."""
-
-    __slots__ = ("error", "events", "first_s", "outcome", "predicted_s", "sent", "ticket", "usage")
-
-    def __init__(self, ticket: Ticket, predicted_s: float) -> None:
-        self.ticket = ticket
-        self.predicted_s = predicted_s
-        self.events = 0
-        self.usage: Usage | None = None
-        self.first_s = -1.0
-        """Ticket to first content, seconds; -1 when none came."""
-        self.outcome: Outcome = _DISCONNECTED
-        self.error = ""
-        self.sent = False
-        """The target may have worked for us."""
-
-
 class Progress:
     """One call on its way."""
 
     __slots__ = (
         "attempt", "attempts", "burst_reason", "cache", "call", "caller", "code", "fault",
         "first_s", "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease",
-        "outcome", "queue_s", "reason", "rows", "saved", "sensitivity", "shadow", "standing",
-        "status", "target", "tried", "usage", "verdict",
+        "outcome", "queue_s", "reason", "refused_by", "rescues", "rows", "saved", "sensitivity",
+        "shadow", "standing", "status", "target", "tried", "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -110,12 +91,16 @@ class Progress:
         self.queue_s = 0.0
         self.first_s = -1.0
         self.last_s = 0.0
-        self.usage = _NO_USAGE
+        self.usage = NO_USAGE
         self.reason = ""
         self.target = ""
         self.shadow = ""  # what its route's shadow policy would have done
         self.burst_reason = ""
         """Why it was sent to a third party; empty when it was not."""
+        self.rescues: list[float] = []
+        """Seconds from each break after the commit point to the next block from elsewhere."""
+        self.refused_by = ""
+        """The provider whose refusal of the content brought the call home."""
         self.outcome: Outcome = _INTERNAL
         self.status = 0
         self.code = ""
@@ -125,12 +110,12 @@ class Progress:
         self.rows: list[Record] = []
         """Written with the next journal frame."""
 
-    def begin(self, ticket: Ticket, placement: Run | Burst) -> None:
+    def begin(self, ticket: Ticket, placement: Run | Burst, known: int = 0) -> None:
         """An attempt is on record."""
         predicted = placement.estimate.first_token_s.p50 if isinstance(placement, Run) else 0.0
         self.attempts += 1
         self.shadow = placement.shadow
-        self.attempt = Attempt(ticket, predicted)
+        self.attempt = Attempt(ticket, predicted, known)
         self.reason, self.target = ticket.reason, ticket.target.id
         if isinstance(placement, Burst):
             self.burst_reason = ticket.reason
@@ -144,10 +129,11 @@ class Progress:
             attempt.usage = block.usage
 
     def opened(self, now_s: float) -> None:
-        """The first content came."""
+        """The first content of a try came."""
         assert self.attempt is not None
         self.attempt.first_s = now_s - self.attempt.ticket.issued_s
-        self.first_s = now_s - self.call.received_s
+        if not self.has_committed:
+            self.first_s = now_s - self.call.received_s
 
     @property
     def is_api(self) -> bool:
@@ -176,13 +162,7 @@ class Progress:
         """The attempt's row, queued for the next frame."""
         attempt = self.attempt
         assert attempt is not None
-        usage = attempt.usage
-        if usage is None:
-            usage = _NO_USAGE
-            if (attempt.events or attempt.sent) and self.call.surface is not _TOKENIZE:
-                # The first event is the role's, the last ones carry no text: close enough, flagged.
-                usage = accounting.estimated(attempt.ticket.prompt_tokens, self._guessed(attempt))
-        self.usage = usage
+        usage, self.usage = attempt.counted(self.call)
         price = accounting.price_at(attempt.ticket, self.call.received_ms, usage.prompt_tokens)
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
@@ -190,13 +170,8 @@ class Progress:
             -1 if attempt.first_s < 0 else round(attempt.first_s * 1e3), price.money_kind,
         )  # fmt: skip
         self.rows.append(row)
+        attempt.is_open, attempt.cost_micro = False, row.charge.micro
         return row
-
-    def _guessed(self, attempt: Attempt) -> int:
-        """Completion tokens of an answer cut short: what came, or, of a plain answer that a third
-        party was paid for, what was expected."""
-        is_paid_blind = not self.call.stream and isinstance(attempt.ticket.target, Offering)
-        return attempt.ticket.completion_tokens if is_paid_blind else attempt.events
 
     def ended(self, outcome: Outcome, status: int, code: str) -> None:
         """How the call ended."""
@@ -231,10 +206,10 @@ class Progress:
             reason = self.reason.partition(":")[0]
             line += f"x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n"
             return f"{line}x-ballast-weights: {whose}\r\n".encode()
-        target = f"{where};{self.target}" if attempt is not None else where
+        place = f"{where};{self.target}" if attempt is not None else where
         queue_ms = round(self.queue_s * 1e3)
         return (
-            f"{line}x-ballast-target: {target}\r\nx-ballast-reason: {self.reason}\r\n"
+            f"{line}x-ballast-target: {place}\r\nx-ballast-reason: {self.reason}\r\n"
             f"x-ballast-queue-ms: {queue_ms}\r\nx-ballast-model: {call.model}\r\n"
             f"x-ballast-weights: {whose}\r\n"
         ).encode()

@@ -19,6 +19,7 @@ import msgspec
 from models.capacity import Estimate, Load, Profile
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
+from serving.codecs.marks import Trail
 from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
@@ -242,6 +243,15 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     micro: int = 0
 
 
+class Resume(msgspec.Struct, frozen=True):
+    """Where another engine goes on with an answer that broke off (0124). `attempt`: the try whose
+    answer's id the client knows. `is_told`: it has the finish as well, only the end is missing."""
+
+    attempt: int
+    trail: Trail
+    is_told: bool = False
+
+
 class Call(msgspec.Struct, frozen=True):
     """One parsed request. `fields` holds the body's top-level members as raw JSON, so that what we
     do not know passes to the engine byte for byte."""
@@ -297,6 +307,10 @@ class Call(msgspec.Struct, frozen=True):
     """Where its arm or rule would have it: `own` or an offering; never a reason to break a rule."""
     is_home_only: bool = False
     """A third party refused its content: our own engines may judge it, no other vendor."""
+    resume: Resume | None = None
+    """The answer has begun elsewhere: go on after this."""
+    is_prefixed: bool = False
+    """Its last message is the beginning of the answer."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -339,6 +353,8 @@ class Offering(msgspec.Struct, frozen=True):
     """Its row and our settings name the same open weights."""
     output_tokens_max: int = 0
     """Of one answer; 0 is unknown."""
+    prefix_member: str = ""
+    """Marks the beginning of an answer it is to go on with; empty where it cannot."""
     rates: tuple[Rate, ...] = ()
     """Where its price depends on hour or size: the first that holds counts, and `price` is the
     dearest of all, which is what to reserve."""

@@ -45,6 +45,7 @@ from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.safe_url import is_loopback, is_safe_url
 from serving.settings_acting import Acting, MachineSettings
+from serving.settings_rescue import Rescue
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
 
@@ -171,6 +172,7 @@ class Gateway(Group):
     limits: Limits = Limits()
     queue: Queue = Queue()
     retry: Retry = Retry()
+    rescue: Rescue = Rescue()
     idempotency: Idempotency = Idempotency()
     forwarded_tenants_max: int = Field(10_000, ge=1)
     """Customers without a row of their own that one forwarder's key may name within a day: a header

@@ -18,6 +18,7 @@ from serving.progress import Progress
 from serving.records import FleetView
 from serving.rows import AttemptEnd
 from serving.settings import Retry
+from serving.settings_rescue import Rescue
 
 
 class Client(Protocol):
@@ -81,3 +82,4 @@ class Stages(NamedTuple):
     """The guard; None relays everything."""
     budgets: Keeper | None = None
     cache: Cache | None = None
+    rescue: Rescue = Rescue()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
-from serving.records import Block, Call, Target, Ticket
+from serving.records import Block, Call, Resume, Target, Ticket
 
 
 class BlockStream(Protocol):
@@ -20,6 +20,15 @@ class BlockStream(Protocol):
 
     def abort(self) -> None:
         """Stop now; upstream is cancelled within a second. Safe to call twice and after the end."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A BlockStream that another target may go on with."""
+
+    def resume(self) -> Resume | None:
+        """After a failure: where to go on; None where nobody can."""
+        ...
 
 
 class Backend(Protocol):

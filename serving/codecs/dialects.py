@@ -61,6 +61,8 @@ DIALECTS: dict[str, Dialect] = {
 def address(base_url: str, row: Provider, call: Call, offering: Offering) -> str:
     """Where the call goes."""
     own = row.path if call.surface is Surface.CHAT else None
+    if call.is_prefixed and row.prefix is not None:
+        own = row.prefix.path or own
     path = own or DIALECTS[row.dialect].path(call)
     path = path.replace("{model}", quote(offering.upstream_model, safe=""))
     if row.query:

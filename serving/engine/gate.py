@@ -6,18 +6,22 @@ faults. It decides nothing about load; the engine's own limits answer 503.
 """
 
 import hmac
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
+from serving.codecs import going_on
+from serving.engine import resume
+from serving.engine.asgi import (
+    App,
+    Header,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    send_error,
+    send_json,
+)
 from serving.engine.load import LoadReport
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Header = tuple[bytes, bytes]
 
 SECRET_HEADER = b"x-ballast-secret"
 LOAD_HEADER = b"x-ballast-load"
@@ -25,6 +29,7 @@ INTERNAL_LOAD = ("GET", "/internal/load")
 LIVENESS = ("GET", "/livez")
 ADAPTERS = "/internal/adapters"
 ADAPTER_BODY_MAX = 64 << 10
+RESUME = ("POST", "/internal/resume")
 WORK = frozenset(
     {
         ("POST", "/v1/chat/completions"),
@@ -33,6 +38,7 @@ WORK = frozenset(
         ("POST", "/v1/rerank"),
         ("POST", "/v1/score"),
         ("POST", "/tokenize"),
+        RESUME,
     }
 )
 READS = frozenset({("GET", "/v1/models"), ("GET", "/health"), ("GET", "/metrics")})
@@ -93,8 +99,21 @@ class Gate:
             await send_error(send, 404, "not_found", f"No route {route[0]} {route[1]} here.")
         elif route in WORK and self._status.is_draining():
             await send_error(send, 503, "draining", "This replica is shutting down.")
+        elif route == RESUME:
+            await self._go_on(scope, receive, send)
+        elif wants_ids(scope["headers"]):
+            await resume.follow(self._app, scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _go_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on with an answer that another replica began."""
+        try:
+            begun = going_on.begun(await read_body(receive, resume.BODY_BYTES_MAX))
+        except going_on.BegunError as error:
+            await send_error(send, 400, "invalid_resume", str(error))
+        else:
+            await resume.go_on(self._app, scope, (receive, send), begun)
 
     async def _change_adapters(self, route: tuple[str, str], receive: Receive, send: Send) -> None:
         body = await read_body(receive, ADAPTER_BODY_MAX)
@@ -131,30 +150,9 @@ class Gate:
         return send_with_load
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body, or its first bytes beyond `limit`: more than is let through."""
-    body = bytearray()
-    while len(body) <= limit:
-        message = await receive()
-        body += message.get("body", b"")
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            break
-    return bytes(body)
-
-
-async def send_error(send: Send, status: int, code: str, message: str) -> None:
-    """Answer with an error in OpenAI's shape."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    await send_json(send, status, {"error": error})
-
-
-async def send_json(send: Send, status: int, content: dict[str, Any]) -> None:
-    """Answer with one JSON document."""
-    body = json.dumps(content).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def wants_ids(headers: list[Header]) -> bool:
+    """Whether a gateway asks for the ids of what is generated."""
+    return any(name == resume.WANTS_IDS for name, _ in headers)
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:

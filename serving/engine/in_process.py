@@ -7,7 +7,7 @@ import json
 from collections.abc import MutableMapping
 from typing import Any, NamedTuple
 
-from serving.engine.gate import App
+from serving.engine.asgi import App
 
 
 class Answer(NamedTuple):

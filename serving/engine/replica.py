@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.engine.adapter_routes import reply
-from serving.engine.gate import App, Gate, read_secrets
+from serving.engine.asgi import App
+from serving.engine.gate import Gate, read_secrets
 from serving.engine.hardware import CpuPlan, cpu_flags, plan_cpu
 from serving.engine.load import LoadReport, Watchdog
 from serving.engine.spec import engine_spec

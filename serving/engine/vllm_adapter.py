@@ -11,9 +11,10 @@ from multiprocessing import forkserver
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from serving.engine.gate import App
+from serving.engine.asgi import App
 from serving.engine.load import EngineMeter
 from serving.engine.vllm_cpu import inspect_models_here, use_pillow_without_torchvision
+from serving.engine.vllm_resume import following
 
 
 class EngineDeadError(RuntimeError):
@@ -116,7 +117,7 @@ async def open_engine(
     begun_s = time.monotonic() if begun_s is None else begun_s
     options, engine_args = parse(arguments)
     meter = EngineMeter()
-    llm = AsyncLLM.from_engine_args(engine_args, stat_loggers=[_stat_logger(meter)])
+    llm = following(AsyncLLM).from_engine_args(engine_args, stat_loggers=[_stat_logger(meter)])
     try:
         tasks = await llm.get_supported_tasks()
         app = build_app(options, tasks, llm.model_config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hmac
 import time
 import uuid
@@ -12,7 +13,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from serving.codecs import going_on
+from serving.codecs.going_on import Answer, Begun
 from serving.fakes import pooled
+from serving.fakes.counting import counted
 from serving.fakes.engine_settings import EngineSettings
 from serving.fakes.faults import Faults, changed
 from serving.fakes.generation import Choice, ModelLimits, Rejection, Surface, choices_of
@@ -20,9 +24,9 @@ from serving.fakes.pump import Pump, Queue
 from serving.fakes.rendering import Renderer
 from serving.fakes.server import BODY_BYTES_MAX
 from serving.fakes.sinks import PlainSink, StreamSink, take_cut
-from serving.fakes.text import tokenize
 from serving.fakes.validation import parse
 
+WANTS_IDS = "x-ballast-ids"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -51,6 +55,7 @@ class Engine:
         for method, path, handler in (
             ("POST", "/v1/chat/completions", self._chat),
             ("POST", "/v1/completions", self._completions),
+            ("POST", "/internal/resume", self._resume),
             ("POST", "/tokenize", self._tokenize),
             ("POST", "/v1/embeddings", self._pooled),
             ("POST", "/v1/rerank", self._pooled),
@@ -101,21 +106,34 @@ class Engine:
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._generate(request, "completions")
 
-    async def _generate(self, request: web.Request, surface: Surface) -> web.StreamResponse:
+    async def _resume(self, request: web.Request) -> web.StreamResponse:
+        try:
+            begun = going_on.begun(await request.read())
+        except going_on.BegunError as error:
+            return _refuse(Rejection(400, str(error), "Bad Request"))
+        surface: Surface = "chat" if begun.path == "/v1/chat/completions" else "completions"
+        return await self._generate(request, surface, begun)
+
+    async def _generate(
+        self, request: web.Request, surface: Surface, begun: Begun | None = None
+    ) -> web.StreamResponse:
         self._requests += 1
         limit = self._settings.die_after_requests
         if limit is not None and self._requests > limit:
             self.die()
-        parsed = parse(surface, await request.read(), self._limits)
+        body = await request.read() if begun is None else bytes(begun.body)
+        parsed = parse(surface, body, self._limits)
         if isinstance(parsed, Rejection):
             return _refuse(parsed)
         if refusal := self._fault() or self.pump.refusal(len(parsed.prompts) * parsed.n):
             return _refuse(refusal)
+        parsed = dataclasses.replace(parsed, late=self._settings.late_characters)
         choices = choices_of(parsed, self._settings.output_tokens)
-        answer_id = request.headers.get("x-request-id") or uuid.uuid4().hex
+        answer_id = parsed.request_id or uuid.uuid4().hex
         renderer = Renderer(parsed, answer_id, int(time.time()))
         if parsed.stream:
-            return await self._stream(request, renderer, choices)
+            answer = Answer(begun) if begun or WANTS_IDS in request.headers else None
+            return await self._stream(request, renderer, choices, answer)
         sink = PlainSink(len(choices))
         await self._run(choices, sink)
         return web.Response(body=renderer.plain(choices), content_type="application/json")
@@ -129,16 +147,28 @@ class Engine:
         return None
 
     async def _stream(
-        self, request: web.Request, renderer: Renderer, choices: tuple[Choice, ...]
+        self,
+        request: web.Request,
+        renderer: Renderer,
+        choices: tuple[Choice, ...],
+        answer: Answer | None,
     ) -> web.StreamResponse:
+        known = []
+        if answer is not None and answer.begun is not None:
+            known = [choices[0].advance() for _ in answer.begun.ids]
+            if tuple(piece.token for piece in known) != answer.begun.ids:
+                return _refuse(Rejection(400, "These ids are not this prompt's answer."))
         response = web.StreamResponse()
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
         response.enable_chunked_encoding()
         await response.prepare(request)
         if request.transport is not None:
-            sink = StreamSink(request.transport, renderer, choices, take_cut(self.faults))
-            await self._run(choices, sink)
+            sink = StreamSink(request.transport, renderer, choices, take_cut(self.faults), answer)
+            if known:
+                sink.told(known)
+            if not choices[0].finish:
+                await self._run(choices, sink)
         return response
 
     async def _run(self, choices: tuple[Choice, ...], sink: PlainSink | StreamSink) -> None:
@@ -149,24 +179,8 @@ class Engine:
             self.pump.cancel(keys)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        try:
-            body = msgspec.json.decode(await request.read(), type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            return _refuse(Rejection(400, f"JSON decode error: {error}", "Bad Request", "body"))
-        prompt = body.get("prompt")
-        messages = body.get("messages")
-        if not isinstance(prompt, str) and not isinstance(messages, list):
-            return _refuse(Rejection(400, "prompt: field required", "Bad Request", "body.prompt"))
-        text = prompt if isinstance(prompt, str) else msgspec.json.encode(messages).decode()
-        tokens = tokenize(text)
-        return _json(
-            {
-                "count": len(tokens),
-                "max_model_len": self._limits.max_model_len,
-                "tokens": tokens,
-                "token_strs": None,
-            }
-        )
+        found = counted(await request.read(), self._limits.max_model_len)
+        return _refuse(found) if isinstance(found, Rejection) else _json(found)
 
     async def _pooled(self, request: web.Request) -> web.Response:
         """Answered at once: pooling models are fast beside what is around them."""
@@ -183,14 +197,10 @@ class Engine:
 
     async def _models(self, _request: web.Request) -> web.Response:
         model = {
-            "id": self._settings.model,
-            "object": "model",
-            "created": int(self._started),
-            "owned_by": "vllm",
-            "root": self._settings.model,
-            "parent": None,
+            "id": self._settings.model, "object": "model", "created": int(self._started),
+            "owned_by": "vllm", "root": self._settings.model, "parent": None,
             "max_model_len": self._limits.max_model_len,
-        }
+        }  # fmt: skip
         return _json({"object": "list", "data": [model]})
 
     async def _health(self, _request: web.Request) -> web.Response:

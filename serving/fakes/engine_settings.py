@@ -45,6 +45,8 @@ class EngineSettings:
     max_model_len: int = 32_768
     output_tokens: int | None = None
     """Where answers end by themselves; None = after 32 to 256 tokens, by the prompt's hash."""
+    late_characters: bool = False
+    """See `generation.GenerationRequest.late`."""
     start_delay_s: float = 0.0
     """Seconds before it listens."""
     die_after_requests: int | None = None

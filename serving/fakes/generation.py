@@ -56,6 +56,11 @@ class GenerationRequest:
     """Alternatives reported for each token; None reports no logprobs at all."""
     ignore_eos: bool = False
     min_tokens: int = 0
+    request_id: str = ""
+    """Part of the answer's id; empty makes one up."""
+    late: bool = False
+    """The last character of a wide word comes with the token after it, as one does whose bytes
+    stand in two tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,9 @@ class Piece:
 class Choice:
     """One answer in the making."""
 
-    __slots__ = ("_ends_at", "_scanner", "finish", "index", "pieces", "prompt", "seed")
+    __slots__ = (
+        "_ends_at", "_half", "_late", "_scanner", "finish", "index", "pieces", "prompt", "seed",
+    )  # fmt: skip
 
     def __init__(self, request: GenerationRequest, index: int, natural: int | None) -> None:
         self.index = index
@@ -97,6 +104,7 @@ class Choice:
             else (by_itself, "stop")
         )
         self._scanner = StopScanner(request.stop) if request.stop else None
+        self._late, self._half = request.late, ""
 
     def advance(self) -> Piece:
         """Add the next token; sets `finish` with the last one."""
@@ -105,6 +113,10 @@ class Choice:
         ends_at, reason = self._ends_at
         if len(self.pieces) + 1 >= ends_at:
             self.finish = reason
+        if self._late:
+            text = self._half + text
+            keep = 0 if self.finish or text.isascii() else 1
+            text, self._half = text[: len(text) - keep], text[len(text) - keep :]
         if self._scanner:
             text, stopped = self._scanner.push(text, is_last=self.finish is not None)
             if stopped:

@@ -71,7 +71,8 @@ class Pump:
         keys = []
         for choice in choices:
             key = next(self._keys)
-            self.scheduler.add(Sequence(key, choice.prompt.tokens))
+            known = len(choice.pieces)  # of an answer that is gone on with
+            self.scheduler.add(Sequence(key, choice.prompt.tokens + known))
             self._active[key] = (choice, sink, now_s)
             keys.append(key)
         self._wake.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from serving.codecs.going_on import Answer
 from serving.fakes.faults import Faults
 from serving.fakes.generation import Choice, Piece, Rejection
 from serving.fakes.rendering import DONE, Renderer
@@ -46,6 +47,7 @@ class StreamSink:
         renderer: Renderer,
         choices: tuple[Choice, ...],
         cut: Cut | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport = transport
@@ -53,6 +55,7 @@ class StreamSink:
         self._choices = choices
         self._open = len(choices)
         self._cut = cut
+        self._answer = answer
         self._tokens = 0
         self._is_over = False
 
@@ -64,6 +67,9 @@ class StreamSink:
         data = self._renderer.piece(choice, piece)
         if len(choice.pieces) == 1:
             data = self._renderer.role(choice.index) + data
+        if self._answer is not None:
+            self._answer.made((piece.token,), piece.finish)
+            data = self._answer.out(data)
         if piece.finish:
             self._open -= 1
         if self._cut and self._tokens >= self._cut.after_tokens:
@@ -73,6 +79,16 @@ class StreamSink:
             self._write(data)
         else:
             self._write(data + self._renderer.closing(self._choices))
+            self._end()
+
+    def told(self, pieces: list[Piece]) -> None:
+        """Send what is missing of the known beginning of an answer; it may be all of it."""
+        (choice,) = self._choices
+        assert self._answer is not None
+        data = [self._renderer.piece(choice, piece) for piece in pieces]
+        self._write(self._answer.out(self._renderer.role(0) + b"".join(data)))
+        if choice.finish:
+            self._write(self._renderer.closing(self._choices))
             self._end()
 
     def _cut_short(self, cut: Cut) -> None:

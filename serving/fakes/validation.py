@@ -35,6 +35,7 @@ class _Body(msgspec.Struct):
     seed: int | None = None
     ignore_eos: bool = False
     min_tokens: int = 0
+    request_id: str = ""
 
 
 class _Chat(_Body, kw_only=True):
@@ -169,6 +170,7 @@ def _within_context(
         logprobs=_logprobs(fields),
         ignore_eos=fields.ignore_eos,
         min_tokens=fields.min_tokens,
+        request_id=fields.request_id,
     )
 
 

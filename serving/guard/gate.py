@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from serving import accounting
-from serving.backends.base import Backend, BlockStream
+from serving.backends.base import BlockStream
 from serving.errors import CallerError, UpstreamError
 from serving.guard import labels, placeholders, screening
 from serving.guard.channels import Output
@@ -108,14 +108,14 @@ class Gate:
             return None
         return await self._moderator.ask(text, stage, fails_open=policy.moderation == "open")
 
-    def stream(
-        self, backend: Backend, call: Call, verdict: screening.Verdict, ticket: Ticket
+    def seen(self, call: Call, verdict: screening.Verdict, ticket: Ticket) -> Call:
+        """The call as the target of one attempt may see it."""
+        return seen_by(call, verdict.egress_fields if ticket.is_egress else verdict.fields)
+
+    def inspected(
+        self, stream: BlockStream, call: Call, verdict: screening.Verdict, ticket: Ticket
     ) -> BlockStream:
-        """One attempt's answer: its target sees what it may see, and what comes back is inspected
-        where it must be."""
-        fields = verdict.egress_fields if ticket.is_egress else verdict.fields
-        seen = seen_by(call, fields)
-        stream = backend.stream(seen, ticket.target, ticket, call.complete_by_s)
+        """An answer, inspected where it must be."""
         inspector = self.inspector(call, verdict, ticket.is_egress)
         if inspector is None:
             return stream

@@ -35,7 +35,7 @@ class Exchange(asyncio.Protocol):
         self._parts: list[bytes] = []
         # llhttp calls `on_body` for each chunk; appending without a Python frame is the hot path.
         self.on_body = self._parts.append
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_reading_paused = False
         self._is_active = False
@@ -71,12 +71,12 @@ class Exchange(asyncio.Protocol):
             if self._is_done:
                 self._wake()  # the answer itself is whole; the connection is not used again
                 return
-            self._fail(f"the replica's answer is not HTTP: {error}")
+            self.fail(f"the replica's answer is not HTTP: {error}")
             return
         if not self._has_head:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES_MAX:
-                self._fail("the head of the replica's answer exceeds 64 KiB")
+                self.fail("the head of the replica's answer exceeds 64 KiB")
                 return
         if len(data) > _READ_BYTES or len(self._parts) > 16:
             self._check_buffer()
@@ -86,7 +86,7 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
         if not self._is_done:
-            self._fail(f"the replica closed the connection: {exc or 'end of file'}")
+            self.fail(f"the replica closed the connection: {exc or 'end of file'}")
 
     def _check_buffer(self) -> None:
         """Stop reading while more than `_BUFFER_BYTES_MAX` waits to be relayed."""
@@ -97,13 +97,14 @@ class Exchange(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None:
-            self._waiter = None
+            self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _fail(self, message: str, *, is_timeout: bool = False) -> None:
+    def fail(self, message: str, *, is_timeout: bool = False) -> None:
+        """Break off: whoever reads is told why."""
         if self._error is None:
             self._error = WireError(message, sent=True, is_timeout=is_timeout)
         self.abort()
@@ -168,12 +169,12 @@ class Exchange(asyncio.Protocol):
         return self._is_done and not self._parts
 
     async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        await self._waiter
+        self.waiter = self._loop.create_future()
+        await self.waiter
 
     def _expire(self) -> None:
         self._timer = None
-        self._fail("the replica did not answer in time", is_timeout=True)
+        self.fail("the replica did not answer in time", is_timeout=True)
 
     def settle(self) -> bool:
         """Stop the clock; whether the connection can serve another request."""

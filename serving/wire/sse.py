@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from serving.codecs.marks import Marks
 from serving.records import Block, Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -73,15 +74,15 @@ class Cutter:
 
     __slots__ = (
         "_choices", "_done_choices", "_is_open", "_keep_usage", "_parts", "_size", "finish",
-        "has_done", "usage",
+        "has_done", "marks", "usage",
     )  # fmt: skip
 
-    def __init__(self, keep_usage: bool, choices: int = 1) -> None:
+    def __init__(self, keep_usage: bool, choices: int = 1, marks: Marks | None = None) -> None:
         self._parts: list[bytes] = []
         self._size = 0
         self._is_open = False
         self._keep_usage = keep_usage
-        self._choices = choices
+        self._choices, self.marks = choices, marks
         self._done_choices: set[int] = set()
         self.finish: str | None = None
         """Why the last choice ended; None until all asked for have."""
@@ -103,10 +104,12 @@ class Cutter:
         if cut == 1:
             self._keep(data)
             return None
-        if cut == len(data):
-            return self._block(data)
-        self._keep(data[cut:])
-        return self._block(data[:cut])
+        if cut < len(data):
+            self._keep(data[cut:])
+            data = data[:cut]
+        if self.marks is not None and not (data := self.marks.take(data)):
+            return None
+        return self._block(data)
 
     def _keep(self, data: bytes) -> None:
         self._parts.append(data)

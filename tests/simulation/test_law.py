@@ -14,6 +14,7 @@ import os
 import random
 import subprocess
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from models.capacity import PROFILES
 from serving.accounting import charge
 from serving.admission import Admission
 from serving.allowances import Allowances
+from serving.codecs.marks import Said, Trail
 from serving.errors import Kind, UpstreamError
 from serving.holding import Line
 from serving.journal import Disk, Journal, JournalFull
@@ -46,17 +48,23 @@ from serving.records import (
     Replica,
     Residency,
     ResidencyLevel,
+    Resume,
     Surface,
     Usage,
 )
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, Record, RequestEnd
 from serving.settings import Retry
+from serving.settings_rescue import Hedge, Rescue
 from serving.stages import Stages
 from serving.waiting import Queue
 
 PRICE = Price("USD", 1_700_000, 5_300_000, 300_000, "test", "2026-01-01")
 OWN = DataLabel("cn", "self", on_premises=True)
 MODELS = ("m", "n", "gone")
+ROLE = b'data: {"id":"a","choices":[{"delta":{"role":"assistant"}}]}\n\n'
+WORD = b'data: {"id":"a","choices":[{"delta":{"content":"word "}}]}\n\n'
+ALL_ON = Rescue(inexact=True, hedge=Hedge(hour_max=Decimal("0.01"), after_s=0.001))
+"""Rescues, exact and not, and second tries while their money lasts."""
 _ids = itertools.count(1)
 
 
@@ -89,6 +97,15 @@ class Played:
         self._kind = draw.choice(list(Kind))
         self._is_our_bug = draw.random() < 0.03
         self._at = 0
+        self._resume = draw.random() < 0.5
+
+    def resume(self) -> Resume | None:
+        """Our own engines tell their ids, half of them."""
+        if isinstance(self._target, Offering) or not self._resume:
+            return None
+        known = self._call.resume.trail.ids if self._call.resume is not None else ()
+        ids = (*known, *range(self._at))
+        return Resume(1, Trail(ids, Said(0, len(ids)))) if ids else None
 
     def __aiter__(self) -> Played:
         return self
@@ -118,7 +135,7 @@ class Played:
             self._is_over = True
             return Block(b'{"choices":[]}', 1, usage, "stop", opens=True)
         if at < 4:
-            return Block(b"data: {}\n\n", 1, None, None, opens=at == 1)
+            return Block(WORD if at else ROLE, 1, None, None, opens=at == 1)
         self._is_over = True
         return Block(b"data: [DONE]\n\n", 1, usage, "stop")
 
@@ -177,7 +194,9 @@ class Counted:
 class House:
     """A fleet that never changes, and its pipeline."""
 
-    def __init__(self, journal: Journal, lot: Lot, queue: Queue | None = None) -> None:
+    def __init__(
+        self, journal: Journal, lot: Lot, queue: Queue | None = None, rescue: Rescue = ALL_ON
+    ) -> None:
         self.admission, self.observer = Admission(), Counted()
         self.queue = queue or Queue(8, 1 << 20)
         self.journal, self.lot = journal, lot
@@ -192,11 +211,12 @@ class House:
         offerings = {
             name: tuple(
                 Offering(
-                    f"{p}/{name}", p, name, name, DataLabel("us", p), PRICE, surfaces, 999, 0.1
+                    f"{p}/{name}", p, name, name, DataLabel("us", p), PRICE, surfaces, 999, 0.001,
+                    prefix_member="partial" if p != "gamma" else "",
                 )
                 for p in ("alpha", "beta", "gamma")
             )
-            for name in ("m", "gone")
+            for name in MODELS
         }  # fmt: skip
         self.view = FleetView(
             seq=1, observed_s=0.0, replicas=replicas, offerings=offerings,
@@ -208,7 +228,7 @@ class House:
         self.pipeline = Pipeline(
             Stages(
                 self, self.admission, Allowances(), self.line, backends, journal, self.observer,
-                Retry(budget_min=10_000), loop,
+                Retry(budget_min=10_000), loop, rescue=rescue,
             )
         )  # fmt: skip
 
@@ -224,7 +244,8 @@ class House:
         raw = msgspec.Raw(b'[{"role":"user","content":"x"}]')
         call = Call(
             request_id=f"{next(_ids):032x}", surface=Surface.CHAT, tenant=tenant,
-            model=draw.choice(MODELS), alias="m", fields={}, received_s=now_s, received_ms=1,
+            model=draw.choice(MODELS), alias="m", fields={"messages": raw}, received_s=now_s,
+            received_ms=1,
             first_token_by_s=now_s + late_s, complete_by_s=now_s + late_s,
             latency_class=LatencyClass.INTERACTIVE, prompt=bytes(raw), size=100, prompt_tokens=9,
             max_tokens=8, stream=draw.random() < 0.6, wants_usage=False,
@@ -268,6 +289,13 @@ def check_law(house: House, calls: list[Call], rows: list[Record], tmp_path: Pat
         )
         assert end.charge == expected
     assert set(house.lot.sent) <= {request_id for request_id, _ in intents}
+    for row in requests:
+        if row.outcome == "ok" and row.attempts:
+            mine = [ends[row.request_id, n + 1] for n in range(row.attempts)]
+            (won,) = [end for end in mine if end.outcome == "ok"]
+            assert row.usage.completion_tokens in (
+                won.usage.completion_tokens, sum(end.usage.completion_tokens for end in mine),
+            ) or len(mine) > 1  # fmt: skip
     ledger = SqliteLedger.open(tmp_path / "ledger")
     ledger.apply(rows)
     assert ledger.law() == []
@@ -325,6 +353,29 @@ def test_the_law_holds_whatever_fails_and_whoever_leaves(seed, fault_share, tmp_
         house = House(journal, Lot(seed, fault_share))
         calls = await storm(house, seed, 150)
         rows = records_of(tmp_path / "j")
+        check_law(house, calls, rows, tmp_path)
+        journal.close()
+
+    uvloop.run(main())
+
+
+def test_the_law_holds_over_many_rescues_and_second_tries(tmp_path, commit):
+    """The same, until each of them was drawn."""
+    print(f"seed 5, commit {commit}")
+
+    async def main() -> None:
+        journal = Journal.open(tmp_path / "j", 4 << 20, 1 << 16)
+        house = House(journal, Lot(5, 0.25))
+        draw = random.Random(5)
+        calls: list[Call] = []
+        seen: Counter[str] = Counter()
+        while not all(seen[reason] for reason in ("hedge", "rescue", "rescue:inexact")):
+            assert len(calls) < 2000, seen
+            for state in house.admission.state.values():
+                state.open_until_s = 0.0
+            calls += await storm(house, draw.getrandbits(32), 50)
+            rows = records_of(tmp_path / "j")
+            seen = Counter(row.reason for row in rows if isinstance(row, AttemptBegin))
         check_law(house, calls, rows, tmp_path)
         journal.close()
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from serving.engine.gate import ALLOWED, Gate, read_secrets
+from serving.codecs import marks
+from serving.engine.gate import ALLOWED, RESUME, Gate, read_secrets
 from serving.engine.load import LoadReport
+from serving.engine.resume import current
 
 Headers = list[tuple[bytes, bytes]]
 GOOD: Headers = [(b"x-ballast-secret", b"current")]
@@ -65,7 +67,10 @@ def ask(method: str, path: str, headers: Headers = GOOD, draining: bool = False)
 
 
 def run(
-    scope: dict[str, Any], draining: bool = False, chunks: tuple[bytes, ...] = (b"",)
+    scope: dict[str, Any],
+    draining: bool = False,
+    chunks: tuple[bytes, ...] = (b"",),
+    app: Any = None,
 ) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
@@ -78,7 +83,7 @@ def run(
         body = incoming.pop(0)
         return {"type": "http.request", "body": body, "more_body": bool(incoming)}
 
-    gate = Gate(engine_app, (b"current", b"previous"), FakeStatus(draining))
+    gate = Gate(app or engine_app, (b"current", b"previous"), FakeStatus(draining))
     asyncio.run(gate(scope, receive, send))
     return sent
 
@@ -114,7 +119,7 @@ def test_liveness_needs_no_secret_and_says_nothing_else() -> None:
     assert (answer.status, json.loads(answer.body)) == (200, {"status": "alive"})
 
 
-@pytest.mark.parametrize("route", sorted(ALLOWED))
+@pytest.mark.parametrize("route", sorted(ALLOWED - {RESUME}))
 def test_passes_the_listed_routes(route: tuple[str, str]) -> None:
     assert ask(*route).body == b"from the engine"
 
@@ -127,7 +132,7 @@ def test_passes_the_listed_routes(route: tuple[str, str]) -> None:
         ("POST", "/internal/adapter"),
         ("POST", "/scale_elastic_ep"),
         ("POST", "/v1/responses"),
-        ("POST", "/internal/resume"),
+        ("GET", "/internal/resume"),
         ("GET", "/load"),
         ("GET", "/docs"),
         ("GET", "/v1/chat/completions"),
@@ -196,3 +201,50 @@ def test_reads_the_first_two_secrets_of_a_file() -> None:
 def test_refuses_to_stand_open(secrets: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match="serve anyone"):
         Gate(engine_app, secrets, FakeStatus())
+
+
+def event(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return b"data: " + json.dumps({"id": "a", "choices": [choice]}).encode() + b"\n\n"
+
+
+async def speaking_app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    """Says two words, and which ids they are, as vLLM behind `vllm_resume` does."""
+    asked = await receive()
+    answer = current()
+    head = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    for token, word in enumerate(("one ", asked["body"].decode())):
+        if answer is not None and (answer.begun is None or token not in answer.begun.ids):
+            answer.made([token], None)
+        await send({"type": "http.response.body", "body": event(word), "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+def speak(path: str, body: bytes, headers: Headers, draining: bool = False) -> Answer:
+    scope = {"type": "http", "method": "POST", "path": PREFIX + path, "root_path": PREFIX}
+    return Answer(run({**scope, "headers": headers}, draining, (body,), speaking_app))
+
+
+def test_a_gateway_that_asks_is_told_the_ids_between_the_events_and_others_are_not() -> None:
+    plain = speak("/v1/chat/completions", b"two", GOOD)
+    assert plain.body == event("one ") + event("two") + b"data: [DONE]\n\n"
+    asked = speak("/v1/chat/completions", b"two", [*GOOD, (b"x-ballast-ids", b"1")])
+    found = marks.Marks()
+    assert found.take(asked.body) == plain.body
+    assert found.trail() == marks.Trail((0, 1), marks.Said(0, 7))
+
+
+def test_goes_on_with_what_the_client_does_not_have() -> None:
+    begun = {"path": "/v1/chat/completions", "body": "two", "ids": [0], "said": [0, 5]}
+    answer = speak("/internal/resume", json.dumps(begun).encode(), GOOD)
+    found = marks.Marks(marks.Trail((0,), marks.Said(0, 5)))
+    rest = found.take(answer.body)
+    assert marks.spoken(rest) == ("", 'two"')
+    assert found.trail() == marks.Trail((0, 1), marks.Said(0, 9))
+
+
+def test_a_resume_without_sense_or_secret_or_in_a_drain_is_refused() -> None:
+    assert speak("/internal/resume", b"{}", GOOD).error["code"] == "invalid_resume"
+    assert speak("/internal/resume", b"{}", []).error["code"] == "invalid_secret"
+    assert speak("/internal/resume", b"{}", GOOD, draining=True).error["code"] == "draining"

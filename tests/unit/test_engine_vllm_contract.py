@@ -28,6 +28,27 @@ VLLM = [
     ("v1/engine/async_llm.py", "AsyncLLM.get_num_unfinished_requests", set()),
     ("v1/engine/async_llm.py", "AsyncLLM.get_num_queued_tokens", set()),
     ("v1/engine/async_llm.py", "AsyncLLM.get_supported_tasks", set()),
+    ("v1/engine/async_llm.py", "AsyncLLM.generate", {"prompt", "sampling_params", "request_id"}),
+    (
+        "v1/engine/detokenizer.py",
+        "IncrementalDetokenizer.from_new_request",
+        {"tokenizer", "request"},
+    ),
+    (
+        "v1/engine/detokenizer.py",
+        "BaseIncrementalDetokenizer.update",
+        {"new_token_ids", "stop_terminated"},
+    ),
+    (
+        "v1/engine/detokenizer.py",
+        "BaseIncrementalDetokenizer.get_next_output_text",
+        {"finished", "delta"},
+    ),
+    ("v1/engine/detokenizer.py", "IncrementalDetokenizer.num_output_tokens", set()),
+    ("outputs.py", "CompletionOutput.stop_reason", set()),
+    ("outputs.py", "RequestOutput.__init__", {"num_cached_tokens", "num_cache_creation_tokens"}),
+    ("sampling_params.py", "SamplingParams.clone", set()),
+    ("sampling_params.py", "SamplingParams.stop_token_ids", set()),
     ("v1/engine/async_llm.py", "AsyncLLM.errored", set()),
     ("v1/engine/async_llm.py", "AsyncLLM.shutdown", {"timeout"}),
     (

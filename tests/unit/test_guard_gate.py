@@ -507,7 +507,8 @@ def test_a_target_sees_what_it_may_and_the_client_what_was_sent(
     async def work() -> list[Block]:
         verdict = await gate.admit(call)
         assert verdict is not None
-        return [block async for block in gate.stream(target, call, verdict, ticket)]
+        stream = target.stream(gate.seen(call, verdict, ticket), where, ticket, 60.0)
+        return [block async for block in gate.inspected(stream, call, verdict, ticket)]
 
     (block,) = asyncio.run(work())
     assert (PHONE in target.seen[0]) is not is_egress

@@ -1,0 +1,82 @@
+"""Which calls may be gone on with, and after what silence a stream has broken."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from serving import rescue
+from serving.codecs.marks import Said, Trail
+from serving.records import OWN, Resume, Surface
+from serving.rescue import Pace, going_on, may_go_on, shows_media
+
+
+def fields(**values):
+    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
+
+
+PLAIN = {"model": "m", "messages": [], "stream": True, "max_tokens": 9, "stop": ["x"]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {}, {"temperature": 0.7, "top_p": 0.9}, {"tools": []}, {"tools": None}, {"n": 1},
+        {"presence_penalty": 0}, {"frequency_penalty": 0.0}, {"repetition_penalty": 1.1},
+        {"response_format": {"type": "text"}}, {"logprobs": False}, {"seed": None},
+        {"seed": 7, "temperature": 0}, {"min_tokens": 4}, {"logit_bias": {"5": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_may_go_on_where_the_next_token_depends_on_the_tokens_alone(make, more):
+    assert may_go_on(make.call(stream=True, fields=fields(**PLAIN | more)))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"presence_penalty": 0.1}, {"frequency_penalty": -1}, {"seed": 7}, {"logprobs": True},
+        {"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}},
+        {"guided_json": {}}, {"structured_outputs": {}}, {"bad_words": ["x"]}, {"echo": True},
+        {"use_beam_search": True}, {"thinking_token_budget": 5}, {"a_field_to_come": 1},
+        {"seed": 7, "temperature": 0.2}, {"return_token_ids": True}, {"prompt_logprobs": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_may_not_where_it_depends_on_more_or_nobody_knows(make, more):
+    assert not may_go_on(make.call(stream=True, fields=fields(**PLAIN | more)))
+
+
+def test_only_streams_of_one_spoken_answer(make):
+    assert not may_go_on(make.call(stream=False))
+    assert not may_go_on(make.call(stream=True, n=2))
+    assert not may_go_on(make.call(stream=True, surface=Surface.EMBEDDINGS))
+    assert may_go_on(make.call(stream=True, surface=Surface.COMPLETIONS))
+
+
+def test_a_prompt_with_pictures_is_recognised(make):
+    picture = b'[{"content":[{"type":"image_url","image_url":{"url":"data:"}}]}]'
+    assert shows_media(make.call(prompt=picture))
+    assert not shows_media(make.call())
+
+
+def test_goes_on_at_home_with_what_remains_and_time_of_its_own(make):
+    call = make.call(stream=True, max_tokens=10, complete_by_s=60.0, first_token_by_s=1.0)
+    resume = Resume(1, Trail((5, 6, 7), Said(0, 9)))
+    on = going_on(call, resume, 30.0)
+    assert (on.pin, on.max_tokens, on.prompt_tokens) == (OWN, 7, call.prompt_tokens + 3)
+    assert (on.first_token_by_s, on.received_s, on.complete_by_s) == (35.0, 30.0, 60.0)
+    assert going_on(call, resume, 58.0).first_token_by_s == 60.0
+    assert on.fields is call.fields
+
+
+def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():
+    pace = Pace()
+    assert pace.limit_s("m") == rescue.STALL_S_UNKNOWN
+    for _ in range(3):
+        pace.ended("m", 0.02)
+    assert pace.limit_s("m") == 3.0
+    for _ in range(5):
+        pace.ended("m", 0.5)
+    assert pace.limit_s("m") == pytest.approx(10.0)
+    assert pace.limit_s("other") == rescue.STALL_S_UNKNOWN
