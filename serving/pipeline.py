@@ -31,7 +31,6 @@ from serving.journal import JournalFull
 from serving.logs import utc_ms
 from serving.progress import Progress, Tail
 from serving.records import (
-    OWN,
     Burst,
     Call,
     Caller,
@@ -147,8 +146,6 @@ class Pipeline:
             if self._keeper is not None and self._keeper.funds.is_any:
                 door.bound(progress, self._keeper, self._fleet.view)
             call = progress.call
-            if progress.refused_by:
-                call = msgspec.structs.replace(call, pin=OWN)
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
@@ -212,6 +209,7 @@ class Pipeline:
             raise error
         if is_refusal:
             progress.refused_by = attempt.ticket.target.label.operator
+            progress.call = msgspec.structs.replace(progress.call, is_home_only=True)
         if error.kind is not Kind.FULL:
             if not self._retries.take():
                 raise error
