@@ -201,8 +201,6 @@ class Tables:
         rows = self._see(lambda db: db.execute(sql.RESULTS, values).fetchall())
         return [Result(n, custom, state, run, bytes(d or b"")) for n, custom, state, run, d in rows]
 
-    # Forgetting.
-
     def trim(self, now_ms: int, before_ms: int) -> int:
         """See `base.BatchStore`."""
 

@@ -199,8 +199,10 @@ def _hit(progress: Progress, body: bytes, usage: Usage, charge: Charge) -> Tail:
 
 def _charge(progress: Progress) -> Charge:
     """What the attempt that answered cost."""
-    last = progress.rows[-1] if progress.rows else None
-    return last.charge if isinstance(last, AttemptEnd) else Charge()
+    for row in progress.rows:  # of a second try that lost the row stands here too
+        if isinstance(row, AttemptEnd) and row.outcome == Outcome.OK:
+            return row.charge
+    return Charge()
 
 
 def _shares(
