@@ -66,21 +66,21 @@ def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> l
         (f"best fixed ({count}) + API, hindsight", fixed),
     ]
     made += [(name, partial(law, name, target, bench.work)) for name, target in targets.items()]
-    found = []
-    for name, make in made:
-        for seed in seeds:
-            began_s = time.perf_counter()
-            recorder = bench.recorder(seed)
-            wanted = make()
-            watched = Watched(wanted, recorder, bench.work) if recorder is not None else None
-            run = Requests(case.setup, watched or wanted, seed)
-            if watched is not None:
-                watched.tally = run.tally
-            tally = run.run([Row(*row) for row in case.rows])
-            speed = len(case.rows) / (time.perf_counter() - began_s)
-            row = _row(name, seed, (tally, speed), bench, best.cost)
-            found.append(with_course(row, recorder))
-    return found
+    return [one(case, law, seed, best.cost) for law in made for seed in seeds]
+
+
+def one(case: Case, law: tuple[str, Callable[[], Want]], seed: int, best: float) -> Run:
+    """One policy, one seed; `best` is the optimum's cost."""
+    name, make = law
+    began_s, recorder = time.perf_counter(), case.bench.recorder(seed)
+    wanted = make()
+    watched = Watched(wanted, recorder, case.bench.work) if recorder is not None else None
+    run = Requests(case.setup, watched or wanted, seed)
+    if watched is not None:
+        watched.tally = run.tally
+    tally = run.run([Row(*row) for row in case.rows])
+    speed = len(case.rows) / (time.perf_counter() - began_s)
+    return with_course(_row(name, seed, (tally, speed), case.bench, best), recorder)
 
 
 class Watched:

@@ -201,20 +201,19 @@ def compare(bench: Bench, seeds: Sequence[int], targets: Mapping[str, float]) ->
         _hindsight("optimum in hindsight", best, best.cost, total, ratio),
         _hindsight(f"best fixed ({count}) + API, hindsight", fixed, best.cost, total, ratio),
     ]
-    for seed in seeds:
-        began_s = time.perf_counter()
-        recorder = bench.recorder(seed)
+    laws = [(OURS, 0.0), *targets.items()]
+    return rows + [one(bench, seed, law, best.cost) for law in laws for seed in seeds]
+
+
+def one(bench: Bench, seed: int, law: tuple[str, float], best: float) -> Run:
+    """One policy, one seed; `best` is the optimum's cost."""
+    began_s, recorder = time.perf_counter(), bench.recorder(seed)
+    if law[0] == OURS:
         spent = run_ours(bench, seed, recorder)
-        speed = len(demand) / (time.perf_counter() - began_s)
-        rows.append(with_course(_row(OURS, seed, (spent, speed), best.cost, ratio), recorder))
-    for name, target in targets.items():
-        for seed in seeds:
-            began_s = time.perf_counter()
-            recorder = bench.recorder(seed)
-            spent = run_baseline(bench, seed, (name, target), recorder)
-            speed = len(demand) / (time.perf_counter() - began_s)
-            rows.append(with_course(_row(name, seed, (spent, speed), best.cost, ratio), recorder))
-    return rows
+    else:
+        spent = run_baseline(bench, seed, law, recorder)
+    speed = len(bench.demand) / (time.perf_counter() - began_s)
+    return with_course(_row(law[0], seed, (spent, speed), best, bench.scenario.ratio), recorder)
 
 
 def with_course(run: Run, recorder: Recorder | None) -> Run:

@@ -14,6 +14,7 @@ from ballast.problem import ProblemError
 from models import profiles
 
 if TYPE_CHECKING:
+    from autoscale.request_runs import Case
     from autoscale.simulate import Bench, Run
 
 
@@ -52,9 +53,11 @@ def collect(wish: Wish) -> Iterable[Result]:
     """Simulate each trace at each ratio. Raises ProblemError."""
     simulate = _load()
     seeds = range(1, wish.seeds + 1)
-    trained = [_bench(trace, wish.ratios[0], wish) for trace in wish.tune]
+    trained = [bench_of(trace, wish.ratios[0], wish) for trace in wish.tune]
     benches = [
-        (_bench(trace, ratio, wish), ratio, trace) for trace in wish.traces for ratio in wish.ratios
+        (bench_of(trace, ratio, wish), ratio, trace)
+        for trace in wish.traces
+        for ratio in wish.ratios
     ]
     targets: dict[float, Any] = {}
     with Progress(transient=True) as progress:
@@ -64,7 +67,9 @@ def collect(wish: Wish) -> Iterable[Result]:
                 targets[ratio] = simulate.tuned([_at(one, ratio) for one in trained])
             known = targets.get(ratio, {"all API": 1.0})
             if wish.is_by_request:
-                runs = _by_request(bench, wish, known, address)
+                from autoscale import request_runs
+
+                runs = request_runs.compare(case_of(bench, wish, address), seeds, known)
             else:
                 runs = simulate.compare(bench, seeds, known)
             demand = bench.demand
@@ -83,7 +88,8 @@ def _load() -> Any:
     return simulate
 
 
-def _bench(text: str, ratio: float, wish: Wish) -> Bench:
+def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
+    """A trace in a world at one price. Raises ProblemError."""
     from autoscale.arrivals import TraceError, asked, load
     from autoscale.simulate import Bench
     from autoscale.world import Scenario
@@ -102,12 +108,12 @@ def _bench(text: str, ratio: float, wish: Wish) -> Bench:
     return Bench(trace, work, scenario, wish.trust, wish.is_recorded)
 
 
-def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
+def case_of(bench: Bench, wish: Wish, address: str) -> Case:
     """Each request through the gateway's routing; engines set as an operator would, and told how
-    long answers are on average."""
+    long answers are on average. Raises ProblemError."""
     from autoscale.arrivals import TraceError, asked, rows
     from autoscale.calls import TOKEN_S_MAX, Setup, paced
-    from autoscale.request_runs import Case, compare
+    from autoscale.request_runs import Case
 
     try:
         found = rows(asked(address))
@@ -120,7 +126,7 @@ def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Ru
     scenario = bench.scenario
     setup = Setup(profile, wish.batch, ready_s=wish.ready_s,
                   ready_cv=max(wish.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
-    return compare(Case(bench, found, setup), range(1, wish.seeds + 1), targets)
+    return Case(bench, found, setup)
 
 
 def _at(bench: Bench, ratio: float) -> Bench:
