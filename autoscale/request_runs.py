@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from statistics import mean
 
 import msgspec
 
 from autoscale import baselines, oracle
-from autoscale.calls import TICK_S, Row, Setup, Tally, Want
+from autoscale.arrivals import Asked, rows
+from autoscale.calls import TICK_S, TOKEN_S_MAX, Row, Setup, Tally, Want, paced
+from autoscale.contest import Run, with_course
 from autoscale.course import Recorder
 from autoscale.records import Demand
 from autoscale.requests import Requests
-from autoscale.simulate import OURS, Bench, Ours, Run, with_course
+from autoscale.simulate import OURS, Bench, Ours
 from autoscale.work import Work
+from models.capacity import Profile
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -23,6 +27,20 @@ class Case(msgspec.Struct, frozen=True):
     bench: Bench
     rows: Sequence[tuple[float, int, int]]
     setup: Setup
+
+
+def case_of(bench: Bench, wish: Asked, profile: Profile, batch: int) -> Case:
+    """Each request through the gateway's routing; engines set as an operator would, and told how
+    long answers are on average. Raises TraceError."""
+    found = rows(wish)
+    scenario = bench.scenario
+    engine = msgspec.structs.replace(
+        paced(profile, batch, TOKEN_S_MAX),
+        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
+    )
+    setup = Setup(engine, batch, ready_s=scenario.ready_s,
+                  ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
+    return Case(bench, found, setup)
 
 
 def ours(bench: Bench) -> Want:

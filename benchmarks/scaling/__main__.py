@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from autoscale import oracle, request_runs, simulate
+from autoscale import contest, oracle, request_runs
+from autoscale.arrivals import asked, load
 from autoscale.simulate import OURS, Bench
-from ballast.simulate_run import Wish, bench_of, case_of
+from autoscale.work import of_profile
+from autoscale.world import Scenario
+from models.capacity import PROFILES
 
 TUNE = (
     "servegen_mlarge_week1_10s.parquet@0d-1d", "servegen_reasoning_day.parquet@0h-6h",
@@ -30,27 +34,34 @@ WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parque
 RATIOS = (1.5, 3.0, 6.0)
 
 
+PROFILE = PROFILES["qwen3-32b-fp8-h100"]
+
+
 class Part(NamedTuple):
     """Traces in one world."""
 
     traces: tuple[str, ...]
     ratios: tuple[float, ...]
-    wish: Wish
+    world: Scenario
+    batch: int = 64
+    is_by_request: bool = False
 
 
-FLUID = Wish((), ready_cv=0.4, fail_rate=0.02)
-ONE_BY_ONE = Wish((), ready_cv=0.4, batch=32, is_by_request=True)
+FLUID = Scenario(ready_cv=0.4, fail_rate=0.02)
+ONE_BY_ONE = Scenario(ready_cv=0.4)
 PARTS = {
     "days": Part(DAYS, RATIOS, FLUID),
     "weeks": Part(WEEKS, RATIOS, FLUID),
-    "days-away": Part(
-        DAYS, (3.0,), msgspec.structs.replace(FLUID, outages=("20000-20600",))
-    ),
-    "requests": Part(WINDOWS, (3.0,), ONE_BY_ONE),
+    "days-away": Part(DAYS, (3.0,), replace(FLUID, outages=((20_000.0, 20_600.0),))),
+    "requests": Part(WINDOWS, (3.0,), ONE_BY_ONE, 32, is_by_request=True),
     "requests-away": Part(
-        WINDOWS[:1], (3.0,), msgspec.structs.replace(ONE_BY_ONE, outages=("7200-7800",))
+        WINDOWS[:1], (3.0,), replace(ONE_BY_ONE, outages=((7_200.0, 7_800.0),)), 32,
+        is_by_request=True,
     ),
 }  # fmt: skip
+
+
+PLAIN = Part((), (), Scenario())
 
 
 def main() -> None:
@@ -71,8 +82,7 @@ def main() -> None:
                 for ratio in PARTS[part].ratios:
                     todo = [n for n in names if (part, trace, ratio, n, seed) not in done]
                     if todo:
-                        here = PARTS[part]
-                        case = (str(given.traces / trace), ratio, here.wish)
+                        case = (str(given.traces / trace), ratio, PARTS[part])
                         for line in _runs(case, {n: targets[n] for n in todo}, seed):
                             line |= {"part": part, "trace": trace, "ratio": ratio}
                             _append(given.out, line)
@@ -95,22 +105,29 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 def _tuned(folder: Path, path: Path) -> dict[str, float]:
     """One target for each baseline, the best on the training windows at r = 3."""
     if not path.exists():
-        benches = [bench_of(str(folder / name), 3.0, Wish(())) for name in TUNE]
-        path.write_text(json.dumps(dict(simulate.tuned(benches))))
+        benches = [_bench(str(folder / name), 3.0, PLAIN) for name in TUNE]
+        path.write_text(json.dumps(dict(contest.tuned(benches))))
     found: dict[str, float] = json.loads(path.read_text())
     return found
 
 
+def _bench(address: str, ratio: float, part: Part) -> Bench:
+    work = of_profile(PROFILE, part.batch)
+    return Bench(load(asked(address)), work, replace(part.world, ratio=ratio))
+
+
 def _runs(
-    case: tuple[str, float, Wish], targets: dict[str, float], seed: int
+    case: tuple[str, float, Part], targets: dict[str, float], seed: int
 ) -> Iterator[dict[str, Any]]:
-    address, ratio, wish = case
-    bench = bench_of(address, ratio, wish)
+    address, ratio, part = case
+    bench = _bench(address, ratio, part)
     best = oracle.optimum(bench.demand, ratio, bench.start)
-    whole = case_of(bench, wish, address) if wish.is_by_request else None
+    whole = None
+    if part.is_by_request:
+        whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
     for name, target in targets.items():
         if whole is None:
-            run = simulate.one(bench, seed, (name, target), best.cost)
+            run = contest.one(bench, seed, (name, target), best.cost)
         else:
             make = partial(request_runs.ours, bench) if name == OURS else partial(
                 request_runs.law, name, target, bench.work
@@ -119,7 +136,7 @@ def _runs(
         yield _line(run, best, bench)
 
 
-def _line(run: simulate.Run, best: oracle.Best, bench: Bench) -> dict[str, Any]:
+def _line(run: contest.Run, best: oracle.Best, bench: Bench) -> dict[str, Any]:
     found = msgspec.to_builtins(run)
     assert isinstance(found, dict)
     total = sum(bench.demand)
