@@ -11,15 +11,13 @@ bounded factor.
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from autoscale.forecast import Outlook
 from autoscale.ladder import Rung
 
-AHEAD = 4
-"""Times to ready over which advice is counted: shorter stays do not earn a start."""
+NOTHING = 1e-3
+"""Work in sight that is worth less than this part of a replica's price counts as none."""
 UNSERVED_RATIO = 20.0
 """Work that no API takes counts as this many times the replica's price: a refused customer is no
 saving. ASSUMED; when calls wait, replicas are asked for at once whatever this says (`urgent`)."""
@@ -113,15 +111,14 @@ def idle(rung: Rung, trust: float) -> float:
 
 def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
     """Whether this rung and all above it end the tick at the bottom, whatever they are: no work,
-    and as little in sight as makes the advice as bad as it counts. `over` is the expected demand
-    above the rung."""
+    and none in sight. `over` is the expected demand above the rung."""
     if view.rate > rung.below or rung.least_micro_per_s <= 0.0:
         return False
     worth = UNSERVED_RATIO * rung.most_micro_per_work_s
     if view.micro_per_work_s is not None:
         api = view.micro_per_work_s
         worth = api + view.refused * max(0.0, worth - api)
-    return worth * over <= rung.least_micro_per_s * (1.0 - 1.0 / AHEAD) * (1.0 - 1e-9)
+    return worth * over <= NOTHING * rung.least_micro_per_s * (1.0 - 1e-9)
 
 
 def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
@@ -131,8 +128,9 @@ def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> t
     api = worth_of_work(rung, view)
     used = min(max(view.rate - rung.below, 0.0), rung.capacity)
     gain = (api * used - price) * view.elapsed_s
-    promised = (api * share - price) * (AHEAD * rung.ready_s)
-    advice = math.copysign(min(abs(promised) / start, 1.0), promised) * view.trust
+    promised = api * share if api * share > NOTHING * price else 0.0
+    # As good as what a replica would earn beyond its price over a time to ready, in starts.
+    advice = max(-1.0, min(promised / price - 1.0, 1.0)) * view.trust
     # Good advice lowers both barriers, bad advice raises the lower one.
     lowest = -start * (1.0 + advice)
     balance = min(0.0, max(old + gain, lowest))

@@ -48,6 +48,8 @@ class ModelMemory(msgspec.Struct, frozen=True):
     trend: Trend = Trend()
     micro_per_work_s: float = 0.0
     """What the API would take for a second of a replica's work, in today's mix; 0 unknown."""
+    listed: tuple[int, ...] = ()
+    """The API's prices that this was learnt with: when they change, it is learnt anew."""
     refused: float = 0.0
     """Of the work that found no replica, the share that no API took either: 1 while it is down."""
     balances: tuple[float, ...] = ()

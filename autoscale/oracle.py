@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,23 +24,31 @@ class Best(msgspec.Struct, frozen=True):
     """Work done on own replicas, in replica-slots."""
 
 
-def optimum(demand: Sequence[float], ratio: float, start: float) -> Best:
-    """`demand` in replicas by slot, `ratio` the API's price for a replica's work against the
-    replica's, `start` slots from order to service."""
-    if start < 0 or ratio < 0:
+Ratio: TypeAlias = float | Sequence[float]
+"""The API's price for a replica's work against the replica's; one for all slots, or by slot."""
+
+
+def optimum(demand: Sequence[float], ratio: Ratio, start: float) -> Best:
+    """`demand` in replicas by slot, `start` slots from order to service."""
+    ratios = _by_slot(demand, ratio)
+    if start < 0 or min(ratios, default=0.0) < 0:
         raise ValueError("ratio and start are not negative")
     cost, starts, own = 0.0, 0, 0.0
     for layer in range(math.ceil(max(demand, default=0.0))):
-        found = _layer([min(max(d - layer, 0.0), 1.0) for d in demand], ratio, start)
+        found = _layer([min(max(d - layer, 0.0), 1.0) for d in demand], ratios, start)
         cost, starts, own = cost + found.cost, starts + found.starts, own + found.own
     return Best(cost, starts, own)
 
 
-def _layer(part: Sequence[float], ratio: float, start: float) -> Best:
+def _by_slot(demand: Sequence[float], ratio: Ratio) -> Sequence[float]:
+    return [ratio] * len(demand) if isinstance(ratio, float | int) else ratio
+
+
+def _layer(part: Sequence[float], ratios: Sequence[float], start: float) -> Best:
     """One replica's place: off pays for its work, on pays for the replica."""
     off, off_starts, off_own = 0.0, 0, 0.0
     on, on_starts, on_own = start, 1, 0.0
-    for work in part:
+    for work, ratio in zip(part, ratios, strict=True):
         before, before_starts, before_own = off, off_starts, off_own
         if on < off:
             off, off_starts, off_own = on, on_starts, on_own
@@ -51,13 +60,14 @@ def _layer(part: Sequence[float], ratio: float, start: float) -> Best:
     return Best(off, off_starts, off_own) if off <= on else Best(on, on_starts, on_own)
 
 
-def fixed(demand: Sequence[float], ratio: float, start: float, count: int) -> Best:
+def fixed(demand: Sequence[float], ratio: Ratio, start: float, count: int) -> Best:
     """A fleet of `count` all the time, the rest to the API."""
-    over = sum(max(0.0, d - count) for d in demand)
-    return Best(count * (len(demand) + start) + ratio * over, count, sum(demand) - over)
+    over = [max(0.0, d - count) for d in demand]
+    api = sum(o * r for o, r in zip(over, _by_slot(demand, ratio), strict=True))
+    return Best(count * (len(demand) + start) + api, count, sum(demand) - sum(over))
 
 
-def best_fixed(demand: Sequence[float], ratio: float, start: float) -> tuple[int, Best]:
+def best_fixed(demand: Sequence[float], ratio: Ratio, start: float) -> tuple[int, Best]:
     """The fixed fleet that would have been cheapest, and its size. The cost is convex in the size,
     so the first rise ends the search."""
     count, best = 0, fixed(demand, ratio, start, 0)

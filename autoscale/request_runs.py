@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from statistics import mean
 
 import msgspec
 
 from autoscale import baselines, oracle
-from autoscale.calls import TICK_S, Row, Setup, Tally, Want
+from autoscale.arrivals import Asked, rows
+from autoscale.calls import TICK_S, TOKEN_S_MAX, Row, Setup, Tally, Want, paced
+from autoscale.contest import Run, with_course
 from autoscale.course import Recorder
 from autoscale.records import Demand
 from autoscale.requests import Requests
-from autoscale.simulate import OURS, Bench, Ours, Run, with_course
+from autoscale.simulate import OURS, Bench, Ours
 from autoscale.work import Work
+from models.capacity import Profile
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -23,6 +27,20 @@ class Case(msgspec.Struct, frozen=True):
     bench: Bench
     rows: Sequence[tuple[float, int, int]]
     setup: Setup
+
+
+def case_of(bench: Bench, wish: Asked, profile: Profile, batch: int) -> Case:
+    """Each request through the gateway's routing; engines set as an operator would, and told how
+    long answers are on average. Raises TraceError."""
+    found = rows(wish)
+    scenario = bench.scenario
+    engine = msgspec.structs.replace(
+        paced(profile, batch, TOKEN_S_MAX),
+        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
+    )
+    setup = Setup(engine, batch, ready_s=scenario.ready_s,
+                  ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
+    return Case(bench, found, setup)
 
 
 def ours(bench: Bench) -> Want:
@@ -66,21 +84,21 @@ def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> l
         (f"best fixed ({count}) + API, hindsight", fixed),
     ]
     made += [(name, partial(law, name, target, bench.work)) for name, target in targets.items()]
-    found = []
-    for name, make in made:
-        for seed in seeds:
-            began_s = time.perf_counter()
-            recorder = bench.recorder(seed)
-            wanted = make()
-            watched = Watched(wanted, recorder, bench.work) if recorder is not None else None
-            run = Requests(case.setup, watched or wanted, seed)
-            if watched is not None:
-                watched.tally = run.tally
-            tally = run.run([Row(*row) for row in case.rows])
-            speed = len(case.rows) / (time.perf_counter() - began_s)
-            row = _row(name, seed, (tally, speed), bench, best.cost)
-            found.append(with_course(row, recorder))
-    return found
+    return [one(case, law, seed, best.cost) for law in made for seed in seeds]
+
+
+def one(case: Case, law: tuple[str, Callable[[], Want]], seed: int, best: float) -> Run:
+    """One policy, one seed; `best` is the optimum's cost."""
+    name, make = law
+    began_s, recorder = time.perf_counter(), case.bench.recorder(seed)
+    wanted = make()
+    watched = Watched(wanted, recorder, case.bench.work) if recorder is not None else None
+    run = Requests(case.setup, watched or wanted, seed)
+    if watched is not None:
+        watched.tally = run.tally
+    tally = run.run([Row(*row) for row in case.rows])
+    speed = len(case.rows) / (time.perf_counter() - began_s)
+    return with_course(_row(name, seed, (tally, speed), case.bench, best), recorder)
 
 
 class Watched:

@@ -1,18 +1,15 @@
-"""Policies against a trace: ours (the very `step` of the controller) and the baselines, beside the
-optimum in hindsight. Fluid: demand flows in bins, nothing queues, what does not fit is sent to the
-API or, while that is down, lost. It says what a policy costs, not what a caller waits for.
+"""One policy against a trace: ours (the very `step` of the controller) or a baseline. Fluid: demand
+flows in bins, nothing queues, what does not fit is sent to the API or, where that does not take it,
+lost. It says what a policy costs, not what a caller waits for.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-
 import msgspec
 
-from autoscale import baselines, oracle
+from autoscale import baselines
 from autoscale.arrivals import BIN_S, Trace
-from autoscale.course import Point, Recorder
+from autoscale.course import Recorder
 from autoscale.memory import Memory
 from autoscale.policy import Api, Plan, Policy, Pool
 from autoscale.records import Demand, Samples, Scale, Signals, Supply
@@ -28,26 +25,6 @@ EPOCH_MS = 1_767_225_600_000
 """2026-01-01, a midnight: a trace's zero is one."""
 MODEL = "m"
 NOTHING = 1e-9
-
-
-class Run(msgspec.Struct, frozen=True):
-    """One policy on one trace in one world."""
-
-    policy: str
-    seed: int
-    cost: float
-    """Against the optimum."""
-    starts: int
-    own_share: float
-    """Of the work."""
-    kept: float
-    """Share of the work that was served at all."""
-    saved: float
-    """Against sending all to the API, as a share of that."""
-    bins_per_s: float
-    """Of simulation."""
-    course: tuple[Point, ...] = ()
-    """How it went, where that was asked for."""
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -74,14 +51,19 @@ class Bench(msgspec.Struct, frozen=True):
         return Recorder(self.trace.prompt.size * BIN_S, BIN_S)
 
     @property
+    def ratios(self) -> list[float]:
+        """The API's price by bin."""
+        return [self.scenario.ratio_at(k * BIN_S) for k in range(self.trace.prompt.size)]
+
+    @property
     def start(self) -> float:
         """Bins from order to service."""
         return self.scenario.ready_s / BIN_S
 
 
-def policy_of(bench: Bench) -> Policy:
-    """What the production `step` is told: one pool and the API's price at the scenario's ratio."""
-    micro = HOUR_MICRO / 3600 * bench.scenario.ratio * 1e6
+def policy_of(bench: Bench, ratio: float) -> Policy:
+    """What the production `step` is told: one pool, and the API's price at that ratio."""
+    micro = HOUR_MICRO / 3600 * ratio * 1e6
     api = Api(round(bench.work.prompt_token_s * micro), round(bench.work.output_token_s * micro))
     pool = Pool("pool", hour_micro=HOUR_MICRO, ready_s=bench.scenario.ready_s, most=MOST)
     return Policy((Plan(MODEL, 64, (pool,), api, bench.work),), trust=bench.trust)
@@ -91,7 +73,8 @@ class Ours:
     """Feeds `step` what a gateway would say."""
 
     def __init__(self, bench: Bench) -> None:
-        self._policy = policy_of(bench)
+        self._bench = bench
+        self._policies = {bench.scenario.ratio: policy_of(bench, bench.scenario.ratio)}
         self._memory = Memory()
         self._start_ms = EPOCH_MS + round(bench.trace.start_s * 1e3)
         self._at_ms = self._start_ms
@@ -122,10 +105,17 @@ class Ours:
         """The wish, when a gateway reports this demand; a hold leaves what is ordered."""
         report = Signals("simulated", 1, self._at_ms, {MODEL: demand})
         samples = Samples(self._at_ms, (report,), (), {MODEL: Supply(ready)})
-        outcome = step(samples, self._memory, self._policy)
+        outcome = step(samples, self._memory, self._policy())
         self._memory = outcome.memory
         (decision,) = outcome.decisions
         return decision.replicas if isinstance(decision, Scale) else ordered
+
+    def _policy(self) -> Policy:
+        """With the API's price of now, as settings would have it on that day."""
+        ratio = self._bench.scenario.ratio_at((self._at_ms - self._start_ms) / 1e3)
+        if ratio not in self._policies:
+            self._policies[ratio] = policy_of(self._bench, ratio)
+        return self._policies[ratio]
 
     def at(self, now_s: float) -> None:
         """Set the clock, in seconds from the trace's start."""
@@ -167,81 +157,3 @@ def run_baseline(
         wanted = min(scaler.wanted(baselines.Seen(demand, world.ready, wanted)), MOST)
         world.want(wanted)
     return world.spent
-
-
-def tuned(benches: Sequence[Bench]) -> Mapping[str, float]:
-    """Each baseline's best target on these traces, to be used on others: that of the least cost
-    against the optimum, on average."""
-    best = [oracle.optimum(b.demand, b.scenario.ratio, b.start).cost for b in benches]
-    found = {}
-    for name in baselines.SCALERS:
-        grid: Sequence[float] = baselines.TARGETS
-        if name == "fixed + spill":
-            grid = baselines.COUNTS
-        elif name == "all API":
-            grid = (1.0,)
-        costs = {
-            target: sum(
-                run_baseline(bench, 0, (name, target)).cost / least
-                for bench, least in zip(benches, best, strict=True)
-            )
-            for target in grid
-        }
-        found[name] = min(costs, key=lambda target: costs[target])
-    return found
-
-
-def compare(bench: Bench, seeds: Sequence[int], targets: Mapping[str, float]) -> list[Run]:
-    """All policies, and the hindsights as rows of their own."""
-    demand, ratio = bench.demand, bench.scenario.ratio
-    best = oracle.optimum(demand, ratio, bench.start)
-    count, fixed = oracle.best_fixed(demand, ratio, bench.start)
-    total = sum(demand)
-    rows = [
-        _hindsight("optimum in hindsight", best, best.cost, total, ratio),
-        _hindsight(f"best fixed ({count}) + API, hindsight", fixed, best.cost, total, ratio),
-    ]
-    for seed in seeds:
-        began_s = time.perf_counter()
-        recorder = bench.recorder(seed)
-        spent = run_ours(bench, seed, recorder)
-        speed = len(demand) / (time.perf_counter() - began_s)
-        rows.append(with_course(_row(OURS, seed, (spent, speed), best.cost, ratio), recorder))
-    for name, target in targets.items():
-        for seed in seeds:
-            began_s = time.perf_counter()
-            recorder = bench.recorder(seed)
-            spent = run_baseline(bench, seed, (name, target), recorder)
-            speed = len(demand) / (time.perf_counter() - began_s)
-            rows.append(with_course(_row(name, seed, (spent, speed), best.cost, ratio), recorder))
-    return rows
-
-
-def with_course(run: Run, recorder: Recorder | None) -> Run:
-    """The row with what was recorded."""
-    if recorder is None:
-        return run
-    return msgspec.structs.replace(run, course=tuple(recorder.points))
-
-
-def _hindsight(name: str, found: oracle.Best, best: float, total: float, ratio: float) -> Run:
-    saved = 1.0 - found.cost / (total * ratio) if total else 0.0
-    share = found.own / total if total else 0.0
-    return Run(name, 0, found.cost / best if best else 1.0, found.starts, share, 1.0, saved, 0.0)
-
-
-def _row(name: str, seed: int, done: tuple[Spent, float], best: float, ratio: float) -> Run:
-    spent, speed = done
-    total = spent.own_work + spent.api_work + spent.lost_work
-    if not total:
-        return Run(name, seed, 1.0, spent.starts, 0.0, 1.0, 0.0, speed)
-    return Run(
-        policy=name,
-        seed=seed,
-        cost=spent.cost / best,
-        starts=spent.starts,
-        own_share=spent.own_work / total,
-        kept=1.0 - spent.lost_work / total,
-        saved=1.0 - spent.cost / (total * ratio),
-        bins_per_s=speed,
-    )

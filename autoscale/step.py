@@ -108,9 +108,13 @@ def _case(
     lead_s = rungs[0].ready_s_max if rungs else 1.0
     if seen.elapsed_s and not seen.partial:
         trend = forecast.learn(model.trend, flow.rate, at_ms, seen.elapsed_s, lead_s)
-        price = _price(model.micro_per_work_s, flow, seen.elapsed_s)
+        listed = () if plan.api is None else msgspec.structs.astuple(plan.api)
+        is_new = bool(model.listed) and model.listed != listed
+        price = _price(0.0 if is_new else model.micro_per_work_s, flow, seen.elapsed_s)
         refused = _refused(model.refused, flow, seen.elapsed_s)
-        model = msgspec.structs.replace(model, trend=trend, micro_per_work_s=price, refused=refused)
+        model = msgspec.structs.replace(
+            model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused
+        )
     outlook = forecast.outlook(model.trend, at_ms, lead_s)
     api = model.micro_per_work_s if plan.api is not None else None
     view = decide.View(flow.rate, outlook, api, model.refused, seen.elapsed_s, policy.trust)

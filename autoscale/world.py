@@ -26,6 +26,18 @@ class Scenario(msgspec.Struct, frozen=True):
     """Rate at which a running replica is taken away (spot)."""
     outages: tuple[tuple[float, float], ...] = ()
     """When the API answers nothing, in seconds from the trace's start: (from, until)."""
+    prices: tuple[tuple[float, float], ...] = ()
+    """Changes of `ratio`: (seconds from the trace's start, the ratio from then on), in order."""
+    api_most: float = float("inf")
+    """Replicas' work that the API takes at once: its rate limit; what is above is refused."""
+
+    def ratio_at(self, at_s: float) -> float:
+        """The API's price at that time."""
+        ratio = self.ratio
+        for since_s, changed in self.prices:
+            if at_s >= since_s:
+                ratio = changed
+        return ratio
 
 
 class Spent(msgspec.Struct):
@@ -99,14 +111,13 @@ class World:
         own = min(demand, float(self.ready))
         over = demand - own
         is_out = any(a <= self.now_s < b for a, b in scenario.outages)
+        api = 0.0 if is_out else min(over, scenario.api_most)
         spent.rent += self.ordered
         spent.own_work += own
         spent.most = max(spent.most, self.ordered)
-        if is_out:
-            spent.lost_work += over
-        else:
-            spent.api_work += over
-            spent.api += over * scenario.ratio
+        spent.lost_work += over - api
+        spent.api_work += api
+        spent.api += api * scenario.ratio_at(self.now_s)
         self.now_s += BIN_S
         self._dead_s = [until for until in self._dead_s if until > self.now_s]
         if scenario.taken_per_hour:
@@ -114,4 +125,4 @@ class World:
             self._ready_s = [
                 at for at in self._ready_s if at > self.now_s or self._lots.random() >= chance
             ]
-        return own, 0.0 if is_out else over
+        return own, api

@@ -20,7 +20,7 @@ from ballast.running import settings_of
 from ballast.simulate_run import Result, Wish, collect
 
 if TYPE_CHECKING:
-    from autoscale.simulate import Run
+    from autoscale.contest import Run
 
 SEEDS_MAX = 50
 Traces = Annotated[
@@ -29,6 +29,15 @@ Traces = Annotated[
 Tune = Annotated[
     list[str] | None,
     typer.Option(help="Traces to tune the baselines on; without any they stay out."),
+]
+Price = Annotated[
+    list[str] | None, typer.Option(help="Change of the ratio, fluid: second=ratio, as 43200=0.8.")
+]
+ApiMost = Annotated[
+    float, typer.Option(help="Replicas' work the API takes at once, fluid; 0: any.", min=0)
+]
+Outage = Annotated[
+    list[str] | None, typer.Option(help="API down, seconds from the start: 3600-4200.")
 ]
 LedgerDays = Annotated[
     int, typer.Option(help="Replay so many days of our own ledger.", min=0, max=366)
@@ -103,9 +112,9 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         fail_rate: Annotated[
             float, typer.Option(help="Share of orders that never come.", min=0, max=1)
         ] = 0.0,
-        outage: Annotated[
-            list[str] | None, typer.Option(help="API down, seconds from the start: 3600-4200.")
-        ] = None,
+        outage: Outage = None,
+        price: Price = None,
+        api_most: ApiMost = 0.0,
         profile: Annotated[str, typer.Option(help="Profile of a replica.")] = Wish(()).profile,
         batch: Annotated[int, typer.Option(help="Sequences of a full one.", min=1)] = 64,
         trust: Annotated[
@@ -126,7 +135,8 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         with traces_of(traces or [], ledger_days, ledger_model, config) as addresses:
             wish = Wish(
                 tuple(addresses), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv,
-                fail_rate, tuple(outage or ()), profile, batch, trust, requests, html is not None,
+                fail_rate, tuple(outage or ()), tuple(price or ()), api_most, profile, batch,
+                trust, requests, html is not None,
             )  # fmt: skip
             results = _told(wish, as_json=as_json)
         if html is not None:

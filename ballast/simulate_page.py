@@ -12,7 +12,7 @@ from ballast.charts import Line
 from ballast.page import Card, Table, page
 
 if TYPE_CHECKING:
-    from autoscale.simulate import Run
+    from autoscale.contest import Run
     from ballast.simulate_run import Result
 
 OURS = "Ballast"

@@ -14,7 +14,9 @@ from ballast.problem import ProblemError
 from models import profiles
 
 if TYPE_CHECKING:
-    from autoscale.simulate import Bench, Run
+    from autoscale.contest import Run
+    from autoscale.request_runs import Case
+    from autoscale.simulate import Bench
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -28,6 +30,9 @@ class Wish(msgspec.Struct, frozen=True):
     ready_cv: float = 0.0
     fail_rate: float = 0.0
     outages: tuple[str, ...] = ()
+    prices: tuple[str, ...] = ()
+    api_most: float = 0.0
+    """Replicas' work that the API takes at once; 0: any."""
     profile: str = "qwen3-32b-fp8-h100"
     batch: int = 64
     trust: float = 0.5
@@ -50,23 +55,27 @@ class Result(msgspec.Struct, frozen=True):
 
 def collect(wish: Wish) -> Iterable[Result]:
     """Simulate each trace at each ratio. Raises ProblemError."""
-    simulate = _load()
+    contest = _load()
     seeds = range(1, wish.seeds + 1)
-    trained = [_bench(trace, wish.ratios[0], wish) for trace in wish.tune]
+    trained = [bench_of(trace, wish.ratios[0], wish) for trace in wish.tune]
     benches = [
-        (_bench(trace, ratio, wish), ratio, trace) for trace in wish.traces for ratio in wish.ratios
+        (bench_of(trace, ratio, wish), ratio, trace)
+        for trace in wish.traces
+        for ratio in wish.ratios
     ]
     targets: dict[float, Any] = {}
     with Progress(transient=True) as progress:
         task = progress.add_task("simulating", total=len(benches))
         for bench, ratio, address in benches:
             if trained and ratio not in targets:
-                targets[ratio] = simulate.tuned([_at(one, ratio) for one in trained])
+                targets[ratio] = contest.tuned([_at(one, ratio) for one in trained])
             known = targets.get(ratio, {"all API": 1.0})
             if wish.is_by_request:
-                runs = _by_request(bench, wish, known, address)
+                from autoscale import request_runs
+
+                runs = request_runs.compare(case_of(bench, wish, address), seeds, known)
             else:
-                runs = simulate.compare(bench, seeds, known)
+                runs = contest.compare(bench, seeds, known)
             demand = bench.demand
             progress.advance(task)
             trace = bench.trace
@@ -75,15 +84,16 @@ def collect(wish: Wish) -> Iterable[Result]:
 
 def _load() -> Any:
     try:
-        from autoscale import simulate
+        from autoscale import contest
     except ImportError as error:
         raise ProblemError(
             f"the simulator needs {error.name}", "install Ballast with the extra `reports`"
         ) from None
-    return simulate
+    return contest
 
 
-def _bench(text: str, ratio: float, wish: Wish) -> Bench:
+def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
+    """A trace in a world at one price. Raises ProblemError."""
     from autoscale.arrivals import TraceError, asked, load
     from autoscale.simulate import Bench
     from autoscale.world import Scenario
@@ -97,36 +107,45 @@ def _bench(text: str, ratio: float, wish: Wish) -> Bench:
     except ValueError as error:
         raise ProblemError(f"--profile: {error}", "see `ballast models list`") from None
     scenario = Scenario(
-        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages)
-    )
+        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages),
+        _prices(wish.prices), wish.api_most or float("inf"),
+    )  # fmt: skip
+    if wish.is_by_request and (scenario.prices or wish.api_most):
+        raise ProblemError("price changes and rate limits are of fluid runs", "no --requests")
     return Bench(trace, work, scenario, wish.trust, wish.is_recorded)
 
 
-def _by_request(bench: Bench, wish: Wish, targets: Any, address: str) -> list[Run]:
-    """Each request through the gateway's routing; engines set as an operator would, and told how
-    long answers are on average."""
-    from autoscale.arrivals import TraceError, asked, rows
-    from autoscale.calls import TOKEN_S_MAX, Setup, paced
-    from autoscale.request_runs import Case, compare
+def case_of(bench: Bench, wish: Wish, address: str) -> Case:
+    """A trace of single requests. Raises ProblemError."""
+    from autoscale.arrivals import TraceError, asked
+    from autoscale.request_runs import case_of as made
 
     try:
-        found = rows(asked(address))
+        return made(bench, asked(address), profiles.named(wish.profile), wish.batch)
     except TraceError as error:
         raise ProblemError(str(error), "name a trace of single requests") from None
-    profile = msgspec.structs.replace(
-        paced(profiles.named(wish.profile), wish.batch, TOKEN_S_MAX),
-        mean_output_tokens=max(1, round(mean(row[2] for row in found))),
-    )
-    scenario = bench.scenario
-    setup = Setup(profile, wish.batch, ready_s=wish.ready_s,
-                  ready_cv=max(wish.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
-    return compare(Case(bench, found, setup), range(1, wish.seeds + 1), targets)
 
 
 def _at(bench: Bench, ratio: float) -> Bench:
-    """The same world at another price, without outages."""
-    scenario = msgspec.structs.replace(bench.scenario, ratio=ratio, outages=())
+    """The same world at another price, where nothing happens to the API."""
+    scenario = msgspec.structs.replace(
+        bench.scenario, ratio=ratio, outages=(), prices=(), api_most=float("inf")
+    )
     return msgspec.structs.replace(bench, scenario=scenario, is_recorded=False)
+
+
+def _prices(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    found = []
+    for text in texts:
+        when, _, ratio = text.partition("=")
+        try:
+            change = (float(when), float(ratio))
+        except ValueError:
+            raise ProblemError(f"--price: {text!r}", "write second=ratio, as 43200=0.8") from None
+        if change[0] < 0 or not 0 <= change[1] < 1000:
+            raise ProblemError(f"--price: {text!r}", "a ratio from 0 to 1000, after the start")
+        found.append(change)
+    return tuple(sorted(found))
 
 
 def _outages(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:

@@ -67,6 +67,9 @@ PURE = (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
         "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",
         "actuators/*_rule")),
+    *(f"ballast/{name}.py" for name in (
+        "planning_fleet", "planning_cost", "planning_even", "planning_commit", "planning_report",
+        "chart_axes", "charts", "chart_rows", "page")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",

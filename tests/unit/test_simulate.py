@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from autoscale import baselines, oracle, simulate
+from autoscale import baselines, contest, oracle, simulate
 from autoscale.arrivals import TraceError, asked, load, rows
 from autoscale.work import Work
 from autoscale.world import Scenario, World
@@ -188,7 +188,7 @@ def test_a_page_of_plots_is_written_and_fetches_nothing(tmp_path: Path) -> None:
 
 def test_a_course_holds_what_the_run_summed_up(tmp_path: Path) -> None:
     asked_ = simulate.Bench(load(asked(str(waves(tmp_path)))), WORK, Scenario(), is_recorded=True)
-    (ours,) = (r for r in simulate.compare(asked_, [1], {}) if r.policy == "Ballast")
+    (ours,) = (r for r in contest.compare(asked_, [1], {}) if r.policy == "Ballast")
     total = sum(p.demand for p in ours.course)
     own = sum(p.demand * p.own_share for p in ours.course)
     assert own / total == pytest.approx(ours.own_share, abs=0.01)
@@ -219,3 +219,47 @@ def test_our_own_ledger_is_a_trace(tmp_path: Path) -> None:
     assert hour % 24 == pytest.approx(11 + settings.ledger.utc_offset_hours, abs=0.01)
     with pytest.raises(ProblemError, match="no request"):
         ledger_trace.write(settings, ledger_trace.Wanted(1, "none"), tmp_path / "u.csv", now_ms)
+
+
+def test_the_optimum_follows_a_price_that_changes() -> None:
+    lots = random.Random(3)
+    demand = [lots.uniform(0, 2) for _ in range(30)]
+    ratios = [3.0] * 15 + [0.5] * 15
+    halves = [oracle.optimum(demand[:15], 3.0, 2.0), oracle.optimum(demand[15:], 0.5, 2.0)]
+    found = oracle.optimum(demand, ratios, 2.0)
+    assert found.cost == pytest.approx(sum(half.cost for half in halves))
+    assert oracle.optimum(demand, [3.0] * 30, 2.0) == oracle.optimum(demand, 3.0, 2.0)
+
+
+def test_a_price_that_falls_below_the_rent_ends_renting(tmp_path: Path) -> None:
+    falling = simulate.Bench(
+        load(asked(str(waves(tmp_path)))), WORK, Scenario(3.0, prices=((20_000.0, 0.7),)),
+        is_recorded=True,
+    )  # fmt: skip
+    (ours,) = (r for r in contest.compare(falling, [1], {}) if r.policy == "Ballast")
+    assert max(p.ready for p in ours.course if p.at_s < 20_000) >= 2
+    assert max(p.ready for p in ours.course if p.at_s > 21_500) == 0
+    fixed = next(r for r in contest.compare(falling, [], {}) if "fixed" in r.policy)
+    assert ours.cost < fixed.cost
+
+
+def test_an_api_with_a_rate_limit_is_relieved_by_renting(tmp_path: Path) -> None:
+    def kept(ratio: float) -> float:
+        world = simulate.Bench(
+            load(asked(str(waves(tmp_path)))), WORK, Scenario(ratio, api_most=0.5)
+        )
+        spent = simulate.run_ours(world, 1)
+        assert spent.own_work + spent.api_work + spent.lost_work == pytest.approx(sum(world.demand))
+        return 1 - spent.lost_work / sum(world.demand)
+
+    # An API cheaper than any replica: only what it refuses speaks for renting.
+    assert kept(0.5) > 0.9
+
+
+@pytest.mark.parametrize("flags", [["--price", "x"], ["--price", "5=-1"],
+                                   ["--price", "5=1", "--requests"]])  # fmt: skip
+def test_price_changes_that_cannot_be_are_problems(tmp_path: Path, flags: list[str]) -> None:
+    path = str(waves(tmp_path, 0.1))
+    done = CliRunner().invoke(app, ["simulate", path, "--ratios", "3", *flags])
+    assert done.exit_code == 1
+    assert "what to do" in done.stderr

@@ -1,0 +1,151 @@
+"""The autoscaler's published benchmark: `python -m benchmarks.scaling TRACES OUT.jsonl [PART ...]`.
+
+One line a run is appended to OUT; what is there already is not run again, so it may be stopped and
+begun anew at any time. Seeds come last: after the first one of each part there is a whole table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from autoscale import contest, oracle, request_runs
+from autoscale.arrivals import asked, load
+from autoscale.simulate import OURS, Bench
+from autoscale.work import of_profile
+from autoscale.world import Scenario
+from models.capacity import PROFILES
+
+TUNE = (
+    "servegen_mlarge_week1_10s.parquet@0d-1d", "servegen_reasoning_day.parquet@0h-6h",
+    "servegen_mlarge_day.parquet@0h-6h",
+)  # fmt: skip
+WEEKS = ("servegen_mlarge_week1_10s.parquet@48h-168h", "servegen_msmall_week1_10s.parquet*8")
+DAYS = ("servegen_reasoning_day.parquet@6h-24h", "servegen_mlarge_day.parquet@6h-24h")
+WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parquet@12h-14h")
+RATIOS = (1.5, 3.0, 6.0)
+
+
+PROFILE = PROFILES["qwen3-32b-fp8-h100"]
+
+
+class Part(NamedTuple):
+    """Traces in one world."""
+
+    traces: tuple[str, ...]
+    ratios: tuple[float, ...]
+    world: Scenario
+    batch: int = 64
+    is_by_request: bool = False
+
+
+FLUID = Scenario(ready_cv=0.4, fail_rate=0.02)
+ONE_BY_ONE = Scenario(ready_cv=0.4)
+PARTS = {
+    "days": Part(DAYS, RATIOS, FLUID),
+    "weeks": Part(WEEKS, RATIOS, FLUID),
+    "days-away": Part(DAYS, (3.0,), replace(FLUID, outages=((20_000.0, 20_600.0),))),
+    "requests": Part(WINDOWS, (3.0,), ONE_BY_ONE, 32, is_by_request=True),
+    "requests-away": Part(
+        WINDOWS[:1], (3.0,), replace(ONE_BY_ONE, outages=((7_200.0, 7_800.0),)), 32,
+        is_by_request=True,
+    ),
+}  # fmt: skip
+
+
+PLAIN = Part((), (), Scenario())
+
+
+def main() -> None:
+    """Run what is missing."""
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("traces", type=Path)
+    flags.add_argument("out", type=Path)
+    flags.add_argument("parts", nargs="*", default=list(PARTS))
+    flags.add_argument("--seeds", type=int, default=5)
+    flags.add_argument("--only", default="", help="Policies, by comma; else all.")
+    given = flags.parse_args()
+    done = _done(given.out)
+    targets = {OURS: 0.0, **_tuned(given.traces, given.out.with_suffix(".targets.json"))}
+    names = [n for n in targets if not given.only or n in given.only.split(",")]
+    for seed in range(1, given.seeds + 1):
+        for part in given.parts:
+            for trace in PARTS[part].traces:
+                for ratio in PARTS[part].ratios:
+                    todo = [n for n in names if (part, trace, ratio, n, seed) not in done]
+                    if todo:
+                        case = (str(given.traces / trace), ratio, PARTS[part])
+                        for line in _runs(case, {n: targets[n] for n in todo}, seed):
+                            line |= {"part": part, "trace": trace, "ratio": ratio}
+                            _append(given.out, line)
+
+
+def _done(path: Path) -> set[tuple[Any, ...]]:
+    if not path.exists():
+        return set()
+    lines = map(json.loads, path.read_text().splitlines())
+    return {tuple(x[k] for k in ("part", "trace", "ratio", "policy", "seed")) for x in lines}
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a") as out:
+        out.write(json.dumps(line) + "\n")
+    print(line["part"], line["trace"], line["ratio"], line["policy"], line["seed"],
+          f"{line['cost']:.3f}", file=sys.stderr)  # fmt: skip
+
+
+def _tuned(folder: Path, path: Path) -> dict[str, float]:
+    """One target for each baseline, the best on the training windows at r = 3."""
+    if not path.exists():
+        benches = [_bench(str(folder / name), 3.0, PLAIN) for name in TUNE]
+        path.write_text(json.dumps(dict(contest.tuned(benches))))
+    found: dict[str, float] = json.loads(path.read_text())
+    return found
+
+
+def _bench(address: str, ratio: float, part: Part) -> Bench:
+    work = of_profile(PROFILE, part.batch)
+    return Bench(load(asked(address)), work, replace(part.world, ratio=ratio))
+
+
+def _runs(
+    case: tuple[str, float, Part], targets: dict[str, float], seed: int
+) -> Iterator[dict[str, Any]]:
+    address, ratio, part = case
+    bench = _bench(address, ratio, part)
+    best = oracle.optimum(bench.demand, ratio, bench.start)
+    whole = None
+    if part.is_by_request:
+        whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
+    for name, target in targets.items():
+        if whole is None:
+            run = contest.one(bench, seed, (name, target), best.cost)
+        else:
+            make = partial(request_runs.ours, bench) if name == OURS else partial(
+                request_runs.law, name, target, bench.work
+            )  # fmt: skip
+            run = request_runs.one(whole, (name, make), seed, best.cost)
+        yield _line(run, best, bench)
+
+
+def _line(run: contest.Run, best: oracle.Best, bench: Bench) -> dict[str, Any]:
+    found = msgspec.to_builtins(run)
+    assert isinstance(found, dict)
+    total = sum(bench.demand)
+    return found | {
+        "optimum_starts": best.starts,
+        "optimum_saved": 1 - best.cost / (total * bench.scenario.ratio),
+        "demand": total / len(bench.demand),
+    }
+
+
+if __name__ == "__main__":
+    main()
