@@ -148,7 +148,7 @@ class Pipeline:
                 door.bound(progress, self._keeper, self._fleet.view)
             call = progress.call
             if progress.refused_by:
-                call = msgspec.structs.replace(call, pin=OWN)
+                call = msgspec.structs.replace(call, pin=OWN, toward="")
             placement = place(call, caller, self._fleet.view, now_s, progress.tried)
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
