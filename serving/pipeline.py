@@ -209,7 +209,7 @@ class Pipeline:
             raise error
         if is_refusal:
             progress.refused_by = attempt.ticket.target.label.operator
-            progress.call = msgspec.structs.replace(progress.call, is_home_only=True)
+            progress.call = msgspec.structs.replace(progress.call, is_home_only=True, toward="")
         if error.kind is not Kind.FULL:
             if not self._retries.take():
                 raise error

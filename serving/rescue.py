@@ -92,6 +92,7 @@ def grown(call: Call, known: int, now_s: float) -> Call:
         received_s=now_s,
         first_token_by_s=min(call.complete_by_s, now_s + WAIT_S),
         may_wait=True,
+        toward="",  # an arm or rule has sent it where it broke; it is not sent there again
     )
 
 

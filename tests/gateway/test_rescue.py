@@ -177,6 +177,23 @@ def test_a_silent_stream_is_broken_off_and_goes_on_elsewhere(run, kit, fleet):
     run(check, engines=engines.engines)
 
 
+@pytest.mark.parametrize("fault", ["fail_stream_after_tokens", "kill_stream_after_tokens"])
+def test_an_engine_that_dies_under_its_own_web_server_is_left_too(run, kit, fault):
+    """As vLLM does it: an error event and an end marker; and a reset of the connection."""
+
+    async def check(stack) -> None:
+        told = (await stack.chat(stream=True)).headers["x-ballast-target"]
+        (chosen,) = [e for e in stack.engines if f":{urlsplit(e.url).port}" in told]
+        await stack.control(chosen, **{fault: 4})
+        reply = await stack.chat(stream=True)
+        assert reply.text == kit.text_of(kit.MESSAGES, 8)
+        assert reply.events[-1] == "[DONE]"
+        row = (await stack.rows(2))[-1]
+        assert (row.outcome, row.attempts, row.usage.completion_tokens) == ("ok", 2, 8)
+
+    run(check, engines=[kit.engine(), kit.engine()])
+
+
 @pytest.mark.parametrize(
     "body",
     [

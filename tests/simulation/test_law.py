@@ -60,6 +60,8 @@ from serving.waiting import Queue
 
 PRICE = Price("USD", 1_700_000, 5_300_000, 300_000, "test", "2026-01-01")
 OWN = DataLabel("cn", "self", on_premises=True)
+RENTED = DataLabel("us", "rented")
+"""A machine of ours abroad: as forbidden to what must stay as any third party."""
 MODELS = ("m", "n", "gone")
 ROLE = b'data: {"id":"a","choices":[{"delta":{"role":"assistant"}}]}\n\n'
 WORD = b'data: {"id":"a","choices":[{"delta":{"content":"word "}}]}\n\n'
@@ -198,12 +200,15 @@ class House:
         self, journal: Journal, lot: Lot, queue: Queue | None = None, rescue: Rescue = ALL_ON
     ) -> None:
         self.admission, self.observer = Admission(), Counted()
+        self.levels: dict[str, ResidencyLevel] = {}
+        """By request: how far its data may travel."""
         self.queue = queue or Queue(8, 1 << 20)
         self.journal, self.lot = journal, lot
         profile = PROFILES["instant"]
         replicas = {
             "m": tuple(
-                Replica(f"m@{i}", "m", "h", i, "", OWN, profile, 2, seed=i) for i in range(2)
+                Replica(f"m@{i}", "m", "h", i, "", label, profile, 2, seed=i)
+                for i, label in enumerate((OWN, OWN, RENTED))
             ),
             "n": (Replica("n@1", "n", "h", 9, "", OWN, profile, 1),),
         }
@@ -251,6 +256,7 @@ class House:
             max_tokens=8, stream=draw.random() < 0.6, wants_usage=False,
             affinity=draw.getrandbits(32),
         )  # fmt: skip
+        self.levels[call.request_id] = level
         return call, Caller("k", tenant, "p", policy)
 
 
@@ -282,9 +288,11 @@ def check_law(house: House, calls: list[Call], rows: list[Record], tmp_path: Pat
     for row in begins:
         end = ends[row.request_id, row.attempt]
         assert row.is_egress == ((row.request_id, row.attempt) in intents)
+        if row.is_egress:
+            assert house.levels[row.request_id] is ResidencyLevel.ANYWHERE, row
         expected = (
             charge(PRICE, end.usage)
-            if row.is_egress
+            if "/" in row.target
             else charge(Price("", 0, 0, 0, "", ""), end.usage)
         )
         assert end.charge == expected
@@ -452,6 +460,7 @@ def test_nothing_leaves_when_the_intent_cannot_be_made_durable(tmp_path):
         )  # fmt: skip
         policy = Policy(Residency(ResidencyLevel.ANYWHERE), Overflow.ALLOWED)
         caller = msgspec.structs.replace(caller, policy=policy)
+        house.levels[call.request_id] = ResidencyLevel.ANYWHERE
         await house.pipeline.serve(call, caller, reader)
         assert reader.ended == 1
         assert lot.sent == []

@@ -68,6 +68,7 @@ def test_goes_on_at_home_with_what_remains_and_time_of_its_own(make):
     assert (on.first_token_by_s, on.received_s, on.complete_by_s) == (35.0, 30.0, 60.0)
     assert going_on(call, resume, 58.0).first_token_by_s == 60.0
     assert on.fields is call.fields
+    assert going_on(msgspec.structs.replace(call, toward="api/big"), resume, 1.0).toward == ""
 
 
 def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():
