@@ -49,9 +49,18 @@ def test_policies_can_be_left_to_somebody_else(render: Any) -> None:
 def test_engine_ports_open_for_gateways_and_controller_only(render: Any) -> None:
     among, served = policy(render(SCALE), "engine")["ingress"]
     parts = [p["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in served["from"]]
-    assert parts == ["gateway", "controller"]
+    assert parts == ["gateway", "controller", "applications"]
     assert ports(served) == [31000, 8265]
     assert among["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "engine"
+
+
+def test_no_disruption_budget_counts_a_jobs_pod(render: Any) -> None:
+    """A budget over pods that nothing scales allows no disruption at all."""
+    found = render(SCALE)
+    jobs = [j["spec"]["template"]["metadata"]["labels"].items() for j in found.all("Job")]
+    for budget in found.all("PodDisruptionBudget"):
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert not any(wanted <= labels for labels in jobs)
 
 
 def test_no_one_outside_reaches_rays_own_ports(render: Any) -> None:

@@ -52,6 +52,11 @@ CONTRADICTIONS = [
      "postgresql.url"),
     (POC, {"settings": {"providers": [{"id": "deepseek", "api_key_env": "X"}]}},
      "settings.providers[0].api_key_env", "Secret secrets.providers"),
+    (SCALE, {"settings": {"controller": {"acting": {"lease": {}}}}},
+     "settings.controller.acting.lease", "the release's name"),
+    (SCALE, {"settings": {"controller": {"acting": {"machines": [
+        {"model": "chat", "pool": "p", "by": "cluster", "group": "none"}]}}}},
+     "settings.controller.acting.machines[0].group", "add it there"),
     (BETA, {"postgresql": {"urlKey": "url"}}, "postgresql.url", "keep one"),
     (POC, {"redis": {"urlKey": "url"}}, "redis.urlKey", "redis.secret"),
     (POC, {"redis": {"passwordKey": "p"}}, "redis.passwordKey", "redis.secret"),

@@ -60,6 +60,11 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- fail (printf "settings.%s: the chart sets it; leave it out: %s" $path $remedy) -}}
 {{- end -}}
 {{- end -}}
+{{- range list "lease" "cluster" -}}
+{{- if hasKey (dig "controller" "acting" dict $.Values.settings) . -}}
+{{- fail (printf "settings.controller.acting.%s: the chart sets it; leave it out: it follows from the release's name and namespace" .) -}}
+{{- end -}}
+{{- end -}}
 {{- range $index, $account := default list .Values.settings.providers -}}
 {{- range list "api_key_file" "api_key_env" -}}
 {{- if hasKey $account . -}}
@@ -153,6 +158,13 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- $names = append $names $model.name -}}
 {{- if and (or (hasKey $model "engine") $model.gpu) (not $has) -}}
 {{- fail (printf "settings.models[%d]: %s has an engine, and there are none; switch engines.ray.enabled on, list one in engines.external, or leave its engine and gpu out" $index $model.name) -}}
+{{- end -}}
+{{- end -}}
+{{- $groups := list -}}
+{{- range $ray.groups }}{{ $groups = append $groups .name }}{{ end -}}
+{{- range $index, $machine := dig "controller" "acting" "machines" list .Values.settings -}}
+{{- if and (eq $machine.by "cluster") (not (has $machine.group $groups)) -}}
+{{- fail (printf "settings.controller.acting.machines[%d].group: %q is none of engines.ray.groups; add it there" $index (default "" $machine.group)) -}}
 {{- end -}}
 {{- end -}}
 {{- if $ray.enabled -}}
