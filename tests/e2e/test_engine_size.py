@@ -45,6 +45,7 @@ def test_the_engine_holds_the_tokens_that_memory_predicts(stack: Any) -> None:
     assert held in [pytest.approx(tokens, rel=0.03) for tokens in predicted], labels
 
 
+@pytest.mark.full
 def test_profile_measures_the_engine_through_its_secret(stack: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ballast", "models", "profile", f"http://{address(stack)}/v1",
