@@ -25,6 +25,8 @@ from serving.settings import EXIT_CODE, Administrator, Engine, Model, Settings, 
 
 DEMO_MODEL = "smollm2-135m-instruct"
 """Name under which the embedded model is served."""
+ENGINES_PART = {"name", "source", "sha256", "base"}
+"""What of an adapter its engine is told; the rest is routing's."""
 DRAIN_S_MAX = 8.0
 """On one machine Ctrl-C is a person waiting; open streams get this long."""
 
@@ -194,7 +196,7 @@ def _engine(
     Raises SpecError naming a field that is unknown or wrong."""
     engine = model.engine
     assert engine is not None
-    adapters = [a.model_dump() for a in model.adapters if a.source]
+    adapters = [a.model_dump(include=ENGINES_PART) for a in model.adapters if a.source]
     # Adapters that come later need room too.
     room: dict[str, Any] = {"lora": {}} if model.adapters else {}
     return engine_spec(

@@ -51,7 +51,7 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-policy-record")
         self._task: asyncio.Task[None] | None = None
         self._recorded: Standing | None = None
-        self._digest = ""
+        self._last_seen = ""
         self._head = Head(0, GENESIS)
         self._last: dict[str, Any] | None = None
         """Of the last record on the chain: the details."""
@@ -98,11 +98,11 @@ class Recorder:
         folder = standing.settings.guard.terms_dir
         told = policy(standing, {name: _digest(folder, name) for name, _, _ in standing.lists})
         mark = digest(told)
-        if mark == self._digest:
+        if mark == self._last_seen:
             return  # a file was touched; or another pod has another policy, which it recorded
         with contextlib.closing(self._open_store()) as store:
             self._record(store, told, mark)
-        self._digest = mark
+        self._last_seen = mark
 
     def _record(self, store: DirectoryStore, told: dict[str, Any], mark: str) -> None:
         for _ in range(TRIES):
