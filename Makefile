@@ -24,7 +24,7 @@ HAS_PROJECT := $(VENV)/project-$(call digest,pyproject.toml)
 
 help:
 	@echo "make run        set up, then serve the embedded model (Ctrl-C stops it)"
-	@echo "make test       set up, then run the tests          (<= 15 minutes on 2 cores)"
+	@echo "make test       set up, then run the tests          (<= 25 minutes on 2 cores)"
 	@echo "make test-full  the long tests too                  (<= 75 minutes)"
 	@echo "make models-full  tiny engines of every architecture (<= 20 minutes)"
 	@echo "make flags-full   every proposed engine built on paper  (<= 90 minutes)"

@@ -102,6 +102,7 @@ def test_a_gateway_starts_without_its_database_and_fills_it_when_it_comes(
     run_live(check, engines=[kit.engine()], **{"ledger.url": new_database()})
 
 
+@pytest.mark.full
 def test_a_gateway_told_to_stop_waits_a_while_for_its_database(
     run_live, kit, postgres, new_database
 ):
@@ -125,6 +126,7 @@ def test_a_gateway_told_to_stop_waits_a_while_for_its_database(
     run_live(check, engines=[kit.engine()], **more)
 
 
+@pytest.mark.full
 def test_gateways_of_two_machines_share_one_ledger_and_die_apart(
     run_live, kit, tmp_path, new_database
 ):
