@@ -51,11 +51,13 @@ class Severing:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed is gone with the next turn of the loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        back: asyncio.Task[None] | None = None
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 up_reader, up_writer = await asyncio.open_connection(*self._upstream)
@@ -67,10 +69,11 @@ class Severing:
                     if data.startswith(b"POST "):
                         answer.begin(self.orders)
                     up_writer.write(data)
-                up_writer.close()
-                back.cancel()
         finally:
             writer.close()
+            if back is not None:
+                up_writer.close()
+                back.cancel()
             self._tasks.discard(task)
 
     async def _answers(
