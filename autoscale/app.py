@@ -36,7 +36,6 @@ from serving.quality import store as quality_store
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
 _log = logging.getLogger("autoscale.app")
-LOOPBACK = "127.0.0.1"
 
 
 def ops(controller: Controller) -> web.Application:
@@ -70,7 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         controller = Controller(settings, Journal(state / "controller"), parts)
         runner = web.AppRunner(ops(controller), access_log=None)
         held.push_async_callback(runner.cleanup)
-        await listen(runner, settings.controller.ops_port)
+        await listen(runner, settings.controller.ops_host, settings.controller.ops_port)
         session = await held.enter_async_context(aiohttp.ClientSession())
         tasks = [asyncio.create_task(controller.run(session), name="ticks")]
         tasks += [
@@ -80,14 +79,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await _until(stop, tasks)
 
 
-async def listen(runner: web.AppRunner, port: int) -> None:
-    """Open the ops listener and say where. Raises SettingsError when the port is taken."""
+async def listen(runner: web.AppRunner, host: str, port: int) -> None:
+    """Open the ops listener and say where. Raises SettingsError when it cannot be had."""
     await runner.setup()
     try:
-        await web.TCPSite(runner, LOOPBACK, port).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise SettingsError(f"controller.ops_port {port}: {error.strerror}") from None
-    line = {"event": "listening", "url": f"http://{LOOPBACK}:{runner.addresses[0][1]}"}
+        raise SettingsError(
+            f"controller.ops_host {host}, ops_port {port}: {error.strerror}"
+        ) from None
+    line = {"event": "listening", "url": f"http://{host}:{runner.addresses[0][1]}"}
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
     sys.stdout.flush()
 

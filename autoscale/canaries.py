@@ -65,8 +65,7 @@ class Canaries:
     ) -> None:
         self._settings: CanarySettings = settings.canaries
         own = settings.gateway
-        host = "127.0.0.1" if own.host in ("0.0.0.0", "::") else own.host  # noqa: S104 - compared
-        self._url = f"http://{host}:{own.port}/v1/chat/completions"
+        self._url = f"{own.url(own.port)}/v1/chat/completions"
         self._targets = targets(settings)
         self._prompts = prompts
         self._open_store = open_store

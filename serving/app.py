@@ -256,7 +256,7 @@ class Gateway:
         self._fleet.start(sources)
         ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
-        self._url = _own_url(own.host, public_socket.getsockname()[1])
+        self._url = own.url(public_socket.getsockname()[1])
         line = {
             "event": "listening",
             "url": f"http://{own.host}:{public_socket.getsockname()[1]}",
@@ -271,12 +271,6 @@ class Gateway:
         listener.close()
         await server.drain(own.drain_s)
         await ops_server.close()
-
-
-def _own_url(host: str, port: int) -> str:
-    """Where this machine reaches a listener of its own."""
-    near = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared
-    return f"http://{near}:{port}"
 
 
 def _faults(server: Server, journal: Journal) -> list[str]:

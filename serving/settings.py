@@ -185,6 +185,12 @@ class Gateway(Group):
     def _every_class(cls, given: dict[LatencyClass, Deadlines]) -> dict[LatencyClass, Deadlines]:
         return _CLASSES | given
 
+    def url(self, port: int) -> str:
+        """The public listener on this port, as whoever shares its host (or names it) reaches it."""
+        near = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared
+        near = "::1" if near == "::" else near
+        return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+
 
 class StaticReplica(Group):
     """An engine at a fixed address."""
@@ -506,6 +512,7 @@ class Controller(Group):
 
     tick_s: float = Field(5.0, gt=0)
     is_dry_run: bool = True
+    ops_host: str = "127.0.0.1"
     ops_port: int = Field(8090, ge=0, le=65535)
     url: str = Field("", pattern=r"^(https?://[^@/?#\s]+)?$")
     """Where the console of a gateway finds it; empty: on this machine, at `ops_port`."""

@@ -2,7 +2,8 @@
 
 A request counts as good when it was answered within the deadlines of its class (or its caller's
 shorter ones): a stream by its first token, a plain answer by its last byte. A caller's own fault,
-limit or hang-up, and what an administrator stopped, say nothing about us and are left out.
+limit or hang-up, what an administrator stopped, a load test and a call asked of one target (a
+canary) say nothing about us and are left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Kept(Label):
 def kept(progress: Progress) -> Kept | None:
     """None when the request says nothing about us."""
     outcome = progress.outcome
+    if progress.call.pin or progress.caller.policy.is_load_test:
+        return None
     if outcome is Outcome.OK:
         if not progress.attempts:
             return None  # replayed

@@ -228,6 +228,21 @@ def test_alerts_fire_when_they_should_and_only_then(rules_file, tmp_path, tool):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.server
+def test_a_controller_that_is_gone_is_missed_too(rules_file, tmp_path, tool):
+    """It leaves no series of its own ticks behind."""
+    tool("promtool", "prometheus")
+    gone = {"up{job='ballast-controller',instance='a'}": "0x20"}
+    told = {"rule_files": [str(rules_file)], "evaluation_interval": "1m",
+            "tests": [judged("BallastControllerStopped", 15, gone, True)]}  # fmt: skip
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump(told), "utf-8")
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_alert_has_a_case_here(rules_file):
     assert {r["alert"] for r in rules(rules_file) if "alert" in r} == set(CASES)
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscale.app import LOOPBACK
 from deploy.helm_cli import CHART
 from deploy.trial import BETA, EXTERNAL, GROUP, POC, SCALE, laid
 from serving.engine.spec import EngineSpec
@@ -529,14 +528,16 @@ def test_alerts_and_dashboards_come_along_when_asked_for(render: Any) -> None:
     assert not render(POC).has("PrometheusRule")
 
 
-def test_gateways_are_scraped_under_the_name_that_alerts_look_for(render: Any) -> None:
+def test_both_are_scraped_under_the_names_that_alerts_look_for(render: Any) -> None:
     found = render(laid(POC, {"monitoring": {"serviceMonitor": {"enabled": True}}}))
     label = found.one("ServiceMonitor", "ballast-gateway")["spec"]["jobLabel"]
     job = found.one("Service", "ballast-ops")["metadata"]["labels"][label]
     text = (CHART / "files" / "rules.yaml").read_text("utf-8")
-    patterns = re.findall(r'up\{job=~"([^"]*)"\}', text)
-    assert patterns
-    assert all(re.fullmatch(pattern, job) for pattern in patterns)
+    monitor = found.one("PodMonitor", "ballast-controller")["spec"]["podMetricsEndpoints"][0]
+    jobs = [job, monitor["relabelings"][0]["replacement"]]
+    patterns = set(re.findall(r'up\{job=~"([^"]*)"\}', text))
+    named = [[job for job in jobs if re.fullmatch(one, job)] for one in sorted(patterns)]
+    assert sorted(named) == [["ballast-controller"], ["ballast-gateway"]]
 
 
 # Accounts and rights.
@@ -576,5 +577,26 @@ def test_accounts_keep_their_annotations(render: Any) -> None:
 
 
 def test_the_controllers_probe_asks_where_it_listens(render: Any) -> None:
-    probe = container(render(BETA), "controller", CONTROLLER)["livenessProbe"]
-    assert f"http://{LOOPBACK}:8090/livez" in probe["exec"]["command"][2]
+    found = render(BETA)
+    one = container(found, "controller", CONTROLLER)
+    away = [row["value"] for row in one["env"] if row["name"].startswith("BALLAST_GATEWAY__")]
+    assert away == ["ballast-ops"] * 2, "signals and canaries ask pods, not itself"
+    assert one["ports"] == [{"name": "control", "containerPort": 8090}]
+    assert one["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "control"}
+    service = found.one("Service", CONTROLLER)["spec"]
+    assert service["ports"] == [{"name": "control", "port": 8090, "targetPort": "control"}]
+
+
+@pytest.mark.parametrize(("values", "part"), [(BETA, "controller"), (POC, "gateway")])
+def test_the_controller_is_scraped_where_it_stands(render: Any, values: Any, part: str) -> None:
+    """Without PostgreSQL it is a container of the one gateway pod."""
+    asked = {"monitoring": {"serviceMonitor": {"enabled": True}}}
+    asked |= {"networkPolicy": {"monitoringNamespaces": ["watch"]}}
+    found = render(laid(values, asked))
+    monitor = found.one("PodMonitor", CONTROLLER)["spec"]
+    assert monitor["selector"]["matchLabels"]["app.kubernetes.io/component"] == part
+    rows = monitor["podMetricsEndpoints"][0]["relabelings"]
+    assert rows == [{"targetLabel": "job", "replacement": "ballast-controller"}]
+    policy = found.one("NetworkPolicy", f"ballast-{part}")["spec"]["ingress"]
+    openings = [rule for rule in policy if rule["ports"] == [{"protocol": "TCP", "port": 8090}]]
+    assert "watch" in str(openings)

@@ -67,6 +67,15 @@ def test_a_callers_own_fault_or_limit_says_nothing_about_us(ended, outcome, stat
     assert kept(ended(outcome, status, code)) is None
 
 
+def test_a_load_test_and_a_canary_say_nothing_of_what_callers_see(ended, make):
+    late = {"outcome": Outcome.OK, "first_s": 9.0}
+    assert kept(ended(**late)) is Kept.LATE
+    assert kept(ended(**late, pin="own")) is None
+    tested = ended(**late)
+    tested.caller = make.caller(is_load_test=True)
+    assert kept(tested) is None
+
+
 def test_a_replayed_answer_counts_for_nothing(ended):
     progress = ended(Outcome.OK)
     progress.attempts = 0

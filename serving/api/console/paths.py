@@ -111,40 +111,36 @@ def _control(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> N
 def _ask(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> None:
     under_way = 0
 
-    @router.post("/ask")
-    async def ask(at: Annotated[Desk, Depends(desk)], row: Ask) -> Response:
-        """Ask through our own public listener with the person's key: every rule holds as for any
-        call. The answer is the listener's own, streamed."""
+    async def room(at: Annotated[Desk, Depends(desk)]) -> AsyncIterator[aiohttp.ClientSession]:
+        """A place among the answers under way; given back once the answer is sent, or its reader
+        is gone, however little of it was read."""
         nonlocal under_way
         at.need(Right.SEE)
         if under_way >= ASKING_MAX:
             message = f"{ASKING_MAX} answers are under way in the playground"
             raise OwnError("no_capacity", message, retry_after_s=2.0)
         under_way += 1
-        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S))
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S)) as session:
+                yield session
+        finally:
+            under_way -= 1
+
+    @router.post("/ask")
+    async def ask(row: Ask, session: Annotated[aiohttp.ClientSession, Depends(room)]) -> Response:
+        """Ask through our own public listener with the person's key: every rule holds as for any
+        call. The answer is the listener's own, streamed."""
         try:
             reply = await session.post(
                 f"{where.public_url()}/v1/chat/completions",
                 json=_body(row), headers=_head(row), allow_redirects=False,
             )  # fmt: skip
-        except BaseException:
-            under_way -= 1
-            await session.close()
-            raise
-
-        async def answer() -> AsyncIterator[bytes]:
-            nonlocal under_way
-            try:
-                async for chunk in reply.content.iter_any():
-                    yield chunk
-            finally:
-                under_way -= 1
-                reply.close()
-                await session.close()
-
+        except (aiohttp.ClientError, TimeoutError) as error:
+            message = f"the public listener does not answer: {type(error).__name__}"
+            raise OwnError("no_capacity", message, retry_after_s=2.0) from None
         shown = {n: v for n, v in reply.headers.items() if n.lower().startswith("x-")}
         kind = reply.headers.get("content-type", "application/json")
-        return StreamingResponse(answer(), reply.status, shown, media_type=kind)
+        return StreamingResponse(reply.content.iter_any(), reply.status, shown, media_type=kind)
 
 
 def _body(row: Ask) -> dict[str, Any]:

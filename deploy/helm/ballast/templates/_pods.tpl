@@ -103,24 +103,22 @@ env:
   {{- include "ballast.environment" . | nindent 2 }}
   {{- if include "ballast.hasPostgres" . }}
   - {name: BALLAST_GATEWAY__OPS_HOST, value: {{ include "ballast.fullname" . }}-ops}
+  {{- /* The canaries' questions go through the public listener of any pod. */}}
+  - {name: BALLAST_GATEWAY__HOST, value: {{ include "ballast.fullname" . }}-ops}
   {{- end }}
 resources: {{- toYaml .Values.controller.resources | nindent 2 }}
 securityContext: {{- include "ballast.containerSecurity" . | nindent 2 }}
-{{- /* It listens on loopback alone, where a kubelet cannot ask. */}}
+ports: [{name: control, containerPort: 8090}]
 livenessProbe:
-  exec: {command: [python, -c, {{ include "ballast.askAlive" . | quote }}]}
+  httpGet: {path: /livez, port: control}
   initialDelaySeconds: 20
-  periodSeconds: 30
-  timeoutSeconds: 10
-  failureThreshold: 3
+  periodSeconds: 15
+  timeoutSeconds: 5
+  failureThreshold: 4
 readinessProbe:
-  exec: {command: [python, -c, {{ include "ballast.askAlive" . | quote }}]}
-  periodSeconds: 30
-  timeoutSeconds: 10
+  httpGet: {path: /livez, port: control}
+  periodSeconds: 15
+  timeoutSeconds: 5
 volumeMounts:
   {{- include "ballast.mounts" . | nindent 2 }}
-{{- end }}
-
-{{- define "ballast.askAlive" -}}
-import urllib.request as r; r.urlopen('http://127.0.0.1:8090/livez', timeout=5)
 {{- end }}

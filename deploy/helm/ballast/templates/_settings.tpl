@@ -106,7 +106,11 @@ ca_file: /etc/ballast/redis/{{ . }}
 
 {{- /* The controller leads by a lease of the cluster and owns the RayCluster's sizes. */ -}}
 {{- define "ballast.controllerSettings" -}}
+ops_host: 0.0.0.0
 ops_port: 8090
+{{- if include "ballast.hasPostgres" . }}
+url: http://{{ include "ballast.fullname" . }}-controller:8090
+{{- end }}
 {{- $known := .Files.Get "files/known.yaml" | fromYaml }}
 {{- if and .Values.engines.ray.enabled $known.controller_acting }}
 acting:
