@@ -18,6 +18,7 @@ import msgspec
 
 from autoscale.bodies import whole
 from serving.settings import SettingsError
+from serving.unreadable import UNREADABLE
 
 BODY_BYTES_MAX = 64 << 20
 MERGE = "application/merge-patch+json"
@@ -136,7 +137,7 @@ async def _refused(response: aiohttp.ClientResponse) -> ApiError:
     text = (await response.content.read(4096)).decode("utf-8", "replace")
     try:
         reason = str(msgspec.json.decode(text)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         reason = text
     asked = response.headers.get("Retry-After", "")
     return ApiError(response.status, reason[:300], float(asked) if asked.isdigit() else 0.0)

@@ -172,10 +172,22 @@ class Controller:
         fence = self._fence
         fence.renew(self.grant)
         order = Order(outcome.decisions, samples, self._policy)
+        # What others did must stand in the journal though one of us has a bug.
+        actuators = self._parts.actuators
         found = await asyncio.gather(
-            *(actuator.apply(order, fence, session) for actuator in self._parts.actuators)
+            *(one.apply(order, fence, session) for one in actuators), return_exceptions=True
         )
-        return tuple(act for acts in found for act in acts)
+        acts: list[Act] = []
+        for one, came in zip(actuators, found, strict=True):
+            if isinstance(came, tuple):
+                acts += came
+                continue
+            if not isinstance(came, Exception):
+                raise came
+            _log.error("actuator_failed", exc_info=came, extra={"actuator": one.name})
+            why = f"failed in itself, see the log: {type(came).__name__}"
+            acts += [Act(one.name, d.model, "unknown", why) for d in outcome.decisions]
+        return tuple(acts)
 
     def _tell(self, outcome: Outcome) -> None:
         for decision in outcome.decisions:

@@ -14,6 +14,7 @@ from ballast import running, web
 from ballast.identity import ADMIN_KEY, ADMIN_TOKEN
 from ballast.problem import ProblemError
 from serving.settings import Settings
+from serving.unreadable import UNREADABLE
 
 WAIT_S = 30.0
 """A change waits for the store, and for others' changes."""
@@ -69,14 +70,14 @@ class Client:
             raise self._problem(status, answer)
         try:
             return msgspec.json.decode(answer)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             message = f"{self._url} did not answer JSON"
             raise ProblemError(message, "is another program on that port?") from None
 
     def _problem(self, status: int, answer: bytes) -> ProblemError:
         try:
             code = str(msgspec.json.decode(answer)["error"]["code"])
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (*UNREADABLE, KeyError, TypeError):
             code = ""
         what = web.error_text(answer)
         if not code:

@@ -14,6 +14,7 @@ from ballast import books
 from ballast.problem import ProblemError
 from ballast.web import answer, error_text
 from serving.settings import Settings
+from serving.unreadable import UNREADABLE
 
 WAIT_S = 120.0
 
@@ -97,7 +98,7 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             return
         try:
             event = msgspec.json.decode(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise ProblemError("the stream holds an event that is not JSON") from None
         if "error" in event:
             raise ProblemError(f"the answer broke off: {error_text(data)}", "ask again")

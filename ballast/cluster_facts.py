@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ballast.problem import ProblemError
 from serving.settings import EXIT_CODE
+from serving.unreadable import UNREADABLE
 
 
 class WantedGroup(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,7 +111,7 @@ def read(path: Path) -> Wanted:
             f"cannot read {path}: {error.strerror}",
             "take values.json out of the ConfigMap that the chart renders for its hooks",
         ) from None
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ProblemError(
             f"{path}: {error}", "let the chart of this version write it", exit_code=EXIT_CODE
         ) from None

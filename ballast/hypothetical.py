@@ -19,6 +19,7 @@ from ballast.web import answer, error_text
 from ballast.wide import Wide
 from serving.placement.score import LATE
 from serving.settings import Settings
+from serving.unreadable import UNREADABLE
 
 WAIT_S = 3.0
 DECISIONS = {
@@ -77,7 +78,7 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
         raise ProblemError(error_text(body), "`ballast explain --help` tells what can be asked")
     try:
         found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         found = None
     if not isinstance(found, dict) or "candidates" not in found:
         raise ProblemError(f"{url} answered {status}", "is another program on that port?")

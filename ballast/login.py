@@ -23,6 +23,7 @@ from oauthlib.oauth2 import DeviceClient, OAuth2Error, WebApplicationClient
 from ballast.callback import Callback
 from ballast.problem import ProblemError
 from serving.settings import Oidc, is_safe_url
+from serving.unreadable import UNREADABLE
 
 WAIT_S = 300.0
 """A person needs a while: a password, a second factor."""
@@ -195,7 +196,7 @@ def _asked(url: str, form: str | None, *, may_wait: bool = False) -> dict[str, A
 def _object(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
 

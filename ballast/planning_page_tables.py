@@ -62,3 +62,7 @@ def _assumed(plan: Planned) -> Iterator[tuple[str, str, str]]:
     staff = f"{s.people.year_cost:,.0f} a year; hybrid {s.people.hybrid:g}, own {s.people.own:g}"
     yield "people", staff, s.people.source
     yield "other costs", f"{s.other_share:.0%}", s.other_source
+    yield "saving wanted", f"{s.saving_wanted:.0%}", s.saving_source
+    if s.sensitivity:
+        swings = ", ".join(f"{one.what} x{one.low:g} to x{one.high:g}" for one in s.sensitivity)
+        yield "sensitivity", swings, s.sensitivity_source

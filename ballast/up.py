@@ -147,6 +147,9 @@ def greeting(prepared: Prepared, own: identity.Identity, url: str) -> Iterator[s
     else:
         yield f"key       {key}"
     yield plan.curl(base_url, key, settings.models[0].name)
+    ops = settings.gateway
+    where = own.state / identity.ADMIN_KEY
+    yield f"console   http://{ops.ops_host}:{ops.ops_port}/console/ (its key is in {where})"
     yield "what it cost: `ballast explain` tells the latest call, `ballast cost` all of them"
     if prepared.has_engine:
         yield "the engine is still loading; until it is ready, answers say when to return"

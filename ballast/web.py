@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ballast.problem import ProblemError
+from serving.unreadable import UNREADABLE
 
 NOT_UP = "start it with `ballast up`, or name another settings file with --config"
 
@@ -52,7 +53,7 @@ def get_json(url: str, wait_s: float = 3.0) -> Any:
             raise ProblemError(f"{url} answered {response.status}: {error_text(body)}", NOT_UP)
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise ProblemError(
             f"{url} did not answer JSON", "is another program on that port?"
         ) from None
@@ -62,5 +63,5 @@ def error_text(body: bytes) -> str:
     """The message of an OpenAI-shaped error, or the start of whatever came."""
     try:
         return str(msgspec.json.decode(body)["error"]["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return body[:300].decode("utf-8", "replace").strip() or "an empty body"

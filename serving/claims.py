@@ -16,6 +16,7 @@ import msgspec
 
 from serving.errors import CallerError
 from serving.settings import Grant, Oidc
+from serving.unreadable import UNREADABLE
 
 TOKEN_BYTES_MAX = 8 << 10
 """Providers' tokens are 1 to 3 KiB; many groups make them longer."""
@@ -111,7 +112,7 @@ def judged(token: str, key: jwt.PyJWK, settings: Oidc, now_s: float) -> Proven:
         raise _refused("has a wrong signature") from None
     try:
         claims = msgspec.json.decode(signed)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         claims = None
     if not isinstance(claims, dict):
         raise _refused("holds no claims")

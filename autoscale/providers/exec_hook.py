@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from autoscale.machines import Create, Kind, Machine, Offer, ProviderError, Tags
+from serving.unreadable import UNREADABLE
 
 OUTPUT_BYTES_MAX = 4 << 20
 TAIL = 300
@@ -92,7 +93,7 @@ class ExecHook:
             raise ProviderError("away", f"{self._argv[0]} {verb}: answered {len(out)} bytes")
         try:
             answer = msgspec.json.decode(out or b"{}", type=_Answer)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise ProviderError("away", f"{self._argv[0]} {verb}: {error}; {words}") from None
         if answer.error is not None:
             error_ = answer.error

@@ -34,9 +34,14 @@ async def serve(settings: Alerting, stop: asyncio.Event) -> None:
         sys.stdout.flush()
         async with aiohttp.ClientSession() as session:
             telling = asyncio.create_task(bridge.run(session))
-            await stop.wait()
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait([telling, stopping], return_when=asyncio.FIRST_COMPLETED)
+            died = telling.done()
             telling.cancel()
-            await asyncio.wait([telling])
+            stopping.cancel()
+            await asyncio.wait([telling, stopping])
+            if died:  # nobody would be told and nobody would know
+                telling.result()
     finally:
         await runner.cleanup()
 

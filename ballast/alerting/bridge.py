@@ -24,6 +24,7 @@ from ballast.alerting.cards import Group, Kind, card, payload
 from ballast.alerting.settings import Alerting, Robot, Secrets
 from ballast.alerting.signing import signed
 from ballast.alerting.telling import Told, heard
+from serving.unreadable import UNREADABLE
 
 QUEUE_MAX = 100
 """Groups that wait for one robot."""
@@ -83,7 +84,7 @@ class Bridge:
             return web.Response(status=401, text="show the token of `token_file` as a bearer token")
         try:
             group = msgspec.json.decode(await request.read(), type=Group)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return web.Response(status=400, text=f"no Alertmanager webhook of version 4: {error}")
         now_s, is_full = time.monotonic(), False
         for robot in self._settings.robots:
@@ -149,7 +150,7 @@ async def _send(
         raw = await reply.content.read(65536)
     try:
         said = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise RobotError("its answer is no JSON") from None
     # All three answer 200 and say in the body whether they took it.
     code = said.get("code", said.get("errcode", said.get("StatusCode")))

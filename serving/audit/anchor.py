@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from serving.audit.values import Signed
+from serving.unreadable import UNREADABLE
 
 LINE_BYTES_MAX = 1 << 20
 LAST_FILE = "audit-last.json"
@@ -73,7 +74,7 @@ def checkpoints(lines: Iterable[bytes], where: str) -> Iterator[Signed]:
             return  # torn, or being written now: never counted on
         try:
             found = _decode(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             bad = "" if _is_mark(line) else bad or f"{where}, line {number}: {error}"
             continue
         if bad:
@@ -102,7 +103,7 @@ def last_seen(state: Path) -> Last | None:
     one: it is a second witness, no condition. Raises OSError."""
     try:
         return _decode_last((state / LAST_FILE).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
 
 
@@ -131,7 +132,7 @@ def _append(path: Path, data: bytes) -> None:
 def _is_mark(line: bytes) -> bool:
     try:
         _decode_torn(line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return True
 
@@ -139,6 +140,6 @@ def _is_mark(line: bytes) -> bool:
 def _is_checkpoint(line: bytes) -> bool:
     try:
         _decode(line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return True

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from serving.errors import CallerError
+from serving.unreadable import UNREADABLE
 
 _decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
@@ -21,7 +22,7 @@ def members(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         message = f"the body is not UTF-8 (byte {error.start})"
         raise CallerError("invalid_encoding", message) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise CallerError("invalid_json", f"the body is not valid JSON: {error}") from None
     if not isinstance(found, dict):
         raise CallerError("invalid_json", "the body must be a JSON object")

@@ -14,6 +14,7 @@ import msgspec
 from serving import errors
 from serving.errors import Kind, UpstreamError
 from serving.records import Call
+from serving.unreadable import UNREADABLE
 
 PARTS_MAX = 10_000
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
@@ -71,7 +72,7 @@ def member(call: Call, name: str) -> Any:
         return None
     try:
         return _decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         raise unsayable(name, "cannot be read") from None
 
 
@@ -174,7 +175,7 @@ def _arguments(given: Any) -> dict[str, Any]:
         return {}
     try:
         value = _decode(given) if isinstance(given, str) else None
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         value = None
     if not isinstance(value, dict):
         raise unsayable("messages", "a tool call's arguments must be a JSON object")

@@ -13,6 +13,7 @@ import msgspec
 
 from models import thinking
 from models.provider import Provider, Sold
+from serving.unreadable import UNREADABLE
 
 FORCED_TOOL, JSON_OBJECT = "tool_choice=required", "response_format=json_object"
 STANDARD = frozenset({
@@ -69,7 +70,7 @@ def wish(fields: Mapping[str, msgspec.Raw]) -> thinking.Wish:
     for name in _WISHES & fields.keys():
         try:
             members[name] = _decode(fields[name])
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             members[name] = ""  # unreadable, so more than a wish: no third party gets it
     return thinking.wish(members)
 

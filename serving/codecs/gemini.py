@@ -14,6 +14,7 @@ import msgspec
 from models.provider import Provider
 from serving.codecs import chat, coverage
 from serving.records import Call, Offering
+from serving.unreadable import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -132,7 +133,7 @@ def _result(message: Json, names: dict[str, str]) -> Json:
     text = chat.text(message.get("content"))
     try:
         value = _decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         value = None
     # The response must be an object there.
     response = value if isinstance(value, dict) else {"result": text}

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from serving.unreadable import UNREADABLE
+
 Kind: TypeAlias = Literal["reasoning", "text", "call"]
 _decode = msgspec.json.Decoder().decode
 _TEXTS: tuple[tuple[str, Kind], ...] = (
@@ -69,7 +71,7 @@ def body(data: bytes) -> Heard:
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
         found = _decode(data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None  # `[DONE]`
     return found if isinstance(found, dict) else None
 

@@ -9,6 +9,7 @@ import msgspec
 from serving.codecs import media
 from serving.errors import CallerError
 from serving.records import Block, Surface, Usage
+from serving.unreadable import UNREADABLE
 from serving.wire.sse import TOKENS_MAX, StreamFault
 
 FORMS: dict[Surface, tuple[tuple[str, ...], ...]] = {
@@ -61,7 +62,7 @@ def _media_bytes(name: str, data: bytes) -> int:
         return 0
     try:
         value = _any(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         raise CallerError("invalid_value", f"'{name}' cannot be read", param=name) from None
     parts = value if isinstance(value, list) else [value]
     # Messages hold their parts themselves; elsewhere the parts stand bare.
@@ -89,7 +90,7 @@ def plain(body: bytes) -> Block:
     """The Block of an answer. Raises StreamFault for an error under a 200."""
     try:
         answer = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StreamFault(f"the answer is not the JSON expected: {error}", b"") from None
     if bytes(answer.error) not in _EMPTY:
         raise StreamFault("an error came under status 200", body)

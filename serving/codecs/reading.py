@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from serving.unreadable import UNREADABLE
+
 _decode = msgspec.json.Decoder().decode
 _TEXTS = ("content", "text", "refusal")
 _THOUGHTS = ("reasoning_content", "reasoning")
@@ -40,7 +42,7 @@ def _events(answer: bytes) -> list[dict[str, Any]]:
     for part in parts:
         try:
             event = _decode(part)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue  # `[DONE]`, or the torn end of what was cut
         if isinstance(event, dict):
             found.append(event)

@@ -13,6 +13,7 @@ import msgspec
 
 from serving.engine.adapter_spec import Adapter
 from serving.engine.adapters import AdapterError, Adapters
+from serving.unreadable import UNREADABLE
 
 PREFIX = "/internal/adapters"
 BODY_BYTES_MAX = 64 << 10
@@ -46,5 +47,5 @@ def _adapter(body: bytes) -> Adapter:
         raise AdapterError(f"more than {BODY_BYTES_MAX} bytes", 413)
     try:
         return msgspec.json.decode(body, type=Adapter)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise AdapterError(f"no adapter: {error}", 400) from None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from serving.engine.probe_spec import Probe
+from serving.unreadable import UNREADABLE
 
 SHOWN_CHARS = 160
 
@@ -61,7 +62,7 @@ def fault(probe: Probe, asked: Question, status: int, body: bytes) -> str:
             rows = sorted(answer["results"], key=lambda row: row["index"])
             return _scores_fault(probe.expect, [row["relevance_score"] for row in rows])
         return _text_fault(probe.expect, _text(answer["choices"][0]))
-    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError) as error:
+    except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
         return f"an answer of unknown form: {error!r} in {_shown(body.decode(errors='replace'))}"
 
 
@@ -79,7 +80,7 @@ def _text_fault(expect: str, text: str) -> str:
     if rule == "json":
         try:
             msgspec.json.decode(text)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             return f"{_shown(text)} is no JSON: {error}"
         return ""
     holds = {

@@ -7,6 +7,7 @@ import aiohttp
 import msgspec
 
 from serving.engine.spec import APP_IMPORT_PATH, DEPLOYMENT_NAME, EngineSpec
+from serving.unreadable import UNREADABLE
 
 APPLICATIONS = "/api/serve/applications/"
 LOOPBACK = "127.0.0.1"
@@ -74,7 +75,7 @@ class ServeApi:
                 raise ServeError(f"{method} {path}: {response.status} {text[:2000]}")
             try:
                 return msgspec.json.decode(text) if text else None
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise ServeError(f"{method} {path}: not JSON: {text[:200]}") from error
 
 

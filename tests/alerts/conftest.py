@@ -32,7 +32,8 @@ class Robots:
         self.got.append((request.path, dict(request.query), await request.json()))
         self.came.set()
         status, body = self.answers.pop(0) if self.answers else (200, {"code": 0, "errcode": 0})
-        return web.Response(status=status, text=json.dumps(body))
+        told = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return web.Response(status=status, body=told)
 
     async def until(self, count):
         """Wait until so many cards came, and return them."""

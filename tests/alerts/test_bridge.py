@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from ballast.alerting.__main__ import serve
 from ballast.alerting.bridge import Bridge
 from ballast.alerting.cards import ALERTS_MAX, WECOM_BYTES_MAX, Group, card, payload
 from ballast.alerting.settings import Alerting, Robot, load, secrets
@@ -230,3 +231,25 @@ def test_a_robots_address_is_never_in_an_error(tmp_path):
     with pytest.raises(ProblemError) as caught:
         secrets(robot)
     assert "s3cret" not in caught.value.what
+
+
+def test_an_answer_in_another_encoding_ends_neither_robot_nor_bridge(bridge, group):
+    async def talk(post, played, made):
+        played.answers = [(200, b'{"errcode":1,"errmsg":"\xc3\xbb\xd3\xd0"}')] * 6
+        await post(group())
+        await played.until(6)
+        await post(group(key="other"))
+        assert len(await played.until(9)) == 9
+
+    bridge(talk)
+
+
+def test_a_bridge_whose_robots_stopped_ends_and_says_why(settings, monkeypatch):
+    async def broken(self, session):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Bridge, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(
+            asyncio.wait_for(serve(settings("http://127.0.0.1:1", port=0), asyncio.Event()), 20)
+        )

@@ -79,8 +79,10 @@ CASES = {
     "BallastReplicasStuckLoading": (
         40,
         {
-            "ballast_controller_wanted_replicas{model='m'}": "3x50",
-            "ballast_controller_ready_replicas{model='m'}": "2x50",
+            "ballast_controller_wanted_replicas{model='m',instance='a'}": "3x50",
+            "ballast_controller_wanted_replicas{model='m',instance='standby'}": "3x50",
+            "ballast_controller_ready_replicas{model='m',instance='a'}": "2x50",
+            "ballast_controller_ready_replicas{model='m',instance='standby'}": "2x50",
         },
         {
             "ballast_controller_wanted_replicas{model='m'}": "3x50",
@@ -90,8 +92,10 @@ CASES = {
     "BallastGpuBelowBreakEven": (
         90,
         {
-            "ballast_controller_busy_ratio{model='m'}": "0.2x100",
-            "ballast_controller_breakeven_ratio{model='m'}": "0.4x100",
+            "ballast_controller_busy_ratio{model='m',instance='a'}": "0.2x100",
+            "ballast_controller_busy_ratio{model='m',instance='standby'}": "0.2x100",
+            "ballast_controller_breakeven_ratio{model='m',instance='a'}": "0.4x100",
+            "ballast_controller_breakeven_ratio{model='m',instance='standby'}": "0.4x100",
         },
         {
             "ballast_controller_busy_ratio{model='m'}": "0.6x100",

@@ -6,10 +6,9 @@ import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,14 +133,6 @@ def test_the_hosts_envoy_asks_for_the_gateways_certificate() -> None:
     assert names == [{"san_type": "DNS", "matcher": {"exact": "ballast-gateway"}}]
 
 
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return found
-
-
 def told(process: subprocess.Popen[str], word: str) -> None:
     """Wait for a line that holds the word."""
     assert process.stdout is not None
@@ -197,10 +188,12 @@ def pod(folder: Path, ports: list[int]) -> tuple[list[str], dict[str, str]]:
 
 
 def test_the_first_token_comes_from_what_the_page_made(
-    desk: tuple[Path, dict[str, str]], started: list[subprocess.Popen[str]]
+    desk: tuple[Path, dict[str, str]],
+    started: list[subprocess.Popen[str]],
+    free_ports: Callable[[int], tuple[int, ...]],
 ) -> None:
     folder, _ = desk
-    ports = free_ports(3)
+    ports = list(free_ports(3))
     argv, variables = pod(folder, ports)
     fake = ["-m", "ballast", "fake", "provider", "--port", str(ports[2]), "--key", "sk-test"]
     started.append(start([sys.executable, *fake], folder, variables))

@@ -115,24 +115,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], 
 
 
 @pytest.fixture(scope="module")
-def engine(start: Callable[[int], Bare], ports: Any) -> Bare:
-    return start(ports(1)[0])
-
-
-@pytest.fixture(scope="module")
-def ports() -> Any:
-    import socket
-
-    def free(count: int) -> list[int]:
-        holders = [socket.socket() for _ in range(count)]
-        for holder in holders:
-            holder.bind(("127.0.0.1", 0))
-        found = [holder.getsockname()[1] for holder in holders]
-        for holder in holders:
-            holder.close()
-        return found
-
-    return free
+def engine(start: Callable[[int], Bare], free_ports: Any) -> Bare:
+    return start(free_ports(1)[0])
 
 
 def settings_of(state: Path, ports: list[int]) -> Settings:
@@ -285,9 +269,9 @@ def test_the_text_is_the_same_at_every_kill_point(
 
 
 def test_a_killed_engine_s_answer_goes_on_at_the_other(
-    engine: Bare, start: Callable[[int], Bare], ports: Any, tmp_path: Path, capsys: Any
+    engine: Bare, start: Callable[[int], Bare], free_ports: Any, tmp_path: Path, capsys: Any
 ) -> None:
-    second = start(ports(1)[0])
+    second = start(free_ports(1)[0])
     engines = {str(one.port): one for one in (engine, second)}
 
     async def check() -> None:

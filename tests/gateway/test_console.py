@@ -125,6 +125,12 @@ def test_a_viewer_is_offered_no_switch_and_the_server_would_refuse_it(run, kit):
             await page.locator("nav a[href='#switches']").click()
             await expect(page.get_by_text("Your role does not show this.")).to_be_visible()
             assert await page.locator("button.danger").count() == 0
+        row = {"scope": "all", "value": "", "why": "a drill"}
+        head = {"authorization": "Bearer ba-viewer"}
+        url = f"{stack.ops}/admin/v1/switches"
+        async with stack.session.post(url, json=row, headers=head) as reply:
+            assert reply.status == 403
+        assert (await stack.chat()).status == 200
 
     govern(run, kit, check)
 
@@ -195,7 +201,7 @@ def test_what_tenants_name_enters_the_page_as_text(run, kit):
         async with browser(stack) as page:
             await sign_in(page, "admin")
             await page.locator("nav a[href='#decisions']").click()
-            await expect(page.locator("tbody tr")).to_have_count(1)
+            await expect(page.locator("tbody tr")).to_contain_text("<img src=x onerror=")
             assert await page.title() == "Ballast"
             assert await page.locator("main img").count() == 0
 

@@ -241,6 +241,15 @@ def test_what_is_no_token_is_refused_whatever_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1])
+def test_text_that_is_no_utf8_is_no_token(part: int) -> None:
+    pieces = token().split(".")
+    pieces[part] = base64.urlsafe_b64encode(b'{"kid":"\xff","alg":"RS256"}').rstrip(b"=").decode()
+    assert refused(".".join(pieces))
+    signed = jwt.PyJWS().encode(b'{"sub":"\xff"}', RSA, "RS256", {"kid": "RS256"})
+    assert "holds no claims" in refused(signed)
+
+
+@pytest.mark.parametrize("part", [0, 1])
 def test_deep_nesting_ends_no_process(part: int) -> None:
     deep = base64.urlsafe_b64encode(b"[" * 3500).rstrip(b"=").decode()
     pieces = token().split(".")

@@ -16,10 +16,13 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from autoscale.acts import Act
+from autoscale.actuators.base import Order
 from autoscale.actuators.dry_run import DryRun
 from autoscale.app import ops, while_leading
 from autoscale.controller import Controller, Parts
 from autoscale.journal import Journal
+from autoscale.lease import Fence
 from autoscale.lease_file import FileLease
 from autoscale.observe import Sources, merged, observe, supply_of
 from autoscale.records import Supply
@@ -108,6 +111,37 @@ def test_a_tick_that_fails_is_counted_and_the_loop_goes_on(tmp_path: Path) -> No
         assert "no data" in decision["reason"]
 
     asyncio.run(asyncio.wait_for(run(), 30))
+
+
+class Broken(DryRun):
+    """An actuator with a bug."""
+
+    name = "broken"
+
+    async def apply(self, order: Order, fence: Fence, session: Any) -> tuple[Act, ...]:
+        raise ZeroDivisionError
+
+
+def test_what_others_did_is_journaled_though_one_actuator_has_a_bug(tmp_path: Path) -> None:
+    async def run() -> None:
+        settings = Settings(models=(Model(name="m"),), gateway=Gateway(ops_port=1))
+        lease = FileLease(tmp_path / "lease", 60, asyncio.get_running_loop().time, lambda: 1)
+        journal = Journal(tmp_path)
+        controller = Controller(settings, journal, Parts(lease, (Broken(), DryRun())))
+        async with aiohttp.ClientSession() as session:
+            loop = asyncio.create_task(controller.run(session))
+            while not controller.acts:
+                await asyncio.sleep(0)
+            loop.cancel()
+            await asyncio.wait([loop])
+        by_name = {act.actuator: act for act in controller.acts}
+        assert by_name["broken"].outcome == "unknown"
+        assert "ZeroDivisionError" in by_name["broken"].reason
+        assert len(by_name) == 2
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("*.jsonl"))
+    assert b"ZeroDivisionError" in kept
 
 
 def command(*settings: str) -> list[str]:

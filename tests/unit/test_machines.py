@@ -405,6 +405,14 @@ def test_a_program_that_fails_says_how(
         asyncio.run(hook.list(TAGS, limit_s))
 
 
+def test_a_program_that_speaks_another_encoding_is_away(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.write_bytes(b'{"machines":[{"id":"\xff"}]}')
+    with pytest.raises(ProviderError, match="utf-8") as raised:
+        asyncio.run(ExecHook(("/bin/cat", str(said))).list(TAGS, 20.0))
+    assert raised.value.kind == "away"
+
+
 def test_a_program_that_is_not_there_is_away() -> None:
     with pytest.raises(ProviderError, match="No such file") as raised:
         asyncio.run(ExecHook(("/nonexistent/rent",)).list(TAGS, 1.0))

@@ -16,6 +16,7 @@ from serving.api.admin import Desk
 from serving.directory.roles import Right
 from serving.errors import CallerError, OwnError
 from serving.settings import Group, Words
+from serving.unreadable import UNREADABLE
 
 FILES = {
     "index.html": "text/html; charset=utf-8",
@@ -102,7 +103,7 @@ def _control(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> N
                 reply.raise_for_status()
                 body = await reply.content.read(ANSWER_BYTES_MAX)
             msgspec.json.decode(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, *UNREADABLE) as error:
             away = {"decisions": [], "away": type(error).__name__}
             return Response(msgspec.json.encode(away), media_type="application/json")
         return Response(body, media_type="application/json")

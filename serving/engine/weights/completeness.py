@@ -12,6 +12,7 @@ import msgspec
 
 from serving.engine.weights.errors import IncompleteError, NotThereError, WeightsError
 from serving.engine.weights.sources import ADAPTER_WEIGHTS, INDEX, Kind, check_listing, is_wanted
+from serving.unreadable import UNREADABLE
 
 HEADER_BYTES_MAX = 100 << 20
 """The format's own limit."""
@@ -61,7 +62,7 @@ def _indexed(index_file: Path) -> set[str]:
     try:
         index = msgspec.json.decode(index_file.read_bytes(), type=dict[str, Any])
         return {str(name) for name in index["weight_map"].values()}
-    except (OSError, msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, *UNREADABLE, AttributeError, KeyError, TypeError) as error:
         raise IncompleteError(f"{index_file}: no index of shards: {error}") from None
 
 
@@ -87,7 +88,7 @@ def check_safetensors(path: Path) -> None:
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
     except OSError as error:
         raise IncompleteError(f"{path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, KeyError, TypeError, IndexError):
+    except (*UNREADABLE, KeyError, TypeError, IndexError):
         raise IncompleteError(f"{path}: its safetensors header cannot be read") from None
     if size != (whole := 8 + length + max(ends, default=0)):
         raise IncompleteError(f"{path}: {size} of {whole} bytes")

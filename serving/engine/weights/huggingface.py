@@ -12,6 +12,7 @@ from serving.engine.weights.errors import WeightsError
 from serving.engine.weights.remote import Listing, RemoteFile
 from serving.engine.weights.requester import Ask, Requester
 from serving.engine.weights.sources import FILES_MAX, checked_path
+from serving.unreadable import UNREADABLE
 
 PAGES_MAX = 50
 AnswerT = TypeVar("AnswerT")
@@ -88,5 +89,5 @@ def _file(entry: _Entry) -> RemoteFile:
 def _decoded(body: bytes, kind: type[AnswerT], name: str) -> AnswerT:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WeightsError(f"{name} answers in a form we do not know: {error}") from None

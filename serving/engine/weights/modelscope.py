@@ -11,6 +11,7 @@ from serving.engine.weights.errors import NotThereError, WeightsError
 from serving.engine.weights.remote import Listing, RemoteFile
 from serving.engine.weights.requester import Ask, Requester
 from serving.engine.weights.sources import checked_path
+from serving.unreadable import UNREADABLE
 
 REVISION = "master"
 
@@ -55,7 +56,7 @@ class ModelScope(NamedTuple):
         body, _ = await requester.read(self._asked(url, "the list of files"))
         try:
             answer = msgspec.json.decode(body, type=_Answer)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise WeightsError(f"{self.name} answers in a form we do not know: {error}") from None
         if answer.code != 200 or answer.data is None or answer.data.files is None:
             raise NotThereError(

@@ -18,6 +18,7 @@ import msgspec
 from yarl import URL
 
 from serving.engine.weights.errors import AccessError, NotThereError, TransferError, WeightsError
+from serving.unreadable import UNREADABLE
 
 REDIRECTS_MAX = 5
 LISTING_BYTES_MAX = 64 << 20
@@ -173,7 +174,7 @@ def _message_of(body: bytes) -> str:
         return " ".join(c for c in codes if len(c) <= SAID_CHARS_MAX)
     try:
         data = msgspec.json.decode(body, type=dict[str, object])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
     found = next((data[k] for k in ("error", "Message", "message") if k in data), "")
     return found if isinstance(found, str) else ""
