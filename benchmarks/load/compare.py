@@ -77,8 +77,12 @@ def compare(
         effects = np.asarray([_effect(unit, x, y) for x, y in zip(*drawn, strict=True)])
         edge = (1 - LEVEL) / 2
         known = effects[np.isfinite(effects)]
-        low, high = np.quantile(known, (edge, 1 - edge)) if known.size else (math.nan, math.nan)
-        found.append(Compared(name, unit, *values, _effect(unit, *values), float(low), float(high),
+        low, high = (
+            float(np.quantile(known, share)) if known.size else math.nan
+            for share in (edge, 1 - edge)
+        )
+        one, other = values
+        found.append(Compared(name, unit, one, other, _effect(unit, one, other), low, high,
                               is_higher))  # fmt: skip
     return found
 

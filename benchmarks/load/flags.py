@@ -39,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", default="", metavar="WHAT",
                         help="qwen:MODEL, a checkpoint's folder, bytes")  # fmt: skip
     parser.add_argument("--rate", type=float, help="conversations a second, instead of the file's")
+    parser.add_argument("--size", help="rate of one of the scenario's sizes: poc, beta, scale")
     parser.add_argument("--duration-s", type=float, help="instead of the file's")
     parser.add_argument("--warmup-s", type=float, help="instead of the file's")
     parser.add_argument("--drain-s", type=float, help="instead of the file's")
@@ -52,6 +53,11 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
     """The file's scenario with the flags' changes. Raises ScenarioError."""
     scenario = load(given.scenario)
     arrivals, change = scenario.arrivals, msgspec.structs.replace
+    if given.size is not None:
+        if given.size not in scenario.sizes:
+            known = ", ".join(scenario.sizes) or "none"
+            raise ScenarioError(f"--size {given.size}: this scenario has {known}")
+        arrivals = change(arrivals, rate=scenario.sizes[given.size])
     if given.rate is not None:
         arrivals = change(arrivals, rate=given.rate)
     if given.concurrency is not None:

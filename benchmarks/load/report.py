@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.load.capacity import Found, sentence, sentence_zh
 from benchmarks.load.results import Result
 from benchmarks.load.seen import Seen
-from benchmarks.load.summary import Figures, Spread
+from benchmarks.load.summary import Figures, Spread, quantiles
 from benchmarks.load.values import Goal, Scenario
 from benchmarks.load.wording import Language, word
 from models.plots import charts
@@ -167,13 +167,12 @@ def _distribution(result: Result, rows: Sequence[Seen], language: Language) -> C
         ("complete", [r.done_s - r.due_s for r in good]),
     )
     curves, every = [], []
-    shares = np.linspace(0.005, 0.995, POINTS)
+    shares = [float(v) for v in np.linspace(0.005, 0.995, POINTS)]
     for colour, (key, values) in enumerate(series):
         if values:
-            at = np.quantile(values, shares) * 1e3
-            every += [float(v) for v in at]
-            curves.append(Line(word(key, language), [*zip(map(float, at), map(float, shares),
-                                                         strict=True)], colour))  # fmt: skip
+            at = [v * 1e3 for v in quantiles(np.asarray(values), shares)]
+            every += at
+            curves.append(Line(word(key, language), list(zip(at, shares, strict=True)), colour))
     if not curves:
         return None
     axes = (powers(every, word("milliseconds", language)), Axis(0.0, 1.0))

@@ -14,7 +14,8 @@ from benchmarks.load.crew import Order
 from benchmarks.load.display import console, tell
 from benchmarks.load.run import PAGES, driven, prepared, result_of, save
 from benchmarks.load.seen import Shard
-from benchmarks.load.summary import Summary, summary
+from benchmarks.load.summary import ANSWERS_MIN, Summary, summary
+from benchmarks.load.values import ScenarioError
 
 FOUND = "capacity.json"
 
@@ -40,12 +41,18 @@ def main(argv: Sequence[str]) -> int:
 def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     scenario, target = flags.scenario_of(given), flags.target_of(given)
     rows = traces.read(scenario.arrivals)
-    start = min(given.most, max(given.least, scenario.arrivals.rate))
+    least = max(given.least, ANSWERS_MIN / (scenario.duration_s - scenario.warmup_s))
+    if least > given.most:
+        raise ScenarioError(
+            f"below {least:.3g}/s a run of {scenario.duration_s:g} s has fewer than {ANSWERS_MIN} "
+            "requests, and decides nothing: raise --duration-s or --most"
+        )
+    start = min(given.most, max(least, scenario.arrivals.rate))
     schedule.at_rate(scenario, start, rows)  # a closed loop is refused before anything is sent
     results.prepare(given.out)
     origin = flags.origin(["capacity", *argv])
     words, notes = uvloop.run(prepared(target, given.tokenizer))
-    search = Search(given.share, start, given.least, given.most, given.tolerance, given.repeats)
+    search = Search(given.share, start, least, given.most, given.tolerance, given.repeats)
     shards: list[Shard] = []
     best: tuple[Order, Summary, list[Shard]] | None = None
     is_stopped = False

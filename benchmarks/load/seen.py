@@ -65,7 +65,7 @@ class Seen(msgspec.Struct, gc=False, array_like=True):
         tokens = self.completion_tokens if self.completion_tokens > 0 else self.events
         if self.first_s < 0 or tokens < 2 or self.events < 2:
             return -1.0
-        return (self.last_s - self.first_s) / (tokens - 1)
+        return float((self.last_s - self.first_s) / (tokens - 1))
 
 
 class Gaps:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.load.seen import Gaps, Seen, Shard
 from benchmarks.load.values import Goal, Kind, Price, Scenario
@@ -134,8 +136,19 @@ def spread(values: Sequence[float]) -> Spread:
     happened = np.asarray([v for v in values if v >= 0])
     if not happened.size:
         return Spread()
-    found = np.quantile(happened, SHARES, method="inverted_cdf") * 1e3
-    return Spread(*(round(float(v), 3) for v in found), count=int(happened.size))
+    values = quantiles(happened, SHARES)
+    return _spread([round(v * 1e3, 3) for v in values], int(happened.size))
+
+
+def quantiles(values: NDArray[Any], shares: Sequence[float]) -> list[float]:
+    """Values that occurred: no mean of two neighbours."""
+    found: NDArray[Any] = np.asarray(np.quantile(values, shares, method="inverted_cdf"))
+    return [float(v) for v in found]
+
+
+def _spread(values: Sequence[float], count: int) -> Spread:
+    p50, p90, p95, p99 = values
+    return Spread(p50, p90, p95, p99, count)
 
 
 def is_kept(seen: Seen, goal: Goal) -> bool:
@@ -247,7 +260,7 @@ def _since(row: Seen, at_s: float) -> float:
 def _spread_of_gaps(gaps: Gaps) -> Spread:
     found = [gaps.quantile_s(share) for share in SHARES]
     scaled = [round(v * 1e3, 3) if v >= 0 else -1.0 for v in found]
-    return Spread(*scaled, count=sum(gaps.counts))
+    return _spread(scaled, sum(gaps.counts))
 
 
 def _total(

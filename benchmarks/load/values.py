@@ -18,11 +18,7 @@ class ScenarioError(ValueError):
     """A scenario that cannot be run; names the file and the key."""
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Refuses keys it does not know."""
-
-
-class Length(Strict, kw_only=True):
+class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Tokens (or turns), drawn from a log-normal law and cut at both ends."""
 
     median: int
@@ -32,7 +28,7 @@ class Length(Strict, kw_only=True):
     most: int = TOKENS_MAX
 
 
-class Goal(Strict, kw_only=True):
+class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an answer must keep to count as good. None = does not matter."""
 
     first_token_ms: float | None = None
@@ -42,7 +38,7 @@ class Goal(Strict, kw_only=True):
     complete_ms: float | None = None
 
 
-class Prefix(Strict, kw_only=True):
+class Prefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A text shared by many requests, as a document that is asked about."""
 
     tokens: int
@@ -52,7 +48,7 @@ class Prefix(Strict, kw_only=True):
     """Goal: of all prompt tokens, so many from the prefix cache."""
 
 
-class Session(Strict, kw_only=True):
+class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Several turns; each carries the whole conversation so far."""
 
     turns: Length
@@ -60,7 +56,7 @@ class Session(Strict, kw_only=True):
     """Mean pause between an answer's end and the next turn, exponential."""
 
 
-class Kind(Strict, kw_only=True):
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One class of requests of a mix."""
 
     name: str
@@ -83,7 +79,7 @@ class Kind(Strict, kw_only=True):
     """More fields of the body, as `temperature` or `ignore_eos`."""
 
 
-class Arrivals(Strict, kw_only=True):
+class Arrivals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When conversations begin."""
 
     kind: ArrivalKind
@@ -103,7 +99,7 @@ class Arrivals(Strict, kw_only=True):
     """`closed`: so many conversations at any time."""
 
 
-class Price(Strict, kw_only=True):
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Per million tokens."""
 
     currency: str
@@ -114,7 +110,7 @@ class Price(Strict, kw_only=True):
     source: str = ""
 
 
-class Scenario(Strict, kw_only=True):
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole load test."""
 
     title: str
@@ -128,6 +124,8 @@ class Scenario(Strict, kw_only=True):
     timeout_s: float = 600.0
     """Of one request."""
     kinds: list[Kind]
+    sizes: dict[str, float] = {}
+    """Conversations a second by size of a deployment, as `poc`, `beta`, `scale`; `--size`."""
     price: Price | None = None
 
 
