@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", help="YAML file, or a packaged scenario's name")
     parser.add_argument("--url", required=True, help="base URL, with or without /v1")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--key-env", default="BALLAST_LOAD_KEY", metavar="NAME",
+    parser.add_argument("--key-env", default="LOAD_TEST_KEY", metavar="NAME",
                         help="variable that holds the API key, best a load-test key")  # fmt: skip
     parser.add_argument("--key-file", type=Path, help="file that holds the API key, instead")
     parser.add_argument("--ca-file", default="", help="certificates to trust, for https")

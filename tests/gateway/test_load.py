@@ -14,13 +14,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MIX = {
-    "title": "Mix", "duration_s": 2.0, "drain_s": 5.0,
+    "title": "Mix", "duration_s": 1.5, "drain_s": 5.0,
     "arrivals": {"kind": "poisson", "rate": 25},
     "kinds": [
         {"name": "ask", "share": 4, "prompt": {"median": 20}, "output": {"median": 6},
          "goal": {"complete_ms": 5000}},
         {"name": "plain", "share": 1, "prompt": {"median": 9}, "output": {"median": 5},
-         "stream": False, "latency_class": "patient"},
+         "stream": False},
         {"name": "talk", "share": 1, "prompt": {"median": 7}, "output": {"median": 4},
          "prefix": {"tokens": 40, "documents": 2},
          "session": {"turns": {"median": 2}, "think_s": 0.05}},
@@ -39,7 +39,7 @@ class Bench:
         """The process of a run, under way."""
         self._file.write_text(yaml.safe_dump(MIX | changes))
         environ = dict(os.environ) | {
-            "PYTHONPATH": str(ROOT), "BALLAST_LOAD_KEY": self._kit.key_of(key),
+            "PYTHONPATH": str(ROOT), "LOAD_TEST_KEY": self._kit.key_of(key),
         }  # fmt: skip
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.load", "run", str(self._file), "--url", url,
@@ -68,17 +68,23 @@ def test_client_and_ledger_agree_row_by_row_and_prompts_are_exact(run, kit, benc
         assert code == 0, said
         result = bench.result()
         total = result["summary"]["total"]
-        assert total["sent"] == total["good"] >= 30
+        assert total["sent"] == total["good"] >= 20
         assert total["api_share"] == 0.0
         assert result["tokens_by"].startswith("exact")
         assert result["summary"]["machine"]["processes"] == 2
-        rows = [r for r in await stack.rows(total["sent"]) if r.surface == "chat"]
+
+        def chats() -> list:
+            with stack.ledger() as ledger:
+                found = [r for r in ledger.requests(10_000) if r.surface == "chat"]
+                return found if len(found) >= total["sent"] else []
+
+        rows = await kit.eventually(chats)
+        assert len(rows) == total["sent"]
         for name, field in (("prompt_tokens", "prompt_tokens"), ("completion_tokens",) * 2):
             assert sum(getattr(r.usage, name) for r in rows) == total[field]
         ask, plain, talk = result["summary"]["kinds"]
         # The simulated engine adds four tokens a message, as its chat template.
         assert (ask["prompt_off"], plain["prompt_off"], talk["prompt_off"]) == (4.0, 4.0, 8.0)
-        assert {r.latency_class for r in rows} == {"interactive", "patient"}
         assert ask["gap_ms"]["count"] > 0
         assert result["summary"]["total"]["cost"] > 0
         for page in ("report.html", "report.zh.html"):
@@ -109,11 +115,12 @@ def test_ctrl_c_leaves_a_partial_report_that_says_so(run, kit, bench):
     run(check, engines=[kit.engine(**kit.SLOW, output_tokens=400)])
 
 
+@pytest.mark.full
 def test_failures_are_told_by_kind_and_the_run_is_invalid(run, kit, bench):
     async def check(stack) -> None:
         code, said = await bench.run(stack.url, duration_s=1.0, timeout_s=0.2)
         assert code == 1
-        assert "INVALID: only 0 answers" in said
+        assert "INVALID: only" in said
         faults = {f["kind"]: f for f in bench.result()["summary"]["faults"]}
         assert "timeout" in faults
         assert "did not answer in time" in faults["timeout"]["example"]
@@ -121,6 +128,7 @@ def test_failures_are_told_by_kind_and_the_run_is_invalid(run, kit, bench):
     run(check, engines=[kit.engine(**kit.SLOW, output_tokens=400)])
 
 
+@pytest.mark.full
 def test_a_key_that_may_overflow_is_named_when_answers_came_from_an_api(run, kit, bench):
     async def check(stack) -> None:
         code, said = await bench.run(
@@ -168,6 +176,7 @@ def test_a_target_that_cannot_be_tested_ends_in_one_line_and_code_three(run, kit
     run(check, engines=[kit.engine()])
 
 
+@pytest.mark.full
 def test_results_that_cannot_be_written_and_bad_scenarios_have_codes_of_their_own(
     run, kit, bench, tmp_path
 ):
@@ -189,16 +198,15 @@ def test_results_that_cannot_be_written_and_bad_scenarios_have_codes_of_their_ow
 @pytest.mark.full
 def test_the_search_finds_what_an_engine_bears(run, kit, bench):
     async def check(stack) -> None:
-        process = await bench.start(stack.url, duration_s=60.0)
-        process.kill()
-        await process.communicate()
-        small = [MIX["kinds"][0] | {"goal": {"complete_ms": 400}, "output": {"median": 8}}]
-        bench._file.write_text(yaml.safe_dump(MIX | {"kinds": small, "drain_s": 3.0}))
+        small = [MIX["kinds"][0] | {"goal": {"complete_ms": 1000}, "output": {"median": 8}}]
+        bench._file.write_text(
+            yaml.safe_dump(MIX | {"kinds": small, "drain_s": 3.0, "duration_s": 4.0})
+        )
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.load", "capacity", str(bench._file), "--url",
             stack.url, "--model", "m", "--out", str(bench.out), "--repeats", "1", "--rate", "10",
             "--tolerance", "0.3", env=dict(os.environ) | {
-                "PYTHONPATH": str(ROOT), "BALLAST_LOAD_KEY": kit.key_of("load")},
+                "PYTHONPATH": str(ROOT), "LOAD_TEST_KEY": kit.key_of("load")},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()

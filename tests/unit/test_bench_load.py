@@ -24,7 +24,7 @@ from benchmarks.load.results import Result, ResultsError
 from benchmarks.load.schedule import Row
 from benchmarks.load.seen import BUCKET, Gaps, Seen, Shard
 from benchmarks.load.summary import cost, is_kept, quantiles, spread, summary
-from benchmarks.load.texts import Texts
+from benchmarks.load.texts import Texts, hints
 from benchmarks.load.values import (
     Arrivals,
     Goal,
@@ -461,3 +461,19 @@ def test_an_address_that_is_none_is_refused(url):
         _ = Target(url, "", "m").address
     assert Target("https://h/x/v1/", "", "m").base == "/x/v1"
     assert Target("https://h", "", "m").address == ("h", 443)
+
+
+def test_hints_name_class_feature_and_session_only_where_there_is_one():
+    plain, _ = scenario().kinds
+    assert hints(plain, "") == ""
+    told = msgspec.structs.replace(plain, latency_class="live", feature="course")
+    assert hints(told, "s1") == (
+        "x-ballast-class: live\r\nx-ballast-feature: course\r\nx-ballast-session: s1\r\n"
+    )
+
+
+def test_a_schema_is_asked_for_as_a_response_format():
+    kind = msgspec.structs.replace(scenario().kinds[0], json_schema={"type": "object"})
+    body = msgspec.json.decode(Texts(scenario(), "m", WORDS, 1).body(kind, [], 9))
+    assert body["response_format"]["json_schema"] == {"name": "a", "schema": {"type": "object"}}
+    assert body["stream_options"] == {"include_usage": True}
