@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,6 +25,8 @@ BLOCKS_MIN = 5
 ROWS_MAX = 50_000
 """Of a run, for the intervals: every k-th row beyond."""
 LEVEL = 0.95
+BEYOND = 3
+"""Values beyond a percentile, at least, for it to have an interval: a p99 needs 300."""
 SHARE = "share"
 COLUMNS = ("first", "visible", "token", "complete", "kept", "failed")
 Floats: TypeAlias = NDArray[Any]
@@ -58,6 +60,18 @@ class Compared(msgspec.Struct, frozen=True):
 Measure: TypeAlias = Callable[[Floats], float]
 
 
+class _Asked(NamedTuple):
+    """A figure to compare."""
+
+    name: str
+    unit: str
+    column: str
+    measure: Measure
+    is_higher_better: bool = False
+    needed: float = 0.0
+    """Values, at least."""
+
+
 def compare(
     a: tuple[Scenario, Sequence[Seen]], b: tuple[Scenario, Sequence[Seen]], seed: int = 1
 ) -> list[Compared]:
@@ -65,16 +79,17 @@ def compare(
     chance = np.random.default_rng(seed)
     columns = [_columns(*run) for run in (a, b)]
     found = []
-    for name, unit, column, measure, is_higher in _measures():
+    for name, unit, column, measure, is_higher, needed in _measures():
         drawn = []
         values = []
         for run in columns:
             table = run[COLUMNS.index(column)]
             values.append(measure(table[1]))
-            drawn.append(_draws(table, measure, chance))
+            is_enough = table[1].size >= needed
+            drawn.append(_draws(table, measure, chance) if is_enough else np.asarray([math.nan]))
         if math.isnan(values[0]) or math.isnan(values[1]):
             continue
-        effects = np.asarray([_effect(unit, x, y) for x, y in zip(*drawn, strict=True)])
+        effects = np.asarray([_effect(unit, x, y) for x, y in zip(*drawn, strict=False)])
         edge = (1 - LEVEL) / 2
         known = effects[np.isfinite(effects)]
         low, high = (
@@ -96,19 +111,22 @@ def differences(a: Scenario, b: Scenario) -> list[str]:
     ]  # fmt: skip
 
 
-def _measures() -> list[tuple[str, str, str, Measure, bool]]:
+def _measures() -> list[_Asked]:
     def at(share: float) -> Measure:
         return lambda v: float(np.quantile(v, share)) * 1e3 if v.size else math.nan
 
     def mean(values: Floats) -> float:
         return float(values.mean()) if values.size else math.nan
 
-    found: list[tuple[str, str, str, Measure, bool]] = [
-        ("goodput", SHARE, "kept", mean, True), ("failed", SHARE, "failed", mean, False),
-    ]  # fmt: skip
+    found = [
+        _Asked("goodput", SHARE, "kept", mean, is_higher_better=True),
+        _Asked("failed", SHARE, "failed", mean),
+    ]
     for column, words in (("visible", "first visible token"), ("token", "per token"),
                           ("complete", "complete")):  # fmt: skip
-        found += [(f"{words} p{p * 100:g}", "ms", column, at(p), False) for p in (0.5, 0.95, 0.99)]
+        for p in (0.5, 0.95, 0.99):
+            needed = round(BEYOND / (1 - p), 6)
+            found.append(_Asked(f"{words} p{p * 100:g}", "ms", column, at(p), needed=needed))
     return found
 
 

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from benchmarks.load.compare import SHARE, Compared
+from benchmarks.load.percentiles import Spread
 from benchmarks.load.sender import Live
-from benchmarks.load.summary import Spread, Summary
+from benchmarks.load.summary import Summary
 
 WIDTH = 150
 """Where the output is no terminal, so that tables do not break."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmarks.load.capacity import Found, sentence, sentence_zh
+from benchmarks.load.percentiles import Spread, quantiles
 from benchmarks.load.results import Result
 from benchmarks.load.seen import Seen
-from benchmarks.load.summary import Figures, Spread, quantiles
+from benchmarks.load.summary import Figures
 from benchmarks.load.values import Goal, Scenario
 from benchmarks.load.wording import Language, word
 from models.plots import charts
@@ -120,10 +121,10 @@ def _cards(result: Result, rows: Sequence[Seen], language: Language) -> Iterator
     yield _load(result, language)
     yield _latency(result, language)
     yield _distribution(result, rows, language)
+    yield _machine(result, language)
     yield _faults(result, language)
     yield _by_kind(result, language)
     yield _usage(result, language)
-    yield _machine(result, language)
 
 
 def _load(result: Result, language: Language) -> Card:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -94,8 +94,8 @@ class Gaps:
         for place, count in enumerate(self.counts):
             left -= count
             if left <= 1e-9 and count:
-                return LEAST_S * BUCKET ** (place + 0.5)
-        return LEAST_S * BUCKET**BUCKETS
+                return LEAST_S * math.pow(BUCKET, place + 0.5)
+        return LEAST_S * math.pow(BUCKET, BUCKETS)
 
 
 class Shard(msgspec.Struct):
@@ -115,3 +115,11 @@ class Shard(msgspec.Struct):
     ended_s: float = 0.0
     ran_dry: bool = False
     """A closed loop used all it had before the time was over."""
+
+
+def heads(seen: Seen, headers: Mapping[bytes, bytes]) -> None:
+    """Take over what a Ballast says about its decision."""
+    seen.target = headers.get(b"x-ballast-target", b"").decode("latin-1")
+    seen.reason = headers.get(b"x-ballast-reason", b"").decode("latin-1")
+    queue = headers.get(b"x-ballast-queue-ms", b"")
+    seen.queue_ms = float(queue) if queue.isdigit() else -1.0

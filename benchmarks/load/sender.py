@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.load.answers import Reader, code_of
-from benchmarks.load.seen import Gaps, Seen, Shard
+from benchmarks.load.seen import Gaps, Seen, Shard, heads
 from benchmarks.load.texts import Message, Texts, hints
 from benchmarks.load.values import Conversation, Scenario
 from benchmarks.load.wire import Connections, Failed
@@ -187,7 +187,8 @@ class Sender:
             deadline_s = self._loop.time() + self._scenario.timeout_s
             exchange = await self._connections.post(*request, deadline_s)
             seen.head_s = self._loop.time() - self._start_s
-            _heads(seen, exchange)
+            seen.status = exchange.status
+            heads(seen, exchange.headers)
             await self._read(seen, reader, exchange)
         except Failed as failed:
             seen.error, seen.words = failed.kind, str(failed)[:200]
@@ -245,12 +246,3 @@ def _wake(rest: asyncio.Future[None]) -> None:
 
 def _said(reader: Reader) -> Message:
     return {"role": "assistant", "content": "".join(reader.answer.text) or "(nothing)"}
-
-
-def _heads(seen: Seen, exchange: Exchange) -> None:
-    headers = exchange.headers
-    seen.status = exchange.status
-    seen.target = headers.get(b"x-ballast-target", b"").decode("latin-1")
-    seen.reason = headers.get(b"x-ballast-reason", b"").decode("latin-1")
-    queue = headers.get(b"x-ballast-queue-ms", b"")
-    seen.queue_ms = float(queue) if queue.isdigit() else -1.0

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.load.percentiles import Second, Spread, course, since, spread, spread_of_gaps
 from benchmarks.load.seen import Gaps, Seen, Shard
 from benchmarks.load.values import Goal, Kind, Price, Scenario
 
-SHARES = (0.5, 0.9, 0.95, 0.99)
 LATE_P99_S = 0.05
 """A sender later than this in one of 100 requests sent another load than it was asked for."""
 LATE_MAX_S = 1.0
@@ -25,16 +23,6 @@ CPU_SHARE_MAX = 0.9
 ANSWERS_MIN = 20
 """Below, a p95 is one request's story."""
 EXAMPLE = 200
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Milliseconds; -1 where there is no value."""
-
-    p50: float = -1.0
-    p90: float = -1.0
-    p95: float = -1.0
-    p99: float = -1.0
-    count: int = 0
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -98,18 +86,6 @@ class Machine(msgspec.Struct, frozen=True):
     not_sent: int
 
 
-class Second(msgspec.Struct, frozen=True):
-    """A stretch of the run."""
-
-    at_s: float
-    sent: int
-    good: int
-    failed: int
-    under_way: int
-    first_p50_ms: float
-    first_p95_ms: float
-
-
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All figures of a run."""
 
@@ -129,26 +105,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def is_valid(self) -> bool:
         """May be believed."""
         return not self.reasons
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Percentiles of seconds, in milliseconds; what did not happen (below 0) is left out."""
-    happened = np.asarray([v for v in values if v >= 0])
-    if not happened.size:
-        return Spread()
-    values = quantiles(happened, SHARES)
-    return _spread([round(v * 1e3, 3) for v in values], int(happened.size))
-
-
-def quantiles(values: NDArray[Any], shares: Sequence[float]) -> list[float]:
-    """Values that occurred: no mean of two neighbours."""
-    found: NDArray[Any] = np.asarray(np.quantile(values, shares, method="inverted_cdf"))
-    return [float(v) for v in found]
-
-
-def _spread(values: Sequence[float], count: int) -> Spread:
-    p50, p90, p95, p99 = values
-    return Spread(p50, p90, p95, p99, count)
 
 
 def is_kept(seen: Seen, goal: Goal) -> bool:
@@ -220,26 +176,6 @@ def faults(rows: Sequence[Seen]) -> list[Fault]:
     return [Fault(kind, n, words[kind][:EXAMPLE]) for kind, n in counts.most_common()]
 
 
-def course(rows: Sequence[Seen], end_s: float, stretches: int = 60) -> list[Second]:
-    """The run in at most so many stretches of whole seconds."""
-    each = max(1.0, float(np.ceil(end_s / stretches)))
-    count = max(1, int(np.ceil(end_s / each)))
-    bins: list[list[Seen]] = [[] for _ in range(count)]
-    for row in rows:
-        bins[min(count - 1, int(row.due_s / each))].append(row)
-    begun = np.sort(np.asarray([r.sent_s for r in rows]))
-    ended = np.sort(np.asarray([r.done_s for r in rows]))
-    found = []
-    for k, part in enumerate(bins):
-        at = (k + 1) * each
-        first = spread([_since(r, r.visible_s) for r in part])
-        under_way = int(np.searchsorted(begun, at) - np.searchsorted(ended, at))
-        good = sum(r.is_good for r in part)
-        found.append(Second(k * each, len(part), good, len(part) - good, under_way,
-                            first.p50, first.p95))  # fmt: skip
-    return found
-
-
 def cost(rows: Sequence[Seen], price: Price | None) -> float:
     """Of what the server says was used, at the price given."""
     if price is None:
@@ -251,16 +187,6 @@ def cost(rows: Sequence[Seen], price: Price | None) -> float:
         total += fresh * price.input_per_mtok + row.cached_tokens * cached
         total += max(0, row.completion_tokens) * price.output_per_mtok
     return total / 1e6
-
-
-def _since(row: Seen, at_s: float) -> float:
-    return at_s - row.due_s if at_s >= 0 else -1.0
-
-
-def _spread_of_gaps(gaps: Gaps) -> Spread:
-    found = [gaps.quantile_s(share) for share in SHARES]
-    scaled = [round(v * 1e3, 3) if v >= 0 else -1.0 for v in found]
-    return _spread(scaled, sum(gaps.counts))
 
 
 def _total(
@@ -288,10 +214,10 @@ def _figures(kind: Kind, rows: Sequence[Seen], how: tuple[Scenario, float, Gaps]
         unfinished=sum(r.error == "unfinished" for r in rows),
         kept=kept, goodput=kept / max(1, len(rows)), kept_per_s=kept / seconds,
         per_s=len(good) / seconds,
-        first_ms=spread([_since(r, r.first_s) for r in good]),
-        visible_ms=spread([_since(r, r.visible_s) for r in good]),
-        gap_ms=_spread_of_gaps(gaps), token_ms=spread([r.token_s for r in good]),
-        complete_ms=spread([_since(r, r.done_s) for r in good]),
+        first_ms=spread([since(r, r.first_s) for r in good]),
+        visible_ms=spread([since(r, r.visible_s) for r in good]),
+        gap_ms=spread_of_gaps(gaps), token_ms=spread([r.token_s for r in good]),
+        complete_ms=spread([since(r, r.done_s) for r in good]),
         prompt_tokens=prompt, completion_tokens=completion,
         cached_tokens=sum(r.cached_tokens for r in good),
         reasoning_tokens=sum(r.reasoning_tokens for r in good),

@@ -20,10 +20,11 @@ from benchmarks.load.answers import Reader, code_of
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
 from benchmarks.load.flags import origin
+from benchmarks.load.percentiles import quantiles, spread
 from benchmarks.load.results import Result, ResultsError
 from benchmarks.load.schedule import Row
 from benchmarks.load.seen import BUCKET, Gaps, Seen, Shard
-from benchmarks.load.summary import cost, is_kept, quantiles, spread, summary
+from benchmarks.load.summary import cost, is_kept, summary
 from benchmarks.load.texts import Texts, hints
 from benchmarks.load.values import (
     Arrivals,
