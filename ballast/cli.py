@@ -25,6 +25,7 @@ from ballast import (
     models_cli,
     plan,
 )
+from ballast import bench as benching
 from ballast import chat as chatting
 from ballast import cluster_doctor as clustering
 from ballast import cost as costing
@@ -220,6 +221,7 @@ def models(context: typer.Context, config: Config = None) -> None:
 
 
 faking.register(app, command)
+benching.register(app, command)
 costing.register(app, command, settings_of)
 settling.register(app, command)
 app.add_typer(explain_cli.guarded(command))

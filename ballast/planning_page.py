@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import cycle
 
-from ballast import chart_rows, charts
-from ballast.chart_axes import Axis, linear, powers, short
-from ballast.charts import Line, Mark
-from ballast.page import Card, page
 from ballast.planning_cost import SCHEMES, Scheme, load_of, market_of, year
 from ballast.planning_fleet import best
 from ballast.planning_page_tables import cards_of_tables
 from ballast.planning_run import Planned
+from models.plots import charts, ranked
+from models.plots.axes import Axis, linear, powers, short
+from models.plots.charts import Line, Mark
+from models.plots.page import Card, page
 
 PIECES = ("API", "GPU rent", "people", "other")
 PIECE_COLOURS = (1, 0, 3, 7)
@@ -178,7 +178,7 @@ def _tornado(plan: Planned) -> Card:
     return Card(
         "What the answer hangs on",
         f"As assumed: {short(base)}. Each bar moves one assumption alone, to the factor beside it.",
-        chart_rows.tornado("Sensitivity", base, rows, label),
+        ranked.tornado("Sensitivity", base, rows, label),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ballast.page import Card, Table
 from ballast.planning_run import Planned
 from ballast.planning_tables import cells
+from models.plots.page import Card, Table
 
 
 def cards_of_tables(plan: Planned) -> Iterator[Card]:

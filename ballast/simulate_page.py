@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from ballast import chart_rows, charts
-from ballast.chart_axes import Axis, linear
-from ballast.charts import Line
-from ballast.page import Card, Table, page
+from models.plots import charts, ranked
+from models.plots.axes import Axis, linear
+from models.plots.charts import Line
+from models.plots.page import Card, Table, page
 
 if TYPE_CHECKING:
     from autoscale.contest import Run
@@ -51,7 +51,7 @@ def _cards(result: Result) -> Iterator[Card]:
     best = next((k for k, row in enumerate(bars) if row[0] == OURS), -1)
     yield Card(
         f"Cost: {name}", "Over the optimum in hindsight, which is 1; the line is the seeds' range.",
-        chart_rows.ranked("cost", bars, "cost / optimum", best),
+        ranked.ranked("cost", bars, "cost / optimum", best),
     )  # fmt: skip
     shown = _shown(rows)
     if shown:

@@ -30,6 +30,7 @@ FROM_SERVING_TO_AUTOSCALE = {
 }  # fmt: skip
 PURE = (
     "models/*.py",
+    "models/plots/*.py",
     *(f"serving/{name}.py" for name in (
         "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
         "routing", "rules", "choice", "lengths", "accounting", "room",

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ballast.chart_axes import Axis, linear, short
+from models.plots.axes import Axis, linear, short
 
 WIDTH, HEIGHT = 760, 320
 LEFT, RIGHT, TOP, BOTTOM = 70, 132, 18, 44

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ballast.chart_axes import Axis, linear, short
-from ballast.charts import WIDTH, svg, text, tip
+from models.plots.axes import Axis, linear, short
+from models.plots.charts import WIDTH, svg, text, tip
 
 Swing: TypeAlias = tuple[float, str]
 """(result, factor)."""

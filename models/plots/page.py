@@ -90,6 +90,11 @@ def page(title: str, lead: str, figures: Sequence[tuple[str, str]], cards: Seque
     )
 
 
+def in_language(document: str, language: str) -> str:
+    """The same page, said to be in that language: browsers choose fonts and voices by it."""
+    return document.replace('<html lang="en">', f'<html lang="{language}">', 1)
+
+
 def _card(card: Card) -> str:
     legend = "".join(
         f'<span><i class="b{colour}"></i>{escape(name)}</span>' for name, colour in card.legend

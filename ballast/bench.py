@@ -1,0 +1,40 @@
+"""`ballast bench run|capacity|compare`: hands over to the load generator of a checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+from ballast.fake import SETTINGS
+from ballast.problem import ProblemError
+
+MODULE = "benchmarks.load"
+
+
+def register(
+    app: typer.Typer, command: Callable[[Callable[..., None]], Callable[..., None]]
+) -> None:
+    """Add the command."""
+
+    def bench(context: typer.Context) -> None:
+        """Load-test any OpenAI-compatible endpoint: run, capacity or compare, each with --help."""
+        if not is_here():
+            raise ProblemError(
+                "the load generator is not part of an installed Ballast",
+                "run `ballast bench` in a checkout, with the extra `reports` installed",
+            )
+        os.execv(sys.executable, [sys.executable, "-m", MODULE, *context.args])  # noqa: S606
+
+    app.command(context_settings=SETTINGS)(command(bench))
+
+
+def is_here() -> bool:
+    """Whether this is a checkout; another distribution may ship a package of the same name."""
+    try:
+        return importlib.util.find_spec(MODULE) is not None
+    except ModuleNotFoundError:
+        return False

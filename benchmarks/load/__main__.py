@@ -1,0 +1,30 @@
+"""`python -m benchmarks.load COMMAND`: loads on any OpenAI-compatible endpoint.
+
+  run        one load, measured
+  capacity   the highest rate within the goal
+  compare    two runs, with intervals of confidence
+
+`COMMAND --help` tells the flags; docs/load-testing.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from benchmarks.load import against, run, search
+
+COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point."""
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    is_asked = bool(argv) and argv[0] in ("-h", "--help")
+    print(__doc__, file=sys.stdout if is_asked else sys.stderr)
+    return 0 if is_asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""The highest rate within the goal: bracket it, then halve the bracket. Pure.
+
+A rate holds when most of its repeats hold. A repeat that the sender could not drive decides
+nothing: the search ends there and says so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+REPEATS = 3
+GROWTH = 2.0
+TOLERANCE = 0.05
+STEPS_MAX = 40
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One run at one rate."""
+
+    rate: float
+    goodput: float
+    """Share of the requests that kept their goal."""
+    kept_per_s: float
+    visible_p95_ms: float
+    complete_p95_ms: float
+    invalid: str = ""
+    """Why the sender could not drive it."""
+
+
+class Search(msgspec.Struct):
+    """What is known so far. `share`: of the requests must keep the goal."""
+
+    share: float
+    start: float
+    least: float
+    most: float
+    tolerance: float = TOLERANCE
+    repeats: int = REPEATS
+    tried: list[Tried] = []
+
+    def next_rate(self) -> float | None:
+        """What to try next; None = the search is over."""
+        if len(self.tried) >= STEPS_MAX * self.repeats or self.limit():
+            return None
+        open_rate = self._undecided()
+        if open_rate is not None:
+            return open_rate
+        good, bad = self.good(), self.bad()
+        if good is None and bad is None:
+            return self.start
+        if bad is None:
+            assert good is not None
+            return None if good >= self.most else min(self.most, good * GROWTH)
+        if good is None:
+            return None if bad <= self.least else max(self.least, bad / GROWTH)
+        if bad - good <= self.tolerance * bad:
+            return None
+        return (good + bad) / 2
+
+    def verdict(self, rate: float) -> bool | None:
+        """Whether a rate holds; None = more repeats are needed."""
+        runs = [t.goodput >= self.share for t in self.tried if t.rate == rate and not t.invalid]
+        needed = self.repeats // 2 + 1
+        if sum(runs) >= needed:
+            return True
+        return False if len(runs) - sum(runs) >= needed else None
+
+    def good(self) -> float | None:
+        """The highest rate that holds, below every one that does not."""
+        bad = self.bad()
+        return max((r for r in self._rates() if self.verdict(r) and (bad is None or r < bad)),
+                   default=None)  # fmt: skip
+
+    def bad(self) -> float | None:
+        """The lowest rate that does not."""
+        return min((r for r in self._rates() if self.verdict(r) is False), default=None)
+
+    def limit(self) -> str:
+        """Why the sender is the limit; empty = it is not."""
+        return next((f"at {t.rate:g}/s: {t.invalid}" for t in self.tried if t.invalid), "")
+
+    def _rates(self) -> list[float]:
+        return sorted({t.rate for t in self.tried})
+
+    def _undecided(self) -> float | None:
+        return next((r for r in self._rates() if self.verdict(r) is None), None)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer."""
+
+    rate: float | None
+    above: float | None
+    """The lowest rate that failed."""
+    limit: str
+    share: float
+    tried: list[Tried]
+
+
+def found(search: Search) -> Found:
+    """What a search that is over, or was stopped, knows."""
+    return Found(search.good(), search.bad(), search.limit(), search.share, list(search.tried))
+
+
+def sentence(answer: Found, what: str, goal: str) -> str:
+    """The result in one sentence, in English."""
+    share = f"{answer.share:.0%} of requests within {goal}"
+    if answer.rate is None:
+        lowest = (
+            f"even {answer.above:.3g} requests/s is too much"
+            if answer.above
+            else ("no rate was decided")
+        )
+        return f"{what} keeps {share} at no rate tried: {lowest}{_but(answer)}."
+    most = "the highest rate tried" if answer.above is None else (f"{answer.above:.3g} is too much")
+    return f"{what} holds {answer.rate:.3g} requests/s with {share}; {most}{_but(answer)}."
+
+
+def sentence_zh(answer: Found, what: str, goal: str) -> str:
+    """The same in Chinese."""
+    share = f"{answer.share:.0%} 的请求满足目标（{goal}）"
+    but = f"；压测端先到极限（{answer.limit}）" if answer.limit else ""
+    if answer.rate is None:
+        return f"{what}：所试速率均未使 {share}{but}。"
+    most = "已是所试最高速率" if answer.above is None else f"{answer.above:.3g} 请求/秒时已超限"
+    return f"{what} 可承受 {answer.rate:.3g} 请求/秒，此时 {share}；{most}{but}。"
+
+
+def _but(answer: Found) -> str:
+    return f"; the sender, not the target, was the limit {answer.limit}" if answer.limit else ""

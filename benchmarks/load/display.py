@@ -1,0 +1,123 @@
+"""What a person sees while a run is under way, and at its end: rich, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Screen
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from benchmarks.load.compare import SHARE, Compared
+from benchmarks.load.percentiles import Spread
+from benchmarks.load.sender import Live
+from benchmarks.load.summary import Summary
+
+WIDTH = 150
+"""Where the output is no terminal, so that tables do not break."""
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH)
+
+
+console = _console(stderr=True)
+
+
+class Watching:
+    """A bar over the time, and the figures so far. A no-op where nobody looks."""
+
+    def __init__(self, title: str, seconds: float) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._bar = self._progress.add_task(title, total=seconds)
+        self._screen = Screen(self._progress, console=console, refresh_per_second=4)
+
+    def __enter__(self) -> Watching:
+        if console.is_terminal:
+            self._screen.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.is_terminal:
+            self._screen.stop()
+
+    def at(self, elapsed_s: float, lives: Sequence[Live]) -> None:
+        """So far."""
+        if console.is_terminal:
+            self._progress.update(self._bar, completed=elapsed_s)
+            self._screen.update(Group(self._progress, _so_far(lives, elapsed_s)))
+
+
+def _so_far(lives: Sequence[Live], elapsed_s: float) -> RenderableType:
+    sent, good, failed, under_way, tokens = (
+        sum(getattr(one, name) for one in lives)
+        for name in ("sent", "good", "failed", "under_way", "tokens")
+    )
+    recent = [v for one in lives for v in one.first_ms]
+    first = f"{median(recent):.0f} ms" if recent else "-"
+    late = max((one.late_ms for one in lives), default=0.0)
+    return (
+        f"sent {sent}  good {good}  failed {failed}  under way {under_way}  "
+        f"{sent / max(elapsed_s, 1e-3):.1f}/s  {tokens} tokens  first token {first}  "
+        f"late {late:.1f} ms"
+    )
+
+
+def tell(summary: Summary) -> None:
+    """The end of a run."""
+    table = Table(box=None, header_style="dim")
+    for name in ("kind", "sent", "good", "failed", "in goal", "visible p50/p95/p99 ms",
+                 "token p50/p95 ms", "complete p50/p95/p99 ms", "tokens/s"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for f in (*summary.kinds, *([summary.total] if len(summary.kinds) > 1 else [])):
+        table.add_row(
+            f.name, str(f.sent), str(f.good), str(f.failed + f.unfinished), f"{f.goodput:.1%}",
+            _three(f.visible_ms), f"{f.token_ms.p50:.1f} / {f.token_ms.p95:.1f}",
+            _three(f.complete_ms), f"{f.tokens_per_s:.0f}",
+        )  # fmt: skip
+    console.print(table)
+    for fault in summary.faults[:5]:
+        console.print(f"  {fault.count} x {fault.kind}: {fault.example}", markup=False)
+    m = summary.machine
+    console.print(
+        f"sender: {m.processes} processes, busiest {m.cpu_share:.0%} of a core, late p99 "
+        f"{m.late_ms.p99:.1f} ms, at most {m.late_max_ms:.1f} ms; {summary.total.per_s:.1f} good/s"
+    )
+    if summary.is_partial:
+        console.print("[yellow]PARTIAL: stopped before its end[/yellow]")
+    for reason in summary.reasons:
+        console.print(f"[red]INVALID: {reason}[/red]")
+
+
+def tell_compared(found: Sequence[Compared]) -> None:
+    """The table of `compare`."""
+    table = Table(box=None, header_style="dim")
+    for name in ("figure", "A", "B", "B against A", "95 % interval", "B is"):
+        table.add_column(name, justify="left" if name in ("figure", "B is") else "right")
+    for one in found:
+        table.add_row(one.name, *words(one))
+    _console(stderr=False).print(table)
+
+
+def words(one: Compared) -> tuple[str, str, str, str, str]:
+    """The cells of a row after its name."""
+    if one.unit == SHARE:
+        low, high = f"{one.low:+.2%}", f"{one.high:+.2%}"
+        cells = (f"{one.a:.2%}", f"{one.b:.2%}", f"{one.effect:+.2%}")
+    else:
+        low, high = f"x {one.low:.3f}", f"x {one.high:.3f}"
+        cells = (f"{one.a:.1f} ms", f"{one.b:.1f} ms", f"x {one.effect:.3f}")
+    interval = "run too short" if one.verdict == "unknown" else f"{low} to {high}"
+    return (*cells, interval, one.verdict)
+
+
+def _three(spread: Spread) -> str:
+    if not spread.count:
+        return "-"
+    return f"{spread.p50:.0f} / {spread.p95:.0f} / {spread.p99:.0f}"

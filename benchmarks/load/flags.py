@@ -1,0 +1,111 @@
+"""Flags that the commands share, and how failures leave: one line on standard error, an exit code.
+
+0 done   1 done, but invalid, or a demanded goodput was missed   2 flags, scenario or trace
+3 target   4 results cannot be written or read   130 stopped by Ctrl-C, with a partial report
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.gateway.contenders import ROOT
+from benchmarks.gateway.machine import Provenance, provenance
+from benchmarks.load.crew import CrewError
+from benchmarks.load.results import ResultsError
+from benchmarks.load.values import Scenario, ScenarioError, checked, load
+from benchmarks.load.wire import Target, TargetError
+
+INVALID, USAGE, TARGET, RESULTS, STOPPED = 1, 2, 3, 4, 130
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `run` and `capacity`."""
+    parser.add_argument("scenario", help="YAML file, or a packaged scenario's name")
+    parser.add_argument("--url", required=True, help="base URL, with or without /v1")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--key-env", default="LOAD_TEST_KEY", metavar="NAME",
+                        help="variable that holds the API key, best a load-test key")  # fmt: skip
+    parser.add_argument("--key-file", type=Path, help="file that holds the API key, instead")
+    parser.add_argument("--ca-file", default="", help="certificates to trust, for https")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=0, help="0 = as many as the rate needs")
+    parser.add_argument("--tokenizer", default="", metavar="WHAT",
+                        help="qwen:MODEL, a checkpoint's folder, bytes")  # fmt: skip
+    parser.add_argument("--rate", type=float, help="conversations a second, instead of the file's")
+    parser.add_argument("--size", help="rate of one of the scenario's sizes: poc, beta, scale")
+    parser.add_argument("--duration-s", type=float, help="instead of the file's")
+    parser.add_argument("--warmup-s", type=float, help="instead of the file's")
+    parser.add_argument("--drain-s", type=float, help="instead of the file's")
+    parser.add_argument("--trace", help="FILE[@FROM-UNTIL] to take the arrivals from")
+    parser.add_argument("--ledger", help="settings file whose ledger to take the arrivals from")
+    parser.add_argument("--speed", type=float, default=1.0, help="of trace or ledger")
+    parser.add_argument("--concurrency", type=int, help="closed loop with so many at a time")
+
+
+def scenario_of(given: argparse.Namespace) -> Scenario:
+    """The file's scenario with the flags' changes. Raises ScenarioError."""
+    scenario = load(given.scenario)
+    arrivals, change = scenario.arrivals, msgspec.structs.replace
+    if given.size is not None:
+        if given.size not in scenario.sizes:
+            known = ", ".join(scenario.sizes) or "none"
+            raise ScenarioError(f"--size {given.size}: this scenario has {known}")
+        arrivals = change(arrivals, rate=scenario.sizes[given.size])
+    if given.rate is not None:
+        arrivals = change(arrivals, rate=given.rate)
+    if given.concurrency is not None:
+        arrivals = change(arrivals, kind="closed", concurrency=given.concurrency)
+    if given.trace:
+        arrivals = change(arrivals, kind="trace", source=given.trace, speed=given.speed)
+    if given.ledger:
+        arrivals = change(arrivals, kind="ledger", source=given.ledger, speed=given.speed)
+    changes = {
+        name: value for name in ("duration_s", "warmup_s", "drain_s")
+        if (value := getattr(given, name)) is not None
+    }  # fmt: skip
+    return checked(change(scenario, arrivals=arrivals, **changes))
+
+
+def target_of(given: argparse.Namespace) -> Target:
+    """Where to send. Raises TargetError."""
+    key = os.environ.get(given.key_env, "")
+    if given.key_file is not None:
+        try:
+            key = given.key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TargetError(f"--key-file {given.key_file}: {error}") from None
+    if not (key.isascii() and (not key or key.isprintable())):
+        raise TargetError("the key holds characters that no header may carry")
+    return Target(given.url, key, given.model, given.ca_file)
+
+
+def origin(argv: Sequence[str]) -> Provenance:
+    """Where figures come from; the key is no flag, so the command may be told."""
+    made = provenance(argv, ROOT, {})
+    return msgspec.structs.replace(made, command=made.command.replace(".gateway", ".load", 1))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Run a command; known failures become one line and a code."""
+    try:
+        return work()
+    except ScenarioError as error:
+        return _fail(str(error), USAGE)
+    except TargetError as error:
+        return _fail(str(error), TARGET)
+    except ResultsError as error:
+        return _fail(str(error), RESULTS)
+    except CrewError as error:
+        return _fail(str(error), INVALID)
+
+
+def _fail(words: str, code: int) -> int:
+    print(f"error: {words}", file=sys.stderr)
+    return code

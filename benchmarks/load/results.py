@@ -1,0 +1,101 @@
+"""A run on disk: `result.json`, `requests.parquet`, `report.html`, `report.zh.html` in one folder.
+
+Each file is written beside its place and moved there, so that a full disk leaves no half file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from pyarrow import parquet
+
+from benchmarks.gateway.machine import Provenance
+from benchmarks.load.seen import Seen
+from benchmarks.load.summary import Summary
+from benchmarks.load.values import Scenario
+
+FORMAT = 1
+RESULT, REQUESTS = "result.json", "requests.parquet"
+
+
+class ResultsError(Exception):
+    """Results that cannot be written or read; names the file."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A run: what was asked, of whom, on what, and what came of it."""
+
+    format: int = FORMAT
+    scenario: Scenario
+    seed: int
+    url: str
+    model: str
+    tokens_by: str
+    """Means by which prompt lengths were met."""
+    notes: list[str]
+    """What the reader must know."""
+    summary: Summary
+    provenance: Provenance
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, and see that it takes a file, before the run. Raises ResultsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.write_bytes(b"0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise ResultsError(f"{folder}: {error.strerror}; name another --out") from None
+
+
+def write(folder: Path, result: Result, rows: Sequence[Seen]) -> None:
+    """JSON and Parquet. Raises ResultsError; what could be written stays."""
+    data = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    put(folder / RESULT, data)
+    place, part = folder / REQUESTS, folder / (REQUESTS + ".part")
+    try:
+        parquet.write_table(table(rows, result.scenario), part, compression="zstd")
+        os.replace(part, place)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ResultsError(f"{place}: {error.strerror or error}; free some space") from None
+
+
+def put(path: Path, data: bytes) -> None:
+    """One file, whole or not at all. Raises ResultsError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ResultsError(f"{path}: {error.strerror or error}; free some space") from None
+
+
+def table(rows: Sequence[Seen], scenario: Scenario) -> pa.Table:
+    """One row per request; the kind by its name."""
+    columns: dict[str, Any] = {
+        name: [getattr(r, name) for r in rows] for name in Seen.__struct_fields__ if name != "kind"
+    }
+    names = [kind.name for kind in scenario.kinds]
+    columns["kind"] = [names[r.kind] for r in rows]
+    return pa.table(columns)
+
+
+def read(folder: Path) -> tuple[Result, list[Seen]]:
+    """A run that was written. Raises ResultsError."""
+    try:
+        result = msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
+        rows = parquet.read_table(folder / REQUESTS).to_pylist()
+    except (OSError, msgspec.DecodeError, pa.ArrowInvalid) as error:
+        raise ResultsError(f"{folder}: no results of a load test: {error}") from None
+    if result.format != FORMAT:
+        raise ResultsError(f"{folder}: format {result.format}; this version reads {FORMAT}")
+    places = {kind.name: k for k, kind in enumerate(result.scenario.kinds)}
+    return result, [Seen(**row | {"kind": places[row["kind"]]}) for row in rows]

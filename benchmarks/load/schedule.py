@@ -1,0 +1,155 @@
+"""Scenario and seed in, conversations out: the same every time. Pure but for its own generators.
+
+Arrivals, mix and lengths draw from generators of their own, so that another rate leaves the
+lengths alone. Rates that change are drawn by thinning (Lewis and Shedler 1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import msgspec
+
+from benchmarks.load.values import Arrivals, Conversation, Length, Scenario, ScenarioError, Turn
+
+CONVERSATIONS_MAX = 2_000_000
+CLOSED_RATE = 5_000.0
+"""Conversations drawn for each second and connection of a closed loop, at most: it takes the next
+one when it is ready, and must not run out."""
+CLOSED_MAX = 500_000
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One request of a trace."""
+
+    at_s: float
+    prompt: int
+    output: int
+
+
+def made(scenario: Scenario, seed: int, rows: Sequence[Row] = ()) -> list[Conversation]:
+    """All conversations in the order of their beginnings. Raises ScenarioError."""
+    mix, lengths = Random(f"{seed}/mix"), Random(f"{seed}/lengths")
+    kinds = scenario.kinds
+    shares = [kind.share for kind in kinds]
+    found = []
+    for number, (at_s, row) in enumerate(_arrivals(scenario, seed, rows)):
+        if number >= CONVERSATIONS_MAX:
+            raise ScenarioError(f"more than {CONVERSATIONS_MAX} conversations; make it shorter")
+        place = mix.choices(range(len(kinds)), shares)[0]
+        kind = kinds[place]
+        document = mix.randrange(kind.prefix.documents) if kind.prefix is not None else -1
+        if row is not None:
+            turns: tuple[Turn, ...] = (Turn(max(1, row.prompt), max(1, row.output)),)
+        else:
+            turns = tuple(_turns(scenario, place, lengths))
+        found.append(Conversation(number, at_s, place, document, turns))
+    if not found:
+        raise ScenarioError("the schedule is empty: raise the rate, or the duration")
+    return found
+
+
+def shard(all_of_them: Sequence[Conversation], place: int, count: int) -> Sequence[Conversation]:
+    """The part of one of `count` processes: every request is in exactly one."""
+    return all_of_them[place::count]
+
+
+def peak_rate(arrivals: Arrivals) -> float:
+    """Conversations a second at the most; 0 where only the trace knows."""
+    match arrivals.kind:
+        case "bursts":
+            return max(arrivals.rate, arrivals.off_rate)
+        case "ramp":
+            return max(arrivals.rate, arrivals.until_rate)
+        case "poisson" | "steady":
+            return arrivals.rate
+        case _:
+            return 0.0
+
+
+def at_rate(scenario: Scenario, rate: float, rows: Sequence[Row] = ()) -> Scenario:
+    """The same scenario at another mean rate. Raises ScenarioError for a closed loop."""
+    arrivals = scenario.arrivals
+    change = msgspec.structs.replace
+    match arrivals.kind:
+        case "closed":
+            raise ScenarioError("a closed loop has no rate to search: take another kind of arrival")
+        case "bursts":
+            now = arrivals.on_s * arrivals.rate + arrivals.off_s * arrivals.off_rate
+            factor = rate * (arrivals.on_s + arrivals.off_s) / now
+            moved = change(
+                arrivals, rate=arrivals.rate * factor, off_rate=arrivals.off_rate * factor
+            )
+        case "trace" | "ledger":
+            span = rows[-1].at_s - rows[0].at_s if len(rows) > 1 else 0.0
+            if span <= 0:
+                raise ScenarioError(f"{arrivals.source}: one moment only: it has no rate to change")
+            moved = change(arrivals, speed=rate * span / len(rows))
+        case "ramp":
+            moved = change(arrivals, kind="poisson", rate=rate)
+        case _:
+            moved = change(arrivals, rate=rate)
+    return change(scenario, arrivals=moved)
+
+
+def _arrivals(
+    scenario: Scenario, seed: int, rows: Sequence[Row]
+) -> Iterator[tuple[float, Row | None]]:
+    arrivals, end_s = scenario.arrivals, scenario.duration_s
+    chance = Random(f"{seed}/arrivals")
+    match arrivals.kind:
+        case "trace" | "ledger":
+            for row in rows:
+                if row.at_s / arrivals.speed < end_s:
+                    yield row.at_s / arrivals.speed, row
+        case "steady":
+            for number in range(math.ceil(end_s * arrivals.rate - 1e-9)):
+                yield number / arrivals.rate, None
+        case "closed":
+            for _ in range(int(min(CLOSED_MAX, end_s * CLOSED_RATE * arrivals.concurrency))):
+                yield 0.0, None
+        case _:
+            for at_s in _thinned(arrivals, end_s, chance):
+                yield at_s, None
+
+
+def _thinned(arrivals: Arrivals, end_s: float, chance: Random) -> Iterator[float]:
+    most = peak_rate(arrivals)
+    at_s = chance.expovariate(most)
+    while at_s < end_s:
+        if chance.random() * most < rate_at(arrivals, at_s, end_s):
+            yield at_s
+        at_s += chance.expovariate(most)
+
+
+def rate_at(arrivals: Arrivals, at_s: float, end_s: float) -> float:
+    """Conversations a second at a moment."""
+    if arrivals.kind == "bursts":
+        is_on = at_s % (arrivals.on_s + arrivals.off_s) < arrivals.on_s
+        return arrivals.rate if is_on else arrivals.off_rate
+    if arrivals.kind == "ramp":
+        return arrivals.rate + (arrivals.until_rate - arrivals.rate) * at_s / end_s
+    return arrivals.rate
+
+
+def _turns(scenario: Scenario, place: int, chance: Random) -> Iterator[Turn]:
+    kind = scenario.kinds[place]
+    session = kind.session
+    count = drawn(session.turns, chance) if session is not None else 1
+    for number in range(count):
+        think_s = 0.0
+        if number and session is not None and session.think_s:
+            think_s = chance.expovariate(1.0 / session.think_s)
+        yield Turn(drawn(kind.prompt, chance), drawn(kind.output, chance), think_s)
+
+
+def drawn(length: Length, chance: Random) -> int:
+    """One length."""
+    value = (
+        length.median * math.exp(chance.gauss(0.0, length.spread))
+        if length.spread
+        else (float(length.median))
+    )
+    return min(length.most, max(length.least, round(min(value, 1e9))))
