@@ -8,6 +8,7 @@ prompts before it, no room), whose median and ninth decile make p50 and p90.
 from __future__ import annotations
 
 import math
+from math import exp, hypot, log
 
 import msgspec
 
@@ -45,19 +46,29 @@ class Pace:
 
     def estimate(self, basis: Basis, tokens: Tokens, scale: float) -> Estimate:
         """First token and completion; `scale` corrects all of the first token's time."""
-        first_s = self._first.of(_terms(basis)) * scale
+        a, b, c, d, e = self._first.coefficients
+        before_s = basis.before_s
+        first_s = (
+            a * (basis.prefill_s - before_s) + b * before_s + c * basis.step_s
+            + (d if basis.is_behind else e) * basis.wait_s
+        ) * scale  # fmt: skip
         regime = self._regimes[regime_of(basis)]
-        first50 = first_s * math.exp(regime.p50)
-        first90 = max(first_s * math.exp(regime.p90), first50 * NARROWEST)
+        first50 = first_s * exp(regime.p50)
+        first90 = first_s * exp(regime.p90)
+        if first90 < first50 * NARROWEST:
+            first90 = first50 * NARROWEST
         a, b = self._token.coefficients
         token_s = a * basis.alone_s + b * basis.shared_s
         decode50, decode90 = tokens.p50 * token_s, tokens.p90 * token_s * DECODE_P90
         whole50 = first50 + decode50
-        whole90 = whole50 + math.hypot(first90 - first50, decode90 - decode50)
-        log_spread = math.log(max(whole90 / whole50, NARROWEST)) if whole50 > 0.0 else 0.0
+        whole90 = whole50 + hypot(first90 - first50, decode90 - decode50)
+        log_spread = 0.0
+        if whole50 > 0.0:
+            spread = whole90 / whole50
+            log_spread = log(spread if spread > NARROWEST else NARROWEST)
         guess = Guess(basis, first_s, whole50, log_spread)
-        complete50 = max(whole50 * math.exp(self._whole.p50 * log_spread), first50)
-        complete90 = whole50 * math.exp(self._whole.p90 * log_spread)
+        complete50 = max(whole50 * exp(self._whole.p50 * log_spread), first50)
+        complete90 = whole50 * exp(self._whole.p90 * log_spread)
         complete90 = max(complete90, complete50 * NARROWEST, first90)
         return Estimate(Quantiles(first50, first90), Quantiles(complete50, complete90), guess)
 

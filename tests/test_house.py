@@ -32,7 +32,7 @@ PURE = (
     "models/*.py",
     *(f"serving/{name}.py" for name in (
         "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
-        "routing", "rules", "choice", "lengths", "accounting", "room",
+        "routing", "rules", "choice", "lengths", "spare", "accounting", "room",
         "breaker", "answers", "rates", "provider_access",
         "waiting", "idempotency", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
