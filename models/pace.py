@@ -44,14 +44,20 @@ class Pace:
         self._regimes = tuple(Spread(0.0, math.log(FIRST_TOKEN_P90)) for _ in range(4))
         self._whole = Spread(0.0, 1.0)
 
-    def estimate(self, basis: Basis, tokens: Tokens, scale: float) -> Estimate:
-        """First token and completion; `scale` corrects all of the first token's time."""
+    def likely_s(self, basis: Basis, scale: float) -> float:
+        """Seconds to the first token (p50): for whoever compares many."""
+        return self._raw_s(basis, scale) * exp(self._regimes[regime_of(basis)].p50)
+
+    def _raw_s(self, basis: Basis, scale: float) -> float:
         a, b, c, d, e = self._first.coefficients
         before_s = basis.before_s
-        first_s = (
-            a * (basis.prefill_s - before_s) + b * before_s + c * basis.step_s
-            + (d if basis.is_behind else e) * basis.wait_s
-        ) * scale  # fmt: skip
+        waited_s = (d if basis.is_behind else e) * basis.wait_s
+        own_s = a * (basis.prefill_s - before_s)
+        return (own_s + b * before_s + c * basis.step_s + waited_s) * scale
+
+    def estimate(self, basis: Basis, tokens: Tokens, scale: float) -> Estimate:
+        """First token and completion; `scale` corrects all of the first token's time."""
+        first_s = self._raw_s(basis, scale)
         regime = self._regimes[regime_of(basis)]
         first50 = first_s * exp(regime.p50)
         first90 = first_s * exp(regime.p90)

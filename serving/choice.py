@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from models.api_pace import ApiPace
-from models.capacity import Estimate, Load, Profile, basis
+from models.capacity import Basis, Estimate, Load, Profile, basis
 from models.pace import Pace, Tokens
 from serving.lengths import Lengths
 from serving.records import Call, FleetView, Offering, Replica, TargetState
@@ -124,12 +124,19 @@ def predict(
     """What the call would see there: the replica's own report and our sends since; a stale report
     counts for nothing."""
     profile = state.profile or replica.profile
+    parts = _parts(call, replica, state, view, now_s)
+    tokens = expected_tokens(call, state.lengths, profile)
+    return (state.pace or UNSEEN).estimate(parts, tokens, scale_now(state, now_s))
+
+
+def _parts(
+    call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
+) -> Basis:
+    profile = state.profile or replica.profile
     load = _load_now(state, profile, now_s, is_stale=now_s - state.load_at_s > view.stale_s)
     if view.held and not has_room(replica, view, now_s):
         load = _behind(load, call, view)
-    parts = basis(profile, load, call.prompt_tokens)
-    tokens = expected_tokens(call, state.lengths, profile)
-    return (state.pace or UNSEEN).estimate(parts, tokens, scale_now(state, now_s))
+    return basis(profile, load, call.prompt_tokens)
 
 
 def predict_api(call: Call, offering: Offering, state: TargetState, now_s: float) -> Estimate:
@@ -212,8 +219,15 @@ def soonest(
     """The replica with the shortest predicted wait; of many, among those with the least to do."""
     if len(among) > PREDICTED_MAX:
         among = nsmallest(PREDICTED_MAX, among, lambda r: _work(view.state.get(r.id, IDLE)))
-    found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in among]
-    return min(found, key=lambda pair: pair[1].first_token_s.p50)
+    best, least_s = among[0], math.inf
+    if len(among) > 1:
+        for replica in among:
+            state = view.state.get(replica.id, IDLE)
+            parts = _parts(call, replica, state, view, now_s)
+            likely_s = (state.pace or UNSEEN).likely_s(parts, scale_now(state, now_s))
+            if likely_s < least_s:
+                best, least_s = replica, likely_s
+    return best, predict(call, best, view.state.get(best.id, IDLE), view, now_s)
 
 
 def _work(state: TargetState) -> int:

@@ -118,11 +118,23 @@ class Metrics:
         self.queue_wait = Histogram(
             "ballast_queue_wait_seconds", "Held before a target was free", model, FIRST_TOKEN_S
         )
-        self.predicted = Histogram(
-            "ballast_first_token_predicted_seconds", "Predicted when sent", tier, FIRST_TOKEN_S
-        )
+        self._predictions(tier)
         self.first_token = Histogram(
             "ballast_first_token_seconds", "Sent to first content", tier, FIRST_TOKEN_S
+        )
+        self.inter_token = Histogram(
+            "ballast_inter_token_seconds", "Mean gap of one answer", tier, TOKEN_S
+        )
+        self.whole = Histogram("ballast_request_seconds", "Arrival to last byte", tier, WHOLE_S)
+        self.more: list[Counter] = []
+        """Those that other parts count themselves."""
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def _predictions(self, tier: tuple[str, str]) -> None:
+        """What was predicted, and how true it was."""
+        self.predicted = Histogram(
+            "ballast_first_token_predicted_seconds", "Predicted when sent", tier, FIRST_TOKEN_S
         )
         self.first_ratio = Histogram(
             "ballast_first_token_seen_to_predicted_ratio", "Seen / predicted p50", tier, RATIOS
@@ -133,14 +145,6 @@ class Metrics:
         self.beyond = Counter(
             "ballast_beyond_predicted_p90", "Took longer than predicted p90", (*tier, "what")
         )
-        self.inter_token = Histogram(
-            "ballast_inter_token_seconds", "Mean gap of one answer", tier, TOKEN_S
-        )
-        self.whole = Histogram("ballast_request_seconds", "Arrival to last byte", tier, WHOLE_S)
-        self.more: list[Counter] = []
-        """Those that other parts count themselves."""
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def _other_tries(self, model: tuple[str]) -> None:
         """Of tries that stand in for another."""
