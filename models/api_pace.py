@@ -22,6 +22,8 @@ TOKEN_S = 0.02
 """Per token of the answer before anything was seen; 50 tokens a second."""
 FRESH_S = 60.0
 """News no older than this count in full."""
+MEAN_WEIGHT = 0.02
+"""Of the newest answer in the mean length."""
 HALF_S = 600.0
 """What was seen loses half its weight against what is stated in this time without news."""
 
@@ -29,7 +31,9 @@ HALF_S = 600.0
 class ApiPace:
     """What was learnt of one offering; see the module."""
 
-    __slots__ = ("_at_s", "_first", "_stated", "_token", "_told", "token_s")
+    __slots__ = (
+        "_at_s", "_first", "_stated", "_token", "_told", "token_s", "usual_tokens",
+    )  # fmt: skip
 
     def __init__(self, stated_first_s: float) -> None:
         self._stated = max(stated_first_s, 1e-3)
@@ -40,6 +44,8 @@ class ApiPace:
         self._token = _started(TOKEN_S)
         self.token_s = TOKEN_S
         """Per token of the answer, as likely below as above."""
+        self.usual_tokens = 0.0
+        """Of its answers, about the last fifty; 0 before there was one."""
         self._at_s = -math.inf
 
     def first(self, prompt_tokens: int, now_s: float) -> Quantiles:
@@ -79,6 +85,9 @@ class ApiPace:
 
     def ended(self, tokens: int, first_s: float, whole_s: float) -> None:
         """An answer of so many tokens came to its end. Mutates."""
+        if tokens > 0:
+            known = self.usual_tokens or float(tokens)
+            self.usual_tokens = known + MEAN_WEIGHT * (tokens - known)
         if tokens >= TOKENS_MIN and math.inf > whole_s > first_s + SHORTEST_S:
             self._token.add(math.log((whole_s - first_s) / (tokens - 1)))
             self.token_s = math.exp(self._token.p50)

@@ -45,10 +45,12 @@ def expected(
     if state is None or state.api is None:
         first_s = offering.first_token_s
         return Expected(Quantiles(first_s, first_s))
-    pace, tokens = state.api, call.max_tokens
-    usual = state.lengths.usual(call.model) if state.lengths is not None else 0.0
-    if tokens is None or 0.0 < usual < tokens:
-        tokens = round(usual) or call.answer_max or OUTPUT_TOKENS
+    pace, most = state.api, call.max_tokens
+    tokens = pace.usual_tokens
+    if most is not None and not 0.0 < tokens < most:
+        tokens = most
+    elif not tokens:
+        tokens = call.answer_max or OUTPUT_TOKENS
     first = pace.first(call.prompt_tokens, now_s)
     return Expected(first, first.p50 + tokens * pace.token_s)
 

@@ -18,6 +18,7 @@ from models.online import COEFFICIENT_MAX, COEFFICIENT_MIN, SPREAD_SEEN_MAX, Fit
 from models.pace import FREE, FULL, QUEUED, SHORT, Pace, Tokens, regime_of
 from serving.admission import Admission, Took
 from serving.choice import expected_tokens, predict, predict_api
+from serving.placement.score import expected
 from serving.records import Burst, Run, TargetState, Usage
 
 LARGE = PROFILES["qwen3-32b-fp8-h100"]
@@ -193,6 +194,20 @@ def test_an_api_s_first_token_is_learnt_by_size_of_prompt(make):
     assert at(20_000).first_token_s.p50 == pytest.approx(5.0, rel=0.1)
     assert at(2_000).first_token_s.p50 < 5.0, "nothing of that size: as all together"
     assert at(500).complete_s.p50 == pytest.approx(0.5 + 200 * 0.05, rel=0.3)
+
+
+def test_what_an_api_was_seen_to_take_is_what_placement_weighs(make):
+    admission, offering = Admission(), make.offering(first_token_s=0.8)
+    call = make.call(prompt_tokens=500, max_tokens=None)
+    assert expected(offering, call, None, 0.0).first_token_s.p90 == 0.8, "its row's word"
+    for number in range(80):
+        stream(admission, make, offering, 0.4 + 0.002 * number, number, tokens=300)
+    state = admission.state[offering.id]
+    seen = expected(offering, call, state, 80.0)
+    assert seen.first_token_s == predict_api(call, offering, state, 80.0).first_token_s
+    assert seen.complete_s == pytest.approx(0.5 + 300 * 0.05, rel=0.15)
+    short = expected(offering, make.call(prompt_tokens=500, max_tokens=10), state, 80.0)
+    assert short.complete_s < 1.5
 
 
 def test_an_api_that_was_slow_is_given_another_chance_in_time(make):
