@@ -18,7 +18,7 @@ from autoscale import calls
 from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
-from serving.admission import Admission
+from serving.admission import Admission, Took
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
 
@@ -142,7 +142,8 @@ class Requests:
             ticket, call, row = self._open.pop(one.key)
             self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
             self._admission.release(ticket, call)
-            self._admission.settled(ticket, call, Usage(row.prompt, one.output))
+            took = Took(one.first_s - ticket.issued_s, now_s - ticket.issued_s)
+            self._admission.settled(ticket, call, Usage(row.prompt, one.output), took)
             # An answer of one token has no time between tokens.
             token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s

@@ -3,10 +3,9 @@
 Pure arithmetic on values: no clock, no I/O, no memory. Refuses to know replicas, tenants or money.
 The step-time model: one engine step costs a base, a part for each running sequence, a part for each
 token of their contexts, and a part for each prompt token it prefills; a mixture of experts also the
-reading of the experts that its sequences chose, which saturates. Profiles of catalogue cards are
-made by `profiles`.
+reading of the experts that its sequences chose, which saturates. `profiles` makes those of cards.
 
-`estimate` runs on the request path (budget 3 microseconds), hence msgspec structs and few branches.
+`basis` runs on the request path (budget 3 microseconds), hence msgspec structs and few branches.
 """
 
 from __future__ import annotations
@@ -60,6 +59,8 @@ class Profile(msgspec.Struct, frozen=True):
     """Seconds of reading all experts; 0 of a dense model."""
     untouched: float = 1.0
     """Share of the experts that one sequence does not choose in a step."""
+    mean_prompt_tokens: int = 0
+    """Computed for a prompt on average, while others decode; 0 is unknown and counts for none."""
 
 
 class Load(msgspec.Struct, frozen=True, gc=False):
@@ -80,33 +81,74 @@ class Quantiles(msgspec.Struct, frozen=True, gc=False):
     p90: float
 
 
+class Basis(msgspec.Struct, frozen=True, gc=False):
+    """The parts of a prediction, in seconds, as a profile foresees them."""
+
+    prefill_s: float
+    """Computing the prompts queued before and the call's own."""
+    step_s: float
+    wait_s: float
+    """Until enough others have ended; 0 where there is room."""
+    before_s: float
+    """Of `prefill_s`, what is queued before."""
+    alone_s: float
+    """Of a token of the answer, what it costs however many run beside it."""
+    shared_s: float
+    """And what it costs because others run beside it and their prompts are computed."""
+    is_behind: bool = False
+    """No slot is free, or others wait already: it will wait. Else memory may just do."""
+
+
+class Guess(msgspec.Struct, frozen=True, gc=False):
+    """What an estimate was made of; learnt from when the truth is known (`pace`)."""
+
+    basis: Basis
+    first_s: float
+    """Before its regime's own correction."""
+    complete_s: float
+    log_spread: float
+    """Of completion: ln(p90 / p50), before its correction."""
+
+
 class Estimate(msgspec.Struct, frozen=True, gc=False):
     """What a call sent now would see, in seconds from now."""
 
     first_token_s: Quantiles
     complete_s: Quantiles
+    guess: Guess | None = None
 
 
 def estimate(
     profile: Profile, load: Load, prompt_tokens: int, max_tokens: int, scale: float = 1.0
 ) -> Estimate:
-    """Predict first token and completion of a call of `prompt_tokens` under `load`.
+    """First token and completion of a call of `prompt_tokens`, as the profile alone foresees them.
+    Completion counts `max_tokens` in full; `scale` corrects every duration."""
+    parts = basis(profile, load, prompt_tokens)
+    first_s = (parts.prefill_s + parts.step_s + parts.wait_s) * scale
+    decode_s = max_tokens * parts.step_s * scale
+    first_p90_s = first_s * FIRST_TOKEN_P90
+    return Estimate(
+        Quantiles(first_s, first_p90_s),
+        Quantiles(first_s + decode_s, first_p90_s + decode_s * DECODE_P90),
+    )
 
-    The first token waits for the queued prompt tokens and its own, for one step, and, when no slot
-    or KV memory is free, for sequences to end. Completion counts `max_tokens` in full: an upper
-    bound when the answer stops by itself. `scale` is the EWMA of observed / predicted.
-    """
+
+def basis(profile: Profile, load: Load, prompt_tokens: int) -> Basis:
+    """What the first token waits for (prompts before it and its own, a step, others that must end
+    when no slot or KV memory is free), and what a token after it costs."""
     slots = profile.max_num_seqs
     running = load.running
     ahead = running + load.waiting
     batch = ahead + 1 if ahead < slots else slots
     kv_tokens = profile.kv_tokens
     held = kv_tokens * load.kv_use
-    step_s = profile.base_s + profile.per_sequence_s * batch + profile.per_context_token_s * held
+    alone_s = profile.base_s
     if profile.experts_s:
-        step_s += profile.experts_s * (1.0 - profile.untouched**batch)
+        alone_s += profile.experts_s * (1.0 - profile.untouched**batch)
+    shared_s = profile.per_sequence_s * batch + profile.per_context_token_s * held
+    step_s = alone_s + shared_s
     coming = load.queued_prefill_tokens + prompt_tokens
-    first_s = coming / profile.prefill_tokens_per_s + step_s
+    wait_s = 0.0
     if ahead:
         # All sequences, each some way through its answer, are gone after one answer's time: so long
         # do all slots, and the whole memory, take to come free.
@@ -119,26 +161,15 @@ def estimate(
         if short > 0.0 and running:
             turns = max(turns, short / room, behind / (running if running < slots else slots))
         if turns > 0.0:
-            first_s += turns * profile.mean_output_tokens * step_s
-    first_s *= scale
-    decode_s = max_tokens * step_s * scale
-    first_p90_s = first_s * FIRST_TOKEN_P90
-    return Estimate(
-        Quantiles(first_s, first_p90_s),
-        Quantiles(first_s + decode_s, first_p90_s + decode_s * DECODE_P90),
-    )
-
-
-def ewma(scale: float, observed_s: float, predicted_s: float, alpha: float = 0.1) -> float:
-    """The correction after one more observation; `alpha` in (0, 1] is the weight of the new one.
-
-    `predicted_s` is the raw prediction, made with scale 1: with a scaled one the result would
-    settle at the square root of the truth. Without a usable pair the scale stays as it is.
-    """
-    if not (observed_s >= 0.0 and predicted_s > 0.0):
-        return scale
-    ratio = min(max(observed_s / predicted_s, SCALE_MIN), SCALE_MAX)
-    return min(max(scale + alpha * (ratio - scale), SCALE_MIN), SCALE_MAX)
+            wait_s = turns * profile.mean_output_tokens * step_s
+    if profile.mean_prompt_tokens and batch > 1:
+        # Each answer that ends makes room for a prompt, whose computing lengthens everybody's step.
+        prompts = (batch - 1) / max(1, profile.mean_output_tokens)
+        shared_s += prompts * profile.mean_prompt_tokens * profile.per_prefill_token_s
+    rate = profile.prefill_tokens_per_s
+    before_s = load.queued_prefill_tokens / rate
+    prefill_s, is_behind = before_s + prompt_tokens / rate, load.waiting > 0 or ahead >= slots
+    return Basis(prefill_s, step_s, wait_s, before_s, alone_s, shared_s, is_behind)
 
 
 def step_s(profile: Profile, sequences: int, context_tokens: int, prefill_tokens: int) -> float:

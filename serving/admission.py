@@ -6,23 +6,35 @@ Pure but for those counters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from models.capacity import Load, ewma
+from models.api_pace import ApiPace
+from models.capacity import SCALE_MAX, SCALE_MIN, Load
+from models.pace import Pace
 from serving.breaker import Breaker
-from serving.choice import scale_now
+from serving.choice import EXPECTED_TOKENS, owed_now, predict_api, scale_now
 from serving.errors import Kind
 from serving.lengths import Lengths
-from serving.records import Burst, Call, Replica, Run, Surface, TargetState, Ticket, Usage
+from serving.records import Burst, Call, Offering, Replica, Run, Surface, TargetState, Ticket, Usage
 
 FULL_S = 0.25
 """A target that said it is full is asked again after this, unless it named a time itself."""
-EXPECTED_TOKENS = 256
-"""Length of an answer when the caller named no limit and too few were seen to say."""
 LENGTH_CHANGE = 0.02
 """A mean length that moved by less is not told to predictions."""
+SCALE_WEIGHT = 0.05
+"""Of one observation in `TargetState.scale`: it follows a change within some twenty answers."""
+
+
+class Took(NamedTuple):
+    """Seconds of an answer since its ticket was issued."""
+
+    first_s: float
+    """To first content; negative when none came."""
+    whole_s: float
 
 
 class Admission:
@@ -47,6 +59,7 @@ class Admission:
         state = self._state.get(target_id)
         if state is None:
             state = self._state[target_id] = TargetState()
+            state.lengths = self.lengths
             self._breakers[target_id] = Breaker(state)
         return state
 
@@ -63,14 +76,17 @@ class Admission:
         """A ticket for one attempt; the caller owes a `release` or a `revoke`."""
         target = placement.target
         state = self.know(target.id)
-        predicted_s, expected = 0.0, call.max_tokens
+        expected = call.max_tokens
         if expected is None:
             expected = round(self.lengths.usual(call.model)) or EXPECTED_TOKENS
         if isinstance(placement, Run):
-            profile = state.profile or placement.target.profile
+            profile, estimate = state.profile or placement.target.profile, placement.estimate
             expected = min(expected, profile.mean_output_tokens)
-            # Learning compares with the raw prediction: see `capacity.ewma`.
-            predicted_s = placement.estimate.first_token_s.p50 / scale_now(state, now_s)
+            total = state.load.queued_prefill_tokens + state.since_tokens
+            state.computed = total - owed_now(state, profile, now_s)
+            state.computed_at_s = now_s
+        else:
+            estimate = predict_api(call, placement.target, state, now_s)
         state.unfinished += 1
         state.since_calls += 1
         state.since_tokens += call.prompt_tokens
@@ -78,7 +94,7 @@ class Admission:
         self.issued += 1
         ticket = Ticket(
             call.request_id, attempt, target, placement.reason, now_s, call.prompt_tokens,
-            expected, predicted_s, not target.label.on_premises,
+            expected, estimate.first_token_s.p50, not target.label.on_premises, estimate,
         )  # fmt: skip
         if state.open_until_s:
             self._breakers[target.id].sent(ticket)
@@ -88,6 +104,7 @@ class Admission:
         """Give a ticket back."""
         state = self._state[ticket.target.id]
         state.unfinished -= 1
+        state.ended_calls += 1
         assert state.unfinished >= 0, "ticket released twice"
         self._running[call.model] -= 1
         if not self._running[call.model]:
@@ -101,37 +118,68 @@ class Admission:
         state.since_tokens = max(0, state.since_tokens - ticket.prompt_tokens)
         self.undecided(ticket, ticket.issued_s)
         self.release(ticket, call)
+        state.ended_calls -= 1
         self.released -= 1
         self.issued -= 1
 
-    def reported(self, target_id: str, load: Load, now_s: float) -> None:
-        """A target told its load: our sends since the last report are in it now."""
+    def reported(self, target_id: str, load: Load, now_s: float, unseen_tokens: int = 0) -> None:
+        """A target told its load: our sends since the last report are in it now, but for the
+        prompt of a stream whose head the report came on. That head leaves before the engine takes
+        the call in."""
         state = self.know(target_id)
         state.load, state.load_at_s = load, now_s
-        state.since_calls = state.since_tokens = 0
+        state.since_calls, state.since_tokens = int(unseen_tokens > 0), unseen_tokens
+        state.computed, state.computed_at_s, state.ended_calls = 0.0, now_s, 0
 
     def opened(self, ticket: Ticket, now_s: float, *, is_stream: bool) -> None:
         """First content came. A plain answer comes whole, so it teaches no time to first token."""
         target = ticket.target
         state = self._state[target.id]
-        if is_stream and ticket.predicted_first_s > 0.0:
-            observed_s = now_s - ticket.issued_s
-            state.scale_at_s = now_s
-            state.scale = ewma(state.scale, observed_s, ticket.predicted_first_s)
+        if is_stream:
+            seen_s, known = now_s - ticket.issued_s, ticket.estimate
+            if isinstance(target, Offering):
+                if state.api is None:
+                    state.api = ApiPace(target.first_token_s)
+                state.api.opened(ticket.prompt_tokens, seen_s, now_s)
+            elif known is not None and known.guess is not None:
+                if state.pace is None:
+                    state.pace = Pace()
+                scale = scale_now(state, now_s)
+                off = state.pace.opened(known.guess, seen_s, scale)
+                scale *= math.exp(SCALE_WEIGHT * off)
+                state.scale = min(max(scale, SCALE_MIN), SCALE_MAX)
+                state.scale_at_s = now_s
         self._breakers[target.id].succeeded(ticket, now_s)
 
-    def settled(self, ticket: Ticket, call: Call, usage: Usage) -> None:
-        """An answer came to its end: its length is one more of its kind."""
-        if usage.is_estimated or usage.completion_tokens <= 0 or call.surface is Surface.TOKENIZE:
+    def settled(self, ticket: Ticket, call: Call, usage: Usage, took: Took) -> None:
+        """An answer came to its end: what it took and how long it was teaches the next."""
+        tokens = usage.completion_tokens
+        if usage.is_estimated or tokens <= 0 or call.surface is Surface.TOKENIZE:
             return
-        self.lengths.learn(call, usage.completion_tokens)
-        target, mean = ticket.target, round(self.lengths.usual(call.model))
+        self.lengths.learn(call, tokens, max(0, usage.prompt_tokens - usage.cached_tokens))
+        target = ticket.target
         state = self._state.get(target.id)
-        if state is None or mean == 0 or not isinstance(target, Replica):
+        if state is None:
             return
+        if isinstance(target, Offering):
+            if state.api is not None and call.stream:
+                state.api.ended(tokens, took.first_s, took.whole_s)
+            return
+        known = ticket.estimate
+        if state.pace is not None and known is not None and known.guess is not None:
+            first_s = took.first_s if call.stream else 0.0
+            state.pace.ended(known.guess, tokens, first_s, took.whole_s)
+        self._profile(state, target, call.model)
+
+    def _profile(self, state: TargetState, target: Replica, model: str) -> None:
+        """Tell predictions the model's mean lengths, when they have moved."""
+        output, prompt = round(self.lengths.usual(model)), round(self.lengths.usual_prompt(model))
         known = state.profile or target.profile
-        if abs(mean - known.mean_output_tokens) > LENGTH_CHANGE * known.mean_output_tokens:
-            state.profile = replace(known, mean_output_tokens=mean)
+        if output and (
+            abs(output - known.mean_output_tokens) > LENGTH_CHANGE * known.mean_output_tokens
+            or abs(prompt - known.mean_prompt_tokens) > LENGTH_CHANGE * known.mean_prompt_tokens
+        ):
+            state.profile = replace(known, mean_output_tokens=output, mean_prompt_tokens=prompt)
 
     def failed(self, ticket: Ticket, kind: Kind, retry_after_s: float | None, now_s: float) -> None:
         """The attempt failed by the target's fault or refusal."""

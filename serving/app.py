@@ -31,6 +31,7 @@ from serving.api.admin import Admin, targets
 from serving.api.admin_limits import Limits
 from serving.api.admin_routes import Behind
 from serving.api.body_limit import BodyLimit
+from serving.api.capacity import Capacity
 from serving.api.console.paths import Elsewhere
 from serving.api.inference import Inference, Terms
 from serving.api.models import Catalogue
@@ -150,7 +151,7 @@ class Gateway:
             self._keys.on_behalf, metrics.unparsed, reviews,
             parts.batches(pipeline, calls, reviews, Around(
                 self._fleet, self._queue, self._keys, metrics, self._demand, stop.is_set)),
-            self._demand.fills,
+            self._demand.fills, Capacity(calls, self._admission.lengths),
         )  # fmt: skip
         server = Inference(terms).served(own.limits, loop)
         facts = ops.Facts(

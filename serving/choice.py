@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.capacity import Estimate, Load, estimate
-from serving.records import Call, FleetView, Replica, TargetState
+from models.api_pace import ApiPace
+from models.capacity import Basis, Estimate, Load, Profile, basis
+from models.pace import Pace, Tokens
+from serving.lengths import Lengths
+from serving.records import Call, FleetView, Offering, Replica, TargetState
 
 AFFINITY_SLACK = 1.25
 """Affinity is skipped on a replica loaded above this multiple of the mean."""
@@ -21,6 +24,11 @@ PREDICTED_MAX = 8
 """Engines whose wait is predicted one by one."""
 IDLE = TargetState()
 """Stands for a target nobody has sent to."""
+UNSEEN = Pace()
+"""Of an engine nobody has an answer of yet; never told anything."""
+EXPECTED_TOKENS = 256
+"""Length of an answer when the caller named no limit and too few were seen to say."""
+_NO_TOKENS = Tokens(0.0, 0.0)
 _MASK = (1 << 64) - 1
 
 
@@ -116,34 +124,78 @@ def predict(
     """What the call would see there: the replica's own report and our sends since; a stale report
     counts for nothing."""
     profile = state.profile or replica.profile
-    load = _load_now(state, profile.max_num_seqs, is_stale=now_s - state.load_at_s > view.stale_s)
+    parts = _parts(call, replica, state, view, now_s)
+    tokens = expected_tokens(call, state.lengths, profile)
+    return (state.pace or UNSEEN).estimate(parts, tokens, scale_now(state, now_s))
+
+
+def _parts(
+    call: Call, replica: Replica, state: TargetState, view: FleetView, now_s: float
+) -> Basis:
+    profile = state.profile or replica.profile
+    load = _load_now(state, profile, now_s, is_stale=now_s - state.load_at_s > view.stale_s)
     if view.held and not has_room(replica, view, now_s):
         load = _behind(load, call, view)
-    expected = call.max_tokens
-    if expected is None:
-        expected = profile.mean_output_tokens
-    return estimate(profile, load, call.prompt_tokens, expected, scale_now(state, now_s))
+    return basis(profile, load, call.prompt_tokens)
 
 
-def _load_now(state: TargetState, slots: int, *, is_stale: bool) -> Load:
-    """The report with our sends since it."""
-    load, since = state.load, state.since_calls
+def predict_api(call: Call, offering: Offering, state: TargetState, now_s: float) -> Estimate:
+    """What the call would see at a third party's API."""
+    pace = state.api or ApiPace(offering.first_token_s)
+    return pace.estimate(call.prompt_tokens, expected_tokens(call, state.lengths, None), now_s)
+
+
+def expected_tokens(call: Call, lengths: Lengths | None, profile: Profile | None) -> Tokens:
+    """How long the answer will be: as such answers were, else as the profile says (taken for
+    exponential), and never above what the caller allows."""
+    most = call.max_tokens
+    if most == 0:
+        return _NO_TOKENS
+    spread = lengths.expected(call) if lengths is not None else None
+    if spread is not None:
+        p50, p90 = spread
+    else:
+        mean = profile.mean_output_tokens if profile is not None else EXPECTED_TOKENS
+        p50, p90 = mean * 0.693, mean * 2.303
+    if most is None:
+        return Tokens(p50, p90)
+    return Tokens(p50 if p50 < most else most, p90 if p90 < most else most)
+
+
+def _load_now(state: TargetState, profile: Profile, now_s: float, *, is_stale: bool) -> Load:
+    """The report with our sends since it, less what ended and was computed meanwhile."""
+    load, since, slots = state.load, state.since_calls, profile.max_num_seqs
     if is_stale:
         # Of the calls sent since a report that never came, only those still out count.
         total = state.unfinished
         queued = state.since_tokens * min(total, since) // max(1, since)
         running = min(total, slots)
         return Load(total - running, running, queued, 0.0)
-    if not since:
-        return load
-    # Where some wait already, for a slot or for memory, new ones wait behind them.
-    joined = 0 if load.waiting else min(since, max(0, slots - load.running))
-    return Load(
-        load.waiting + since - joined,
-        load.running + joined,
-        load.queued_prefill_tokens + state.since_tokens,
-        load.kv_use,
-    )
+    reported = load.running + load.waiting
+    # Our own tickets are never fewer than the engine has: a report may have left before they came.
+    total = max(reported + since - state.ended_calls, state.unfinished)
+    running = slots
+    if load.waiting and load.running < slots:
+        # It waits for memory: who comes stands behind it, who ends lets it in.
+        running = load.running
+    running = min(total, running)
+    queued = load.queued_prefill_tokens + state.since_tokens
+    owed = owed_now(state, profile, now_s)
+    held = load.kv_use + (queued - owed) / profile.kv_tokens
+    if state.ended_calls and load.running:
+        held -= load.kv_use * min(1.0, state.ended_calls / load.running)
+    return Load(total - running, running, round(owed), min(1.0, held))
+
+
+def owed_now(state: TargetState, profile: Profile, now_s: float) -> float:
+    """Prompt tokens the engine has yet to compute: reported and sent since, less what it should
+    have computed meanwhile."""
+    load = state.load
+    owed = load.queued_prefill_tokens + state.since_tokens - state.computed
+    if load.waiting and load.running < profile.max_num_seqs:
+        return max(0.0, owed)  # memory is what they wait for: nothing is computed
+    passed_s = now_s - max(state.load_at_s, state.computed_at_s)
+    return max(0.0, owed - passed_s * profile.prefill_tokens_per_s)
 
 
 def _behind(load: Load, call: Call, view: FleetView) -> Load:
@@ -167,8 +219,15 @@ def soonest(
     """The replica with the shortest predicted wait; of many, among those with the least to do."""
     if len(among) > PREDICTED_MAX:
         among = nsmallest(PREDICTED_MAX, among, lambda r: _work(view.state.get(r.id, IDLE)))
-    found = [(r, predict(call, r, view.state.get(r.id, IDLE), view, now_s)) for r in among]
-    return min(found, key=lambda pair: pair[1].first_token_s.p50)
+    best, least_s = among[0], math.inf
+    if len(among) > 1:
+        for replica in among:
+            state = view.state.get(replica.id, IDLE)
+            parts = _parts(call, replica, state, view, now_s)
+            likely_s = (state.pace or UNSEEN).likely_s(parts, scale_now(state, now_s))
+            if likely_s < least_s:
+                best, least_s = replica, likely_s
+    return best, predict(call, best, view.state.get(best.id, IDLE), view, now_s)
 
 
 def _work(state: TargetState) -> int:

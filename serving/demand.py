@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.capacity import Load, Profile, estimate
-from serving.admission import EXPECTED_TOKENS
+from serving.choice import EXPECTED_TOKENS
 from serving.progress import Progress
 from serving.records import Call, Outcome, Usage
 

@@ -43,14 +43,15 @@ class Lengths:
         self._models: dict[str, _Group] = {}
         self._groups: OrderedDict[tuple[str, str, LatencyClass], _Group] = OrderedDict()
 
-    def learn(self, call: Call, tokens: int) -> None:
-        """An answer ended after `tokens`. Mutates."""
+    def learn(self, call: Call, tokens: int, prompt_tokens: int = 0) -> None:
+        """An answer ended after `tokens`; so many of its prompt were computed. Mutates."""
         if tokens <= 0:
             return
         model = self._models.get(call.model)
         if model is None:
             model = self._models[call.model] = _Group()
         model.learn(tokens)
+        model.mean_prompt += model.weight * (prompt_tokens - model.mean_prompt)
         key = (call.model, call.tenant, call.latency_class)
         group = self._groups.get(key)
         if group is None:
@@ -64,6 +65,11 @@ class Lengths:
         """Mean tokens of the model's answers; 0 while too few were seen."""
         group = self._models.get(model)
         return group.mean if group is not None and group.seen >= SEEN_MIN else 0.0
+
+    def usual_prompt(self, model: str) -> float:
+        """Mean tokens computed for its prompts; 0 while too few were seen."""
+        group = self._models.get(model)
+        return group.mean_prompt if group is not None and group.seen >= SEEN_MIN else 0.0
 
     def expected(self, call: Call) -> Spread | None:
         """Of this call's answer, as its tenant's of the same class were, else as the model's;
@@ -80,18 +86,23 @@ class Lengths:
 class _Group:
     """Answers that are alike."""
 
-    __slots__ = ("_counts", "_total", "mean", "seen", "spread")
+    __slots__ = ("_counts", "_total", "mean", "mean_prompt", "seen", "spread")
 
     def __init__(self) -> None:
         self.seen = 0
-        self.mean = 0.0
+        self.mean = self.mean_prompt = 0.0
         self.spread = Spread(0.0, 0.0)
         self._counts = [0] * _BINS
         self._total = 0
 
+    @property
+    def weight(self) -> float:
+        """Of the newest answer in a mean."""
+        return max(1.0 / self.seen, WEIGHT_MIN)
+
     def learn(self, tokens: int) -> None:
         self.seen += 1
-        self.mean += max(1.0 / self.seen, WEIGHT_MIN) * (tokens - self.mean)
+        self.mean += self.weight * (tokens - self.mean)
         place = int(math.log(max(tokens, _FIRST) / _FIRST) / _LOG_GROWTH)
         self._counts[min(place, _BINS - 1)] += 1
         self._total += 1

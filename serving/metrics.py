@@ -21,6 +21,7 @@ from prometheus_client.core import (
 FIRST_TOKEN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 TOKEN_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 WHOLE_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+RATIOS = (0.25, 0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.3, 1.5, 2.0, 3.0, 5.0, 10.0)
 SERIES_MAX = 2000
 """Per metric; further label values fold into `other`."""
 Labels = tuple[str, ...]
@@ -53,7 +54,7 @@ class Counter:
 
 
 class Histogram:
-    """Observations in seconds by labels."""
+    """Observations by labels."""
 
     def __init__(self, name: str, text: str, labels: Labels, bounds: tuple[float, ...]) -> None:
         self.name, self.text, self.labels, self.bounds = name, text, labels, bounds
@@ -117,9 +118,7 @@ class Metrics:
         self.queue_wait = Histogram(
             "ballast_queue_wait_seconds", "Held before a target was free", model, FIRST_TOKEN_S
         )
-        self.predicted = Histogram(
-            "ballast_first_token_predicted_seconds", "Predicted when sent", tier, FIRST_TOKEN_S
-        )
+        self._predictions(tier)
         self.first_token = Histogram(
             "ballast_first_token_seconds", "Sent to first content", tier, FIRST_TOKEN_S
         )
@@ -131,6 +130,21 @@ class Metrics:
         """Those that other parts count themselves."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
+
+    def _predictions(self, tier: tuple[str, str]) -> None:
+        """What was predicted, and how true it was."""
+        self.predicted = Histogram(
+            "ballast_first_token_predicted_seconds", "Predicted when sent", tier, FIRST_TOKEN_S
+        )
+        self.first_ratio = Histogram(
+            "ballast_first_token_seen_to_predicted_ratio", "Seen / predicted p50", tier, RATIOS
+        )
+        self.whole_ratio = Histogram(
+            "ballast_request_seen_to_predicted_ratio", "Seen / predicted p50", tier, RATIOS
+        )
+        self.beyond = Counter(
+            "ballast_beyond_predicted_p90", "Took longer than predicted p90", (*tier, "what")
+        )
 
     def _other_tries(self, model: tuple[str]) -> None:
         """Of tries that stand in for another."""

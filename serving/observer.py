@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from models.capacity import Quantiles
 from models.tokens import TokenRatio
-from serving.admission import Admission
+from serving.admission import Admission, Took
 from serving.demand import Demand
 from serving.guard.screening import Verdict
 from serving.logs import RequestLog
@@ -22,6 +23,7 @@ LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
 _CHAT, _OK = Surface.CHAT, Outcome.OK
+_FIRST, _WHOLE = "first_token", "request"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -104,8 +106,10 @@ class Observer:
         metrics.attempts.add((*key, row.outcome))
         if attempt.first_s >= 0.0 and progress.call.stream:
             metrics.first_token.observe(key, attempt.first_s)
-            if attempt.predicted_s > 0.0:
-                metrics.predicted.observe(key, attempt.predicted_s)
+            known = ticket.estimate
+            if known is not None:
+                metrics.predicted.observe(key, known.first_token_s.p50)
+                self._compare(series, _FIRST, known.first_token_s, attempt.first_s)
         metrics.tokens.add(series.prompt, usage.prompt_tokens)
         metrics.tokens.add(series.completion, usage.completion_tokens)
         if usage.cached_tokens:
@@ -125,6 +129,15 @@ class Observer:
                 self.demand.served(model, usage)
             if usage.prompt_tokens and not (usage.is_estimated or attempt.known):
                 self._learn(progress, usage.prompt_tokens)
+
+    def _compare(self, series: _Series, what: str, said: Quantiles, seen_s: float) -> None:
+        """How true a prediction was."""
+        metrics = self._metrics
+        ratio = metrics.first_ratio if what is _FIRST else metrics.whole_ratio
+        if said.p50 > 0.0:
+            ratio.observe(series.key, seen_s / said.p50)
+        if seen_s > said.p90:
+            metrics.beyond.add((*series.key, what))
 
     def _learn(self, progress: Progress, tokens: int) -> None:
         self._turn = (self._turn + 1) % LEARN_EACH
@@ -162,9 +175,14 @@ class Observer:
         if attempt is not None:
             key = self._series[model, progress.is_api].key
             metrics.whole.observe(key, total_s)
-            if progress.outcome is _OK:
-                self._admission.settled(attempt.ticket, call, progress.usage)
             tokens = progress.usage.completion_tokens
+            if progress.outcome is _OK:
+                took = Took(attempt.first_s, progress.last_s - attempt.ticket.issued_s)
+                self._admission.settled(attempt.ticket, call, progress.usage, took)
+                known = attempt.ticket.estimate
+                if known is not None and tokens and not progress.usage.is_estimated:
+                    series = self._series[model, progress.is_api]
+                    self._compare(series, _WHOLE, known.complete_s, took.whole_s)
             if call.stream and tokens > 1 and progress.first_s >= 0.0:
                 metrics.inter_token.observe(key, (total_s - progress.first_s) / (tokens - 1))
         self._log.write(self._line(progress, total_s))

@@ -12,17 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from models.api_pace import ApiPace
 from models.capacity import Estimate, Load, Profile
+from models.pace import Pace
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
 from serving.codecs.marks import Trail
 from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
+
+if TYPE_CHECKING:
+    from serving.lengths import Lengths
 
 
 class Label(StrEnum):
@@ -384,8 +389,9 @@ class TargetState:
     only reads."""
 
     __slots__ = (
-        "full_until_s", "load", "load_at_s", "open_until_s", "profile", "scale", "scale_at_s",
-        "since_calls", "since_tokens", "unfinished",
+        "api", "computed", "computed_at_s", "ended_calls", "full_until_s", "lengths", "load",
+        "load_at_s", "open_until_s", "pace", "profile", "scale", "scale_at_s", "since_calls",
+        "since_tokens", "unfinished",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -397,10 +403,21 @@ class TargetState:
         self.since_calls = 0
         """Our sends since that report."""
         self.since_tokens = 0
+        self.ended_calls = 0
+        """Our tickets given back since that report."""
         self.profile: Profile | None = None
         """The engine's profile with what was learnt; None: as its replica's says."""
+        self.computed = 0.0
+        """Prompt tokens it should have computed since that report, at `computed_at_s`."""
+        self.computed_at_s = float("-inf")
+        self.pace: Pace | None = None
+        """What was learnt of an engine's speed; None before anything was."""
+        self.api: ApiPace | None = None
+        """The same of a third party's API."""
+        self.lengths: Lengths | None = None
+        """Of answers; the same for all targets of this process."""
         self.scale = 1.0
-        """Observed / predicted first token (EWMA)."""
+        """Observed / predicted first token of late, beside what `pace` knows."""
         self.scale_at_s = 0.0
         """When it was learnt: it fades, or one bad minute would shut an idle engine for ever."""
         self.full_until_s = 0.0
@@ -517,9 +534,11 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int
     """Expected."""
     predicted_first_s: float
-    """Unscaled prediction of the time to first token when issued, seconds; 0 is none."""
+    """Time to first token as foreseen when issued (p50), seconds; 0 is none."""
     is_egress: bool
     """Whether bytes leave the premises."""
+    estimate: Estimate | None = None
+    """What was predicted when it was issued; learnt from when the truth is known."""
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from serving import errors
 from serving.api.batches import OWN_PATHS, BatchRoutes
 from serving.api.calls import SURFACES, Calls, Given
+from serving.api.capacity import CAPACITY, HEAD, Capacity
 from serving.api.dialects import DIALECTS, Translated
 from serving.api.files import FILES
 from serving.codecs import openai
@@ -31,7 +32,6 @@ from serving.stages import Client
 from serving.wire.server import Connection, Request, Server, Sink
 
 _AUDIO = b"/v1/audio"
-_LATER = (b"/v1/capacity", _AUDIO)
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +48,7 @@ class Terms(NamedTuple):
     batches: BatchRoutes
     fills: Callable[[str, int], None]
     """Told of calls that ask for no engines; see `demand`."""
+    capacity: Capacity
 
 
 class Inference:
@@ -157,17 +158,20 @@ class Inference:
             caller = terms.identify(_credentials(request.headers))
             name = path.removeprefix(b"/v1/models").strip(b"/").decode("latin-1")
             connection.answer(200, terms.calls.catalogue.render(name, caller))
+        elif path == CAPACITY:
+            if request.method != b"GET":
+                raise CallerError("method_not_allowed", "use GET on this path")
+            caller = self._caller(request.headers)
+            body = self._terms.capacity.answer(request.path, request.headers, caller)
+            connection.answer(200, body, HEAD)
         elif path.startswith(OWN_PATHS):
             self._terms.batches.route(request, self._caller(request.headers), connection)
-        elif path.startswith(_LATER):
-            names = (
-                "chat, completions, responses, messages, embeddings, rerank, score, files, batches"
-                ", models"
+        elif path.startswith(_AUDIO):
+            message = (
+                "no target here hears or speaks: no provider's row sells audio; chat, completions, "
+                "responses, messages, embeddings, rerank, score, files, batches, models and "
+                "capacity are served"
             )
-            what = "this surface is not served yet"
-            if path.startswith(_AUDIO):
-                what = "no target here hears or speaks: no provider's row sells audio"
-            message = f"{what}; {names} are served"
             raise CallerError("unsupported_surface", message)
         else:
             raise CallerError("not_found", "no such path; the API is under /v1")

@@ -22,7 +22,7 @@ from serving.records import Call, Replica, Resume, Target, Ticket
 from serving.rescue import Pace, may_go_on
 from serving.wire.client import Exchange, Pool, WireError
 
-OnLoad = Callable[[str, Load, float], None]
+OnLoad = Callable[[str, Load, float, int], None]
 _RESUME = b"/internal/resume"
 _WANTS_IDS = b"x-ballast-ids: 1\r\n"
 
@@ -114,12 +114,10 @@ class ReplicaBackend:
         """Take an exchange back."""
         self._pool.give((target.host, target.port), exchange)
 
-    def heard(self, target: Replica, header: bytes | None) -> None:
-        """Take in a load report."""
-        if header is not None:
-            load = load_report.parse(header)
-            if load is not None:
-                self._on_load(target.id, load, asyncio.get_running_loop().time())
+    def heard(self, target: Replica, header: bytes | None, unseen_tokens: int) -> None:
+        """Take in a load report that does not hold so many prompt tokens yet."""
+        if header is not None and (load := load_report.parse(header)) is not None:
+            self._on_load(target.id, load, asyncio.get_running_loop().time(), unseen_tokens)
 
 
 def _resume_body(resume: Resume, path: bytes, body: bytes) -> bytes:

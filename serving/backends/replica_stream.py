@@ -33,7 +33,7 @@ class Wires(Protocol):
 
     def give(self, target: Replica, exchange: Exchange) -> None: ...
 
-    def heard(self, target: Replica, header: bytes | None) -> None: ...
+    def heard(self, target: Replica, header: bytes | None, unseen_tokens: int) -> None: ...
 
 
 class ReplicaStream:
@@ -86,15 +86,16 @@ class ReplicaStream:
         backend, target = self._backend, self._target
         data = backend.request(self._call, target, self._ticket)
         self._exchange = exchange = await backend.connect(target, data, self._deadline_s)
-        backend.heard(target, exchange.headers.get(b"x-ballast-load"))
+        is_before = self._call.stream and exchange.status == 200  # the engine takes it in after
+        report, prompt = exchange.headers.get(b"x-ballast-load"), self._ticket.prompt_tokens
+        backend.heard(target, report, prompt if is_before else 0)
         if exchange.status != 200:
             body = await self._whole()
             self._give()
             # An adapter unloaded a moment ago: the engine is well, and so is its breaker.
             is_gone = exchange.status == 404 and self._call.adapter
             raise _status_fault(400 if is_gone else exchange.status, exchange.headers, body)
-        call = self._call
-        if call.stream:
+        if (call := self._call).stream:
             self._marks = Marks(None if call.resume is None else call.resume.trail)
             self._cutter = sse.Cutter(call.wants_usage, call.n, self._marks)
             return await self._next()

@@ -72,6 +72,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
     output *= call.n
     own_worth = 0.0 if by.policy in (_COST, _LATENCY) else FOREIGN
     second_micro, left_s, states, paces = by.second_micro, by.first_left_s, view.state, view.paces
+    whole_left_s = by.complete_left_s
     out: frozenset[str] = ask.tried | call.unaffordable
     found, least, when_found = None, float("inf"), None
     for base, fresh, answer, offering in fit:
@@ -94,7 +95,8 @@ def best(ask: Ask, by: Terms) -> Found | None:
         when = score.expected(offering, call, state, now_s)
         first_s, complete_s = when
         total += second_micro * first_s.p50
-        if (first_s.p90 > left_s or complete_s is not None) and (late_s := by.late(when)):
+        is_slow = complete_s is not None and complete_s > whole_left_s
+        if (is_slow or first_s.p90 > left_s) and (late_s := by.late(when)):
             total += score.LATE + score.LATE_SECOND * late_s
         if total < least:
             found, least, when_found = offering, total, when

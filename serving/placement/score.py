@@ -31,8 +31,8 @@ _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
 
 
 class Expected(NamedTuple):
-    """What a third party is expected to take, seconds; `complete_s` is None where only the first
-    token is known."""
+    """What a third party is expected to take, seconds; `complete_s` (the likely case) is None where
+    only the first token is known."""
 
     first_token_s: Quantiles
     complete_s: float | None = None
@@ -42,9 +42,17 @@ def expected(
     offering: Offering, call: Call, state: TargetState | None, now_s: float
 ) -> Expected:  # fmt: skip
     """When a third party's first token and last are expected. The one place that says so."""
-    del call, state, now_s  # nothing has been learnt of third parties yet
-    first_s = offering.first_token_s
-    return Expected(Quantiles(first_s, first_s))
+    if state is None or state.api is None:
+        first_s = offering.first_token_s
+        return Expected(Quantiles(first_s, first_s))
+    pace, most = state.api, call.max_tokens
+    tokens = pace.usual_tokens
+    if most is not None and not 0.0 < tokens < most:
+        tokens = most
+    elif not tokens:
+        tokens = call.answer_max or OUTPUT_TOKENS
+    first = pace.first(call.prompt_tokens, now_s)
+    return Expected(first, first.p50 + tokens * pace.token_s)
 
 
 def money_micro(offering: Offering, call: Call, *, is_warm: bool = False) -> float:

@@ -96,7 +96,7 @@ class Subject:
         facts = {
             "request_id": call.request_id, "attempt": 1, "target": target, "reason": "test",
             "issued_s": now_s, "prompt_tokens": 5, "completion_tokens": 8, "predicted_first_s": 0.0,
-            "is_egress": not target.label.on_premises,
+            "is_egress": not target.label.on_premises, "estimate": None,
         }  # fmt: skip
         ticket = Ticket(**{name: facts[name] for name in Ticket.__struct_fields__})
         return self.backend.stream(call, target, ticket, now_s + within_s)
@@ -163,7 +163,7 @@ async def _made(name: str, is_slow: bool) -> AsyncIterator[Subject]:
         served = await start_engine(settings)
         loads: list[Load] = []
         backend = ReplicaBackend(
-            Pool(2.0, 16), lambda: SECRET.encode(), lambda _target, load, _now_s: loads.append(load)
+            Pool(2.0, 16), lambda: SECRET.encode(), lambda _target, load, *_: loads.append(load)
         )
         subject = Subject(name, backend, _replica(served), served)
         subject.loads = loads

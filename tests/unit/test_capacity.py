@@ -17,7 +17,6 @@ from models.capacity import (
     Estimate,
     Load,
     estimate,
-    ewma,
     step_s,
 )
 
@@ -75,27 +74,6 @@ def test_a_longer_prompt_or_answer_never_makes_it_shorter(profile, load, p1, p2,
     before = all_seconds(estimate(profile, load, min(p1, p2), min(m1, m2)))
     after = all_seconds(estimate(profile, load, max(p1, p2), max(m1, m2)))
     assert all(a <= b * (1 + 1e-12) for a, b in zip(before, after, strict=True))
-
-
-@given(scales, st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0.001, 1))
-def test_the_correction_stays_within_its_bounds(scale, observed, predicted, alpha):
-    assert SCALE_MIN <= ewma(scale, observed, predicted, alpha) <= SCALE_MAX
-
-
-def test_the_correction_settles_at_the_true_ratio():
-    scale = 1.0
-    for _ in range(200):
-        scale = ewma(scale, observed_s=3.0, predicted_s=2.0)
-    assert scale == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize(
-    ("observed", "predicted"),
-    [(1.0, 0.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, math.nan)],
-    ids=["nothing predicted", "negative", "no observation", "no prediction"],
-)
-def test_an_unusable_pair_leaves_the_correction_as_it_is(observed, predicted):
-    assert ewma(1.3, observed, predicted) == 1.3
 
 
 def test_an_idle_engine_gives_the_first_token_after_prefill_and_one_step():

@@ -53,7 +53,7 @@ def test_every_series_name_says_what_it_counts():
         assert family.name.startswith("ballast_")
         assert family.documentation
         if family.type == "histogram":
-            assert family.name.endswith("_seconds")
+            assert family.name.endswith(("_seconds", "_ratio"))
 
 
 def test_no_label_ever_makes_more_series_than_the_bound():

@@ -268,7 +268,7 @@ def test_without_reports_only_our_own_open_calls_count(make):
 
 def test_sends_since_the_report_are_added_to_it(make):
     replica = make.replica(profile=SLOW, limit=80)
-    state = state_of(load=Load(0, 1, 100, 0.0), load_at_s=0.0)
+    state = state_of(load=Load(0, 1, 100, 0.0), load_at_s=1.0)
     view = make.view([replica], state={"r1": state})
     before = place(make.call(), make.caller(), view, 1.0).estimate.first_token_s.p50
     state.since_calls, state.since_tokens = 3, 900
@@ -276,6 +276,21 @@ def test_sends_since_the_report_are_added_to_it(make):
     assert after - before == pytest.approx(
         900 / SLOW.prefill_tokens_per_s + 3 * SLOW.per_sequence_s
     )
+
+
+def test_prompts_queued_by_an_old_report_are_taken_for_computed_meanwhile(make):
+    replica = make.replica(profile=SLOW, limit=80)
+    state = state_of(load=Load(0, 1, 1000, 0.0), load_at_s=0.0)
+    view = make.view([replica], state={"r1": state})
+
+    def at(now_s):
+        call = make.call(first_token_by_s=now_s + 60.0)
+        return place(call, make.caller(), view, now_s).estimate.first_token_s.p50
+
+    assert at(0.0) - at(1.0) == pytest.approx(1.0), "500 tokens a second"
+    assert at(2.0) == pytest.approx(at(9.0)), "and no more than were queued"
+    state.load = Load(1, 1, 1000, 0.99)
+    assert at(0.0) == pytest.approx(at(1.0)), "nothing is computed while memory is full"
 
 
 def test_calls_held_before_it_lengthen_the_wait_for_a_full_engine(make):
@@ -426,7 +441,7 @@ def test_an_api_slower_than_our_own_wait_is_not_used(make):
 
 def test_a_long_answer_is_no_ground_to_refuse(make):
     view = make.view([make.replica(profile=SLOW)])
-    call = make.call(max_tokens=1_000_000, complete_by_s=5.0)
+    call = make.call(max_tokens=1_000_000, complete_by_s=2.0)
     assert place(call, make.caller(), view, 0.0).reason == "local:tight"
 
 
