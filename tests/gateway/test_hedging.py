@@ -42,6 +42,7 @@ def test_a_late_engine_s_call_is_answered_by_the_second_and_cancelled_at_the_fir
         assert second.intent.provider == "alpha"
         assert row.usage == second.end.usage
         assert (await stack.get("/metrics")).body.decode().count("ballast_tickets_out 0.0") == 1
+        assert (await stack.signals())["burst_total"] == 1
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()}, **hedged())
 
@@ -61,6 +62,8 @@ def test_the_loser_at_a_third_party_is_cancelled_and_its_cost_is_on_record(run, 
         assert second.end.charge.micro > 0
         assert second.end.usage.is_estimated
         assert row.usage == first.end.usage
+        assert (await stack.signals())["burst_total"] == 0
+        assert "ballast_overflow_total{" not in (await stack.get("/metrics")).body.decode()
 
     stalled = kit.provider(scenario="role_then_stall")
     run(check, engines=[kit.engine()], providers={"alpha": stalled}, **hedged())
