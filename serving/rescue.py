@@ -15,6 +15,7 @@ import msgspec
 
 from serving.codecs import media
 from serving.codecs.openai import RESERVED
+from serving.placement.offered import offered
 from serving.records import OWN, Call, Caller, FleetView, Overflow, Resume, Surface
 
 STALL_S_MIN, STALL_GAPS = 3.0, 20.0
@@ -100,7 +101,7 @@ def prefixing(call: Call, caller: Caller, view: FleetView) -> frozenset[str] | N
     """Targets that cannot go on with the text of this call's answer; None where none can."""
     if call.surface is not Surface.CHAT or call.pin or not may_go_on(call):
         return None
-    offerings = view.offerings.get(call.model, ())
+    offerings = offered(call, view)
     if caller.policy.overflow is not Overflow.ALLOWED or not any(
         o.prefix_member for o in offerings
     ):

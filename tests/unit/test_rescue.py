@@ -8,7 +8,7 @@ import pytest
 from serving import rescue
 from serving.codecs.marks import Said, Trail
 from serving.records import OWN, Resume, Surface
-from serving.rescue import Pace, going_on, may_go_on, shows_media
+from serving.rescue import Pace, going_on, may_go_on, prefixing, shows_media
 
 
 def fields(**values):
@@ -69,6 +69,20 @@ def test_goes_on_at_home_with_what_remains_and_time_of_its_own(make):
     assert going_on(call, resume, 58.0).first_token_by_s == 60.0
     assert on.fields is call.fields
     assert going_on(msgspec.structs.replace(call, toward="api/big"), resume, 1.0).toward == ""
+
+
+def test_an_adapter_s_answer_goes_on_at_those_that_stand_in_for_it(make):
+    """Its stand-ins are rows of its own: the model's are no use to it, nor its to the model."""
+    chat = make.chat(stream=True)
+    tuned = msgspec.structs.replace(chat, adapter="m-legal")
+    base, tune = make.offering("api/big", prefix_member="partial"), make.offering("api/tune")
+    legal = msgspec.structs.replace(tune, id="api/legal", prefix_member="prefix")
+    offerings = {"m": (base,), "m-legal": (tune, legal)}
+    view = msgspec.structs.replace(make.view([make.replica("r1")]), offerings=offerings)
+    assert prefixing(chat, make.caller(), view) == {"r1"}
+    assert prefixing(tuned, make.caller(), view) == {"r1", "api/tune"}
+    only_base = msgspec.structs.replace(view, offerings={"m": (base,)})
+    assert prefixing(tuned, make.caller(), only_base) is None
 
 
 def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():
