@@ -166,7 +166,8 @@ class Progress:
         attempt = self.attempt
         assert attempt is not None
         usage, self.usage = attempt.counted(self.call)
-        price = accounting.price_at(attempt.ticket, self.call.received_ms, usage.prompt_tokens)
+        target, at_ms = attempt.ticket.target, self.call.received_ms
+        price = accounting.price_at(target, at_ms, usage.prompt_tokens)
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
             usage, accounting.charge(price, usage),
