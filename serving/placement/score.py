@@ -62,13 +62,17 @@ def money_micro(offering: Offering, call: Call, *, is_warm: bool = False) -> flo
     if not offering.exchange:
         return UNKNOWN_MONEY
     price = price_at(offering, call.received_ms, call.prompt_tokens)
-    tokens = call.max_tokens
-    if tokens is None:
-        tokens = call.answer_max or OUTPUT_TOKENS
     fresh = price.cached_micro_per_mtok if is_warm else price.input_micro_per_mtok
-    spent = call.prompt_tokens * fresh + tokens * call.n * price.output_micro_per_mtok
+    spent = call.prompt_tokens * fresh + output_tokens(call) * price.output_micro_per_mtok
     share = 1.0 if price.money_kind == "cash" else SPENT_SHARE
     return spent * offering.exchange * share / _MTOK
+
+
+def output_tokens(call: Call) -> int:
+    """Expected of all its answers together: what it may say, else what its budget pays for."""
+    if call.max_tokens is not None:
+        return call.max_tokens * call.n
+    return (call.answer_max or OUTPUT_TOKENS) * call.n
 
 
 class Terms(NamedTuple):
