@@ -19,7 +19,7 @@ from serving.carrying import TEXT_MAX, Carried, Heard, prefixed
 from serving.errors import Kind, UpstreamError
 from serving.progress import Progress
 from serving.records import OWN, Block, Burst, Call, Resume, Run, Target, Wait
-from serving.rescue import going_on, grown, prefixing, shows_media
+from serving.rescue import going_on, grown, may_prefix, not_prefixing, shows_media
 from serving.routing import place
 from serving.stages import Stages
 from serving.tries import TIMER_S, Tries
@@ -78,8 +78,8 @@ class Rescuer:
         """Keeps the text for a third party to go on with; None where none would."""
         if not self._stages.rescue.inexact:
             return None
-        found = prefixing(progress.call, progress.caller, self._stages.fleet.view)
-        return None if found is None else Heard()
+        may = may_prefix(progress.call, progress.caller, self._stages.fleet.view)
+        return Heard() if may else None
 
     async def go_on(self, progress: Progress, broken: Broken) -> tuple[BlockStream, Block]:
         """The stream that goes on and its first Block. Raises the failure where none can."""
@@ -167,9 +167,7 @@ class Rescuer:
         view, now_s = stages.fleet.view, self._loop.time()
         if stages.budgets is not None and stages.budgets.funds.is_any:
             door.bound(progress, stages.budgets, view)
-        barred = prefixing(progress.call, progress.caller, view)
-        if barred is None:
-            return None
+        barred = not_prefixing(progress.call, view)
         call = grown(progress.call, attempt.known + attempt.events, now_s)
         placement = place(call, progress.caller, view, now_s, progress.tried | barred)
         if not isinstance(placement, Burst):

@@ -7,8 +7,8 @@ import pytest
 
 from serving import rescue
 from serving.codecs.marks import Said, Trail
-from serving.records import OWN, Resume, Surface
-from serving.rescue import Pace, going_on, may_go_on, prefixing, shows_media
+from serving.records import OWN, Overflow, Resume, Surface
+from serving.rescue import Pace, going_on, may_go_on, may_prefix, not_prefixing, shows_media
 
 
 def fields(**values):
@@ -79,10 +79,21 @@ def test_an_adapter_s_answer_goes_on_at_those_that_stand_in_for_it(make):
     legal = msgspec.structs.replace(tune, id="api/legal", prefix_member="prefix")
     offerings = {"m": (base,), "m-legal": (tune, legal)}
     view = msgspec.structs.replace(make.view([make.replica("r1")]), offerings=offerings)
-    assert prefixing(chat, make.caller(), view) == {"r1"}
-    assert prefixing(tuned, make.caller(), view) == {"r1", "api/tune"}
+    assert not_prefixing(chat, view) == {"r1"}
+    assert not_prefixing(tuned, view) == {"r1", "api/tune"}
+    assert may_prefix(tuned, make.caller(), view)
     only_base = msgspec.structs.replace(view, offerings={"m": (base,)})
-    assert prefixing(tuned, make.caller(), only_base) is None
+    assert not may_prefix(tuned, make.caller(), only_base)
+
+
+def test_no_third_party_goes_on_where_the_call_or_its_key_forbids_it(make):
+    chat, caller = make.chat(stream=True), make.caller()
+    view = make.view([make.replica()], [make.offering(prefix_member="partial")])
+    assert may_prefix(chat, caller, view)
+    for change in ({"pin": OWN}, {"stream": False}, {"surface": Surface.COMPLETIONS}):
+        assert not may_prefix(msgspec.structs.replace(chat, **change), caller, view)
+    assert not may_prefix(chat, make.caller(overflow=Overflow.NEVER), view)
+    assert not may_prefix(chat, caller, make.view([make.replica()], [make.offering()]))
 
 
 def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():
