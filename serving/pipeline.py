@@ -40,7 +40,7 @@ from serving.records import (
     Surface,
     Wait,
 )
-from serving.rescuing import Continued, Rescuer
+from serving.rescuing import Rescuer
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
@@ -226,7 +226,7 @@ class Pipeline:
             if self._hedger.is_on and call.stream:
                 stream = Raced(stream, self._hedger, progress, self._hedger.patience_s(placement))
             if call.stream and isinstance(placement, Run):
-                stream = Continued(stream, self._rescuer, progress)
+                stream = self._rescuer.followed(stream, progress)
             if self._gate is not None and progress.verdict is not None:
                 assert progress.attempt is not None
                 ticket = progress.attempt.ticket

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
 from serving import rescue
 from serving.codecs.marks import Said, Trail
+from serving.progress import Progress
 from serving.records import OWN, Overflow, Resume, Surface
 from serving.rescue import Pace, going_on, may_go_on, may_prefix, not_prefixing, shows_media
+from serving.rescuing import Continued, Rescuer
+from serving.settings_rescue import Rescue
 
 
 def fields(**values):
@@ -94,6 +99,24 @@ def test_no_third_party_goes_on_where_the_call_or_its_key_forbids_it(make):
         assert not may_prefix(msgspec.structs.replace(chat, **change), caller, view)
     assert not may_prefix(chat, make.caller(overflow=Overflow.NEVER), view)
     assert not may_prefix(chat, caller, make.view([make.replica()], [make.offering()]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "is_followed"),
+    [({}, {}, True), ({}, {"seed": 7}, False), ({"inexact": True}, {}, True),
+     ({"inexact": True}, {"seed": 7}, False), ({"exact": False}, {}, False),
+     ({"exact": False, "inexact": True}, {}, True)],
+    ids=str,
+)  # fmt: skip
+def test_a_stream_is_followed_only_where_somebody_could_go_on(make, settings, more, is_followed):
+    view = make.view([make.replica()], [make.offering(prefix_member="partial")])
+    stages = SimpleNamespace(
+        rescue=Rescue(**settings), fleet=SimpleNamespace(view=view), loop=None
+    )  # fmt: skip
+    progress, stream = Progress(make.chat(stream=True, **more), make.caller()), object()
+    followed = Rescuer(stages, None).followed(stream, progress)
+    assert isinstance(followed, Continued) is is_followed
+    assert is_followed or followed is stream
 
 
 def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():
