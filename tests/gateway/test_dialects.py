@@ -39,7 +39,6 @@ def test_a_message_is_answered_and_counted_as_the_chat_it_is(run, kit):
     run(check, engines=[kit.engine()])
 
 
-
 def test_a_large_message_of_an_x_api_key_is_answered(run, kit):
     """Over 32 KiB the wire asks whose room a body takes before it is whole."""
 
