@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.tokens import UPPER
-from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Ticket, Usage
+from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Target, Ticket, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 from serving.rules import effective_residency
 
@@ -17,14 +17,14 @@ def price_of(ticket: Ticket) -> Price:
     return target.price if isinstance(target, Offering) else FREE
 
 
-def price_at(ticket: Ticket, at_ms: int, prompt_tokens: int) -> Price:
-    """What the target charges for a prompt of that size at that time."""
-    target = ticket.target
-    if isinstance(target, Offering):
-        for rate in target.rates:
-            if rate.when.holds(at_ms // 60_000, prompt_tokens):
-                return rate.price
-    return price_of(ticket)
+def price_at(target: Target, at_ms: int, prompt_tokens: int) -> Price:
+    """What the target charges for a prompt of that size at that time (UTC)."""
+    if not isinstance(target, Offering):
+        return FREE
+    for rate in target.rates:
+        if rate.when.holds(at_ms // 60_000, prompt_tokens):
+            return rate.price
+    return target.price
 
 
 def charge(price: Price, usage: Usage) -> Charge:

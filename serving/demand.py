@@ -17,6 +17,8 @@ from serving.records import Call, Outcome, Usage
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
 _SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unreachable"})
 """Refusals that more engines would have cured."""
+_ANSWERED = (Outcome.OK, Outcome.CUT, Outcome.DISCONNECTED, Outcome.CALLER_ERROR)
+_UNANSWERED = (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT)
 _IDLE = Load()
 
 
@@ -47,21 +49,27 @@ class Demand:
         tokens[1] += usage.completion_tokens
 
     def request(self, progress: Progress) -> None:
-        """A request ended."""
-        is_shed = progress.outcome in _REFUSED and progress.code in _SHED
-        if not (is_shed or progress.burst_reason):
+        """A request ended. What our own engines answered in the end is no burst, wherever else it
+        was tried: `served` has it."""
+        outcome, reason, attempt = progress.outcome, progress.burst_reason, progress.attempt
+        is_shed = outcome in _REFUSED and progress.code in _SHED
+        is_shed = is_shed or (reason != "" and outcome in _UNANSWERED)
+        if not is_shed and not (reason and outcome in _ANSWERED):
             return
         call, usage = progress.call, progress.usage
+        if attempt is not None and not is_shed:
+            # Of an answer that began at home, the third party's part: `served` has the rest.
+            usage, _ = attempt.counted(call)
         if call.pin or progress.caller.policy.is_load_test:
             return  # asked of one target, or to see what happens: nobody waits for more engines
-        if call.route and progress.burst_reason == call.route:
+        if call.route and reason == call.route:
             return  # sent there by a split, whatever else there is
         profile = self._profiles[call.model]
         if not could_serve(profile, call):
             return
         prompt = usage.prompt_tokens or call.prompt_tokens
         output = usage.completion_tokens or expected(call, profile)
-        total = (self._burst if progress.burst_reason else self._shed)[call.model]
+        total = (self._shed if is_shed else self._burst)[call.model]
         total[0] += 1
         total[1] += prompt
         total[2] += output

@@ -27,10 +27,9 @@ from serving.rescuing import sees_the_same
 from serving.routing import place
 from serving.settings_rescue import Hedge
 from serving.stages import Stages
-from serving.tries import Tries
+from serving.tries import Tries, opening
 
 REASON, LOST = "hedge", "hedged"
-HELD_BYTES_MAX = 4 << 20
 _MICRO = 1_000_000
 
 
@@ -214,23 +213,7 @@ def take(progress: Progress, attempt: Attempt) -> None:
 
 
 def _contender(stream: BlockStream, attempt: Attempt) -> Contender:
-    task = asyncio.ensure_future(_opening(stream))
+    task = asyncio.ensure_future(opening(stream))
     # What a loser says comes too late to be heard.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return Contender(stream, attempt, task)
-
-
-async def _opening(stream: BlockStream) -> list[Block]:
-    """All Blocks up to the first that says something."""
-    held: list[Block] = []
-    size = 0
-    async for block in stream:
-        held.append(block)
-        size += len(block.data)
-        if block.opens or block.ends:
-            return held
-        if size > HELD_BYTES_MAX:
-            raise UpstreamError(Kind.PROTOCOL, "the stream sends no content")
-    if not held:
-        raise UpstreamError(Kind.CUT, "the stream ended without content")
-    return held

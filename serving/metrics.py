@@ -104,7 +104,7 @@ class Metrics:
         )
         self.attempts = Counter("ballast_attempts", "Tries on a target", (*tier, "outcome"))
         self.overflow = Counter(
-            "ballast_overflow", "Calls sent to a third party, by reason", ("model", "reason")
+            "ballast_overflow", "Calls that a third party had last, by reason", ("model", "reason")
         )
         self.refused = Counter("ballast_refused", "Calls refused", ("model", "code"))
         self.findings = Counter(

@@ -40,14 +40,12 @@ from serving.records import (
     Surface,
     Wait,
 )
-from serving.rescuing import Continued, Rescuer
+from serving.rescuing import Rescuer
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
-from serving.tries import TIMER_S, Tries
+from serving.tries import TIMER_S, Tries, opening
 
-HELD_BYTES_MAX = 4 << 20
-"""Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
 _TOKENIZE = Surface.TOKENIZE
 _log = logging.getLogger(__name__)
 
@@ -226,7 +224,7 @@ class Pipeline:
             if self._hedger.is_on and call.stream:
                 stream = Raced(stream, self._hedger, progress, self._hedger.patience_s(placement))
             if call.stream and isinstance(placement, Run):
-                stream = Continued(stream, self._rescuer, progress)
+                stream = self._rescuer.followed(stream, progress)
             if self._gate is not None and progress.verdict is not None:
                 assert progress.attempt is not None
                 ticket = progress.attempt.ticket
@@ -248,32 +246,22 @@ class Pipeline:
                 raise UpstreamError(Kind.PROTOCOL, "the answer holds no choice")
             self._opened(progress)
             return Tail(200, block.data, progress.head(), is_stream=False)
-        held: list[bytes] = []
-        size, last = 0, b""
+        held = await opening(stream, progress.took)
+        self._opened(progress)
+        progress.has_committed = True
+        client.start(progress.head())
+        last = b"".join(block.data for block in held)
+        if not held[-1].ends:
+            client.write(last)
+            last = b""
         async for block in stream:
             progress.took(block)
-            if progress.has_committed:
-                if block.ends:
-                    last = block.data
-                    continue
-                client.write(block.data)
-                if client.is_paused:
-                    await client.writable()
+            if block.ends:
+                last = block.data
                 continue
-            held.append(block.data)
-            size += len(block.data)
-            if block.opens:
-                self._opened(progress)
-                progress.has_committed = True
-                client.start(progress.head())
-                if block.ends:
-                    last = b"".join(held)
-                else:
-                    client.write(b"".join(held))
-            elif size > HELD_BYTES_MAX:
-                raise UpstreamError(Kind.PROTOCOL, "the stream sends no content")
-        if not progress.has_committed:
-            raise UpstreamError(Kind.CUT, "the stream ended without content")
+            client.write(block.data)
+            if client.is_paused:
+                await client.writable()
         self._ok(progress)
         # The end marker leaves only now, when the end can be written down first.
         return Tail(200, last, b"", is_stream=True)

@@ -63,10 +63,10 @@ class Progress:
     """One call on its way."""
 
     __slots__ = (
-        "attempt", "attempts", "burst_reason", "cache", "call", "caller", "code", "fault",
-        "first_s", "funding", "had_turn", "has_committed", "idempotency", "last_s", "lease",
-        "outcome", "queue_s", "reason", "refused_by", "rescues", "rows", "saved", "sensitivity",
-        "shadow", "standing", "status", "target", "tried", "usage", "verdict",
+        "attempt", "attempts", "cache", "call", "caller", "code", "fault", "first_s", "funding",
+        "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome", "queue_s",
+        "reason", "refused_by", "rescues", "rows", "saved", "sensitivity", "shadow", "standing",
+        "status", "target", "tried", "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -95,8 +95,6 @@ class Progress:
         self.reason = ""
         self.target = ""
         self.shadow = ""  # what its route's shadow policy would have done
-        self.burst_reason = ""
-        """Why it was sent to a third party; empty when it was not."""
         self.rescues: list[float] = []
         """Seconds from each break after the commit point to the next block from elsewhere."""
         self.refused_by = ""
@@ -117,8 +115,6 @@ class Progress:
         self.shadow = placement.shadow
         self.attempt = Attempt(ticket, predicted, known)
         self.reason, self.target = ticket.reason, ticket.target.id
-        if isinstance(placement, Burst):
-            self.burst_reason = ticket.reason
 
     def took(self, block: Block) -> None:
         """A block came."""
@@ -139,6 +135,13 @@ class Progress:
     def is_api(self) -> bool:
         """Whether the latest attempt went to a third party."""
         return self.attempt is not None and isinstance(self.attempt.ticket.target, Offering)
+
+    @property
+    def burst_reason(self) -> str:
+        """Why the latest attempt, at the end the one that answered, went to a third party; empty
+        when it did not."""
+        attempt = self.attempt
+        return attempt.ticket.reason if attempt is not None and self.is_api else ""
 
     def sent(self) -> None:
         """Bytes go out now."""
@@ -163,7 +166,8 @@ class Progress:
         attempt = self.attempt
         assert attempt is not None
         usage, self.usage = attempt.counted(self.call)
-        price = accounting.price_at(attempt.ticket, self.call.received_ms, usage.prompt_tokens)
+        target, at_ms = attempt.ticket.target, self.call.received_ms
+        price = accounting.price_at(target, at_ms, usage.prompt_tokens)
         row = AttemptEnd(
             self.call.request_id, attempt.ticket.attempt, ended_ms, attempt.outcome, attempt.error,
             usage, accounting.charge(price, usage),

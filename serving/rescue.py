@@ -15,6 +15,7 @@ import msgspec
 
 from serving.codecs import media
 from serving.codecs.openai import RESERVED
+from serving.placement.offered import offered
 from serving.records import OWN, Call, Caller, FleetView, Overflow, Resume, Surface
 
 STALL_S_MIN, STALL_GAPS = 3.0, 20.0
@@ -96,16 +97,20 @@ def grown(call: Call, known: int, now_s: float) -> Call:
     )
 
 
-def prefixing(call: Call, caller: Caller, view: FleetView) -> frozenset[str] | None:
-    """Targets that cannot go on with the text of this call's answer; None where none can."""
-    if call.surface is not Surface.CHAT or call.pin or not may_go_on(call):
-        return None
-    offerings = view.offerings.get(call.model, ())
-    if caller.policy.overflow is not Overflow.ALLOWED or not any(
-        o.prefix_member for o in offerings
-    ):
-        return None
-    others = {offering.id for offering in offerings if not offering.prefix_member}
+def may_prefix(call: Call, caller: Caller, view: FleetView) -> bool:
+    """Whether a third party could go on with the text of this call's answer."""
+    return (
+        call.surface is Surface.CHAT
+        and not call.pin
+        and caller.policy.overflow is Overflow.ALLOWED
+        and may_go_on(call)
+        and any(offering.prefix_member for offering in offered(call, view))
+    )
+
+
+def not_prefixing(call: Call, view: FleetView) -> frozenset[str]:
+    """The targets that cannot."""
+    others = {offering.id for offering in offered(call, view) if not offering.prefix_member}
     return frozenset(others.union(replica.id for replica in view.replicas.get(call.model, ())))
 
 

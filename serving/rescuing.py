@@ -19,7 +19,14 @@ from serving.carrying import TEXT_MAX, Carried, Heard, prefixed
 from serving.errors import Kind, UpstreamError
 from serving.progress import Progress
 from serving.records import OWN, Block, Burst, Call, Resume, Run, Target, Wait
-from serving.rescue import going_on, grown, prefixing, shows_media
+from serving.rescue import (
+    going_on,
+    grown,
+    may_go_on,
+    may_prefix,
+    not_prefixing,
+    shows_media,
+)
 from serving.routing import place
 from serving.stages import Stages
 from serving.tries import TIMER_S, Tries
@@ -32,9 +39,11 @@ class Continued:
 
     __slots__ = ("_heard", "_progress", "_rescuer", "_stream")
 
-    def __init__(self, stream: BlockStream, rescuer: Rescuer, progress: Progress) -> None:
+    def __init__(
+        self, stream: BlockStream, rescuer: Rescuer, progress: Progress, heard: Heard | None
+    ) -> None:
         self._stream, self._rescuer, self._progress = stream, rescuer, progress
-        self._heard = rescuer.listener(progress)
+        self._heard = heard
 
     def __aiter__(self) -> Continued:
         return self
@@ -74,12 +83,16 @@ class Rescuer:
         self._stages, self._tries = stages, tries
         self._loop = stages.loop
 
-    def listener(self, progress: Progress) -> Heard | None:
-        """Keeps the text for a third party to go on with; None where none would."""
-        if not self._stages.rescue.inexact:
-            return None
-        found = prefixing(progress.call, progress.caller, self._stages.fleet.view)
-        return None if found is None else Heard()
+    def followed(self, stream: BlockStream, progress: Progress) -> BlockStream:
+        """An engine's stream, followed where a break of it could be gone on with; itself where
+        neither the settings nor the call let anybody."""
+        rescue, call = self._stages.rescue, progress.call
+        heard = None
+        if rescue.inexact and may_prefix(call, progress.caller, self._stages.fleet.view):
+            heard = Heard()  # what was said, for a third party
+        if heard is None and not (rescue.exact and may_go_on(call)):
+            return stream
+        return Continued(stream, self, progress, heard)
 
     async def go_on(self, progress: Progress, broken: Broken) -> tuple[BlockStream, Block]:
         """The stream that goes on and its first Block. Raises the failure where none can."""
@@ -167,9 +180,7 @@ class Rescuer:
         view, now_s = stages.fleet.view, self._loop.time()
         if stages.budgets is not None and stages.budgets.funds.is_any:
             door.bound(progress, stages.budgets, view)
-        barred = prefixing(progress.call, progress.caller, view)
-        if barred is None:
-            return None
+        barred = not_prefixing(progress.call, view)
         call = grown(progress.call, attempt.known + attempt.events, now_s)
         placement = place(call, progress.caller, view, now_s, progress.tried | barred)
         if not isinstance(placement, Burst):

@@ -7,6 +7,7 @@ attempt rows (docs/ARCHITECTURE.md, section 3). When to try stands in the pipeli
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from serving import accounting
 from serving.attempt import Attempt
@@ -20,6 +21,8 @@ from serving.rules import may_see, stopped
 from serving.stages import Stages
 
 CONTENT_FILTER = "content_filter"
+HELD_BYTES_MAX = 4 << 20
+"""Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
 TIMER_S = 0.001
 """uvloop's timers fire up to half a millisecond early by its own clock (measured: one in three):
 a deadline as near as this has passed."""
@@ -179,3 +182,22 @@ class Vetted:
     def abort(self) -> None:
         """See `BlockStream.abort`."""
         self._stream.abort()
+
+
+async def opening(
+    stream: BlockStream, took: Callable[[Block], None] = lambda _: None
+) -> list[Block]:
+    """All Blocks up to the first that says something, each told to `took` as it comes. Raises
+    UpstreamError where none does."""
+    held: list[Block] = []
+    size, usage = 0, None
+    async for block in stream:
+        took(block)
+        usage = block.usage or usage
+        held.append(block)
+        if block.opens:
+            return held
+        size += len(block.data)
+        if size > HELD_BYTES_MAX:
+            raise UpstreamError(Kind.PROTOCOL, "the stream sends no content", usage=usage)
+    raise UpstreamError(Kind.CUT, "the stream ended without content", usage=usage)

@@ -86,7 +86,7 @@ class Inference:
 
     def owner(self, headers: Mapping[bytes, bytes]) -> str:
         """The id of the key that sent these headers, which `vet` let pass."""
-        return self._terms.identify(headers.get(b"authorization")).key_id
+        return self._terms.identify(_credentials(headers)).key_id
 
     def _route(self, request: Request, connection: Connection) -> None:
         path = request.path.partition(b"?")[0]

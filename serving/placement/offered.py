@@ -66,10 +66,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
         return None
     now_s, prompt, context = ask.now_s, call.prompt_tokens, call.prompt_tokens
     context += call.max_tokens or 0
-    output = call.max_tokens
-    if output is None:
-        output = call.answer_max or score.OUTPUT_TOKENS
-    output *= call.n
+    output = score.output_tokens(call)
     own_worth = 0.0 if by.policy in (_COST, _LATENCY) else FOREIGN
     second_micro, left_s, states, paces = by.second_micro, by.first_left_s, view.state, view.paces
     whole_left_s = by.complete_left_s

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from models.capacity import Estimate, Quantiles
+from serving.accounting import price_at
 from serving.placement.values import PolicyName, Route
-from serving.records import Call, FleetView, Offering, Price, TargetState
+from serving.records import Call, FleetView, Offering, TargetState
 
 LATE: Final = 1e15
 LATE_SECOND: Final = 1e11
@@ -60,22 +61,18 @@ def money_micro(offering: Offering, call: Call, *, is_warm: bool = False) -> flo
     prefix is charged at the cached price, a cold one is prefill that is paid again."""
     if not offering.exchange:
         return UNKNOWN_MONEY
-    price = price_at(offering, call)
-    tokens = call.max_tokens
-    if tokens is None:
-        tokens = call.answer_max or OUTPUT_TOKENS
+    price = price_at(offering, call.received_ms, call.prompt_tokens)
     fresh = price.cached_micro_per_mtok if is_warm else price.input_micro_per_mtok
-    spent = call.prompt_tokens * fresh + tokens * call.n * price.output_micro_per_mtok
+    spent = call.prompt_tokens * fresh + output_tokens(call) * price.output_micro_per_mtok
     share = 1.0 if price.money_kind == "cash" else SPENT_SHARE
     return spent * offering.exchange * share / _MTOK
 
 
-def price_at(offering: Offering, call: Call) -> Price:
-    """Its price for this prompt at the hour in which the call came."""
-    for rate in offering.rates:
-        if rate.when.holds(call.received_ms // 60_000, call.prompt_tokens):
-            return rate.price
-    return offering.price
+def output_tokens(call: Call) -> int:
+    """Expected of all its answers together: what it may say, else what its budget pays for."""
+    if call.max_tokens is not None:
+        return call.max_tokens * call.n
+    return (call.answer_max or OUTPUT_TOKENS) * call.n
 
 
 class Terms(NamedTuple):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from models.capacity import Profile
+from serving.accounting import price_at
 from serving.choice import IDLE, predict
-from serving.placement.score import OUTPUT_TOKENS
+from serving.placement.score import output_tokens
 from serving.placement.values import CALM, Spill
 from serving.records import Call, FleetView, LatencyClass, Offering
 
@@ -84,19 +85,19 @@ def dearness(call: Call, offering: Offering, profile: Profile) -> float:
     """0 to 1: the money that a GPU second freed by this call costs, between the cheapest and the
     dearest call there could be (all prompt, all answer). A prompt frees its prefill; an answer its
     part of every step."""
-    output = OUTPUT_TOKENS if call.max_tokens is None else call.max_tokens
+    output = output_tokens(call)
     prompt_s = call.prompt_tokens / profile.prefill_tokens_per_s
-    answer_s = output * call.n * _token_s(profile)
+    answer_s = output * _token_s(profile)
     if not prompt_s or not answer_s:
         return 0.0
-    price = offering.price
+    price = price_at(offering, call.received_ms, call.prompt_tokens)
     by_prompt = price.input_micro_per_mtok * profile.prefill_tokens_per_s
     by_answer = price.output_micro_per_mtok / _token_s(profile)
     low, high = min(by_prompt, by_answer), max(by_prompt, by_answer)
     if low == high:
         return 0.0
     spent = call.prompt_tokens * price.input_micro_per_mtok
-    spent += output * call.n * price.output_micro_per_mtok
+    spent += output * price.output_micro_per_mtok
     return min(1.0, max(0.0, (spent / (prompt_s + answer_s) - low) / (high - low)))
 
 

@@ -39,6 +39,21 @@ def test_a_message_is_answered_and_counted_as_the_chat_it_is(run, kit):
     run(check, engines=[kit.engine()])
 
 
+def test_a_large_message_of_an_x_api_key_is_answered(run, kit):
+    """Over 32 KiB the wire asks whose room a body takes before it is whole."""
+
+    async def check(stack) -> None:
+        body = {"model": "m", "max_tokens": 8,
+                "messages": [{"role": "user", "content": "x" * 40_960}]}  # fmt: skip
+        key = kit.key_of("main")
+        reply = await stack.post("/v1/messages", body, None, x_api_key=key)
+        assert (reply.status, reply.json["type"]) == (200, "message"), reply.body
+        refused = await stack.post("/v1/messages", body, None, x_api_key="no key of ours")
+        assert refused.status == 401
+
+    run(check, engines=[kit.engine()])
+
+
 def test_a_messages_stream_joins_to_the_plain_answer(run, kit):
     async def check(stack) -> None:
         async with claude(stack, kit) as client:

@@ -175,6 +175,19 @@ def test_a_call_that_overflowed_twice_counts_once(run, kit):
     run(check, providers={"alpha": kit.provider(scenario="server_error"), "beta": kit.provider()})
 
 
+def test_a_call_that_no_third_party_answered_is_shed_and_no_burst(run, kit):
+    async def check(stack) -> None:
+        reply = await stack.chat()
+        assert reply.status >= 500
+        signals = await stack.signals()
+        assert (signals["burst_total"], signals["shed_total"]) == (0, 1)
+        (request,) = await stack.rows(1)
+        assert request.attempts == 2
+
+    broken = {name: kit.provider(scenario="server_error") for name in ("alpha", "beta")}
+    run(check, providers=broken)
+
+
 def test_a_stream_that_a_drain_cuts_says_so_in_its_attempt(run, kit):
     async def check(stack) -> None:
         async with stack.streaming(max_tokens=500) as answer:

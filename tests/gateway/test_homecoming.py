@@ -28,6 +28,7 @@ def test_a_vendor_s_refusal_comes_home_and_goes_to_no_other(run, kit, scenario, 
         assert refused.end.charge.micro == 0 or scenario == "content_filter_finish"
         metrics = (await stack.get("/metrics")).body.decode()
         assert 'ballast_homecomings_total{model="m",operator="alpha",outcome="ok"} 1.0' in metrics
+        assert (await stack.signals())["burst_total"] == 0, "our own engine did it"
 
     providers = {"alpha": kit.provider(scenario=scenario), "beta": kit.provider()}
     run(check, engines=[kit.engine()], providers=providers)

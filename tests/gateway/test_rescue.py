@@ -293,6 +293,12 @@ def test_without_another_engine_a_third_party_goes_on_with_the_text_and_says_so(
         assert second.end.charge.micro > 0
         assert first.end.charge.micro == 0
         assert second.intent.provider == "beta"
+        signals, part = await stack.signals(), second.end.usage
+        assert (signals["burst_total"], signals["shed_total"]) == (1, 0)
+        assert signals["burst_output_total"] == part.completion_tokens
+        assert (
+            signals["served_output_total"] == row.usage.completion_tokens - part.completion_tokens
+        )
 
     run(check, engines=engines.engines, **INEXACT, **abroad(kit))
 

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from models.capacity import PROFILES
+from models.capacity import PROFILES, Load, estimate
 from serving.demand import Demand
 from serving.progress import Progress
-from serving.records import Outcome, Usage
+from serving.records import Burst, Outcome, Run, Usage
 
 PROFILE = PROFILES["qwen3-32b-fp8-h100"]
+ESTIMATE = estimate(PROFILE, Load(), 10, 0)
 
 
-def ended(make: Any, code: str, burst: str = "", **call: Any) -> Demand:
-    demand = Demand({"m": PROFILE})
+def asked(make: Any, *tries: Run | Burst, **call: Any) -> Progress:
+    """A call that was tried there, in this order."""
     progress = Progress(make.call(model="m", received_s=0.0, **call), make.caller())
-    progress.outcome = Outcome.REFUSED if code else Outcome.OK
-    progress.code, progress.burst_reason = code, burst
+    for placement in tries:
+        ticket = msgspec.structs.replace(make.ticket(placement.target), reason=placement.reason)
+        progress.begin(ticket, placement)
+    return progress
+
+
+def counted(progress: Progress, outcome: Outcome = Outcome.OK, code: str = "") -> dict[str, int]:
+    demand = Demand({"m": PROFILE})
+    progress.outcome, progress.code = outcome, code
     demand.request(progress)
-    return demand
+    return demand.totals("m")
+
+
+def ended(make: Any, code: str, burst: str = "", **call: Any) -> dict[str, int]:
+    tries = [Burst(make.offering(), burst)] if burst else []
+    outcome = Outcome.REFUSED if code else Outcome.OK
+    return counted(asked(make, *tries, **call), outcome, code)
 
 
 @pytest.mark.parametrize("code", ["no_capacity", "deadline_unreachable", "queue_full"])
 def test_a_call_refused_for_want_of_engines_is_shed(make: Any, code: str) -> None:
-    shed = ended(make, code, first_token_by_s=10.0, prompt_tokens=500, max_tokens=100).totals("m")
+    shed = ended(make, code, first_token_by_s=10.0, prompt_tokens=500, max_tokens=100)
     assert (shed["shed_total"], shed["shed_prompt_total"], shed["shed_output_total"]) == (
         1,
         500,
@@ -36,19 +51,59 @@ def test_a_call_refused_for_want_of_engines_is_shed(make: Any, code: str) -> Non
 @pytest.mark.parametrize(("code", "burst"), [("deadline_unreachable", ""), ("no_capacity", ""),
                                              ("", "overflow:predicted_wait")])  # fmt: skip
 def test_a_deadline_no_engine_could_keep_is_no_demand(make: Any, code: str, burst: str) -> None:
-    demand = ended(make, code, burst, first_token_by_s=0.001, prompt_tokens=500)
-    assert not any(demand.totals("m").values())
+    totals = ended(make, code, burst, first_token_by_s=0.001, prompt_tokens=500)
+    assert not any(totals.values())
 
 
 def test_a_call_sent_to_an_api_is_burst_with_its_expected_tokens(make: Any) -> None:
     burst = ended(make, "", "overflow:full", first_token_by_s=10.0, prompt_tokens=7,
-                  max_tokens=None).totals("m")  # fmt: skip
+                  max_tokens=None)  # fmt: skip
     assert (burst["burst_total"], burst["burst_output_total"]) == (1, 256)
 
 
 def test_a_refusal_by_rule_is_no_demand(make: Any) -> None:
-    demand = ended(make, "residency_refused", first_token_by_s=10.0)
-    assert not any(demand.totals("m").values())
+    assert not any(ended(make, "residency_refused", first_token_by_s=10.0).values())
+
+
+def test_a_call_that_our_engine_answered_in_the_end_was_no_burst(make: Any) -> None:
+    abroad, home = Burst(make.offering(), "overflow:full"), Run(make.replica(), "local", ESTIMATE)
+    progress = asked(make, abroad, home, first_token_by_s=10.0)
+    assert progress.burst_reason == ""
+    assert not any(counted(progress).values())
+
+
+def test_a_call_that_an_api_answered_in_the_end_counts_once(make: Any) -> None:
+    home, abroad = Run(make.replica(), "local", ESTIMATE), Burst(make.offering(), "overflow:retry")
+    totals = counted(asked(make, home, abroad, abroad, first_token_by_s=10.0))
+    assert (totals["burst_total"], totals["shed_total"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(Outcome.UPSTREAM_ERROR, "no_capacity"), (Outcome.UPSTREAM_ERROR, "upstream_error"),
+     (Outcome.TIMEOUT, "upstream_timeout"), (Outcome.FULL, "no_capacity")],
+)  # fmt: skip
+def test_a_call_that_no_api_answered_is_shed(make: Any, outcome: Outcome, code: str) -> None:
+    progress = asked(make, Burst(make.offering(), "overflow:full"), first_token_by_s=10.0)
+    totals = counted(progress, outcome, code)
+    assert (totals["burst_total"], totals["shed_total"]) == (0, 1)
+
+
+def test_a_call_stopped_on_its_way_to_an_api_is_no_demand(make: Any) -> None:
+    progress = asked(make, Burst(make.offering(), "overflow:full"), first_token_by_s=10.0)
+    assert not any(counted(progress, Outcome.REFUSED, "stopped").values())
+
+
+def test_of_an_answer_an_api_went_on_with_only_its_part_is_burst(make: Any) -> None:
+    abroad = Burst(make.offering(), "rescue:inexact")
+    progress = asked(make, abroad, first_token_by_s=10.0)
+    attempt = progress.attempt
+    assert attempt is not None
+    attempt.known, attempt.tells_whole, attempt.usage = 30, False, Usage(130, 20)
+    progress.close(0)
+    assert progress.usage == Usage(100, 50), "what the caller is told"
+    totals = counted(progress)
+    assert (totals["burst_prompt_total"], totals["burst_output_total"]) == (130, 20)
 
 
 def test_served_tokens_leave_out_what_the_prefix_cache_held() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
 from serving import rescue
 from serving.codecs.marks import Said, Trail
-from serving.records import OWN, Resume, Surface
-from serving.rescue import Pace, going_on, may_go_on, shows_media
+from serving.progress import Progress
+from serving.records import OWN, Overflow, Resume, Surface
+from serving.rescue import Pace, going_on, may_go_on, may_prefix, not_prefixing, shows_media
+from serving.rescuing import Continued, Rescuer
+from serving.settings_rescue import Rescue
 
 
 def fields(**values):
@@ -69,6 +74,49 @@ def test_goes_on_at_home_with_what_remains_and_time_of_its_own(make):
     assert going_on(call, resume, 58.0).first_token_by_s == 60.0
     assert on.fields is call.fields
     assert going_on(msgspec.structs.replace(call, toward="api/big"), resume, 1.0).toward == ""
+
+
+def test_an_adapter_s_answer_goes_on_at_those_that_stand_in_for_it(make):
+    """Its stand-ins are rows of its own: the model's are no use to it, nor its to the model."""
+    chat = make.chat(stream=True)
+    tuned = msgspec.structs.replace(chat, adapter="m-legal")
+    base, tune = make.offering("api/big", prefix_member="partial"), make.offering("api/tune")
+    legal = msgspec.structs.replace(tune, id="api/legal", prefix_member="prefix")
+    offerings = {"m": (base,), "m-legal": (tune, legal)}
+    view = msgspec.structs.replace(make.view([make.replica("r1")]), offerings=offerings)
+    assert not_prefixing(chat, view) == {"r1"}
+    assert not_prefixing(tuned, view) == {"r1", "api/tune"}
+    assert may_prefix(tuned, make.caller(), view)
+    only_base = msgspec.structs.replace(view, offerings={"m": (base,)})
+    assert not may_prefix(tuned, make.caller(), only_base)
+
+
+def test_no_third_party_goes_on_where_the_call_or_its_key_forbids_it(make):
+    chat, caller = make.chat(stream=True), make.caller()
+    view = make.view([make.replica()], [make.offering(prefix_member="partial")])
+    assert may_prefix(chat, caller, view)
+    for change in ({"pin": OWN}, {"stream": False}, {"surface": Surface.COMPLETIONS}):
+        assert not may_prefix(msgspec.structs.replace(chat, **change), caller, view)
+    assert not may_prefix(chat, make.caller(overflow=Overflow.NEVER), view)
+    assert not may_prefix(chat, caller, make.view([make.replica()], [make.offering()]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "is_followed"),
+    [({}, {}, True), ({}, {"seed": 7}, False), ({"inexact": True}, {}, True),
+     ({"inexact": True}, {"seed": 7}, False), ({"exact": False}, {}, False),
+     ({"exact": False, "inexact": True}, {}, True)],
+    ids=str,
+)  # fmt: skip
+def test_a_stream_is_followed_only_where_somebody_could_go_on(make, settings, more, is_followed):
+    view = make.view([make.replica()], [make.offering(prefix_member="partial")])
+    stages = SimpleNamespace(
+        rescue=Rescue(**settings), fleet=SimpleNamespace(view=view), loop=None
+    )  # fmt: skip
+    progress, stream = Progress(make.chat(stream=True, **more), make.caller()), object()
+    followed = Rescuer(stages, None).followed(stream, progress)
+    assert isinstance(followed, Continued) is is_followed
+    assert is_followed or followed is stream
 
 
 def test_a_silence_is_a_break_after_three_seconds_or_twenty_gaps():

@@ -8,18 +8,22 @@ import msgspec
 import pytest
 
 from models.capacity import PROFILES, Load
+from models.tariff import When
 from serving.placement import spill
 from serving.placement.beside import Beside
 from serving.placement.pacing import WINDOW_S, Headroom
 from serving.placement.spill import Marks, dearness, leaves, pressure, step
 from serving.placement.tally import DAY, HOUR, MINUTE_MS, NEAR, TOKENS_MIN, Tally
 from serving.placement.values import CALM, Ceilings, Route, Spill
-from serving.records import Burst, LatencyClass, Price, Refuse, Run, TargetState
+from serving.rates import ALWAYS
+from serving.records import Burst, LatencyClass, Price, Rate, Refuse, Run, TargetState
 from serving.routing import place
 
 GPU = PROFILES["qwen3-32b-fp8-h100"]
 MARKS = Marks(enter=0.8, leave=0.4, after_s=3.0, first_token_s=5.0)
 INTERACTIVE = LatencyClass.INTERACTIVE
+PRICE = Price("USD", 2_000_000, 10_000_000, 0, "", "")
+PRICE_NIGHT = Price("USD", 2_000_000, 2_000_000, 0, "", "")
 
 
 def walk(*pressures, every_s=1.0, before=CALM):
@@ -93,6 +97,19 @@ def test_dearness_lies_between_all_prompt_and_all_answer(make):
     assert found[0] < 0.2
     assert found[-1] > 0.9
     assert all(0.0 <= one <= 1.0 for one in found)
+
+
+def test_dearness_is_of_the_price_that_holds_now_and_of_the_answer_a_budget_bounds(make):
+    """By night the answer costs what the prompt does: then it is long prompts that leave last."""
+    night = Rate(When(0, 0, 1 << 30, ((0, 360),), frozenset()), PRICE_NIGHT)
+    api = make.offering(price=PRICE, rates=(night, Rate(ALWAYS, PRICE)))
+    flat, by_night = make.offering(price=PRICE), make.offering(price=PRICE_NIGHT)
+    for hour, same in ((12, flat), (3, by_night)):
+        call = make.call(prompt_tokens=3000, max_tokens=500, received_ms=hour * 3_600_000)
+        assert dearness(call, api, GPU) == pytest.approx(dearness(call, same, GPU)), hour
+    named = make.call(prompt_tokens=3000, max_tokens=40)
+    bounded = make.call(prompt_tokens=3000, max_tokens=None, answer_max=40)
+    assert dearness(bounded, flat, GPU) == dearness(named, flat, GPU)
 
 
 def test_a_share_takes_the_cheapest_first_and_leaves_warm_and_patient_calls_at_home(make):

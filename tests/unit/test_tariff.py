@@ -30,8 +30,7 @@ def ms(text: str) -> int:
 def price_at(make, row: Sold, at: str, prompt_tokens: int = 100):
     price, rates = listed(row)
     offering = make.offering(price=price, rates=rates)
-    ticket = make.ticket(offering)
-    return accounting.price_at(ticket, ms(at), prompt_tokens)
+    return accounting.price_at(offering, ms(at), prompt_tokens)
 
 
 PEAK = [
@@ -72,9 +71,9 @@ def test_no_call_ever_costs_more_than_what_is_reserved(make, prompt, at_ms):
     for row in (model for provider in ROWS.values() for model in provider.models):
         if row.exceptions:
             price, rates = listed(row)
-            ticket = make.ticket(make.offering(price=price, rates=rates))
+            offering = make.offering(price=price, rates=rates)
             usage = Usage(prompt, 1000, prompt // 2)
-            billed = accounting.charge(accounting.price_at(ticket, at_ms, prompt), usage)
+            billed = accounting.charge(accounting.price_at(offering, at_ms, prompt), usage)
             assert billed.micro <= accounting.charge(price, usage).micro
 
 
