@@ -7,8 +7,9 @@ call, whatever model that is for.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from serving.admission import Admission
 from serving.breaker import PROBE_S
@@ -19,7 +20,20 @@ ACCOUNT_WIDE = frozenset({Kind.ACCOUNT_DEAD, Kind.KEY_DEAD})
 SLOW_S_MIN, SLOW_FACTOR = 5.0, 4.0
 """A first token later than both is slow: than five seconds, and than four times what the row
 says."""
+READ_TOKENS_PER_S = 2000.0
+"""What an API is given on top to read a prompt. ASSUMED to be generous: half of what
+AIConfigurator's kernel tables estimate of Qwen3-32B in BF16 on one A100 (4,000)."""
 OF_LAST, SLOW_MIN, REST_S = 10, 5, 30.0
+WINDOW_S, OF_TENANT_MAX = 600.0, 2
+"""Older answers say nothing; of one tenant's slow ones no more than two count beside others'."""
+
+
+class Seen(NamedTuple):
+    """One answer of an API."""
+
+    tenant: str
+    at_s: float
+    is_late: bool
 
 
 class Health:
@@ -30,7 +44,8 @@ class Health:
         self._view = view
         self._down: dict[str, Ticket | None] = {}
         """By provider: the one call that probes it now."""
-        self._late: dict[str, deque[bool]] = {}
+        self._seen: dict[str, list[Seen]] = {}
+        """By offering: the last answers, oldest first."""
 
     def sent(self, ticket: Ticket) -> None:
         """A try goes out; to an account that is down it is the probe, and others wait for it."""
@@ -39,8 +54,8 @@ class Health:
             self._down[target.provider] = ticket
             self._shut(target, ticket.issued_s + PROBE_S)
 
-    def opened(self, ticket: Ticket, now_s: float, *, is_stream: bool) -> None:
-        """First content came."""
+    def opened(self, ticket: Ticket, now_s: float, *, tenant: str, is_stream: bool) -> None:
+        """First content came; a forwarder's customers count as the forwarder."""
         target = ticket.target
         if not isinstance(target, Offering):
             return
@@ -48,7 +63,10 @@ class Health:
             del self._down[target.provider]
             self._shut(target, 0.0)
         if is_stream:
-            self._timed(target, now_s - ticket.issued_s, now_s)
+            allowed_s = max(SLOW_S_MIN, SLOW_FACTOR * target.first_token_s)
+            allowed_s += ticket.prompt_tokens / READ_TOKENS_PER_S
+            owner, is_late = tenant.partition("/")[0], now_s - ticket.issued_s > allowed_s
+            self._timed(target.id, Seen(owner, now_s, is_late))
 
     def failed(self, ticket: Ticket, kind: Kind, now_s: float) -> None:
         """The try failed; after its own breaker has heard of it."""
@@ -68,18 +86,17 @@ class Health:
             self._down[target.provider] = None
             self._shut(target, now_s)
 
-    def _timed(self, target: Offering, first_s: float, now_s: float) -> None:
-        late = first_s > max(SLOW_S_MIN, SLOW_FACTOR * target.first_token_s)
-        seen = self._late.get(target.id)
-        if seen is None:
-            if not late:
-                return
-            seen = self._late[target.id] = deque(maxlen=OF_LAST)
-        seen.append(late)
-        if late and sum(seen) >= SLOW_MIN:
-            self._admission.shut(target.id, now_s + REST_S)
-        elif not any(seen):
-            del self._late[target.id]
+    def _timed(self, name: str, last: Seen) -> None:
+        seen = [one for one in self._seen.get(name, ()) if one.at_s > last.at_s - WINDOW_S]
+        seen.append(last)
+        if len(seen) > OF_LAST:
+            # The oldest of whoever has most: many answers of one tenant push no other's out.
+            counts = Counter(one.tenant for one in seen)
+            most = max(counts.values())
+            seen.remove(next(one for one in seen if counts[one.tenant] == most))
+        self._seen[name] = seen
+        if last.is_late and _crawls(seen):
+            self._admission.shut(name, last.at_s + REST_S)
 
     def _shut(self, target: Offering, until_s: float) -> None:
         """Keep calls from the account's other models until then; 0 lets them come."""
@@ -91,3 +108,13 @@ class Health:
             for row in rows:
                 if row.provider == target.provider and row.id != target.id:
                     yield row.id
+
+
+def _crawls(seen: list[Seen]) -> bool:
+    """Five of the last ten answers were slow, and not to one of several tenants alone: each of two
+    has two of them, or three and more have five together, where two of each count."""
+    slow = Counter(one.tenant for one in seen if one.is_late)
+    if slow.total() < SLOW_MIN:
+        return False
+    needed = min(SLOW_MIN, OF_TENANT_MAX * len({one.tenant for one in seen}))
+    return sum(min(OF_TENANT_MAX, count) for count in slow.values()) >= needed

@@ -33,7 +33,7 @@ from serving.budgets.keeper import Keeper, Terms
 from serving.budgets.store import opener as budget_opener
 from serving.cache import keys as cache_keys
 from serving.cache.keeper import Cache
-from serving.cache.shared import Shared
+from serving.cache.shared import Shared, client_of
 from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.finance.desk import FinanceDesk
@@ -221,7 +221,7 @@ class Parts(NamedTuple):
         if given.is_shared:
             if not settings.redis.url:
                 raise SettingsError("cache.is_shared: name a server in redis.url")
-            shared = Shared(settings.redis, deployment_id, clock)
+            shared = Shared(client_of(settings.redis), deployment_id, clock)
             self.closing.push_async_callback(shared.close)
         weights = {model.name: cache_keys.identity(model) for model in settings.models}
         return Cache(given, weights, lambda: fleet.view, clock, shared)

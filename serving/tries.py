@@ -119,7 +119,8 @@ class Tries:
         attempt, now_s, is_stream = progress.attempt, self._loop.time(), progress.call.stream
         assert attempt is not None
         self._stages.admission.opened(attempt.ticket, now_s, is_stream=is_stream)
-        self._health.opened(attempt.ticket, now_s, is_stream=is_stream)
+        tenant = progress.call.tenant
+        self._health.opened(attempt.ticket, now_s, tenant=tenant, is_stream=is_stream)
         progress.opened(now_s)
 
     def lost(self, progress: Progress, attempt: Attempt, *, why: str) -> None:

@@ -19,6 +19,7 @@ from serving.cache.settings import CacheSettings
 from serving.cache.shared import Shared
 from serving.cache.shelf import Shelf
 from serving.errors import OwnError
+from serving.placement.fitness import weights as whose
 from serving.progress import Progress, Tail
 from serving.records import Charge, FleetView, Outcome, Surface, Usage
 from serving.rows import AttemptEnd
@@ -26,6 +27,9 @@ from serving.rules import stopped
 
 _T = TypeVar("_T")
 _SURFACES = frozenset({Surface.EMBEDDINGS, Surface.RERANK})
+_PROVEN = frozenset({"own", "same"})
+"""Whose whole answers are kept: a key names the model's weights, so other ones must not be found
+there, and an owner's word does not prove them."""
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -112,11 +116,12 @@ class Cache:
 
     async def kept(self, progress: Progress, tail: Tail) -> Tail:
         """Keep what a good answer taught, and join it with what was known."""
-        plan = progress.cache
+        plan, attempt = progress.cache, progress.attempt
         if plan is None or not progress.attempts or tail.status != 200 or tail.is_stream:
             return tail
         if plan.inputs is None:
-            if len(tail.body) <= self._settings.answer_bytes_max:
+            is_short = len(tail.body) <= self._settings.answer_bytes_max
+            if is_short and attempt is not None and whose(attempt.ticket.target) in _PROVEN:
                 whole = Whole(tail.body, progress.usage, _charge(progress))
                 await self._put(self._answers, [(plan.keys[0], _pack(whole))])
             return tail

@@ -2,7 +2,7 @@
 
 A key holds whose call it is, what computes the answer (model, weights, adapter), where it might be
 computed, and every member of the body that can change it. Nobody finds what another tenant, other
-weights or a looser residency left there.
+weights, a looser residency or, where the key may not overflow, a third party left there.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def base(
     for part in (
         call.tenant.encode(), str(call.surface).encode(), weights, call.adapter.encode(),
         b"%d" % rule.level, ",".join(sorted(rule.jurisdictions)).encode(),
+        str(caller.policy.overflow).encode(),
         *_members(call.fields, without),
     ):  # fmt: skip
         mark.update(b"%d:%b" % (len(part), part))

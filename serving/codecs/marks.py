@@ -20,7 +20,9 @@ import msgspec
 START = b": ballast "
 RAW_BYTES_MAX = 1 << 20
 """Marks of one answer kept by the gateway: some 100,000 tokens. A longer one is not rescued."""
-_MARK = re.compile(rb"^: ballast [^\n]*\n\n", re.MULTILINE)
+_AFTER = b"\n\n" + START
+_MARK = re.compile(rb"(?:\A|(?<=\n\n)): ballast [^\n]*\n\n")
+"""One begins where an event does; in a text the same words are only quoted."""
 FINISHES = ("stop", "length")
 """Ends that an engine reaches by itself; any other is no end of the answer."""
 
@@ -120,7 +122,9 @@ class Marks:
 
     def take(self, whole: bytes) -> bytes:
         """Whole events without their marks."""
-        at = whole.rfind(START)
+        at = whole.rfind(_AFTER) + 2
+        if at < 2:
+            at = 0 if whole.startswith(START) else -1
         if at < 0:
             if self.has_any:
                 self._more.append(whole)

@@ -6,6 +6,7 @@ the original prompt. So a character in several tokens, text held back for a stop
 reasoning parser's state and the usage are what they would be had nothing happened.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from types import SimpleNamespace
@@ -15,6 +16,9 @@ from serving.codecs.going_on import Answer, Begun
 from serving.engine.resume import current
 
 Generate = Callable[..., AsyncIterator[Any]]
+PAUSE_EVERY = 32
+"""Known tokens told before the engine's other answers have a turn: telling one waits for nothing,
+as what the client has is dropped, and an answer may have 100,000."""
 
 
 def following(base: Any) -> Any:
@@ -74,10 +78,12 @@ class _Known:
         self, rest: Callable[[Any, Any], AsyncIterator[Any]], answer: Answer, request_id: str
     ) -> AsyncIterator[Any]:
         """Everything, from the first token on."""
-        for output in self._replay(request_id):
+        for at, output in enumerate(self._replay(request_id), 1):
             yield output
             if output.finished:
                 return
+            if at % PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
         longer = {**self._prompt, "prompt_token_ids": self._prompt_ids + list(self._begun.ids)}
         outputs: Any = rest(longer, self._remaining())
         async with aclosing(outputs):

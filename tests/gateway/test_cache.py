@@ -113,6 +113,15 @@ def test_a_kill_switch_and_the_key_s_models_hold_for_what_is_kept(run, kit):
 ANSWERS = {"cache": {"answers": [{"tenant": "acme", "models": ["m", "api"]}]}}
 
 
+def sold(kit, told: str, **changes: Any) -> dict[str, Any]:
+    """A model of weights Qwen/C that only a provider has, whose row names `told`."""
+    row = kit.row("alpha") | {"surfaces": ["chat", "embeddings"]}
+    row["models"] = [row["models"][0] | {"weights": told}]
+    api = {"name": "api", "offerings": ["alpha/big"], "weights": "Qwen/C"} | changes
+    models = [{"name": "m", "profile": "instant"}, api]
+    return {"rows": [row], "providers": {"alpha": kit.provider()}, "models": models}
+
+
 def test_a_deterministic_answer_is_given_again_for_nothing_and_says_so(run, kit):
     async def check(stack) -> None:
         first = await stack.chat(model="api", temperature=0)
@@ -137,9 +146,40 @@ def test_a_deterministic_answer_is_given_again_for_nothing_and_says_so(run, kit)
         await stack.chat(model="api", seed=7)
         assert (await stack.chat(model="api", seed=7)).headers["x-ballast-cache"] == "hit"
 
-    models = [{"name": "m", "profile": "instant"}, {"name": "api", "offerings": ["alpha/big"]}]
-    more = {"providers": {"alpha": kit.provider()}, "models": models}
-    run(check, engines=[kit.engine()], **more, **ANSWERS)
+    run(check, engines=[kit.engine()], **sold(kit, "Qwen/C"), **ANSWERS)
+
+
+@pytest.mark.parametrize(("named", "whose"), [("Qwen/C", "tier2"), ("", "declared")])
+def test_an_answer_of_weights_that_are_not_proven_is_not_kept(run, kit, named, whose):
+    async def check(stack) -> None:
+        for _ in range(2):
+            reply = await stack.chat(model="api", temperature=0)
+            assert reply.headers["x-ballast-weights"] == whose
+            assert "x-ballast-cache" not in reply.headers
+        assert len(await stack.seen()) == 2
+
+    content = {"routing": {"substitutes_max_tier": 2}}
+    model = sold(kit, "Qwen/Other", weights=named)
+    run(check, engines=[kit.engine()], **model, **ANSWERS, **content)
+
+
+def test_a_key_that_may_not_overflow_is_given_nothing_that_a_third_party_said(run, kit):
+    async def check(stack) -> None:
+        vectors = {"model": "api", "input": ["a"]}
+        for _ in range(2):
+            said = await stack.chat(model="api", temperature=0)
+            rows = await stack.post("/v1/embeddings", vectors)
+        assert said.headers["x-ballast-cache"] == rows.headers["x-ballast-cache"] == "hit"
+        for reply in (
+            await stack.chat("never", model="api", temperature=0),
+            await stack.post("/v1/embeddings", vectors, "never"),
+        ):
+            assert "x-ballast-cache" not in reply.headers
+            assert reply.status == 503
+
+    cache = {"cache": ANSWERS["cache"] | INPUTS["cache"]}
+    model = sold(kit, "Qwen/C", surfaces=["chat", "embeddings"])
+    run(check, engines=[kit.engine()], **model, **cache)
 
 
 def test_a_tenant_whose_texts_are_read_by_the_guard_is_never_cached(run, kit):

@@ -12,7 +12,16 @@ from serving.cache import inputs, keys
 from serving.cache.settings import CacheSettings
 from serving.cache.shelf import OVERHEAD_BYTES, Shelf
 from serving.codecs import openai
-from serving.records import Call, Caller, LatencyClass, Policy, Residency, ResidencyLevel, Surface
+from serving.records import (
+    Call,
+    Caller,
+    LatencyClass,
+    Overflow,
+    Policy,
+    Residency,
+    ResidencyLevel,
+    Surface,
+)
 from serving.settings import Model
 
 CALLER = Caller("k", "acme", "p", Policy(residency=Residency(ResidencyLevel.ANYWHERE)))
@@ -71,6 +80,14 @@ def test_a_key_differs_in_all_that_could_change_an_answer_and_in_nothing_else() 
         key(call(seed=1, changes={"residency": tight})), key(call(seed=1), weights=b"other"),
     ]  # fmt: skip
     assert len({plain, *others}) == len(others) + 1
+
+
+@pytest.mark.parametrize("surface", [Surface.CHAT, Surface.EMBEDDINGS])
+def test_what_a_third_party_may_have_said_is_not_found_by_a_key_that_stays_home(surface) -> None:
+    one = call(surface, seed=1) if surface is Surface.CHAT else call(surface, input="a")
+    allowed = Policy(overflow=Overflow.ALLOWED, residency=CALLER.policy.residency)
+    leaving = msgspec.structs.replace(CALLER, policy=allowed)
+    assert key(one, leaving) != key(one, CALLER)
 
 
 def test_two_members_do_not_run_together_into_one() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from serving.admission import Admission
 from serving.breaker import PROBE_S
 from serving.errors import Kind
-from serving.health import REST_S, SLOW_MIN, Health
+from serving.health import OF_LAST, REST_S, SLOW_MIN, Health
 from serving.records import Burst, FleetView, Offering
 
 
@@ -25,8 +25,9 @@ class House:
         view = FleetView(offerings={"m": (self.one, self.other), "n": (self.two,)})
         self.health = Health(self.admission, lambda: view)
 
-    def send(self, offering: Offering, now_s: float):
-        ticket = self.admission.issue(self.call, Burst(offering, "t"), 1, now_s)
+    def send(self, offering: Offering, now_s: float, prompt_tokens: int = 10):
+        call = replace(self.call, prompt_tokens=prompt_tokens)
+        ticket = self.admission.issue(call, Burst(offering, "t"), 1, now_s)
         self.health.sent(ticket)
         return ticket
 
@@ -35,9 +36,9 @@ class House:
         self.health.failed(ticket, kind, now_s)
         self.admission.release(ticket, self.call)
 
-    def answer(self, ticket, now_s):
+    def answer(self, ticket, now_s, tenant="acme"):
         self.admission.opened(ticket, now_s, is_stream=True)
-        self.health.opened(ticket, now_s, is_stream=True)
+        self.health.opened(ticket, now_s, tenant=tenant, is_stream=True)
         self.admission.release(ticket, self.call)
 
     def shut_until(self, offering):
@@ -101,3 +102,38 @@ def test_four_times_what_the_row_says_is_not_slow_below_five_seconds(house):
     for at_s in range(12):
         house.answer(house.send(house.one, float(at_s)), at_s + 4.9)
     assert house.shut_until(house.one) == 0.0
+
+
+def test_a_long_prompt_may_take_as_long_as_reading_it_does(house):
+    for at_s in range(12):
+        house.answer(house.send(house.one, float(at_s), prompt_tokens=60_000), at_s + 34.9)
+    assert house.shut_until(house.one) == 0.0
+    for at_s in range(SLOW_MIN):
+        house.answer(house.send(house.one, float(at_s), prompt_tokens=60_000), at_s + 35.1)
+    assert house.shut_until(house.one) > 0.0
+
+
+def test_one_tenant_s_slow_answers_do_not_shut_an_api_that_serves_others_well(house):
+    house.answer(house.send(house.one, 0.0), 1.0, "beta")
+    for at_s in range(3 * OF_LAST):
+        house.answer(house.send(house.one, float(at_s)), at_s + 9.0, f"acme/{at_s}")
+    assert house.shut_until(house.one) == 0.0
+    house.answer(house.send(house.one, 40.0), 49.0, "beta")
+    assert house.shut_until(house.one) == 0.0, "beta may have had one long answer"
+    house.answer(house.send(house.one, 41.0), 50.0, "beta")
+    assert house.shut_until(house.one) == 50.0 + REST_S
+
+
+def test_three_tenants_that_all_wait_are_enough_with_five_answers(house):
+    for at_s, tenant in enumerate(("a", "a", "b", "b")):
+        house.answer(house.send(house.one, float(at_s)), at_s + 9.0, tenant)
+    assert house.shut_until(house.one) == 0.0
+    house.answer(house.send(house.one, 5.0), 14.0, "c")
+    assert house.shut_until(house.one) == 14.0 + REST_S
+
+
+def test_what_another_tenant_was_told_long_ago_says_nothing_of_now(house):
+    house.answer(house.send(house.one, 0.0), 1.0, "beta")
+    for at_s in range(700, 700 + SLOW_MIN):
+        house.answer(house.send(house.one, float(at_s)), at_s + 9.0)
+    assert house.shut_until(house.one) > 700.0

@@ -68,6 +68,47 @@ def test_a_break_anywhere_leaves_ids_for_all_that_arrived(steps, data):
     assert len(trail.ids) >= len(made_it), "no text without its ids"
 
 
+def test_a_text_that_speaks_of_marks_is_no_mark():
+    text = " note: ballast x"
+    found = Marks()
+    rest = found.take(marks.mark([2, 3, 4], Said(0, 5)) + event(text))
+    assert rest == event(text)
+    assert found.trail() == Trail((2, 3, 4), Said(0, 5 + len(text)))
+    assert found.take(event(text)) == event(text)
+    assert found.trail() == Trail((2, 3, 4), Said(0, 5 + 2 * len(text)))
+
+
+def test_an_engine_whose_text_alone_speaks_of_marks_has_told_no_ids():
+    found = Marks()
+    assert found.take(event("a: ballast 0 0 - 1")) == event("a: ballast 0 0 - 1")
+    assert not found.has_any
+
+
+_own_words = st.text(alphabet="a\n", max_size=2).flatmap(
+    lambda end: st.sampled_from([": ballast ", "\n\n: ballast 0 9 - 7", "data: {", "\n\n"]).map(
+        lambda word: end + word + end
+    )
+)
+_quoting = st.lists(
+    st.tuples(st.lists(st.integers(0, 99), max_size=2), _own_words | _texts, _own_words | _texts),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@given(_quoting, st.data())
+def test_whatever_a_text_quotes_ids_and_counts_are_those_of_what_was_sent(steps, data):
+    sent = stream([([7], "", ""), *steps])
+    found, rest, begin = Marks(), b"", 0
+    for end in (*data.draw(st.lists(st.integers(0, len(sent)), max_size=4).map(sorted)), len(sent)):
+        if part := b"".join(sent[begin:end]):
+            rest += found.take(part)
+        begin = end
+    assert rest == event("", "") + b"".join(event(word, thought) for _, thought, word in steps)
+    ids = tuple(i for step in steps for i in step[0])
+    told = Said(*(sum(len(step[at]) for step in steps) for at in (1, 2)))
+    assert found.trail() == Trail((7, *ids), told)
+
+
 @given(_steps, st.data())
 def test_of_an_answer_told_anew_only_what_is_missing_leaves(steps, data):
     plain = [event(word, thought) for _, thought, word in steps] + [event("", finish="stop")]
