@@ -115,13 +115,17 @@ class Upload:
 
     async def _take(self) -> File:
         try:
-            await self._check_room()
-            await self._parts()
-            return await self._finish()
+            async with asyncio.timeout(self.wait_s):  # whatever becomes of who feeds it
+                await self._check_room()
+                await self._parts()
+                return await self._finish()
         except BaseException as error:
             await self._terms.desk.ask(
                 lambda store: store.drop_file(self._file.tenant, self._file.id)
             )
+            if isinstance(error, TimeoutError):
+                message = f"the file was not stored within {self.wait_s:g} s"
+                raise CallerError("request_timeout", message) from error
             if isinstance(error, ValueError) and not isinstance(error, BallastError):
                 message = "the body is not the multipart/form-data expected"
                 raise CallerError("invalid_value", message) from error
