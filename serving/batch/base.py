@@ -39,6 +39,10 @@ class Lost(Exception):  # noqa: N818 - a state
     """The batch is another's by now."""
 
 
+class Left(Exception):  # noqa: N818 - a state
+    """The batch made way for another."""
+
+
 class Page(NamedTuple):
     """Which part of a tenant's list."""
 
