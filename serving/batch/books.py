@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from serving.batch import envelope
-from serving.batch.base import PIECE_BYTES, BatchesAway, BatchStore, Piece
+from serving.batch.base import PIECE_BYTES, BatchesAway, BatchStore, Piece, Result
 from serving.batch.checking import Checking
 from serving.batch.desk import Desk
 from serving.batch.planning import Ending
@@ -92,7 +92,7 @@ class Books:
         output = self._writing(batch, _file(batch, f"{stem}a", "output", now_ms, expires_ms))
         faulty = self._writing(batch, _file(batch, f"{stem}b", "error", now_ms, expires_ms))
         after, counts = 0, [0] * len(State)
-        while page := await self.ask(lambda s, at=after: s.results(self._owner, batch.id, at, _PAGE_LINES)):  # type: ignore[misc]
+        while page := await self._results(batch, after):
             for line in page:
                 counts[line.state] += 1
                 if line.state == State.DONE:
@@ -108,6 +108,9 @@ class Books:
             batch, output_file=await output.end(), error_file=await faulty.end(),
             counts=Counts(*counts),
         )  # fmt: skip
+
+    async def _results(self, batch: Batch, after: int) -> list[Result]:
+        return await self.ask(lambda s: s.results(self._owner, batch.id, after, _PAGE_LINES))
 
     def _writing(self, batch: Batch, file: File) -> _Writing:
         async def put(found: File) -> None:

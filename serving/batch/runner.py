@@ -17,8 +17,8 @@ import msgspec
 from serving.batch import planning
 from serving.batch.base import TRIMMED_MAX, BatchesAway, BatchStore, Left, Lost
 from serving.batch.means import Means
-from serving.batch.values import Fault, Standing, Status
 from serving.batch.planning import Held
+from serving.batch.values import Fault, Standing, Status
 from serving.batch.work import Work
 from serving.watched import watch
 

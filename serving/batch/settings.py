@@ -19,6 +19,9 @@ class BatchSettings(BaseModel):
     bytes_of_tenant_max: int = Field(10 << 30, ge=1024)
     """Of all files of one tenant."""
     files_of_tenant_max: int = Field(1000, ge=1)
+    requests_of_tenant_max: int = Field(32, ge=1)
+    """Answered at once to one tenant by one process, beside uploads; one of them waits for the
+    store no longer than two questions of each other tenant take."""
     keep_days: int = Field(30, ge=1)
     """Files, and batches that have ended."""
     lines_of_batch_max: int = Field(50_000, ge=1)

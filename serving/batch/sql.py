@@ -42,9 +42,7 @@ CLAIM = (
 )
 """Asked twice: of two who claim at once PostgreSQL lets the second look again at what it updates,
 not at what it selected."""
-WAITING = (
-    "SELECT tenant, count(*) FROM batches WHERE is_open = 1 AND lease_ms <= ? GROUP BY tenant"
-)
+WAITING = "SELECT tenant, count(*) FROM batches WHERE is_open = 1 AND lease_ms <= ? GROUP BY tenant"
 GIVE_UP = "UPDATE batches SET lease_ms = ?, holder = '' WHERE id = ? AND holder = ?"
 RENEW = (
     "UPDATE batches SET lease_ms = ? WHERE id = ? AND holder = ? AND is_open = 1"

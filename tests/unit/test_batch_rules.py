@@ -270,6 +270,17 @@ def test_a_file_that_cannot_be_run_says_where_and_why(data, code, line) -> None:
     assert [(fault.code, fault.line) for fault in checking.faults] == [(code, line)]
 
 
+@pytest.mark.parametrize("blank", [b"\n", b" \r\n"])
+def test_a_file_of_blank_lines_is_given_up_before_they_are_read(blank) -> None:
+    checking = Checking(CHAT, BatchSettings(lines_of_batch_max=2))
+    assert checking.feed(row("a") + b"\n" + blank * 1003) != []
+    assert not checking.is_hopeless
+    assert checking.feed(row("b") + b"\n" + blank * 1_000_000) == []
+    assert checking.is_hopeless
+    assert checking.feed(row("c") + b"\n") == checking.end() == []
+    assert [(fault.code, fault.line) for fault in checking.faults] == [("too_many_lines", 1005)]
+
+
 def test_a_file_of_rubbish_is_given_up_early() -> None:
     checking = Checking(CHAT, GIVEN)
     checking.feed(b"rubbish\n" * 1000)
