@@ -103,7 +103,7 @@ class Held(NamedTuple):
 
     id: str
     tenant: str
-    created_ms: int
+    expires_ms: int
     idle_s: float
     """For so long none of its lines could run."""
 
@@ -115,22 +115,22 @@ def leaving(
     counts batches by tenant; so many places become free without that.
 
     A place moves from the tenant that has the most to one that has at least two fewer, so that
-    they end up even and nothing moves to and fro."""
+    they end up even and nothing moves to and fro; the batch with the most time left gives it."""
     left, has = Counter(waiting), Counter(one.tenant for one in held)
     idle = sorted((one for one in held if one.idle_s >= idle_s_max), key=lambda o: -o.idle_s)
     idle = idle[: max(0, left.total() - freed)]
     has.subtract(one.tenant for one in idle)
     found = {one.id: True for one in idle}
-    busy = sorted((one for one in held if one.id not in found), key=lambda one: one.created_ms)
+    busy = sorted((one for one in held if one.id not in found), key=lambda one: one.expires_ms)
     free = freed + len(idle)
     while poor := min((t for t in left if left[t] > 0), key=lambda t: (has[t], t), default=""):
         if not free:
             rich = max(has, key=lambda t: (has[t], t))
             if has[rich] < has[poor] + 2:
                 break
-            newest = [one for one in busy if one.tenant == rich].pop()
-            busy.remove(newest)
-            found[newest.id] = False
+            patient = [one for one in busy if one.tenant == rich].pop()
+            busy.remove(patient)
+            found[patient.id] = False
             has[rich] -= 1
             free = 1
         free -= 1

@@ -151,7 +151,7 @@ class Runner:
         placed = [work for name, (work, _) in self._works.items() if name not in self._late]
         held = [
             Held(
-                work.batch.id, work.batch.tenant, work.batch.created_ms,
+                work.batch.id, work.batch.tenant, work.batch.expires_ms,
                 0.0 if work.idle_since_s is None else now_s - work.idle_since_s,
             )
             for work in placed if work.rest_ms is None

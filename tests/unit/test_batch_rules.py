@@ -126,7 +126,7 @@ def test_near_the_end_of_its_window_a_batch_takes_its_place_among_others() -> No
 
 
 def held(tenants: str, **idle_s: float) -> list[Held]:
-    """One batch a letter, the oldest first, named by its place."""
+    """One batch a letter, the most urgent first, named by its place."""
     return [Held(str(n), t, n, idle_s.get(f"b{n}", 0.0)) for n, t in enumerate(tenants)]
 
 
@@ -135,7 +135,7 @@ def held(tenants: str, **idle_s: float) -> list[Held]:
     [
         ("aaaaaaaa", {}, {}, ""),
         ("aaaaaaaa", {"a": 9}, {}, ""),  # its own wait their turn
-        ("aaaaaaaa", {"b": 1}, {}, "7"),  # the newest goes
+        ("aaaaaaaa", {"b": 1}, {}, "7"),  # the one with the most time
         ("aaaaaaaa", {"b": 9}, {}, "4567"),
         ("aaaaaaaa", {"a": 9, "b": 9, "c": 9}, {}, "34567"),
         ("aaaabbbb", {"c": 9}, {}, "37"),
