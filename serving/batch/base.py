@@ -36,7 +36,7 @@ class BatchesAway(OwnError):  # noqa: N818 - a state
 
 
 class Lost(Exception):  # noqa: N818 - a state
-    """The batch is another's by now."""
+    """The batch is another's by now, or it or the file is gone."""
 
 
 class Left(Exception):  # noqa: N818 - a state
@@ -90,7 +90,12 @@ class BatchStore(Protocol):
         ...
 
     def add_piece(self, file_id: str, number: int, data: bytes) -> None:
-        """Store or replace one of its pieces, from 0 on."""
+        """Store or replace one of its pieces, from 0 on. Raises Lost when there is no such file
+        any more."""
+        ...
+
+    def end_file(self, file: File) -> None:
+        """Replace what is known of a file that has come in. Raises Lost as above."""
         ...
 
     def piece(self, file_id: str, number: int) -> bytes | None:

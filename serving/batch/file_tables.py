@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from serving.batch import sql
-from serving.batch.base import Page, Piece, Used, decode_file
+from serving.batch.base import Lost, Page, Piece, Used, decode_file
 from serving.batch.transactions import Database, Transactions
 from serving.batch.values import File
 
@@ -17,7 +19,11 @@ class FileTables(Transactions):
 
     def add_piece(self, file_id: str, number: int, data: bytes) -> None:
         """See `base.BatchStore`."""
-        self._do(lambda db: db.execute(sql.PUT_PIECE, (file_id, number, data)))
+        self._kept(file_id, lambda db: db.execute(sql.PUT_PIECE, (file_id, number, data)))
+
+    def end_file(self, file: File) -> None:
+        """See `base.BatchStore`."""
+        self._kept(file.id, lambda db: db.execute(sql.PUT_FILE, sql.put_file(file)))
 
     def piece(self, file_id: str, number: int) -> bytes | None:
         """See `base.BatchStore`."""
@@ -58,3 +64,13 @@ class FileTables(Transactions):
     def add_output(self, owner: str, batch_id: str, piece: Piece) -> None:
         """See `base.BatchStore`."""
         self._own(owner, batch_id, lambda db: db.execute(sql.PUT_PIECE, piece))
+
+    def _kept(self, file_id: str, work: Callable[[Database], object]) -> None:
+        """Work on a file that is there. Raises Lost."""
+
+        def held(db: Database) -> None:
+            if not db.execute(sql.KEPT, (file_id,)).rowcount:
+                raise Lost
+            work(db)
+
+        self._do(held)

@@ -18,6 +18,8 @@ PUT_PIECE = (
 )
 PIECE = "SELECT data FROM batch_pieces WHERE file_id = ? AND number = ?"
 FILE = "SELECT facts FROM batch_files WHERE id = ? AND tenant = ? AND is_whole = 1"
+KEPT = "UPDATE batch_files SET is_whole = is_whole WHERE id = ?"
+"""Locks the row: what comes in and its removal cannot pass each other."""
 DROP_FILE = "DELETE FROM batch_files WHERE id = ? AND tenant = ?"
 DROP_PIECES = "DELETE FROM batch_pieces WHERE file_id = ?"
 USED = "SELECT count(*), coalesce(sum(size), 0) FROM batch_files WHERE tenant = ?"

@@ -15,7 +15,7 @@ import uuid_utils
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs
 from aiohttp.base_protocol import BaseProtocol
 
-from serving.batch.base import PIECE_BYTES, BatchStore, Used
+from serving.batch.base import PIECE_BYTES, BatchStore, Lost, Used
 from serving.batch.desk import Desk
 from serving.batch.settings import BatchSettings
 from serving.batch.values import File, Purpose
@@ -125,6 +125,9 @@ class Upload:
             if isinstance(error, TimeoutError):
                 message = f"the file was not stored within {self.wait_s:g} s"
                 raise CallerError("request_timeout", message) from error
+            if isinstance(error, Lost):
+                message = "the file was removed while it came in"
+                raise CallerError("conflict", message) from error
             if isinstance(error, ValueError) and not isinstance(error, BallastError):
                 message = "the body is not the multipart/form-data expected"
                 raise CallerError("invalid_value", message) from error
@@ -167,7 +170,7 @@ class Upload:
         name = (part.filename or "upload.jsonl")[:_NAME_CHARS_MAX]
         self._file = msgspec.structs.replace(self._file, name=name)
         file_id, number, size = self._file.id, 0, 0
-        await self._put(self._file)
+        await self._ask(lambda store: store.put_file(self._file))
         piece = bytearray()
         while True:
             chunk = await part.read_chunk(_CHUNK_BYTES)
@@ -187,9 +190,6 @@ class Upload:
     async def _add(self, file_id: str, number: int, data: bytes) -> None:
         await self._ask(lambda store: store.add_piece(file_id, number, data))
 
-    async def _put(self, file: File) -> None:
-        await self._ask(lambda store: store.put_file(file))
-
     async def _finish(self) -> File:
         if not self._file.name:
             raise CallerError("invalid_value", "'file' is required", param="file")
@@ -201,7 +201,7 @@ class Upload:
             asked_ms = self._file.created_ms + expires_s(seconds) * 1000
             until_ms = min(until_ms, asked_ms)
         file = msgspec.structs.replace(self._file, expires_ms=until_ms, is_whole=True)
-        await self._put(file)
+        await self._ask(lambda store: store.end_file(file))
         return file
 
 

@@ -204,6 +204,20 @@ def test_what_was_erased_is_not_written_again_by_a_batch_that_ends(open_store: O
     assert (store.files("acme", Page()), store.piece("file-0001", 1)) == ([], None)
 
 
+def test_what_was_erased_is_not_stored_again_by_an_upload_that_goes_on(open_store: Open) -> None:
+    store = open_store()
+    store.put_file(file(1, is_whole=False))
+    store.add_piece("file-0001", 0, b"text")
+    assert store.erase("acme") == 1
+    for write in (
+        lambda: store.add_piece("file-0001", 1, b"text"),
+        lambda: store.end_file(file(1)),
+    ):
+        with pytest.raises(Lost):
+            write()
+    assert (store.files("acme", Page()), store.piece("file-0001", 1)) == ([], None)
+
+
 def test_tenants_take_turns_however_many_batches_one_has(open_store: Open) -> None:
     store = open_store()
     for number in range(1, 7):

@@ -39,3 +39,25 @@ def test_an_upload_that_nobody_ends_gives_up_after_its_time(tmp_path: Path) -> N
         await made.desk.close()
 
     asyncio.run(check())
+
+
+def test_an_upload_whose_file_was_removed_meanwhile_says_so(tmp_path: Path) -> None:
+    async def check() -> None:
+        made = terms(tmp_path)
+        upload = Upload(made, caller(), FORM, asyncio.Transport())
+        upload.feed(b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx')
+        async with asyncio.timeout(10.0):
+            while not (await made.desk.ask(lambda store: store.used("acme"))).files:
+                await asyncio.sleep(0.01)
+        assert await made.desk.ask(lambda store: store.erase("acme")) == 1
+        upload.feed(
+            b'yz\r\n--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
+        )
+        upload.end(is_whole=True)
+        with pytest.raises(CallerError, match="removed while it came in") as refused:
+            await upload.file()
+        assert refused.value.code == "conflict"
+        assert (await made.desk.ask(lambda store: store.used("acme"))).files == 0
+        await made.desk.close()
+
+    asyncio.run(check())
