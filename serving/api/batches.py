@@ -123,8 +123,9 @@ class BatchRoutes:
         batch = batch_requests.read(request, caller, terms.calls.classes, terms.utc_ms())
         if batch.mark and (made := await self._made(caller, batch)) is not None:
             return made
-        await self._files.find(caller, batch.input_file)
-        await self._files.check_room(caller)
+        size = (await self._files.find(caller, batch.input_file)).size
+        await self._files.check_room(caller, size)
+        batch = msgspec.structs.replace(batch, input_size=size)
         most, kept = terms.settings.batches_of_tenant_max, terms.settings.ended_of_tenant_max
         if not await self._ask(caller, lambda store: store.add_batch(batch, most, kept)):
             message = f"this tenant has {most} batches under way; wait for one, or cancel one"

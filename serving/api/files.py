@@ -101,10 +101,10 @@ class Files:
                 return
         connection.end()
 
-    async def check_room(self, caller: Caller) -> None:
-        """Whether the caller's tenant may store one file more. Raises CallerError."""
+    async def check_room(self, caller: Caller, size: int) -> None:
+        """Whether the caller's tenant may store so much more. Raises CallerError."""
         used = await self._ask(caller, lambda store: store.used(caller.tenant))
-        room(used, self._terms.settings)
+        room(used, self._terms.settings, size)
 
     async def _piece(self, caller: Caller, file_id: str, number: int) -> bytes | None:
         return await self._ask(caller, lambda store: store.piece(file_id, number))

@@ -115,7 +115,8 @@ class BatchStore(Protocol):
         ...
 
     def used(self, tenant: str) -> Used:
-        """Of files, those that come in included."""
+        """Of files, those that come in included; an open batch counts as one as large as its
+        input."""
         ...
 
     # Batches.

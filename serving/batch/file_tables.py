@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from serving.batch import sql
-from serving.batch.base import Lost, Page, Piece, Used, decode_file
+from serving.batch.base import Lost, Page, Piece, Used, decode_batch, decode_file
 from serving.batch.transactions import Database, Transactions
 from serving.batch.values import File
 
@@ -54,8 +54,14 @@ class FileTables(Transactions):
 
     def used(self, tenant: str) -> Used:
         """See `base.BatchStore`."""
-        files, size = self._one(sql.USED, (tenant,))
-        return Used(int(files), int(size))
+
+        def work(db: Database) -> Used:
+            files, size = db.execute(sql.USED, (tenant,)).fetchone()
+            rows = db.execute(sql.OPEN, (tenant,)).fetchall()
+            inputs = [decode_batch(facts).input_size for (facts,) in rows]
+            return Used(int(files) + len(inputs), int(size) + sum(inputs))
+
+        return self._see(work)
 
     def put_output(self, owner: str, batch_id: str, file: File) -> None:
         """See `base.BatchStore`."""

@@ -23,6 +23,7 @@ KEPT = "UPDATE batch_files SET is_whole = is_whole WHERE id = ?"
 DROP_FILE = "DELETE FROM batch_files WHERE id = ? AND tenant = ?"
 DROP_PIECES = "DELETE FROM batch_pieces WHERE file_id = ?"
 USED = "SELECT count(*), coalesce(sum(size), 0) FROM batch_files WHERE tenant = ?"
+OPEN = "SELECT facts FROM batches WHERE tenant = ? AND is_open = 1"
 OPEN_COUNT = "SELECT count(*) FROM batches WHERE tenant = ? AND is_open = 1"
 ADD_BATCH = (
     "INSERT INTO batches (id, tenant, owner, end_user, created_ms, is_open, facts)"

@@ -205,13 +205,15 @@ class Upload:
         return file
 
 
-def room(used: Used, given: BatchSettings) -> int:
-    """How many bytes more a tenant may store. Raises CallerError when it may store no file."""
+def room(used: Used, given: BatchSettings, size: int = 1) -> int:
+    """How many bytes more a tenant may store. Raises CallerError when it may store no file more of
+    that size."""
     left = given.bytes_of_tenant_max - used.bytes
-    if used.files >= given.files_of_tenant_max or left <= 0:
+    if used.files >= given.files_of_tenant_max or left < size:
         message = (
-            f"this tenant has stored {used.files} files with {used.bytes} bytes; at most"
-            f" {given.files_of_tenant_max} with {given.bytes_of_tenant_max}: delete some"
+            f"this tenant has stored {used.files} files with {used.bytes} bytes, one as large as"
+            f" its input for each open batch; at most {given.files_of_tenant_max} with"
+            f" {given.bytes_of_tenant_max}: delete some"
         )
         raise CallerError("rate_limit_exceeded", message)
     return left

@@ -112,6 +112,12 @@ def test_what_a_tenant_stores_is_counted_while_it_comes_in(open_store: Open) -> 
     store.put_file(file(2, is_whole=False, size=5))
     store.put_file(file(3, "beta"))
     assert store.used("acme") == Used(2, 15)
+    store.add_batch(batch(1, input_size=100), 9)
+    store.add_batch(batch(2, "beta", input_size=1000), 9)
+    assert store.used("acme") == Used(3, 115)
+    store.claim("one", 0, 100, 9)
+    store.finish("one", batch(1, input_size=100, status=Status.COMPLETED))
+    assert store.used("acme") == Used(2, 15)
 
 
 def test_a_tenant_has_only_so_many_open_batches(open_store: Open) -> None:

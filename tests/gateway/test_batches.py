@@ -221,6 +221,21 @@ def test_a_tenant_that_stores_as_much_as_it_may_makes_no_batch_until_it_deletes(
     run(check, engines=[kit.engine()], batches=batches)
 
 
+def test_open_batches_of_one_large_file_are_bounded_by_what_their_lines_take(run, kit):
+    async def check(stack) -> None:
+        async with client(stack, kit) as asked:
+            file = await upload(asked, jsonl(line("a", model="away", pad="x" * 2000)))
+            wanted = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
+            await asked.batches.create(**wanted)
+            with pytest.raises(openai.RateLimitError, match="for each open batch"):
+                await asked.batches.create(**wanted)
+
+    away = {"name": "away", "engine": {}, "profile": "instant"}
+    batches = QUICK["batches"] | {"bytes_of_tenant_max": 6000}
+    models = [{"name": "m", "profile": "instant"}, away]
+    run(check, engines=[kit.engine()], models=models, batches=batches)
+
+
 def test_a_batch_that_is_asked_for_again_under_its_key_is_made_once(run, kit):
     async def check(stack) -> None:
         async with client(stack, kit) as asked, client(stack, kit, "other") as stranger:
