@@ -114,17 +114,19 @@ class Keys:
             raise CallerError("invalid_api_key", message)
         return None
 
-    def on_behalf(self, caller: Caller, headers: Mapping[bytes, bytes]) -> Caller:
-        """For whom a forwarder calls. Raises CallerError for a wrong header, or one customer too
-        many."""
+    def on_behalf(
+        self, caller: Caller, headers: Mapping[bytes, bytes], *, is_counted: bool = True
+    ) -> Caller:
+        """For whom a forwarder calls. Raises CallerError for a wrong header, or, where that is
+        counted, one customer too many."""
         said = forwarded.named(headers)
         if not any(said):
             return caller
         tenant = forwarded.customer_id(caller, said.tenant)
         known = self._tenants.get(tenant)
-        if known is None:
+        if known is None and is_counted:
             self._count(caller.key_id, tenant)
-        elif known.is_suspended:
+        elif known is not None and known.is_suspended:
             raise CallerError("invalid_api_key", f"customer {said.tenant!r} is suspended")
         user = ""
         if said.user:

@@ -194,13 +194,14 @@ class Parts(NamedTuple):
     ) -> BatchRoutes:
         """Files and batches, worked on from now on. Raises SettingsError."""
         settings, given = self.settings, self.settings.batches
-        desk = Desk(batch_opener(settings))
+        desk, own = Desk(batch_opener(settings)), Desk(batch_opener(settings))
         self.closing.push_async_callback(desk.close)
+        self.closing.push_async_callback(own.close)  # leases wait for nobody's questions
         counted = Counter("ballast_batch_lines", "Lines of batches that were run", ("result",))
         around.metrics.more.append(counted)
         index, folder = settings.gateway.index, settings.state_dir.expanduser().absolute()
         means = Means(
-            desk, given, calls, Lines(pipeline, calls, reviews, given.tries_max),
+            own, given, calls, Lines(pipeline, calls, reviews, given.tries_max),
             lambda: around.fleet.view, around.queue.waiting,
             lambda batch: caller_of(around.keys, batch), _owned(settings), utc_ms,
             f"{calls.deployment_id}/{socket.gethostname()}/{folder}/{index}", counted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -96,6 +97,22 @@ def _prepare(db: sqlite3.Connection, layout: Layout) -> None:
         raise layout.away(
             f"{layout.name} is of schema version {version}, this Ballast knows {layout.version}"
         )
-    for pragma in ("journal_mode = WAL", *layout.pragmas):
+    _to_wal(db, layout.busy_s)
+    for pragma in layout.pragmas:
         db.execute(f"PRAGMA {pragma}")
-    db.executescript(f"BEGIN;\n{layout.schema}\nPRAGMA user_version = {layout.version};\nCOMMIT;")
+    # Immediate: one that begins by reading is refused at once when another wrote meanwhile.
+    begin, version = "BEGIN IMMEDIATE;", f"PRAGMA user_version = {layout.version};"
+    db.executescript(f"{begin}\n{layout.schema}\n{version}\nCOMMIT;")
+
+
+def _to_wal(db: sqlite3.Connection, wait_s: float) -> None:
+    """Of two that open a new file at once SQLite refuses one without waiting."""
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                raise
+            time.sleep(0.01)

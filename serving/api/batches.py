@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-import uuid_utils
 
-from serving import errors, forwarded
-from serving.api import files, hints
+from serving import errors
+from serving.api import batch_requests, files
 from serving.api.calls import Calls
 from serving.api.files import FILES, Files, encoded, listing, page
-from serving.batch import lines
+from serving.batch.base import BatchStore
 from serving.batch.desk import Desk
 from serving.batch.settings import BatchSettings
-from serving.batch.upload import expires_s
+from serving.batch.tallies import Tallies
 from serving.batch.values import Batch, Counts, Standing, Status
 from serving.errors import BallastError, CallerError
 from serving.records import Caller
@@ -26,25 +26,8 @@ from serving.wire.server import Connection, Request, Sink
 
 BATCHES = b"/v1/batches"
 OWN_PATHS = (FILES, BATCHES)
-WINDOW_H_MAX = 168
-_WINDOW = re.compile(r"([1-9]\d{0,2})h")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_PAIRS_MAX, _KEY_CHARS_MAX, _VALUE_CHARS_MAX = 16, 64, 512
-_HEADERS = (*lines.HEADERS, forwarded.TENANT, forwarded.PROJECT, forwarded.FEATURE)
-_DAY_S = 86_400
-
-
-class _Expires(msgspec.Struct):
-    anchor: str
-    seconds: int
-
-
-class _Create(msgspec.Struct):
-    input_file_id: str
-    endpoint: str
-    completion_window: str
-    metadata: dict[str, str] | None = None
-    output_expires_after: _Expires | None = None
+_T = TypeVar("_T")
 
 
 class Terms(NamedTuple):
@@ -65,6 +48,9 @@ class BatchRoutes:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._files = terms.files
+        self._tallies = Tallies(terms.desk)
+        self._under_way: Counter[str] = Counter()
+        """Requests, by tenant."""
 
     def upload(self, request: Request, caller: Caller, transport: asyncio.Transport) -> Sink:
         """Where the body of an upload goes. Raises BallastError."""
@@ -87,7 +73,21 @@ class BatchRoutes:
         if found is None:
             allowed = ", ".join(key[0] for key in known if key[1:] == shape)
             raise CallerError("method_not_allowed", f"use {allowed} on this path")
-        connection.run(_answered(found(), connection))
+        # An upload has its own bound, and has been taken by now.
+        answer = found if request.sink is not None else lambda: self._bounded(caller.tenant, found)
+        connection.run(_answered(answer, connection))
+
+    async def _bounded(self, tenant: str, found: Callable[[], Awaitable[_T]]) -> _T:
+        """One of the few requests that a tenant may have under way."""
+        if self._under_way[tenant] >= self._terms.settings.requests_of_tenant_max:
+            message = "this tenant has too many requests for files and batches under way"
+            raise CallerError("rate_limit_exceeded", message, retry_after_s=1.0)
+        self._under_way[tenant] += 1
+        try:
+            return await found()
+        finally:
+            self._under_way[tenant] -= 1
+            self._under_way += Counter()  # forgets who has none
 
     def _of_files(
         self, rest: list[str], asked: tuple[Request, Caller, Mapping[str, str]],
@@ -119,59 +119,56 @@ class BatchRoutes:
         }
 
     async def _create(self, request: Request, caller: Caller) -> dict[str, Any]:
-        batch = self._batch(request, caller)
-        await self._files.find(caller, batch.input_file)
-        most = self._terms.settings.batches_of_tenant_max
-        if not await self._terms.desk.ask(lambda store: store.add_batch(batch, most)):
+        terms = self._terms
+        batch = batch_requests.read(request, caller, terms.calls.classes, terms.utc_ms())
+        if batch.mark and (made := await self._made(caller, batch)) is not None:
+            return made
+        size = (await self._files.find(caller, batch.input_file)).size
+        await self._files.check_room(caller, size)
+        batch = msgspec.structs.replace(batch, input_size=size)
+        most, kept = terms.settings.batches_of_tenant_max, terms.settings.ended_of_tenant_max
+        if not await self._ask(caller, lambda store: store.add_batch(batch, most, kept)):
             message = f"this tenant has {most} batches under way; wait for one, or cancel one"
             raise CallerError("rate_limit_exceeded", message, retry_after_s=60.0)
-        self._terms.poke()
-        return shown(Standing(batch), Counts())
+        terms.poke()
+        made = await self._made(caller, batch) if batch.mark else None  # perhaps not by us
+        return made or shown(Standing(batch), Counts())
 
-    def _batch(self, request: Request, caller: Caller) -> Batch:
-        try:
-            given = msgspec.json.decode(request.body, type=_Create)
-        except msgspec.ValidationError as error:
-            raise CallerError("invalid_value", str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise CallerError("invalid_json", "the body is not valid JSON") from None
-        if lines.surface_of(given.endpoint) is None:
-            message = f"'endpoint' must be one of {', '.join(lines.ENDPOINTS)}"
-            raise CallerError("invalid_value", message, param="endpoint")
-        window = _WINDOW.fullmatch(given.completion_window)
-        if window is None or int(window[1]) > WINDOW_H_MAX:
-            message = f"'completion_window' must be hours like 24h, at most {WINDOW_H_MAX}h"
-            raise CallerError("invalid_value", message, param="completion_window")
-        headers = request.headers
-        hints.read(headers, caller, self._terms.calls.classes)  # what is wrong is said now
-        now_ms = self._terms.utc_ms()
-        return Batch(
-            f"batch_{uuid_utils.uuid7().hex}", caller.tenant, caller.key_id, given.endpoint,
-            given.input_file_id[:100], window[0], now_ms, now_ms + int(window[1]) * 3_600_000,
-            end_user=caller.user,
-            headers={n.decode(): headers[n].decode("latin-1") for n in _HEADERS if n in headers},
-            metadata=_metadata(given.metadata), output_days=_days(given.output_expires_after),
-        )  # fmt: skip
+    async def _made(self, caller: Caller, batch: Batch) -> dict[str, Any] | None:
+        """What an earlier try with the same `Idempotency-Key` made."""
+        found = await self._ask(caller, lambda store: store.batch(caller.tenant, batch.id))
+        if found is None:
+            return None
+        if found.batch.mark != batch.mark:
+            message = "this Idempotency-Key was used for another batch"
+            raise CallerError("idempotency_mismatch", message)
+        return await self._counted(caller, found)
+
+    async def _ask(self, caller: Caller, question: Callable[[BatchStore], _T]) -> _T:
+        return await self._terms.desk.ask(question, caller.tenant)
 
     async def _find(self, caller: Caller, batch_id: str) -> Standing:
-        found = await self._terms.desk.ask(lambda store: store.batch(caller.tenant, batch_id))
+        found = await self._ask(caller, lambda store: store.batch(caller.tenant, batch_id))
         if found is None:
             raise CallerError("not_found", f"there is no batch {batch_id[:80]!r}")
         return found
 
     async def _shown(self, caller: Caller, batch_id: str) -> dict[str, Any]:
-        return await self._counted(await self._find(caller, batch_id))
+        return await self._counted(caller, await self._find(caller, batch_id))
 
-    async def _counted(self, found: Standing) -> dict[str, Any]:
+    async def _counted(self, caller: Caller, found: Standing) -> dict[str, Any]:
         counts = found.batch.counts
         if counts is None:
-            counts = await self._terms.desk.ask(lambda store: store.counts(found.batch.id))
+            counts = await self._ask(caller, lambda store: store.counts(found.batch.id))
         return shown(found, counts)
 
     async def _listed(self, caller: Caller, query: Mapping[str, str]) -> dict[str, Any]:
         asked = page({k: v for k, v in query.items() if k != "order"}, 20)
-        found = await self._terms.desk.ask(lambda store: store.batches(caller.tenant, asked))
-        return listing([await self._counted(one) for one in found], asked.limit)
+        found = await self._ask(caller, lambda store: store.batches(caller.tenant, asked))
+        still = [one.batch.id for one in found if one.batch.counts is None]
+        counts = await self._tallies.of(caller.tenant, still)
+        rows = [shown(one, one.batch.counts or counts[one.batch.id]) for one in found]
+        return listing(rows, asked.limit)
 
     async def _cancel(self, caller: Caller, batch_id: str) -> dict[str, Any]:
         found = await self._find(caller, batch_id)
@@ -179,15 +176,15 @@ class BatchRoutes:
             message = f"the batch is {found.batch.status} already"
             raise CallerError("conflict", message)
         now_ms = self._terms.utc_ms()
-        await self._terms.desk.ask(lambda store: store.cancel(caller.tenant, batch_id, now_ms))
+        await self._ask(caller, lambda store: store.cancel(caller.tenant, batch_id, now_ms))
         self._terms.poke()
         return await self._shown(caller, batch_id)
 
 
-async def _answered(work: Coroutine[Any, Any, Any], connection: Connection) -> None:
+async def _answered(work: Callable[[], Awaitable[Any]], connection: Connection) -> None:
     """Answer with what the work gives, or says is wrong; None has answered itself."""
     try:
-        answer = await work
+        answer = await work()
     except BallastError as error:
         status = errors.TABLE[error.code].status
         wait_s = error.retry_after_s or 1.0
@@ -196,24 +193,6 @@ async def _answered(work: Coroutine[Any, Any, Any], connection: Connection) -> N
     else:
         if answer is not None:
             connection.answer(200, encoded(answer))
-
-
-def _metadata(given: dict[str, str] | None) -> dict[str, str] | None:
-    for key, value in (given or {}).items():
-        if len(key) > _KEY_CHARS_MAX or len(value) > _VALUE_CHARS_MAX:
-            message = f"'metadata': keys of {_KEY_CHARS_MAX}, values of {_VALUE_CHARS_MAX} letters"
-            raise CallerError("invalid_value", f"{message} at most", param="metadata")
-    if given and len(given) > _PAIRS_MAX:
-        message = f"'metadata' has more than {_PAIRS_MAX} pairs"
-        raise CallerError("invalid_value", message, param="metadata")
-    return given
-
-
-def _days(given: _Expires | None) -> int:
-    """How long output files are kept, in whole days; 0 is not said."""
-    if given is None:
-        return 0
-    return -(-expires_s(str(given.seconds)) // _DAY_S)
 
 
 def shown(found: Standing, counts: Counts) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-from serving.batch.base import PAGE_MAX, Page
-from serving.batch.upload import Terms, Upload
+from serving.batch.base import PAGE_MAX, BatchStore, Page
+from serving.batch.upload import Terms, Upload, room
 from serving.batch.values import File, Purpose
 from serving.errors import CallerError, OwnError
 from serving.records import Caller
 from serving.wire.server import Connection, Request
 
 FILES = b"/v1/files"
+_T = TypeVar("_T")
 _BYTES = b"content-type: application/octet-stream\r\ncache-control: no-store\r\n"
 
 
@@ -24,8 +26,8 @@ class Files:
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
-        self._desk = terms.desk
-        self._uploads = 0
+        self._uploads: Counter[str] = Counter()
+        """Under way, by tenant."""
 
     def upload(self, request: Request, caller: Caller, transport: asyncio.Transport) -> Upload:
         """Where the body of an upload goes."""
@@ -36,7 +38,8 @@ class Files:
         if request.headers.get(b"content-encoding", b"identity") != b"identity":
             message = "compressed request bodies are not accepted"
             raise CallerError("unsupported_media_type", message)
-        if self._uploads >= self._terms.settings.uploads_max:
+        most, tenant = self._terms.settings.uploads_max, caller.tenant
+        if self._uploads.total() >= most or self._uploads[tenant] >= (most + 1) // 2:
             message = "too many uploads at once; send it again"
             raise OwnError("no_capacity", message, retry_after_s=5.0)
         try:
@@ -44,12 +47,13 @@ class Files:
         except ValueError as error:
             message = "the content type names no usable boundary"
             raise CallerError("unsupported_media_type", message) from error
-        self._uploads += 1
-        upload.when_over(self._over)
+        self._uploads[tenant] += 1
+        upload.when_over(lambda: self._over(tenant))
         return upload
 
-    def _over(self) -> None:
-        self._uploads -= 1
+    def _over(self, tenant: str) -> None:
+        self._uploads[tenant] -= 1
+        self._uploads += Counter()  # forgets who has none
 
     async def uploaded(self, request: Request) -> dict[str, Any]:
         """The file that came."""
@@ -63,26 +67,27 @@ class Files:
             if purpose not in list(Purpose):
                 return listing([], asked.limit)
             asked = asked._replace(purpose=Purpose(purpose))
-        found = await self._desk.ask(lambda store: store.files(caller.tenant, asked))
+        found = await self._ask(caller, lambda store: store.files(caller.tenant, asked))
         return listing(list(map(shown, found)), asked.limit)
 
     async def find(self, caller: Caller, file_id: str) -> File:
         """One of the caller's."""
-        file = await self._desk.ask(lambda store: store.file(caller.tenant, file_id))
+        file = await self._ask(caller, lambda store: store.file(caller.tenant, file_id))
         if file is None or file.expires_ms <= self._terms.utc_ms():
             raise CallerError("not_found", f"there is no file {file_id[:80]!r}")
         return file
 
     async def drop(self, caller: Caller, file_id: str) -> dict[str, Any]:
         """Remove one. A batch that reads it has read it, or fails."""
-        if not await self._desk.ask(lambda store: store.drop_file(caller.tenant, file_id)):
+        is_gone = await self._ask(caller, lambda store: store.drop_file(caller.tenant, file_id))
+        if not is_gone:
             raise CallerError("not_found", f"there is no file {file_id[:80]!r}")
         return {"id": file_id, "object": "file", "deleted": True}
 
     async def send(self, caller: Caller, file_id: str, connection: Connection) -> None:
         """Its bytes, piece by piece, no faster than the client reads."""
         await self.find(caller, file_id)
-        piece = await self._piece(file_id, 0)
+        piece = await self._piece(caller, file_id, 0)
         number = 0
         connection.start(b"", _BYTES)
         while piece is not None and not connection.is_closed:
@@ -90,14 +95,22 @@ class Files:
             await connection.writable()
             number += 1
             try:
-                piece = await self._piece(file_id, number)
+                piece = await self._piece(caller, file_id, number)
             except OwnError:
                 connection.abort()  # an answer that began cannot say so in another way
                 return
         connection.end()
 
-    async def _piece(self, file_id: str, number: int) -> bytes | None:
-        return await self._desk.ask(lambda store: store.piece(file_id, number))
+    async def check_room(self, caller: Caller, size: int) -> None:
+        """Whether the caller's tenant may store so much more. Raises CallerError."""
+        used = await self._ask(caller, lambda store: store.used(caller.tenant))
+        room(used, self._terms.settings, size)
+
+    async def _piece(self, caller: Caller, file_id: str, number: int) -> bytes | None:
+        return await self._ask(caller, lambda store: store.piece(file_id, number))
+
+    async def _ask(self, caller: Caller, question: Callable[[BatchStore], _T]) -> _T:
+        return await self._terms.desk.ask(question, caller.tenant)
 
 
 def shown(file: File) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from serving.errors import OwnError
 PAGE_MAX = 100
 PIECE_BYTES = 1 << 20
 """Of a file, in one row."""
+ENDED_MAX = 1000
+"""Batches that have ended, of one tenant."""
+TRIMMED_MAX = 10
+"""Files, and batches, in one go: a transaction that removes gigabytes holds others up."""
 encode_file = msgspec.json.Encoder().encode
 decode_file = msgspec.json.Decoder(File).decode
 encode_batch = msgspec.json.Encoder().encode
@@ -32,7 +36,11 @@ class BatchesAway(OwnError):  # noqa: N818 - a state
 
 
 class Lost(Exception):  # noqa: N818 - a state
-    """The batch is another's by now."""
+    """The batch is another's by now, or it or the file is gone."""
+
+
+class Left(Exception):  # noqa: N818 - a state
+    """The batch made way for another."""
 
 
 class Page(NamedTuple):
@@ -51,6 +59,15 @@ class Used(NamedTuple):
 
     files: int
     bytes: int
+
+
+class Piece(NamedTuple):
+    """Of a file."""
+
+    file_id: str
+    number: int
+    """From 0 on."""
+    data: bytes
 
 
 class Result(NamedTuple):
@@ -73,7 +90,12 @@ class BatchStore(Protocol):
         ...
 
     def add_piece(self, file_id: str, number: int, data: bytes) -> None:
-        """Store or replace one of its pieces, from 0 on."""
+        """Store or replace one of its pieces, from 0 on. Raises Lost when there is no such file
+        any more."""
+        ...
+
+    def end_file(self, file: File) -> None:
+        """Replace what is known of a file that has come in. Raises Lost as above."""
         ...
 
     def piece(self, file_id: str, number: int) -> bytes | None:
@@ -93,13 +115,15 @@ class BatchStore(Protocol):
         ...
 
     def used(self, tenant: str) -> Used:
-        """Of files, those that come in included."""
+        """Of files, those that come in included; an open batch counts as one as large as its
+        input."""
         ...
 
     # Batches.
 
-    def add_batch(self, batch: Batch, open_max: int) -> bool:
-        """Store a new one; False when its tenant has so many open ones already."""
+    def add_batch(self, batch: Batch, open_max: int, ended_max: int = ENDED_MAX) -> bool:
+        """Store a new one, unless one of that id is there; False when its tenant has so many open
+        ones already. Of those that ended the oldest beyond `ended_max` are forgotten."""
         ...
 
     def batch(self, tenant: str, batch_id: str) -> Standing | None:
@@ -114,6 +138,10 @@ class BatchStore(Protocol):
         """Its lines by state."""
         ...
 
+    def counts_of(self, batch_ids: Collection[str]) -> dict[str, Counts]:
+        """The lines of several by state; without those that have none."""
+        ...
+
     def cancel(self, tenant: str, batch_id: str, now_ms: int) -> None:
         """Ask its owner to end it; the first time counts."""
         ...
@@ -121,7 +149,20 @@ class BatchStore(Protocol):
     # For owners.
 
     def claim(self, owner: str, now_ms: int, until_ms: int, limit: int) -> list[Standing]:
-        """Take open batches that nobody holds, the oldest first."""
+        """Take open batches that nobody holds: first of the tenants with the fewest at this owner,
+        each tenant's in the order in which they began to wait."""
+        ...
+
+    def claim_late(self, owner: str, now_ms: int, until_ms: int, limit: int) -> list[Standing]:
+        """Take those whose window is over or whose end was asked for, also ones that rest."""
+        ...
+
+    def waiting(self, now_ms: int) -> dict[str, int]:
+        """How many open batches nobody holds, by tenant; without those that rest."""
+        ...
+
+    def give_up(self, owner: str, batch_id: str, until_ms: int) -> None:
+        """Hold it no more: it rests until then. Nothing where it is another's."""
         ...
 
     def renew(self, owner: str, batch_ids: Collection[str], until_ms: int) -> dict[str, int]:
@@ -157,15 +198,24 @@ class BatchStore(Protocol):
         """On the disk when it returns. Raises Lost: then none is stored."""
         ...
 
-    def results(self, batch_id: str, after: int, limit: int) -> list[Result]:
-        """Lines behind number `after`, in order; those that did not end without their data."""
+    def results(self, owner: str, batch_id: str, after: int, limit: int) -> list[Result]:
+        """Lines behind number `after`, in order; those that did not end without their data. Raises
+        Lost."""
+        ...
+
+    def put_output(self, owner: str, batch_id: str, file: File) -> None:
+        """`put_file` of one that the batch writes. Raises Lost."""
+        ...
+
+    def add_output(self, owner: str, batch_id: str, piece: Piece) -> None:
+        """`add_piece` of one that the batch writes. Raises Lost."""
         ...
 
     # Forgetting.
 
     def trim(self, now_ms: int, before_ms: int) -> int:
         """Remove files that have expired or never became whole, and batches that ended and were
-        made before `before_ms`, in part if they are many. How many went."""
+        made before `before_ms`, at most TRIMMED_MAX of each. How many went."""
         ...
 
     def erase(self, tenant: str, end_user: str = "") -> int:

@@ -6,13 +6,13 @@ Each step may be done again from its beginning, by whoever takes the batch over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 
 from serving.batch import envelope
-from serving.batch.base import PIECE_BYTES, BatchesAway, BatchStore
+from serving.batch.base import PIECE_BYTES, BatchesAway, BatchStore, Piece, Result
 from serving.batch.checking import Checking
 from serving.batch.desk import Desk
 from serving.batch.planning import Ending
@@ -89,10 +89,10 @@ class Books:
         days = batch.output_days or self._given.keep_days
         expires_ms = now_ms + days * DAY_MS
         stem = f"file-{batch.id.removeprefix('batch_')}"
-        output = _Writing(self, _file(batch, f"{stem}a", "output", now_ms, expires_ms))
-        faulty = _Writing(self, _file(batch, f"{stem}b", "error", now_ms, expires_ms))
+        output = self._writing(batch, _file(batch, f"{stem}a", "output", now_ms, expires_ms))
+        faulty = self._writing(batch, _file(batch, f"{stem}b", "error", now_ms, expires_ms))
         after, counts = 0, [0] * len(State)
-        while page := await self.ask(lambda s, at=after: s.results(batch.id, at, _PAGE_LINES)):  # type: ignore[misc]
+        while page := await self._results(batch, after):
             for line in page:
                 counts[line.state] += 1
                 if line.state == State.DONE:
@@ -109,6 +109,18 @@ class Books:
             counts=Counts(*counts),
         )  # fmt: skip
 
+    async def _results(self, batch: Batch, after: int) -> list[Result]:
+        return await self.ask(lambda s: s.results(self._owner, batch.id, after, _PAGE_LINES))
+
+    def _writing(self, batch: Batch, file: File) -> _Writing:
+        async def put(found: File) -> None:
+            await self.ask(lambda store: store.put_output(self._owner, batch.id, found))
+
+        async def add(piece: Piece) -> None:
+            await self.ask(lambda store: store.add_output(self._owner, batch.id, piece))
+
+        return _Writing(file, put, add)
+
     async def finish(self, batch: Batch) -> None:
         """Store that it has ended."""
         await self.ask(lambda store: store.finish(self._owner, batch))
@@ -124,16 +136,18 @@ def _file(batch: Batch, file_id: str, kind: str, now_ms: int, expires_ms: int) -
 class _Writing:
     """A file that grows by lines."""
 
-    def __init__(self, books: Books, file: File) -> None:
-        self._books = books
-        self._file = file
+    def __init__(
+        self, file: File, put: Callable[[File], Awaitable[None]],
+        put_piece: Callable[[Piece], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._file, self._put, self._put_piece = file, put, put_piece
         self._piece = bytearray()
         self._number = self._size = 0
 
     async def add(self, line: bytes) -> None:
         """One line more."""
         if not self._size:
-            await self._books.ask(lambda store: store.put_file(self._file))
+            await self._put(self._file)
         self._piece += line + b"\n"
         self._size += len(line) + 1
         if len(self._piece) >= PIECE_BYTES:
@@ -145,11 +159,10 @@ class _Writing:
             return ""
         await self._flush()
         whole = msgspec.structs.replace(self._file, size=self._size, is_whole=True)
-        await self._books.ask(lambda store: store.put_file(whole))
+        await self._put(whole)
         return whole.id
 
     async def _flush(self) -> None:
         if self._piece:
-            data, number = bytes(self._piece), self._number
-            await self._books.ask(lambda store: store.add_piece(self._file.id, number, data))
-            self._piece, self._number = bytearray(), number + 1
+            await self._put_piece(Piece(self._file.id, self._number, bytes(self._piece)))
+            self._piece, self._number = bytearray(), self._number + 1

@@ -20,7 +20,7 @@ def caller_of(keys: Keys, batch: Batch) -> Caller | None:
     if caller.policy.is_forwarder:
         said = {name: batch.headers.get(name.decode(), "") for name in (TENANT, PROJECT, FEATURE)}
         headers = {name: value.encode("latin-1") for name, value in said.items() if value}
-        caller = keys.on_behalf(caller, headers)
+        caller = keys.on_behalf(caller, headers, is_counted=False)  # it was when it was made
         caller = msgspec.structs.replace(caller, user=batch.end_user)
     if caller.tenant != batch.tenant:
         raise CallerError("invalid_api_key", "the API key is another tenant's by now")

@@ -7,6 +7,9 @@ from serving.batch.envelope import FAULTS_MAX, Cutter, Request
 from serving.batch.settings import BatchSettings
 from serving.batch.values import Fault
 
+BLANKS_MAX = 1000
+"""Beside one blank line for each request."""
+
 
 class Checking:
     """Takes a file piece by piece; gives its lines, and finds what is wrong."""
@@ -14,7 +17,8 @@ class Checking:
     def __init__(self, endpoint: str, given: BatchSettings) -> None:
         self._endpoint = endpoint
         self._given = given
-        self._cutter = Cutter(given.line_bytes_max)
+        self._lines_max = 2 * given.lines_of_batch_max + BLANKS_MAX
+        self._cutter = Cutter(given.line_bytes_max, self._lines_max)
         self._ids: set[str] = set()
         self._number = 0
         self.lines = 0
@@ -24,7 +28,8 @@ class Checking:
     @property
     def is_hopeless(self) -> bool:
         """Whether reading on tells nothing more."""
-        return bool(self._cutter.long_line) or len(self.faults) >= FAULTS_MAX
+        cutter = self._cutter
+        return bool(cutter.long_line) or cutter.is_endless or len(self.faults) >= FAULTS_MAX
 
     def feed(self, piece: bytes) -> list[Request]:
         """The requests of the lines that ended in this piece."""
@@ -36,6 +41,9 @@ class Checking:
         if self._cutter.long_line:
             message = f"a line exceeds {self._given.line_bytes_max} bytes"
             self.faults.append(Fault("line_too_long", message, self._cutter.long_line))
+        elif self._cutter.is_endless:
+            message = f"the file has more than {self._lines_max} lines, blank ones included"
+            self.faults.append(Fault("too_many_lines", message, self._lines_max + 1))
         elif not self.lines and not self.faults:
             self.faults.append(Fault("empty_file", "the file holds no request"))
         return found

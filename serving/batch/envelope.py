@@ -42,16 +42,23 @@ class Request(msgspec.Struct, frozen=True):
 class Cutter:
     """Cuts a file that comes in pieces into lines."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, lines_max: int) -> None:
         self._rest: list[bytes] = []
         self._size = 0
         self._bytes_max = bytes_max
         self._lines = 0
+        self._lines_max = lines_max
+        self.is_endless = False
+        """It has more lines than any file of use, blank ones included."""
         self.long_line = 0
         """Number of the first line that exceeds the limit: the file is of no use. 0 is none."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that ended in this piece."""
+        """The lines that ended in this piece; none any more once there are too many."""
+        # Counted first: a piece of line ends alone would become a million lines.
+        if self.is_endless or self._lines + data.count(b"\n") > self._lines_max:
+            self.is_endless = True
+            return []
         first, *more = data.split(b"\n")
         self._keep(first)
         whole = []
@@ -70,7 +77,7 @@ class Cutter:
 
     def end(self) -> list[bytes]:
         """What stands behind the last line's end."""
-        last = b"".join(self._rest)
+        last = b"" if self.is_endless else b"".join(self._rest)
         return [last] if last else []
 
 

@@ -7,6 +7,8 @@ may.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from serving.batch.settings import BatchSettings
@@ -94,6 +96,47 @@ def _free(replica: Replica, most: int, view: FleetView, now_s: float) -> int:
             return 0
         busy = max(busy, state.load.running + state.since_calls)
     return max(0, min(most - busy, share(replica, view) - state.unfinished))
+
+
+class Held(NamedTuple):
+    """A batch that a process works on."""
+
+    id: str
+    tenant: str
+    expires_ms: int
+    idle_s: float
+    """For so long none of its lines could run."""
+
+
+def leaving(
+    held: Sequence[Held], waiting: Mapping[str, int], freed: int, idle_s_max: float
+) -> dict[str, bool]:
+    """Who makes way while others wait for a place: by id, whether for having been idle. `waiting`
+    counts batches by tenant; so many places become free without that.
+
+    A place moves from the tenant that has the most to one that has at least two fewer, so that
+    they end up even and nothing moves to and fro; the batch with the most time left gives it."""
+    left, has = Counter(waiting), Counter(one.tenant for one in held)
+    idle = sorted((one for one in held if one.idle_s >= idle_s_max), key=lambda o: -o.idle_s)
+    idle = idle[: max(0, left.total() - freed)]
+    has.subtract(one.tenant for one in idle)
+    found = {one.id: True for one in idle}
+    busy = sorted((one for one in held if one.id not in found), key=lambda one: one.expires_ms)
+    free = freed + len(idle)
+    while poor := min((t for t in left if left[t] > 0), key=lambda t: (has[t], t), default=""):
+        if not free:
+            rich = max(has, key=lambda t: (has[t], t))
+            if has[rich] < has[poor] + 2:
+                break
+            patient = [one for one in busy if one.tenant == rich].pop()
+            busy.remove(patient)
+            found[patient.id] = False
+            has[rich] -= 1
+            free = 1
+        free -= 1
+        left[poor] -= 1
+        has[poor] += 1
+    return found
 
 
 class Judged(NamedTuple):

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from serving.batch import sql
 from serving.batch.base import BatchesAway
-from serving.batch.tables import Database, Rows, Tables
+from serving.batch.tables import Tables
+from serving.batch.transactions import Database, Rows
 from serving.ledger import migrate
 from serving.ledger.address import Address
 from serving.ledger.base import LedgerUnavailable
@@ -24,6 +26,8 @@ _T = TypeVar("_T")
 
 class PostgresBatches(Tables):
     """Implements `base.BatchStore`. Nothing connects before the first call."""
+
+    late = sql.late("(convert_from(facts, 'UTF8')::json ->> 'expires_ms')::bigint")
 
     def __init__(self, link: Link) -> None:
         self._link = link

@@ -19,6 +19,9 @@ class BatchSettings(BaseModel):
     bytes_of_tenant_max: int = Field(10 << 30, ge=1024)
     """Of all files of one tenant."""
     files_of_tenant_max: int = Field(1000, ge=1)
+    requests_of_tenant_max: int = Field(32, ge=1)
+    """Answered at once to one tenant by one process, beside uploads; one of them waits for the
+    store no longer than two questions of each other tenant take."""
     keep_days: int = Field(30, ge=1)
     """Files, and batches that have ended."""
     lines_of_batch_max: int = Field(50_000, ge=1)
@@ -26,10 +29,14 @@ class BatchSettings(BaseModel):
     line_bytes_max: int = Field(4 << 20, ge=1024)
     batches_of_tenant_max: int = Field(100, ge=1)
     """Not yet ended."""
+    ended_of_tenant_max: int = Field(1000, ge=1)
+    """The oldest beyond are forgotten when a new one is made; their files stay."""
     at_once_max: int = Field(64, ge=0)
     """Lines under way in one process; 0: this process runs none, others may."""
     batches_at_once_max: int = Field(8, ge=1)
-    """Batches that one process works on."""
+    """Batches that one process works on. While more wait, tenants share these places evenly."""
+    idle_s: float = Field(120.0, gt=0)
+    """A batch none of whose lines could run for so long gives its place to one that waits."""
     fill: float = Field(0.8, gt=0, le=1)
     """Share of an engine's batch that lines may fill up to: people's calls find the rest free."""
     api_before_s: float = Field(14_400.0, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.batch.base import PAGE_MAX, Page, encode_batch, encode_file
+from serving.batch.base import PAGE_MAX, TRIMMED_MAX, Page, encode_batch, encode_file
 from serving.batch.values import Batch, File, State
 
 PUT_FILE = (
@@ -18,26 +18,35 @@ PUT_PIECE = (
 )
 PIECE = "SELECT data FROM batch_pieces WHERE file_id = ? AND number = ?"
 FILE = "SELECT facts FROM batch_files WHERE id = ? AND tenant = ? AND is_whole = 1"
+KEPT = "UPDATE batch_files SET is_whole = is_whole WHERE id = ?"
+"""Locks the row: what comes in and its removal cannot pass each other."""
 DROP_FILE = "DELETE FROM batch_files WHERE id = ? AND tenant = ?"
 DROP_PIECES = "DELETE FROM batch_pieces WHERE file_id = ?"
 USED = "SELECT count(*), coalesce(sum(size), 0) FROM batch_files WHERE tenant = ?"
+OPEN = "SELECT facts FROM batches WHERE tenant = ? AND is_open = 1"
 OPEN_COUNT = "SELECT count(*) FROM batches WHERE tenant = ? AND is_open = 1"
 ADD_BATCH = (
     "INSERT INTO batches (id, tenant, owner, end_user, created_ms, is_open, facts)"
     " VALUES (?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO NOTHING"
 )
 BATCH = "SELECT facts, cancel_ms FROM batches WHERE id = ? AND tenant = ?"
-COUNTS = "SELECT state, count(*) FROM batch_lines WHERE batch_id = ? GROUP BY state"
 CANCEL = (
     "UPDATE batches SET cancel_ms = ? WHERE id = ? AND tenant = ? AND is_open = 1 AND cancel_ms = 0"
 )
+_SINCE = "CASE WHEN b.lease_ms > b.created_ms THEN b.lease_ms ELSE b.created_ms END"
+"""Since when a batch that nobody holds waits: one that was given up waits behind the others."""
 CLAIM = (
-    "UPDATE batches SET holder = ?, lease_ms = ? WHERE id IN (SELECT id FROM batches"
-    " WHERE is_open = 1 AND lease_ms <= ? ORDER BY created_ms, id LIMIT ?) AND lease_ms <= ?"
-    " RETURNING facts, cancel_ms"
+    "UPDATE batches SET holder = ?, lease_ms = ? WHERE id IN (SELECT id FROM (SELECT b.id,"  # noqa: S608
+    f" {_SINCE} AS since_ms, coalesce(h.held, 0) + row_number() OVER (PARTITION BY b.tenant"
+    f" ORDER BY {_SINCE}, b.id) AS turn FROM batches b LEFT JOIN (SELECT tenant, count(*) AS held"
+    " FROM batches WHERE is_open = 1 AND holder = ? AND lease_ms > ? GROUP BY tenant) h"
+    " ON h.tenant = b.tenant WHERE b.is_open = 1 AND b.lease_ms <= ?) w"
+    " ORDER BY turn, since_ms, id LIMIT ?) AND lease_ms <= ? RETURNING facts, cancel_ms"
 )
 """Asked twice: of two who claim at once PostgreSQL lets the second look again at what it updates,
 not at what it selected."""
+WAITING = "SELECT tenant, count(*) FROM batches WHERE is_open = 1 AND lease_ms <= ? GROUP BY tenant"
+GIVE_UP = "UPDATE batches SET lease_ms = ?, holder = '' WHERE id = ? AND holder = ?"
 RENEW = (
     "UPDATE batches SET lease_ms = ? WHERE id = ? AND holder = ? AND is_open = 1"
     " RETURNING cancel_ms"
@@ -70,8 +79,10 @@ RESULTS = (
 )
 DROP_LINES = "DELETE FROM batch_lines WHERE batch_id = ?"
 DROP_BATCH = "DELETE FROM batches WHERE id = ?"
-TRIMMED_MAX = 100
-"""In one go: a transaction that removes gigabytes holds others up."""
+FORGET = (
+    "SELECT id FROM batches WHERE tenant = ? AND is_open = 0"  # noqa: S608 - our own words
+    f" ORDER BY created_ms DESC, id DESC LIMIT {TRIMMED_MAX} OFFSET ?"
+)
 UPLOAD_MS = 86_400_000
 """A file that is not whole after a day never will be."""
 OLD_FILES = (
@@ -84,6 +95,25 @@ OLD_BATCHES = (
     f" ORDER BY created_ms LIMIT {TRIMMED_MAX}"
 )
 DROP_ANY_FILE = "DELETE FROM batch_files WHERE id = ?"
+
+
+def late(expires_ms: str) -> str:
+    """The statement that takes batches whose time is over; `expires_ms` reads a batch's end."""
+    free = "(lease_ms <= ? OR holder = '')"
+    return (
+        "UPDATE batches SET holder = ?, lease_ms = ? WHERE id IN (SELECT id FROM batches"  # noqa: S608
+        f" WHERE is_open = 1 AND {free} AND (cancel_ms > 0 OR {expires_ms} <= ?)"
+        f" ORDER BY created_ms, id LIMIT ?) AND {free} RETURNING facts, cancel_ms"
+    )
+
+
+def counts_of(count: int) -> str:
+    """Lines by state of so many batches."""
+    marks = ", ".join("?" * count)
+    return (
+        "SELECT batch_id, state, count(*) FROM batch_lines"  # noqa: S608 - marks only
+        f" WHERE batch_id IN ({marks}) GROUP BY batch_id, state"
+    )
 
 
 def put_file(file: File) -> tuple[Any, ...]:
@@ -117,12 +147,19 @@ def listing(table: str, tenant: str, page: Page) -> tuple[str, list[Any]]:
         if page.purpose is not None:
             terms.append("purpose = ?")
             values.append(str(page.purpose))
-    if page.after:
+    # Not every batch's id tells when it was made.
+    by = "id" if table == "batch_files" else "created_ms, id"
+    if page.after and table == "batch_files":
         terms.append(f"id {beyond} ?")
         values.append(page.after)
+    elif page.after:
+        terms.append(
+            f"({by}) {beyond} (SELECT {by} FROM batches WHERE id = ? AND tenant = ?)"  # noqa: S608
+        )
+        values += [page.after, tenant]
     text = (
         f"SELECT {columns} FROM {table} WHERE {' AND '.join(terms)}"  # noqa: S608 - our own words
-        f" ORDER BY id {order} LIMIT ?"
+        f" ORDER BY {by.replace(',', f' {order},')} {order} LIMIT ?"
     )
     return text, [*values, max(1, min(page.limit, PAGE_MAX)) + 1]
 

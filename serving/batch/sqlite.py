@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from serving.batch import sql
 from serving.batch.base import BatchesAway
-from serving.batch.tables import Database, Tables
+from serving.batch.tables import Tables
+from serving.batch.transactions import Database
 from serving.sqlite_file import Layout, SqliteFile
 
 _T = TypeVar("_T")
@@ -44,6 +46,8 @@ _LAYOUT = Layout("the store of batches", BatchesAway, 1, _SCHEMA, 5.0, _PRAGMAS)
 
 class SqliteBatches(Tables):
     """Implements `base.BatchStore`."""
+
+    late = sql.late("json_extract(CAST(facts AS TEXT), '$.expires_ms')")
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file

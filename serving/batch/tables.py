@@ -2,112 +2,28 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from serving.batch import sql
-from serving.batch.base import (
-    Lost,
-    Page,
-    Result,
-    Used,
-    decode_batch,
-    decode_file,
-    encode_batch,
-)
+from serving.batch.base import ENDED_MAX, Lost, Page, Result, decode_batch, encode_batch
 from serving.batch.envelope import Request
-from serving.batch.values import Batch, Counts, Ended, File, Line, Standing, State
-
-_T = TypeVar("_T")
-
-
-class Rows(Protocol):
-    """What a statement gave."""
-
-    @property
-    def rowcount(self) -> int:
-        """Rows touched."""
-
-    def fetchone(self) -> Any:
-        """The next row."""
-
-    def fetchall(self) -> list[Any]:
-        """All that are left."""
+from serving.batch.file_tables import FileTables
+from serving.batch.transactions import Database
+from serving.batch.values import Batch, Counts, Ended, Line, Standing, State
 
 
-class Database(Protocol):
-    """One open transaction."""
-
-    def execute(self, text: str, values: Sequence[Any], /) -> Rows:
-        """Run one statement."""
-
-    def executemany(self, text: str, values: Sequence[Sequence[Any]], /) -> object:
-        """Run one statement often."""
-
-
-class Tables:
+class Tables(FileTables):
     """Implements `base.BatchStore` over transactions."""
 
-    @abstractmethod
-    def _do(self, work: Callable[[Database], _T]) -> _T:
-        """Run work as one transaction; what it raises undoes it. Raises BatchesAway."""
-
-    def _see(self, work: Callable[[Database], _T]) -> _T:
-        """Run one question. Raises BatchesAway."""
-        return self._do(work)
-
-    # Files.
-
-    def put_file(self, file: File) -> None:
-        """See `base.BatchStore`."""
-        self._do(lambda db: db.execute(sql.PUT_FILE, sql.put_file(file)))
-
-    def add_piece(self, file_id: str, number: int, data: bytes) -> None:
-        """See `base.BatchStore`."""
-        self._do(lambda db: db.execute(sql.PUT_PIECE, (file_id, number, data)))
-
-    def piece(self, file_id: str, number: int) -> bytes | None:
-        """See `base.BatchStore`."""
-        row = self._one(sql.PIECE, (file_id, number))
-        return None if row is None else bytes(row[0])
-
-    def file(self, tenant: str, file_id: str) -> File | None:
-        """See `base.BatchStore`."""
-        row = self._one(sql.FILE, (file_id, tenant))
-        return None if row is None else decode_file(row[0])
-
-    def files(self, tenant: str, page: Page) -> list[File]:
-        """See `base.BatchStore`."""
-        text, values = sql.listing("batch_files", tenant, page)
-        rows = self._see(lambda db: db.execute(text, values).fetchall())
-        return [decode_file(facts) for (facts,) in rows]
-
-    def drop_file(self, tenant: str, file_id: str) -> bool:
-        """See `base.BatchStore`."""
-
-        def work(db: Database) -> bool:
-            if not db.execute(sql.DROP_FILE, (file_id, tenant)).rowcount:
-                return False
-            db.execute(sql.DROP_PIECES, (file_id,))
-            return True
-
-        return self._do(work)
-
-    def used(self, tenant: str) -> Used:
-        """See `base.BatchStore`."""
-        files, size = self._one(sql.USED, (tenant,))
-        return Used(int(files), int(size))
-
-    # Batches.
-
-    def add_batch(self, batch: Batch, open_max: int) -> bool:
+    def add_batch(self, batch: Batch, open_max: int, ended_max: int = ENDED_MAX) -> bool:
         """See `base.BatchStore`."""
 
         def work(db: Database) -> bool:
             if db.execute(sql.OPEN_COUNT, (batch.tenant,)).fetchone()[0] >= open_max:
                 return False
             db.execute(sql.ADD_BATCH, sql.add_batch(batch))
+            _drop(db, [], db.execute(sql.FORGET, (batch.tenant, ended_max)).fetchall())
             return True
 
         return self._do(work)
@@ -124,9 +40,19 @@ class Tables:
 
     def counts(self, batch_id: str) -> Counts:
         """See `base.BatchStore`."""
-        rows = self._see(lambda db: db.execute(sql.COUNTS, (batch_id,)).fetchall())
-        found = {int(state): int(count) for state, count in rows}
-        return Counts(*(found.get(state, 0) for state in State))
+        return self.counts_of([batch_id]).get(batch_id, Counts())
+
+    def counts_of(self, batch_ids: Collection[str]) -> dict[str, Counts]:
+        """See `base.BatchStore`."""
+        if not batch_ids:
+            return {}
+        text = sql.counts_of(len(batch_ids))
+        found: dict[str, list[int]] = {}
+        for batch_id, state, count in self._see(
+            lambda db: db.execute(text, list(batch_ids)).fetchall()
+        ):
+            found.setdefault(batch_id, [0] * len(State))[state] = int(count)
+        return {batch_id: Counts(*counts) for batch_id, counts in found.items()}
 
     def cancel(self, tenant: str, batch_id: str, now_ms: int) -> None:
         """See `base.BatchStore`."""
@@ -136,9 +62,22 @@ class Tables:
 
     def claim(self, owner: str, now_ms: int, until_ms: int, limit: int) -> list[Standing]:
         """See `base.BatchStore`."""
-        values = (owner, until_ms, now_ms, limit, now_ms)
-        rows = self._do(lambda db: db.execute(sql.CLAIM, values).fetchall())
-        return sorted(map(_standing, rows), key=lambda s: (s.batch.created_ms, s.batch.id))
+        values = owner, until_ms, owner, now_ms, now_ms, limit, now_ms
+        return _oldest_first(self._do(lambda db: db.execute(sql.CLAIM, values).fetchall()))
+
+    def claim_late(self, owner: str, now_ms: int, until_ms: int, limit: int) -> list[Standing]:
+        """See `base.BatchStore`."""
+        values = owner, until_ms, now_ms, now_ms, limit, now_ms
+        return _oldest_first(self._do(lambda db: db.execute(self.late, values).fetchall()))
+
+    def waiting(self, now_ms: int) -> dict[str, int]:
+        """See `base.BatchStore`."""
+        rows = self._see(lambda db: db.execute(sql.WAITING, (now_ms,)).fetchall())
+        return {tenant: int(count) for tenant, count in rows}
+
+    def give_up(self, owner: str, batch_id: str, until_ms: int) -> None:
+        """See `base.BatchStore`."""
+        self._do(lambda db: db.execute(sql.GIVE_UP, (until_ms, batch_id, owner)))
 
     def renew(self, owner: str, batch_ids: Collection[str], until_ms: int) -> dict[str, int]:
         """See `base.BatchStore`."""
@@ -195,10 +134,10 @@ class Tables:
         rows = [(int(one.state), one.data, batch_id, one.number) for one in ended]
         self._own(owner, batch_id, lambda db: db.executemany(sql.END_LINE, rows))
 
-    def results(self, batch_id: str, after: int, limit: int) -> list[Result]:
+    def results(self, owner: str, batch_id: str, after: int, limit: int) -> list[Result]:
         """See `base.BatchStore`."""
         values = batch_id, after, limit
-        rows = self._see(lambda db: db.execute(sql.RESULTS, values).fetchall())
+        rows = self._own(owner, batch_id, lambda db: db.execute(sql.RESULTS, values).fetchall())
         return [Result(n, custom, state, run, bytes(d or b"")) for n, custom, state, run, d in rows]
 
     def trim(self, now_ms: int, before_ms: int) -> int:
@@ -223,18 +162,9 @@ class Tables:
 
         return self._do(work)
 
-    def _one(self, text: str, values: Sequence[Any]) -> Any:
-        return self._see(lambda db: db.execute(text, values).fetchone())
 
-    def _own(self, owner: str, batch_id: str, work: Callable[[Database], _T]) -> _T:
-        """Work on a batch that is the owner's. Raises Lost."""
-
-        def held(db: Database) -> _T:
-            if not db.execute(sql.HELD, (batch_id, owner)).rowcount:
-                raise Lost
-            return work(db)
-
-        return self._do(held)
+def _oldest_first(rows: Sequence[Any]) -> list[Standing]:
+    return sorted(map(_standing, rows), key=lambda s: (s.batch.created_ms, s.batch.id))
 
 
 def _standing(row: Sequence[Any]) -> Standing:

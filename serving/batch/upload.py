@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import uuid_utils
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs
 from aiohttp.base_protocol import BaseProtocol
 
-from serving.batch.base import PIECE_BYTES
+from serving.batch.base import PIECE_BYTES, BatchStore, Lost, Used
 from serving.batch.desk import Desk
 from serving.batch.settings import BatchSettings
 from serving.batch.values import File, Purpose
@@ -23,6 +23,7 @@ from serving.errors import BallastError, CallerError
 from serving.records import Caller
 
 DAY_MS = 86_400_000
+_T = TypeVar("_T")
 _FRAME_BYTES = 64 << 10
 """Of the form around the file."""
 _FIELD_BYTES_MAX, _NAME_CHARS_MAX, _PARTS_MAX = 1024, 200, 8
@@ -115,28 +116,30 @@ class Upload:
 
     async def _take(self) -> File:
         try:
-            await self._check_room()
-            await self._parts()
-            return await self._finish()
+            async with asyncio.timeout(self.wait_s):  # whatever becomes of who feeds it
+                await self._check_room()
+                await self._parts()
+                return await self._finish()
         except BaseException as error:
-            await self._terms.desk.ask(
-                lambda store: store.drop_file(self._file.tenant, self._file.id)
-            )
+            await self._ask(lambda store: store.drop_file(self._file.tenant, self._file.id))
+            if isinstance(error, TimeoutError):
+                message = f"the file was not stored within {self.wait_s:g} s"
+                raise CallerError("request_timeout", message) from error
+            if isinstance(error, Lost):
+                message = "the file was removed while it came in"
+                raise CallerError("conflict", message) from error
             if isinstance(error, ValueError) and not isinstance(error, BallastError):
                 message = "the body is not the multipart/form-data expected"
                 raise CallerError("invalid_value", message) from error
             raise
 
     async def _check_room(self) -> None:
-        given, tenant = self._terms.settings, self._caller.tenant
-        used = await self._terms.desk.ask(lambda store: store.used(tenant))
-        self._left = min(given.file_bytes_max, given.bytes_of_tenant_max - used.bytes)
-        if used.files >= given.files_of_tenant_max or self._left <= 0:
-            message = (
-                f"this tenant has stored {used.files} files with {used.bytes} bytes; at most"
-                f" {given.files_of_tenant_max} with {given.bytes_of_tenant_max}: delete some"
-            )
-            raise CallerError("rate_limit_exceeded", message)
+        given = self._terms.settings
+        used = await self._ask(lambda store: store.used(self._caller.tenant))
+        self._left = min(given.file_bytes_max, room(used, given))
+
+    async def _ask(self, question: Callable[[BatchStore], _T]) -> _T:
+        return await self._terms.desk.ask(question, self._caller.tenant)
 
     async def _parts(self) -> None:
         count = 0
@@ -167,7 +170,7 @@ class Upload:
         name = (part.filename or "upload.jsonl")[:_NAME_CHARS_MAX]
         self._file = msgspec.structs.replace(self._file, name=name)
         file_id, number, size = self._file.id, 0, 0
-        await self._put(self._file)
+        await self._ask(lambda store: store.put_file(self._file))
         piece = bytearray()
         while True:
             chunk = await part.read_chunk(_CHUNK_BYTES)
@@ -185,10 +188,7 @@ class Upload:
         self._file = msgspec.structs.replace(self._file, size=size)
 
     async def _add(self, file_id: str, number: int, data: bytes) -> None:
-        await self._terms.desk.ask(lambda store: store.add_piece(file_id, number, data))
-
-    async def _put(self, file: File) -> None:
-        await self._terms.desk.ask(lambda store: store.put_file(file))
+        await self._ask(lambda store: store.add_piece(file_id, number, data))
 
     async def _finish(self) -> File:
         if not self._file.name:
@@ -201,8 +201,22 @@ class Upload:
             asked_ms = self._file.created_ms + expires_s(seconds) * 1000
             until_ms = min(until_ms, asked_ms)
         file = msgspec.structs.replace(self._file, expires_ms=until_ms, is_whole=True)
-        await self._put(file)
+        await self._ask(lambda store: store.end_file(file))
         return file
+
+
+def room(used: Used, given: BatchSettings, size: int = 1) -> int:
+    """How many bytes more a tenant may store. Raises CallerError when it may store no file more of
+    that size."""
+    left = given.bytes_of_tenant_max - used.bytes
+    if used.files >= given.files_of_tenant_max or left < size:
+        message = (
+            f"this tenant has stored {used.files} files with {used.bytes} bytes, one as large as"
+            f" its input for each open batch; at most {given.files_of_tenant_max} with"
+            f" {given.bytes_of_tenant_max}: delete some"
+        )
+        raise CallerError("rate_limit_exceeded", message)
+    return left
 
 
 def expires_s(given: str) -> int:

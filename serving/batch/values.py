@@ -116,6 +116,10 @@ class Batch(msgspec.Struct, frozen=True):
     """Once it has ended and its lines are gone."""
     times: dict[str, int] = {}
     """When it came to be what it was, UTC ms by status."""
+    input_size: int = 0
+    """Of its input file, bytes: its lines stand in the store once more until it has ended."""
+    mark: str = ""
+    """Of what was asked when it was made; empty where its caller sent no `Idempotency-Key`."""
 
     @property
     def is_open(self) -> bool:

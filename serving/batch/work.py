@@ -13,6 +13,7 @@ import logging
 import msgspec
 
 from serving.batch import planning
+from serving.batch.base import Left
 from serving.batch.books import Books
 from serving.batch.lines import Run
 from serving.batch.means import Means
@@ -35,6 +36,10 @@ class Work:
         self.cancel_ms = standing.cancel_ms
         self.at_once_max = 1
         """Lines it may have under way; several batches share what the process may have."""
+        self.rest_ms: int | None = None
+        """It is to be given up once no line is under way, and rests so long; None: it stays."""
+        self.idle_since_s: float | None = None
+        """None of its lines could run since then; None while it has something to do."""
         self.news = asyncio.Event()
         """Something may be to be done before the next tick."""
         self._means = means
@@ -51,7 +56,7 @@ class Work:
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
-        """Carry it to its end. Raises Lost when it is another's by now."""
+        """Carry it to its end. Raises Lost when it is another's by now, Left when it made way."""
         try:
             if self.batch.status is Status.VALIDATING:
                 await self._validate()
@@ -80,6 +85,7 @@ class Work:
     async def _move(self, status: Status, **changes: object) -> None:
         times = {**self.batch.times, status: self._means.utc_ms()}
         self.batch = msgspec.structs.replace(self.batch, status=status, times=times, **changes)
+        self.idle_since_s = None
         await self._books.save(self.batch)
 
     async def _validate(self) -> None:
@@ -104,17 +110,33 @@ class Work:
         await self._move(Status.IN_PROGRESS)
 
     async def _unknown(self, model: str) -> CallerError | None:
-        """Why the batch's caller cannot call a model."""
-        while True:
-            try:
-                caller = self._means.caller(self.batch)
-            except CallerError as error:
-                return error
+        """Why the batch's caller cannot call a model; not asked once the batch is to end."""
+        while self._ending() is None:
+            caller = self._caller()
             if caller is not None:
                 return self._means.calls.unknown(model, caller)
-            await self._pause()
+            if not self._lost_key:
+                await self._pause()
+        return CallerError("invalid_api_key", self._lost_key) if self._lost_key else None
+
+    def _caller(self) -> Caller | None:
+        """Whose the lines are now; None while nobody may say so. Only a key that is good no more
+        ends a batch: what else is refused may pass."""
+        try:
+            return self._means.caller(self.batch)
+        except CallerError as error:
+            if error.code == "invalid_api_key":
+                self._lost_key = error.message
+            return None
 
     async def _pause(self) -> None:
+        """Until something may have changed. Raises Left."""
+        if self._running:
+            self.idle_since_s = None
+        elif self.rest_ms is not None:
+            raise Left
+        elif self.idle_since_s is None:
+            self.idle_since_s = self._loop.time()
         self.news.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.news.wait(), self._means.settings.tick_s)
@@ -149,13 +171,9 @@ class Work:
     async def _start_some(self) -> None:
         """Start as many lines as may run now."""
         now_s = self._loop.time()
-        if now_s < self._hold_until_s or self._means.is_stopping():
+        if now_s < self._hold_until_s or self._means.is_stopping() or self.rest_ms is not None:
             return
-        try:
-            caller = self._means.caller(self.batch)
-        except CallerError as error:
-            self._lost_key = error.message
-            return
+        caller = self._caller()
         if caller is None:
             return
         found = planning.release(
@@ -168,7 +186,8 @@ class Work:
         for line in some:
             run = Run(self.batch, line, caller, found.pin, self._left_s)
             task = self._loop.create_task(self._line(run), name="batch-line")
-            task.add_done_callback(_seen)
+            # The batch dies of what its line died of.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._running[line.number] = task
 
     @property
@@ -229,9 +248,3 @@ class Work:
         times = {**written.times, status: self._means.utc_ms()}
         self.batch = msgspec.structs.replace(written, status=status, times=times)
         await self._books.finish(self.batch)
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """The batch dies of what its line died of."""
-    if not task.cancelled():
-        task.exception()

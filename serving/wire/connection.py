@@ -200,13 +200,14 @@ class Connection(asyncio.Protocol):
             size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in headers.items())
             if size > self._limits.header_bytes_max:
                 self._fault = "headers_too_large"
-        if not self._fault:
+        is_offer = parser.should_upgrade()  # then this head is read again, see `_decline_upgrade`
+        if not self._fault and not is_offer:
             self._open_sink()
         length = headers.get(b"content-length")
         if length is not None:
             if b"transfer-encoding" in headers:
                 self._fault = "invalid_request"
-            elif len(length) > 15 or int(length) > self._free_bytes:
+            elif not is_offer and (len(length) > 15 or int(length) > self._free_bytes):
                 self._vet(int(length[:16]))
         if self._fault:
             raise ValueError(self._fault)

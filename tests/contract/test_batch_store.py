@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from serving.batch.base import BatchStore, Lost, Page, Used
+from serving.batch.base import TRIMMED_MAX, BatchStore, Lost, Page, Piece, Used
 from serving.batch.envelope import Request
 from serving.batch.postgres import PostgresBatches
 from serving.batch.sqlite import SqliteBatches
@@ -112,6 +112,12 @@ def test_what_a_tenant_stores_is_counted_while_it_comes_in(open_store: Open) -> 
     store.put_file(file(2, is_whole=False, size=5))
     store.put_file(file(3, "beta"))
     assert store.used("acme") == Used(2, 15)
+    store.add_batch(batch(1, input_size=100), 9)
+    store.add_batch(batch(2, "beta", input_size=1000), 9)
+    assert store.used("acme") == Used(3, 115)
+    store.claim("one", 0, 100, 9)
+    store.finish("one", batch(1, input_size=100, status=Status.COMPLETED))
+    assert store.used("acme") == Used(2, 15)
 
 
 def test_a_tenant_has_only_so_many_open_batches(open_store: Open) -> None:
@@ -178,10 +184,132 @@ def test_an_owner_that_lost_a_batch_can_write_nothing_of_it(open_store: Open) ->
         lambda: store.take("one", "batch_0001", 1),
         lambda: store.give_back("one", "batch_0001", None),
         lambda: store.end_lines("one", "batch_0001", ended),
+        lambda: store.results("one", "batch_0001", 0, 9),
+        lambda: store.put_output("one", "batch_0001", file(1)),
+        lambda: store.add_output("one", "batch_0001", Piece("file-0001", 0, b"late")),
     ):
         with pytest.raises(Lost):
             write()
     assert store.counts("batch_0001") == Counts(waiting=1, running=1)
+    assert (store.files("acme", Page()), store.piece("file-0001", 0)) == ([], None)
+
+
+def test_what_was_erased_is_not_written_again_by_a_batch_that_ends(open_store: Open) -> None:
+    store = open_store()
+    owned(store, 1)
+    store.put_output("one", "batch_0001", file(1, is_whole=False))
+    store.add_output("one", "batch_0001", Piece("file-0001", 0, b"text"))
+    assert store.erase("acme") == 2
+    for write in (
+        lambda: store.add_output("one", "batch_0001", Piece("file-0001", 1, b"text")),
+        lambda: store.put_output("one", "batch_0001", file(1)),
+        lambda: store.finish("one", batch(status=Status.COMPLETED)),
+    ):
+        with pytest.raises(Lost):
+            write()
+    assert (store.files("acme", Page()), store.piece("file-0001", 1)) == ([], None)
+
+
+def test_what_was_erased_is_not_stored_again_by_an_upload_that_goes_on(open_store: Open) -> None:
+    store = open_store()
+    store.put_file(file(1, is_whole=False))
+    store.add_piece("file-0001", 0, b"text")
+    assert store.erase("acme") == 1
+    for write in (
+        lambda: store.add_piece("file-0001", 1, b"text"),
+        lambda: store.end_file(file(1)),
+    ):
+        with pytest.raises(Lost):
+            write()
+    assert (store.files("acme", Page()), store.piece("file-0001", 1)) == ([], None)
+
+
+def test_tenants_take_turns_however_many_batches_one_has(open_store: Open) -> None:
+    store = open_store()
+    for number in range(1, 7):
+        store.add_batch(batch(number), 9)
+    store.add_batch(batch(7, "beta"), 9)
+    store.add_batch(batch(8, "beta"), 9)
+    store.add_batch(batch(9, "gamma"), 9)
+    assert store.waiting(0) == {"acme": 6, "beta": 2, "gamma": 1}
+    first = store.claim("one", 0, 100, 4)
+    assert [s.batch.id[-1] for s in first] == ["1", "2", "7", "9"]
+    # What one owner holds counts, not what others do.
+    assert [s.batch.id[-1] for s in store.claim("one", 0, 100, 1)] == ["8"]
+    assert [s.batch.id[-1] for s in store.claim("two", 0, 100, 1)] == ["3"]
+    assert store.waiting(0) == {"acme": 3}
+
+
+def test_a_batch_that_was_given_up_waits_behind_the_others_of_its_tenant(open_store: Open) -> None:
+    store = open_store()
+    for number in (1, 2, 3):
+        store.add_batch(batch(number), 9)
+    store.claim("one", 5000, 6000, 1)
+    store.give_up("two", "batch_0001", 0)
+    assert store.claim("two", 5000, 6000, 0) == []
+    store.give_up("one", "batch_0001", 5500)
+    assert store.renew("one", ["batch_0001"], 9000) == {}
+    assert store.waiting(5499) == {"acme": 2}  # it rests
+    assert store.waiting(5500) == {"acme": 3}
+    found = [store.claim("two", 5500, 6000, 1)[0].batch.id[-1] for _ in range(3)]
+    assert found == ["2", "3", "1"]
+
+
+def test_what_is_late_or_cancelled_is_taken_by_itself_even_while_it_rests(open_store: Open) -> None:
+    store = open_store()
+    for number in range(1, 5):
+        store.add_batch(batch(number, expires_ms=DAY_MS + number), 9)
+    assert store.claim_late("one", DAY_MS, DAY_MS + 100, 9) == []
+    store.cancel("acme", "batch_0004", 5)
+    store.claim("one", 0, 100, 1)
+    store.give_up("one", "batch_0001", 2 * DAY_MS)
+    found = store.claim_late("two", DAY_MS + 2, DAY_MS + 100, 9)
+    assert [s.batch.id[-1] for s in found] == ["1", "2", "4"]
+    assert store.claim_late("one", DAY_MS + 2, DAY_MS + 100, 9) == []
+    assert [s.batch.id[-1] for s in store.claim("one", DAY_MS, DAY_MS + 100, 9)] == ["3"]
+
+
+def test_of_what_ended_a_tenant_keeps_only_the_newest(open_store: Open) -> None:
+    store = open_store()
+    for number in range(1, 5):
+        store.add_batch(batch(number), 9)
+        store.claim("one", 0, 100, 9)
+        store.put_lines("one", f"batch_{number:04}", lines(1))
+        store.save("one", batch(number, status=Status.FAILED))
+    store.add_batch(batch(5, "beta"), 9, 2)
+    assert len(store.batches("acme", Page())) == 4
+    assert store.add_batch(batch(6), 9, 2)
+    assert [s.batch.id[-1] for s in store.batches("acme", Page())] == ["6", "4", "3"]
+    assert store.counts_of([f"batch_{n:04}" for n in range(1, 7)]) == {
+        "batch_0003": Counts(waiting=1), "batch_0004": Counts(waiting=1),
+    }  # fmt: skip
+
+
+def test_batches_are_listed_by_when_they_were_made_whatever_their_ids(open_store: Open) -> None:
+    store = open_store()
+    for name, made in (("x", 1), ("a", 3), ("m", 2), ("b", 3)):
+        store.add_batch(batch(id=f"batch_{name}", created_ms=made), 9)
+    store.add_batch(batch(id="batch_z", created_ms=9, tenant="beta"), 9)
+    assert [s.batch.id[-1] for s in store.batches("acme", Page())] == ["b", "a", "m", "x"]
+    assert [s.batch.id[-1] for s in store.batches("acme", Page("batch_a"))] == ["m", "x"]
+    assert store.batches("acme", Page("batch_z")) == []
+
+
+def test_a_batch_that_is_made_twice_stays_as_it_was(open_store: Open) -> None:
+    store = open_store()
+    assert store.add_batch(batch(metadata={"a": "b"}), 9)
+    assert store.add_batch(batch(), 9)
+    (found,) = store.batches("acme", Page())
+    assert found.batch.metadata == {"a": "b"}
+
+
+def test_old_things_go_in_small_helpings_and_it_is_said_when_more_may_be_left(
+    open_store: Open,
+) -> None:
+    store = open_store()
+    for number in range(TRIMMED_MAX + 1):
+        store.put_file(file(number, expires_ms=10))
+    assert [store.trim(11, 0) for _ in range(3)] == [TRIMMED_MAX, 1, 0]
 
 
 def test_lines_are_given_out_once_in_order_and_again_only_when_given_back(open_store: Open) -> None:
@@ -208,12 +336,12 @@ def test_results_come_in_order_and_only_of_lines_that_ended(open_store: Open) ->
     store.take("one", "batch_0001", 4)
     ended = [Ended(3, State.FAILED, b"no"), Ended(1, State.DONE, b"yes")]
     store.end_lines("one", "batch_0001", ended)
-    found = store.results("batch_0001", 0, 3)
+    found = store.results("one", "batch_0001", 0, 3)
     assert [(r.number, r.custom_id, r.state, r.data) for r in found] == [
         (1, "c1", State.DONE, b"yes"), (2, "c2", State.RUNNING, b""),
         (3, "c3", State.FAILED, b"no"),
     ]  # fmt: skip
-    assert [r.number for r in store.results("batch_0001", 3, 3)] == [4]
+    assert [r.number for r in store.results("one", "batch_0001", 3, 3)] == [4]
 
 
 def test_a_cancel_reaches_the_owner_and_the_first_one_counts(open_store: Open) -> None:

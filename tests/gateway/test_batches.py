@@ -205,6 +205,102 @@ def test_an_upload_is_bounded_in_size_in_number_and_in_what_it_is(run, kit):
     run(check, engines=[kit.engine()], batches=QUICK["batches"] | small)
 
 
+def test_a_tenant_that_stores_as_much_as_it_may_makes_no_batch_until_it_deletes(run, kit):
+    async def check(stack) -> None:
+        async with client(stack, kit) as asked:
+            file = await upload(asked, jsonl(line("a")))
+            wanted = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
+            done = await ended(asked, kit, await asked.batches.create(**wanted))
+            with pytest.raises(openai.RateLimitError, match="delete some") as refused:
+                await asked.batches.create(**wanted)
+            assert "retry-after" in refused.value.response.headers
+            await asked.files.delete(done.output_file_id)
+            await ended(asked, kit, await asked.batches.create(**wanted))
+
+    batches = QUICK["batches"] | {"files_of_tenant_max": 2}
+    run(check, engines=[kit.engine()], batches=batches)
+
+
+def test_open_batches_of_one_large_file_are_bounded_by_what_their_lines_take(run, kit):
+    async def check(stack) -> None:
+        async with client(stack, kit) as asked:
+            file = await upload(asked, jsonl(line("a", model="away", pad="x" * 2000)))
+            wanted = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
+            await asked.batches.create(**wanted)
+            with pytest.raises(openai.RateLimitError, match="for each open batch"):
+                await asked.batches.create(**wanted)
+
+    away = {"name": "away", "engine": {}, "profile": "instant"}
+    batches = QUICK["batches"] | {"bytes_of_tenant_max": 6000}
+    models = [{"name": "m", "profile": "instant"}, away]
+    run(check, engines=[kit.engine()], models=models, batches=batches)
+
+
+def test_a_batch_that_is_asked_for_again_under_its_key_is_made_once(run, kit):
+    async def check(stack) -> None:
+        async with client(stack, kit) as asked, client(stack, kit, "other") as stranger:
+            file, theirs = await upload(asked, jsonl(line("a"))), await upload(stranger, b"x")
+
+            async def make(whose: Any, file_id: str, name: str, window: Any = "24h") -> Any:
+                return await whose.batches.create(
+                    input_file_id=file_id, endpoint=CHAT, completion_window=window,
+                    extra_headers={"idempotency-key": name},
+                )  # fmt: skip
+
+            several = await asyncio.gather(*(make(asked, file.id, "one") for _ in range(5)))
+            (batch_id,) = {batch.id for batch in several}
+            done = await ended(asked, kit, several[0])
+            await asked.files.delete(file.id)
+            again = await make(asked, file.id, "one")  # what it read is not asked for again
+            assert (again.id, again.status) == (batch_id, "completed")
+            assert again.output_file_id == done.output_file_id
+            with pytest.raises(openai.UnprocessableEntityError) as refused:
+                await make(asked, file.id, "one", "25h")
+            assert refused.value.code == "idempotency_mismatch"
+            others = await make(stranger, theirs.id, "one"), await make(stranger, theirs.id, "two")
+            assert len({batch_id, *(batch.id for batch in others)}) == 3
+            assert [one.id async for one in asked.batches.list(limit=1)] == [batch_id]
+        await stack.rows(1)
+
+    run(check, engines=[kit.engine()], **QUICK)
+
+
+def test_one_tenant_s_uploads_and_requests_leave_room_for_others(run, kit):
+    async def check(stack) -> None:
+        host, port = stack.url.removeprefix("http://").split(":")
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {kit.key_of('never')}\r\n"
+            "content-type: multipart/form-data; boundary=b\r\ncontent-length: 9000\r\n\r\n"
+        )
+        writers = []
+        for _ in range(2):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(head.encode())
+            writers.append(writer)
+        async with client(stack, kit) as asked, client(stack, kit, "other") as stranger:
+
+            async def is_full() -> bool:
+                with contextlib.suppress(openai.InternalServerError):
+                    await upload(asked, b"x")
+                    return False
+                return True
+
+            await kit.eventually(is_full)
+            file = await upload(stranger, b"x")
+            asks = [stranger.files.content(file.id) for _ in range(20)]
+            found = await asyncio.gather(*asks, return_exceptions=True)
+            refused = [one for one in found if isinstance(one, openai.RateLimitError)]
+            assert refused
+            assert len(found) - len(refused) >= 1
+            assert all("retry-after" in one.response.headers for one in refused)
+            assert (await stranger.files.content(file.id)).content == b"x"
+        for writer in writers:
+            writer.close()
+
+    bounds = {"uploads_max": 3, "requests_of_tenant_max": 1}
+    run(check, engines=[kit.engine()], batches=QUICK["batches"] | bounds)
+
+
 def test_a_cancelled_batch_keeps_what_is_done_and_says_so_of_the_rest(run, kit):
     async def check(stack) -> None:
         async with client(stack, kit) as asked:

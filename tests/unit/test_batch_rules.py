@@ -10,7 +10,7 @@ import pytest
 from models.capacity import PROFILES, Load
 from serving.batch import envelope, planning
 from serving.batch.checking import Checking
-from serving.batch.planning import Asked, judged, release
+from serving.batch.planning import Asked, Held, judged, leaving, release
 from serving.batch.settings import BatchSettings
 from serving.batch.values import Batch, Fault, Standing, State, Status
 from serving.records import (
@@ -125,6 +125,40 @@ def test_near_the_end_of_its_window_a_batch_takes_its_place_among_others() -> No
     assert release(near._replace(may_overflow=False), GIVEN, away, 0.0).lines == 1
 
 
+def held(tenants: str, **idle_s: float) -> list[Held]:
+    """One batch a letter, the most urgent first, named by its place."""
+    return [Held(str(n), t, n, idle_s.get(f"b{n}", 0.0)) for n, t in enumerate(tenants)]
+
+
+@pytest.mark.parametrize(
+    ("tenants", "waiting", "idle", "found"),
+    [
+        ("aaaaaaaa", {}, {}, ""),
+        ("aaaaaaaa", {"a": 9}, {}, ""),  # its own wait their turn
+        ("aaaaaaaa", {"b": 1}, {}, "7"),  # the one with the most time
+        ("aaaaaaaa", {"b": 9}, {}, "4567"),
+        ("aaaaaaaa", {"a": 9, "b": 9, "c": 9}, {}, "34567"),
+        ("aaaabbbb", {"c": 9}, {}, "37"),
+        ("aaaabbbb", {"a": 9, "b": 9}, {}, ""),
+        ("aabb", {"c": 9}, {}, "3"),
+        ("ab", {"c": 9}, {}, ""),
+        ("aaab", {"a": 1}, {"b1": 60.0, "b2": 90.0}, "2"),  # idle longest
+        ("aaab", {"a": 1}, {"b1": 59.0}, ""),
+        ("aaaa", {"b": 1}, {"b0": 60.0}, "0"),  # an idle one is enough
+        ("aaaa", {}, {"b0": 60.0}, ""),
+    ],
+)
+def test_places_move_to_who_waits_until_all_have_the_same(tenants, waiting, idle, found) -> None:
+    made = leaving(held(tenants, **idle), waiting, 0, 60.0)
+    assert "".join(sorted(made)) == found
+    assert all(is_idle == (f"b{name}" in idle) for name, is_idle in made.items())
+
+
+def test_places_that_become_free_anyway_are_not_asked_for_twice() -> None:
+    assert leaving(held("aaaaaaa"), {"b": 1}, 1, 60.0) == {}
+    assert set(leaving(held("aaaaaa"), {"b": 9}, 1, 60.0)) == {"4", "5"}
+
+
 @pytest.mark.parametrize(
     ("code", "run", "state"),
     [
@@ -234,6 +268,17 @@ def test_a_file_that_cannot_be_run_says_where_and_why(data, code, line) -> None:
     checking.feed(data)
     checking.end()
     assert [(fault.code, fault.line) for fault in checking.faults] == [(code, line)]
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \r\n"])
+def test_a_file_of_blank_lines_is_given_up_before_they_are_read(blank) -> None:
+    checking = Checking(CHAT, BatchSettings(lines_of_batch_max=2))
+    assert checking.feed(row("a") + b"\n" + blank * 1003) != []
+    assert not checking.is_hopeless
+    assert checking.feed(row("b") + b"\n" + blank * 1_000_000) == []
+    assert checking.is_hopeless
+    assert checking.feed(row("c") + b"\n") == checking.end() == []
+    assert [(fault.code, fault.line) for fault in checking.faults] == [("too_many_lines", 1005)]
 
 
 def test_a_file_of_rubbish_is_given_up_early() -> None:

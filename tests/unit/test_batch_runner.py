@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from serving.batch.base import BatchesAway, BatchStore
+from serving.batch.base import TRIMMED_MAX, BatchesAway, BatchStore
 from serving.batch.desk import Desk
 from serving.batch.envelope import Request
 from serving.batch.means import Means
@@ -18,7 +19,8 @@ from serving.batch.results import Results
 from serving.batch.runner import Runner
 from serving.batch.settings import BatchSettings
 from serving.batch.sqlite import SqliteBatches
-from serving.batch.values import Batch, Counts, Ended, State, Status
+from serving.batch.values import Batch, Counts, Ended, File, Purpose, State, Status
+from serving.errors import CallerError
 from serving.metrics import Counter
 from serving.records import Caller, FleetView, Policy
 
@@ -168,6 +170,118 @@ def test_a_batch_that_this_process_fails_on_ends_and_is_not_tried_for_ever(
 
     asyncio.run(check())
     assert "batch_died" in caplog.text
+
+
+def add(store: Switched, name: str, tenant: str = "acme", **more: Any) -> None:
+    """A batch with one line that nobody holds, checked already."""
+    made = Batch(name, tenant, "k", CHAT, "f", "24h", 1, 1 << 60, Status.IN_PROGRESS, model="m")
+    store.add_batch(msgspec.structs.replace(made, **more), 99)
+    store.claim("test", 0, 0, 99)
+    store.put_lines("test", name, [Request(1, "c1", "m", b"{}")])
+    store.release("test")
+
+
+def running(path: Path, check: Callable[[Switched, Held, Runner], Any], **given: Any) -> None:
+    """Check a runner of two places whose lines run until they are let go."""
+
+    async def main() -> None:
+        store, lines = Switched(SqliteBatches.open(path / "batches.sqlite")), Held()
+        whose = given.pop("caller", caller)
+        made = means(store, lines, whose)
+        changed = made.settings.model_copy(update={"batches_at_once_max": 2} | given)
+        runner = Runner(made._replace(settings=changed))
+        await check(store, lines, runner)
+        await runner.close()
+        await made.desk.close()
+
+    asyncio.run(main())
+
+
+def status(store: Switched, name: str, tenant: str = "acme") -> Status:
+    return store.batch(tenant, name).batch.status
+
+
+def test_a_tenant_with_many_batches_makes_way_for_another_s_one(tmp_path: Path) -> None:
+    async def check(store: Switched, lines: Held, runner: Runner) -> None:
+        for number in range(4):
+            add(store, f"batch_a{number}", created_ms=number)
+        runner.start(lambda: None)
+        await eventually(lambda: lines.under_way == 2)
+        add(store, "batch_b", "beta", created_ms=9)
+        await eventually(lambda: runner._works["batch_a1"][0].rest_ms == 0)
+        assert lines.under_way == 2  # what is under way is not cut
+        lines.go.set()
+        await eventually(lambda: status(store, "batch_b", "beta") is Status.COMPLETED)
+        assert lines.cut == 0
+
+    running(tmp_path, check)
+
+
+def test_batches_that_cannot_run_give_their_places_to_others(tmp_path: Path) -> None:
+    def whose(batch: Batch) -> Caller | None:
+        return None if batch.id.startswith("batch_idle") else caller(batch)
+
+    async def check(store: Switched, lines: Held, runner: Runner) -> None:
+        lines.go.set()
+        for number in range(2):
+            add(store, f"batch_idle{number}", created_ms=number)
+        runner.start(lambda: None)
+        await eventually(lambda: len(runner._works) == 2)
+        add(store, "batch_z", created_ms=9)
+        await eventually(lambda: status(store, "batch_z") is Status.COMPLETED)
+        assert status(store, "batch_idle0") is Status.IN_PROGRESS
+
+    running(tmp_path, check, caller=whose, idle_s=0.1)
+
+
+def test_a_window_that_is_over_ends_a_batch_that_has_no_place(tmp_path: Path) -> None:
+    async def check(store: Switched, lines: Held, runner: Runner) -> None:
+        for number in range(2):
+            add(store, f"batch_{number}", created_ms=number)
+        runner.start(lambda: None)
+        await eventually(lambda: lines.under_way == 2)
+        add(store, "batch_late", created_ms=9, expires_ms=10)
+        add(store, "batch_cancelled", created_ms=9)
+        store.cancel("acme", "batch_cancelled", 11)
+        await eventually(lambda: status(store, "batch_late") is Status.EXPIRED)
+        await eventually(lambda: status(store, "batch_cancelled") is Status.CANCELLED)
+        assert lines.under_way == 2
+        lines.go.set()
+
+    running(tmp_path, check)
+
+
+def test_only_a_key_that_is_good_no_more_ends_its_batch(tmp_path: Path) -> None:
+    codes = ["header_not_allowed"]
+
+    def whose(batch: Batch) -> Caller | None:
+        if codes:
+            raise CallerError(codes[0], "not now")
+        return caller(batch)
+
+    async def check(store: Switched, lines: Held, runner: Runner) -> None:
+        lines.go.set()
+        add(store, "batch_1")
+        runner.start(lambda: None)
+        await eventually(lambda: runner._works and runner._works["batch_1"][0].idle_since_s)
+        codes.clear()
+        await eventually(lambda: status(store, "batch_1") is Status.COMPLETED)
+        codes.append("invalid_api_key")
+        add(store, "batch_2")
+        await eventually(lambda: status(store, "batch_2") is Status.FAILED)
+
+    running(tmp_path, check, caller=whose)
+
+
+def test_what_is_old_goes_in_many_helpings_one_after_the_other(tmp_path: Path) -> None:
+    async def check(store: Switched, lines: Held, runner: Runner) -> None:
+        for number in range(2 * TRIMMED_MAX + 1):
+            name = f"file-{number}"
+            store.put_file(File(name, "acme", "k", Purpose.OUTPUT, "o", 1, 1, 1, is_whole=True))
+        runner.start(lambda: None)
+        await eventually(lambda: store.used("acme").files == 0)
+
+    running(tmp_path, check)
 
 
 def test_answers_that_end_together_are_written_together(tmp_path: Path) -> None:

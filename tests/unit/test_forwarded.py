@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.auth import digest
+from serving.batch.callers import caller_of
+from serving.batch.values import Batch
 from serving.errors import CallerError
 from serving.forwarded import (
     FEATURE,
@@ -98,6 +101,19 @@ def keys(tmp_path):
 
 def test_a_forwarder_does_not_overflow_unless_told(keys):
     assert keys.identify(b"Bearer one").policy.overflow is Overflow.NEVER
+
+
+def test_a_batch_s_lines_name_no_new_customer_and_are_run_however_many_were_named(keys):
+    gateway = keys.identify(b"Bearer one")
+    for name in (b"a", b"b"):
+        keys.on_behalf(gateway, {TENANT: name})
+    with pytest.raises(CallerError, match="may name no more"):
+        keys.on_behalf(gateway, {TENANT: b"c"})
+    batch = Batch("b", "gw/c", "k", "/v1/embeddings", "f", "1h", 1, 2)
+    batch = msgspec.structs.replace(batch, headers={TENANT.decode(): "c"})
+    caller = caller_of(keys, batch)
+    assert caller is not None
+    assert caller.tenant == "gw/c"
 
 
 def test_users_are_known_again_only_within_their_customer(keys):

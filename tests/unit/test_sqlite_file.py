@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import msgspec
 import pytest
@@ -49,6 +51,20 @@ def test_what_is_raised_within_a_transaction_undoes_it(
     with file.transaction() as db:
         db.execute("INSERT INTO things VALUES ('b')")
     assert names(file) == ["b"]
+
+
+def test_several_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    patient = LAYOUT._replace(busy_s=20.0)
+    for number in range(20):
+        path, together = tmp_path / f"new{number}", Barrier(3)
+
+        def opened(path: Path = path, together: Barrier = together) -> None:
+            together.wait()
+            SqliteFile.open(path, patient).close()
+
+        with ThreadPoolExecutor(3) as pool:
+            for one in [pool.submit(opened) for _ in range(3)]:
+                one.result()
 
 
 def test_a_statement_that_fails_undoes_those_before_it(file: SqliteFile) -> None:

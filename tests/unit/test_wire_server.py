@@ -569,6 +569,39 @@ def test_an_offer_of_h2c_is_ignored(path, body):
     by_hand(check)
 
 
+class Kept:
+    """A sink that knows whether it was ended."""
+
+    bytes_max, wait_s = 1 << 20, 9.0
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.ends: list[bool] = []
+
+    def feed(self, data: bytes) -> None:
+        self.data += data
+
+    def end(self, is_whole: bool) -> None:
+        self.ends.append(is_whole)
+
+
+@pytest.mark.parametrize("size", [5, 60_000])
+def test_an_offer_of_h2c_opens_no_place_for_a_body_that_nobody_ends(size):
+    """An upload's place was opened once for the offer and once for the request."""
+
+    async def check() -> None:
+        opened: list[Kept] = []
+        wire = Wire(App())
+        wire.server.sink = lambda *_: opened.append(Kept()) or opened[-1]
+        body = b"x" * size
+        wire.feed(post(HOST, H2C, b"Content-Length: %d" % size, body=body))
+        (answer,) = answers(wire.sent)
+        assert answer.status == 200
+        assert [(kept.data, kept.ends) for kept in opened] == [(body, [True])]
+
+    by_hand(check)
+
+
 @pytest.mark.parametrize("path", [b"/now", b"/later"])
 def test_what_follows_an_offer_of_h2c_is_never_executed(path):
     """Bytes lost in the middle would move the border of the next request."""
