@@ -24,6 +24,7 @@ from ballast import (
     login_cli,
     models_cli,
     plan,
+    scorecard_cli,
 )
 from ballast import bench as benching
 from ballast import chat as chatting
@@ -232,6 +233,7 @@ app.command("login")(command(login_cli.log_in))
 app.command("logout")(command(login_cli.log_out))
 app.command("whoami")(command(login_cli.whoami))
 ledger_cli.register(app, command)
+app.command("scorecard")(command(scorecard_cli.scorecard))
 for name, group in admin_groups.guarded(command):
     app.add_typer(group, name=name)
 

@@ -76,6 +76,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
         price.currency,
         price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
         price.cached_micro_per_mtok, price.source, price.as_of, price.money_kind, call.batch,
+        call.route, call.stream,
     )  # fmt: skip
 
 
@@ -96,6 +97,6 @@ def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
         row.request_id, row.received_ms, ended_ms, row.tenant, row.project, row.key_id,
         row.surface, row.model, row.latency_class, outcome, 0, "gateway_lost", row.reason,
         row.target, row.attempt, 0, -1, usage, "", row.feature, row.user,
-        row.batch,
+        row.batch, route=row.route, is_stream=row.is_stream,
     )  # fmt: skip
     return attempt, request

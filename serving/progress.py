@@ -14,7 +14,9 @@ from serving.allowances import Lease
 from serving.attempt import NO_USAGE, Attempt
 from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.guard.screening import Verdict
+from serving.json_found import Kept
 from serving.limits.standing import Standing, headers
+from serving.placement.assign import part_of
 from serving.placement.fitness import weights
 from serving.records import (
     Block,
@@ -63,8 +65,9 @@ class Progress:
     """One call on its way."""
 
     __slots__ = (
-        "attempt", "attempts", "cache", "call", "caller", "code", "fault", "first_s", "funding",
-        "had_turn", "has_committed", "idempotency", "last_s", "lease", "outcome", "queue_s",
+        "attempt", "attempts", "cache", "call", "caller", "code", "fault", "finish", "first_s",
+        "funding", "had_turn", "has_committed", "idempotency", "kept", "last_s", "lease",
+        "outcome", "queue_s",
         "reason", "refused_by", "rescues", "rows", "saved", "sensitivity", "shadow", "standing",
         "status", "target", "tried", "usage", "verdict",
     )  # fmt: skip
@@ -107,6 +110,9 @@ class Progress:
         """What the cache did not have computed again."""
         self.rows: list[Record] = []
         """Written with the next journal frame."""
+        self.finish = ""
+        """The answer's last finish reason."""
+        self.kept = Kept.where_asked(call.fields)
 
     def begin(self, ticket: Ticket, placement: Run | Burst, known: int = 0) -> None:
         """An attempt is on record."""
@@ -115,6 +121,10 @@ class Progress:
         self.shadow = placement.shadow
         self.attempt = Attempt(ticket, predicted, known)
         self.reason, self.target = ticket.reason, ticket.target.id
+        if not self.has_committed:
+            self.finish = ""
+            if self.kept is not None:
+                self.kept.clear()
 
     def took(self, block: Block) -> None:
         """A block came."""
@@ -123,6 +133,10 @@ class Progress:
         attempt.events += block.events
         if block.usage is not None:
             attempt.usage = block.usage
+        if block.finish is not None:
+            self.finish = block.finish
+        if self.kept is not None:
+            self.kept.took(block.data)
 
     def opened(self, now_s: float) -> None:
         """The first content of a try came."""
@@ -184,13 +198,15 @@ class Progress:
     def request_row(self, ended_ms: int) -> RequestEnd:
         """The request's row."""
         call, caller = self.call, self.caller
+        part = part_of(call, caller) if call.route.startswith("split:") else -1
+        found = self.kept.verdict() if self.kept is not None and self.outcome is _OK else ""
         return RequestEnd(
             call.request_id, call.received_ms, ended_ms, caller.tenant, caller.project,
             caller.key_id, call.surface, call.model, call.latency_class, self.outcome, self.status,
             self.code, self.reason, self.target, self.attempts, round(self.queue_s * 1e3),
             -1 if self.first_s < 0 else round(self.first_s * 1e3), self.usage,
             self.idempotency if self.outcome is _OK else "", caller.feature, caller.user,
-            call.batch, self.saved,
+            call.batch, self.saved, call.alias, call.route, part, self.finish, found, call.stream,
         )  # fmt: skip
 
     def head(self) -> bytes:

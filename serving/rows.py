@@ -60,6 +60,10 @@ class AttemptBegin(msgspec.Struct, frozen=True, tag="begin", array_like=True, gc
     """`cash`, `credit` or `prepaid`, as the account says."""
     batch: str = ""
     """The batch it is a line of; empty is none."""
+    route: str = ""
+    """The rule or side of a split that chose its model or target: `rule:long`, `split:b`."""
+    is_stream: bool = False
+    """Only then is the time to first content not that of the whole answer."""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True, tag="end", array_like=True, gc=False):
@@ -109,6 +113,18 @@ class RequestEnd(msgspec.Struct, frozen=True, tag="request", array_like=True, gc
     """The batch it is a line of; empty is none."""
     saved: Charge = Charge()
     """What the cache answered cost this when it was computed."""
+    name: str = ""
+    """The public name that was asked for."""
+    route: str = ""
+    """As of its attempts; of a split it stays also where the wish could not be followed."""
+    part: int = -1
+    """The ten-thousandth that a split gave it to, by session, end user or conversation; -1: no
+    split."""
+    finish: str = ""
+    """Finish reason of the answer; empty where none was seen."""
+    json: str = ""
+    """Where JSON was asked for, whether it came: `valid`, `invalid`, `unread`."""
+    is_stream: bool = False
 
 
 Record: TypeAlias = EgressIntent | AttemptBegin | AttemptEnd | RequestEnd

@@ -21,6 +21,8 @@ from serving.rules import may_see, stopped
 from serving.stages import Stages
 
 CONTENT_FILTER = "content_filter"
+OUT_OF_TIME = "deadline"
+"""A row's error where the caller's deadline, not the target's time, ran out."""
 HELD_BYTES_MAX = 4 << 20
 """Pulled before the commit point: role chunks, comments, pings; more is not an answer."""
 TIMER_S = 0.001
@@ -98,13 +100,14 @@ class Tries:
             return
         ticket = attempt.ticket
         if isinstance(error, UpstreamError):
+            progress.failed(error)
             if error.kind is Kind.TIMEOUT and now_s + TIMER_S >= progress.call.complete_by_s:
                 # The caller's own deadline passed: that says nothing about the target.
                 self._undecided(ticket, now_s)
+                attempt.error = OUT_OF_TIME
             else:
                 admission.failed(ticket, error.kind, error.retry_after_s, now_s)
                 self._health.failed(ticket, error.kind, now_s)
-            progress.failed(error)
             return
         self._undecided(ticket, now_s)
         if isinstance(error, asyncio.CancelledError):

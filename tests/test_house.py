@@ -62,6 +62,7 @@ PURE = (
     *(f"serving/finance/{name}.py" for name in (
         "values", "grants", "months", "invoices", "reconcile", "allocation", "rates", "statements",
         "summary", "told")),
+    *(f"serving/scorecard/{name}.py" for name in ("statements", "cards")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (

@@ -21,6 +21,7 @@ from serving.api import (
     admin_limits,
     admin_removals,
     admin_reviews,
+    admin_scorecard,
 )
 from serving.api.actors import Actors
 from serving.api.admin import Admin, Desk, answer_errors, plain, said
@@ -77,6 +78,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
     admin_limits.add(router, behind.limits, admin, desk)
     admin_budgets.add(router, admin, desk)
     admin_costs.add(router, behind.finance, desk)
+    admin_scorecard.add(router, behind.finance, admin, desk)
     app.include_router(router)
     console.add(app, behind.elsewhere, desk)
 

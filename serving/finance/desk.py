@@ -7,21 +7,24 @@ comes while enough others wait is told to come again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.errors import CallerError, OwnError
 from serving.finance import asking
 from serving.finance.base import Database
 from serving.finance.store import open_to_read
-from serving.finance.values import FinanceError
+from serving.finance.values import HOUR_MS, FinanceError
 from serving.ledger.base import Ledger, LedgerUnavailable
 from serving.ledger.costs import Question
 from serving.ledger.store import open_to_read as open_ledger
 from serving.records import Price
+from serving.scorecard import asking as scoring
+from serving.scorecard.cards import Promise
 from serving.settings import Settings, SettingsError
 
+T = TypeVar("T")
 WAITING_MAX = 4
 CALL_S = 120.0
 """Two of the store's own longest questions."""
@@ -31,10 +34,16 @@ class FinanceDesk:
     """Owns the thread and both connections, opened at the first question."""
 
     def __init__(
-        self, open_to_read: Callable[[], tuple[Ledger, Database]], first: dict[str, Price]
+        self,
+        open_to_read: Callable[[], tuple[Ledger, Database]],
+        first: dict[str, Price],
+        promised: Mapping[str, Promise],
+        offset_ms: int,
     ) -> None:
         self._open = open_to_read
-        self._first = first
+        self._first, self._promised = first, promised
+        self.offset_ms = offset_ms
+        """Where the books' days and months begin: local time less UTC."""
         self._opened: tuple[Ledger, Database] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ballast-finance")
         self._waiting = 0
@@ -44,21 +53,46 @@ class FinanceDesk:
         """The desk of these settings. Raises SettingsError for a provider row that cannot be
         read."""
         try:
-            first = asking.first_prices(settings)
+            first, promised = asking.first_prices(settings), scoring.promises(settings)
         except FinanceError as error:
             raise SettingsError(str(error)) from None
-        return cls(lambda: (open_ledger(settings), open_to_read(settings)), first)
+        offset_ms = settings.ledger.utc_offset_hours * HOUR_MS
+
+        def connect() -> tuple[Ledger, Database]:
+            return open_ledger(settings), open_to_read(settings)
+
+        return cls(connect, first, promised, offset_ms)
 
     async def summary(self, question: Question, currency: str) -> dict[str, Any]:
         """The summary of a period. Raises CallerError for a currency without a rate; OwnError when
         the store is away or too many ask."""
+
+        def work(ledger: Ledger, database: Database) -> dict[str, Any]:
+            found = asking.asked((ledger.costs, database), question, self._first, currency)
+            return asking.as_object(found)
+
+        return await self.ask(work)
+
+    async def scorecard(self, month: str, provider: str) -> dict[str, Any]:
+        """A month's cards, of one provider or (empty) all. Raises CallerError where nothing of it
+        is summed up; OwnError as `summary`."""
+
+        def work(_: Ledger, database: Database) -> dict[str, Any]:
+            found = scoring.asked(database, month, self.offset_ms, self._promised)
+            return scoring.as_object(found, provider)
+
+        return await self.ask(work)
+
+    async def ask(self, work: Callable[[Ledger, Database], T]) -> T:
+        """One question in the thread. Raises CallerError for a FinanceError, and OwnError as
+        `summary`."""
         if self._waiting >= WAITING_MAX:
             raise OwnError("ledger_away", f"{WAITING_MAX} questions wait already: ask again later")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._thread, lambda: self._ask(question, currency))
-            return await asyncio.wait_for(work, CALL_S)
+            asked = loop.run_in_executor(self._thread, lambda: work(*self._connected()))
+            return await asyncio.wait_for(asked, CALL_S)
         except LedgerUnavailable as error:
             raise OwnError("ledger_away", error.message) from error
         except TimeoutError:
@@ -74,9 +108,7 @@ class FinanceDesk:
         for one in self._opened or ():
             one.close()
 
-    def _ask(self, question: Question, currency: str) -> dict[str, Any]:
+    def _connected(self) -> tuple[Ledger, Database]:
         if self._opened is None:
             self._opened = self._open()
-        ledger, database = self._opened
-        found = asking.asked((ledger.costs, database), question, self._first, currency)
-        return asking.as_object(found)
+        return self._opened

@@ -30,13 +30,13 @@ BEGIN = _columns(
     "begun_ms received_ms tenant project key_id surface model latency_class target is_egress"
     " reason expected_prompt_tokens expected_completion_tokens price_currency"
     " input_micro_per_mtok output_micro_per_mtok feature end_user"
-    " cached_micro_per_mtok price_source price_as_of paid_by batch"
+    " cached_micro_per_mtok price_source price_as_of paid_by batch route is_stream"
 )
 END = _columns(f"ended_ms outcome error {_USAGE} currency micro first_token_ms money_kind")
 REQUEST = _columns(
     "received_ms ended_ms tenant project key_id surface model latency_class outcome status code"
     f" reason target attempts queue_ms first_token_ms {_USAGE} idempotency feature end_user batch"
-    " saved_currency saved_micro"
+    " saved_currency saved_micro name route part finish json_found is_stream"
 )
 INTENT = _columns("at_ms tenant sensitivity rule jurisdiction provider upstream_model")
 
@@ -111,7 +111,8 @@ def to_total(row: tuple[Any, ...]) -> Total:
 
 def to_request(row: tuple[Any, ...]) -> RequestEnd:
     """A row of GET_REQUESTS."""
-    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:-2], Charge(*row[-2:])])
+    saved, told = Charge(*row[26:28]), row[28:-1]
+    return RequestEnd(*[*row[:17], _usage(row[17:22]), *row[22:26], saved, *told, bool(row[-1])])
 
 
 def to_attempt(row: tuple[Any, ...]) -> Attempt:
@@ -120,7 +121,7 @@ def to_attempt(row: tuple[Any, ...]) -> Attempt:
     key, begin, end, intent = row[:2], row[2:at], row[at : at + len(END)], row[at + len(END) :]
     parts: list[Any] = [None, None, None]
     if begin[0] is not None:
-        parts[0] = AttemptBegin(*[*key, *begin[:9], bool(begin[9]), *begin[10:]])
+        parts[0] = AttemptBegin(*[*key, *begin[:9], bool(begin[9]), *begin[10:-1], bool(begin[-1])])
     if end[0] is not None:
         parts[1] = AttemptEnd(*[*key, *end[:3], _usage(end[3:8]), Charge(*end[8:10]), *end[10:]])
     if intent[0] is not None:

@@ -24,7 +24,7 @@ from serving.rows import Record
 
 BUSY_S = 2.0
 """How long one call waits for another process's write."""
-VERSION = 7
+VERSION = 8
 """`PRAGMA user_version` after all of schema_N.sql."""
 STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's own machine, a few milliseconds."""

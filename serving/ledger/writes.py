@@ -131,6 +131,7 @@ def _begin(row: AttemptBegin) -> tuple[Any, ...]:
         +row.is_egress, row.reason, row.prompt_tokens, row.completion_tokens, row.currency,
         row.input_micro_per_mtok, row.output_micro_per_mtok, row.feature, row.user,
         row.cached_micro_per_mtok, row.price_source, row.price_as_of, row.paid_by, row.batch,
+        row.route, +row.is_stream,
     )  # fmt: skip
 
 
@@ -154,6 +155,7 @@ def _requests(rows: Sequence[RequestEnd]) -> list[Any]:
             row.code, row.reason, row.target, row.attempts, row.queue_ms, row.first_token_ms,
             usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens,
             usage.reasoning_tokens, +usage.is_estimated, row.idempotency, row.feature, row.user,
-            row.batch, row.saved.currency, row.saved.micro,
+            row.batch, row.saved.currency, row.saved.micro, row.name, row.route, row.part,
+            row.finish, row.json, +row.is_stream,
         )  # fmt: skip
     return values

@@ -82,14 +82,18 @@ def language(prompt: bytes) -> str:
 def arm_of(call: Call, caller: Caller, route: Route) -> Arm:
     """The side of a split: the same for a session, else for an end user, else for a conversation,
     in every gateway and for as long as the percentages stand."""
-    who = call.session or caller.user or f"{call.affinity:x}"
-    part = crc32(f"{call.alias}\0{caller.tenant}\0{who}".encode()) % _PARTS
-    edge = 0
+    part, edge = part_of(call, caller), 0
     for arm in route.arms:
         edge += arm.percent * _PARTS // 100
         if part < edge:
             return arm
     return route.arms[-1]
+
+
+def part_of(call: Call, caller: Caller) -> int:
+    """The ten-thousandth of a name's callers that a call belongs to: 0..9999."""
+    who = call.session or caller.user or f"{call.affinity:x}"
+    return crc32(f"{call.alias}\0{caller.tenant}\0{who}".encode()) % _PARTS
 
 
 def _toward(call: Call, caller: Caller, view: FleetView, to: Rule | Arm, why: str) -> Call | None:

@@ -259,3 +259,16 @@ def test_who_may_see_money_asks_for_a_period_s_costs(run, kit):
         assert found["models"][0]["tier"] == "own"
 
     govern(run, kit, check, engines=[kit.engine()])
+
+
+def test_who_may_see_money_asks_for_a_month_s_scorecards(run, kit):
+    async def check(stack):
+        finance = Desk(stack, "ba-money")
+        _, found = await finance("GET", "/scorecard", params={"month": "2026-1"})
+        assert "is no month: write it as 2026-11" in found["error"]["message"]
+        _, found = await finance("GET", "/scorecard")
+        assert "ballast ledger rollup --since" in found["error"]["message"]
+        status, _ = await Desk(stack, "ba-see")("GET", "/scorecard")
+        assert status == 403
+
+    govern(run, kit, check, engines=[kit.engine()])

@@ -94,6 +94,7 @@ def test_every_tab_shows_what_the_gateway_knows(run, kit):
             await picture(page, "money")
             await page.locator("nav a[href='#providers']").click()
             await expect(page.get_by_role("cell", name="alpha/big")).to_be_visible()
+            await expect(page.get_by_text("Nothing is summed up yet.")).to_be_visible()
             await picture(page, "providers")
 
     govern(run, kit, check)

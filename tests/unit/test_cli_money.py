@@ -343,3 +343,21 @@ def test_a_name_with_control_characters_reaches_the_history_harmless(state: Path
     ((_, subject, _),) = acts(state)
     assert subject.isprintable()
     assert len(subject) == 300
+
+
+def test_a_scorecard_is_asked_of_the_sums_for_people_and_programs(state: Path) -> None:
+    said = run("scorecard", "--month", "2026-01", code=1)
+    assert "ballast ledger rollup --since 2026-01-01" in said
+    run("ledger", "rollup", "--since", "2026-01-01", "--until", "2026-02-01")
+    said = run("scorecard", "--month", "2026-01")
+    assert "acme-ai" in said
+    assert "few: below 100 attempts" in said
+    (card,) = json.loads(run("scorecard", "--month", "2026-01", "--json"))["cards"]
+    assert (card["attempts"], card["is_few"], card["money"][0]["micro"]) == (1, True, 8_000_000)
+    assert card["promised"] is None
+    rows = list(csv.DictReader(io.StringIO(run("scorecard", "--month", "2026-01", "--csv"))))
+    assert [(row["provider"], row["model"], row["amount"]) for row in rows] == [
+        ("acme-ai", "big", "8.000000")
+    ]
+    none = run("scorecard", "--month", "2026-01", "--provider", "other", "--json")
+    assert json.loads(none)["cards"] == []

@@ -28,5 +28,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;
 -- The audit's chain is only ever added to: nobody but its owner could rewrite it.
 GRANT SELECT, INSERT ON audit_chain TO ballast_gateway;
 -- Finance: entries are told and corrected; who trims old rows (`ballast ledger trim`) is the owner.
-GRANT SELECT, INSERT, UPDATE, DELETE ON finance_entries, burns, grant_use, finance_marks, rollups
-    TO ballast_gateway;
+GRANT SELECT, INSERT, UPDATE, DELETE ON finance_entries, burns, grant_use, finance_marks, rollups,
+    scores TO ballast_gateway;
+-- Evaluations hold answers, votes hold who cast them.
+GRANT SELECT, INSERT, UPDATE, DELETE ON evaluations, evaluation_votes TO ballast_gateway;
+REVOKE ALL ON evaluations, evaluation_votes FROM ballast_reader;

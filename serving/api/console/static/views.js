@@ -90,7 +90,21 @@ export async function providers(context) {
     model, o.id, o.jurisdiction, o.unfinished ?? 0, (word[o.breaker ?? "closed"]).cloneNode(true),
     price(o.price?.input_micro_per_mtok, o.price), price(o.price?.output_micro_per_mtok, o.price),
     o.is_drifting ? h("span", { class: "bad" }, t("yes")) : t("no")]));
-  return [table([t("model"), t("target"), t("label"), t("under_way"), t("breaker"), t("price_in"), t("price_out"), t("drift")], rows, t("no_decisions"))];
+  const now = table([t("model"), t("target"), t("label"), t("under_way"), t("breaker"), t("price_in"), t("price_out"), t("drift")], rows, t("no_decisions"));
+  return context.may("see_money") ? [now, h("h2", {}, t("scorecard")), await scorecard(context)] : [now];
+}
+
+async function scorecard(context) {
+  const found = await context.call("/admin/v1/scorecard").catch((error) => (error.status === 400 ? null : Promise.reject(error)));
+  if (!found) return h("p", { class: "faint" }, t("no_scores"));
+  const share = (one) => (one === null ? null : new Amount(`${(100 * one).toFixed(1)} %`));
+  const rows = found.cards.map((one) => [
+    `${one.provider}/${one.model}`, one.attempts, share(one.limited_rate), share(one.refused_rate), one.faulty,
+    one.first_p50_ms === null ? null : seconds(one.first_p50_ms), one.first_p95_ms === null ? null : seconds(one.first_p95_ms),
+    one.minutes_down, share(one.seen_percent === null ? null : one.seen_percent / 100),
+    one.promised === null ? t("unknown") : new Amount(`${one.promised.percent} %`),
+    one.money.map((paid) => worth(paid.micro, paid.currency)).join(", "), one.is_few ? t("few") : ""]);
+  return table([t("target"), t("tries"), "429", t("refusals"), t("faults"), "TTFT p50", "p95", t("down_minutes"), t("measured"), t("promised"), t("cost"), ""], rows, t("no_scores"));
 }
 
 function price(micro, whole) {

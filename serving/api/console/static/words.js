@@ -35,6 +35,9 @@ export const WORDS = {
     api_key: "API key", prompt: "Question", left: "Left", right: "Right", anywhere: "wherever it goes",
     max_tokens: "Longest answer", ask: "Ask both", answering: "answering…", first_in: "first token", done_in: "whole answer",
     costs_about: "costs", owned: "own GPU", served_by: "by",
+    scorecard: "This month, promised and measured", no_scores: "Nothing is summed up yet.", tries: "Calls",
+    refusals: "Refused", faults: "Faults", down_minutes: "Minutes down", measured: "Measured",
+    promised: "Promised", unknown: "unknown", few: "too few calls to judge",
   },
   zh: {
     language: "English", theme: "明暗", leave: "退出",
@@ -70,6 +73,9 @@ export const WORDS = {
     api_key: "API 密钥", prompt: "问题", left: "左边", right: "右边", anywhere: "由网关决定",
     max_tokens: "最长回答", ask: "同时提问", answering: "回答中…", first_in: "首词元", done_in: "完整回答",
     costs_about: "费用", owned: "自有 GPU", served_by: "由",
+    scorecard: "本月：承诺与实测", no_scores: "还没有合计。", tries: "调用",
+    refusals: "被拒", faults: "故障", down_minutes: "不可用分钟", measured: "实测",
+    promised: "承诺", unknown: "未知", few: "调用太少，不足以判断",
   },
 };
 
