@@ -16,6 +16,7 @@ from ballast import (
     limits_cli,
     projects_cli,
     review_cli,
+    split_cli,
 )
 from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 
@@ -30,6 +31,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
         "admins": admin_cli.admins, "history": history_cli.history, "review": review_cli.review,
         "canaries": canaries_cli.canaries, "audit": audit_cli.audit,
         "limits": limits_cli.limits, "budgets": budgets_cli.budgets,
+        "split": split_cli.split,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

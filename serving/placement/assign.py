@@ -7,7 +7,7 @@ context and every hard rule hold for the new model and target as for any.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -82,12 +82,17 @@ def language(prompt: bytes) -> str:
 def arm_of(call: Call, caller: Caller, route: Route) -> Arm:
     """The side of a split: the same for a session, else for an end user, else for a conversation,
     in every gateway and for as long as the percentages stand."""
-    part, edge = part_of(call, caller), 0
-    for arm in route.arms:
+    return arm_at(part_of(call, caller), route.arms)
+
+
+def arm_at(part: int, arms: Sequence[Arm]) -> Arm:
+    """The side that a ten-thousandth belongs to."""
+    edge = 0
+    for arm in arms:
         edge += arm.percent * _PARTS // 100
         if part < edge:
             return arm
-    return route.arms[-1]
+    return arms[-1]
 
 
 def part_of(call: Call, caller: Caller) -> int:

@@ -30,14 +30,20 @@ ENDS = f"""
            coalesce(sum(completion_tokens), 0), coalesce(sum(cached_tokens), 0),
            coalesce(sum(micro), 0)
     FROM attempts WHERE {_PERIOD} AND {_THIRD} GROUP BY 2, 3, 5, 6"""  # noqa: S608 - our words
-_BUCKET = """
-    CASE WHEN first_token_ms < 100 THEN first_token_ms
-         WHEN first_token_ms < 1000 THEN 90 + first_token_ms / 10
-         WHEN first_token_ms < 10000 THEN 180 + first_token_ms / 100
-         WHEN first_token_ms < 100000 THEN 270 + first_token_ms / 1000
-         WHEN first_token_ms < 1000000 THEN 360 + first_token_ms / 10000
-         ELSE 460 END"""
-"""Two leading digits: `bucket_ms` is the way back. At most 461 of them."""
+
+
+def bucketed(column: str) -> str:
+    """The bucket of a time in milliseconds, by its two leading digits; `bucket_ms` is the way
+    back. At most 461 of them."""
+    return (
+        f"CASE WHEN {column} < 100 THEN {column} WHEN {column} < 1000 THEN 90 + {column} / 10"
+        f" WHEN {column} < 10000 THEN 180 + {column} / 100"
+        f" WHEN {column} < 100000 THEN 270 + {column} / 1000"
+        f" WHEN {column} < 1000000 THEN 360 + {column} / 10000 ELSE 460 END"
+    )
+
+
+_BUCKET = bucketed("first_token_ms")
 TIMES = f"""
     INSERT INTO scores ({_KEYS}, count)
     SELECT 'hour', begin_ms, target, 'first', CAST(bucket AS TEXT), '', count(*)
