@@ -11,6 +11,7 @@ from ballast import (
     audit_cli,
     budgets_cli,
     canaries_cli,
+    evaluate_cli,
     history_cli,
     keys_cli,
     limits_cli,
@@ -31,7 +32,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
         "admins": admin_cli.admins, "history": history_cli.history, "review": review_cli.review,
         "canaries": canaries_cli.canaries, "audit": audit_cli.audit,
         "limits": limits_cli.limits, "budgets": budgets_cli.budgets,
-        "split": split_cli.split,
+        "split": split_cli.split, "evaluate": evaluate_cli.evaluate,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

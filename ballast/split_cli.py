@@ -29,9 +29,9 @@ split = typer.Typer(help="Percentage splits: which side does better.", no_args_i
 DAYS_MAX = 92
 NOTES = """\
 Each figure with its 95 % interval; below it the difference from the first side, * where chance
-alone is unlikely (of twenty such marks one is chance). Requests count for the side
-they were assigned to. Callers, not requests, are what counts as independent; percentiles take each request for itself.
-No judgement of answers: that is `ballast evaluate`."""
+alone is unlikely (of twenty such marks one is chance). Requests count for the side they were
+assigned to. Callers, not requests, are what counts as independent; percentiles take each request
+for itself. No judgement of answers: that is `ballast evaluate`."""
 
 
 @split.command("report")

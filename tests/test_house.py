@@ -63,7 +63,8 @@ PURE = (
         "values", "grants", "months", "invoices", "reconcile", "allocation", "rates", "statements",
         "summary", "told")),
     *(f"serving/scorecard/{name}.py" for name in ("statements", "cards")),
-    *(f"serving/evaluation/{name}.py" for name in ("intervals", "splits")),
+    *(f"serving/evaluation/{name}.py" for name in (
+        "values", "intervals", "splits", "schema", "questions", "verdict", "votes")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"autoscale/{name}.py" for name in (

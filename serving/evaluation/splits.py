@@ -59,7 +59,7 @@ TARGETS = (
     " GROUP BY r.route, r.target ORDER BY r.route, r.target LIMIT :limit"
 )
 TIMES = (
-    "SELECT route, bucket, count(*) FROM"
+    "SELECT route, bucket, count(*) FROM"  # noqa: S608 - our words
     f" (SELECT r.route, {bucketed('r.first_token_ms')} AS bucket"
     f" {_WHERE} AND r.is_stream AND r.first_token_ms >= 0) AS seen"
     " GROUP BY route, bucket ORDER BY route, bucket LIMIT :limit"

@@ -31,12 +31,17 @@ def run_of(prompt: Prompt, at: tuple[int, str, str], answer: bytes) -> Run:
         return Run(at_ms, model, target, prompt.id, False, why="no answer")
     choice = choices[0]
     content = str(choice["content"])
-    is_refused = _REFUSALS.search(content[:500]) is not None
+    is_refused = declines(content)
     why = fault(prompt.expect, choice, is_refused=is_refused)
     return Run(
         at_ms, model, target, prompt.id, True, is_valid=not why, is_refused=is_refused,
-        tokens=_tokens(answer), text=_said(choice)[:TEXT_CHARS_MAX], why=why,
+        tokens=tokens_of(answer), text=_said(choice)[:TEXT_CHARS_MAX], why=why,
     )  # fmt: skip
+
+
+def declines(content: str) -> bool:
+    """Whether a text begins as refusals do."""
+    return _REFUSALS.search(content[:500]) is not None
 
 
 def fault(expect: Expect, choice: dict[str, Any], *, is_refused: bool) -> str:
@@ -85,7 +90,8 @@ class _Answer(msgspec.Struct):
     usage: _Usage | None = None
 
 
-def _tokens(answer: bytes) -> int:
+def tokens_of(answer: bytes) -> int:
+    """Completion tokens as a body tells them; 0 where it does not."""
     try:
         usage = msgspec.json.decode(answer, type=_Answer).usage
     except msgspec.DecodeError:

@@ -1,0 +1,219 @@
+"""`ballast evaluate`: questions of one's own asked of two arms, checked, compared, gated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.text import Text
+
+from ballast import books, chat, evaluating, running
+from ballast.admin_flags import AsJson, Config
+from ballast.admin_words import table, when
+from ballast.printing import print_json, show
+from ballast.problem import ProblemError
+from serving.evaluation import questions, store, verdict, votes
+from serving.evaluation.intervals import Interval
+from serving.evaluation.values import Evaluation
+from serving.evaluation.verdict import CHECKS, Figures, Results, Thresholds
+from serving.finance.base import Database
+from serving.settings import Settings
+
+evaluate = typer.Typer(
+    help="Questions of your own, asked of two arms; a gate before a change.", no_args_is_help=True
+)
+Id = Annotated[str, typer.Argument(help="As `ballast evaluate list` shows it; else the newest.")]
+FAILS = 2
+"""Exit code of a gate that does not let pass; 1 is that nothing could be said."""
+
+
+@evaluate.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Questions: YAML, or JSON lines (.jsonl).")],
+    arm: Annotated[
+        list[str],
+        typer.Option(help="TARGET or MODEL@TARGET; twice: base, then candidate."),
+    ],
+    model: Annotated[str, typer.Option(help="Of an arm that names none; else the first.")] = "",
+    repeats: Annotated[int, typer.Option(help="Times each is asked.", min=1, max=5)] = 1,
+    at_once: Annotated[int, typer.Option(min=1, max=evaluating.AT_ONCE_MAX)] = 4,
+    timeout_s: Annotated[float, typer.Option(help="For one answer.", min=1, max=600)] = 120.0,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="File with an API key that is a canary; else `canaries`' own."),
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Ask both arms every question through the running gateway, check the answers, keep them."""
+    settings = running.settings_of(config)
+    plan = evaluating.Plan(
+        _questions(file), _arms(settings, arm, model), repeats, at_once, timeout_s
+    )
+    path = key or settings.canaries.key_file
+    if path is None:
+        raise ProblemError("no key to ask with", "--key FILE, or `canaries.key_file` (settings)")
+    url, value = running.base_url(settings), chat.key_in(path)
+    answers = asyncio.run(evaluating.ask(url, value, plan, _progress))
+    typer.echo("", err=True)
+    found = Evaluation(
+        uuid.uuid4().hex[:12], file.name, questions.digest(plan.questions),
+        time.time_ns() // 1_000_000, plan.arms, tuple(one.shown() for one in plan.questions),
+        tuple(answers), repeats,
+    )  # fmt: skip
+    with _database(settings) as database:
+        store.add(database, found)
+    _tell(found, as_json=as_json)
+
+
+@evaluate.command("list")
+def list_(as_json: AsJson = False, config: Config = None) -> None:
+    """What is kept, newest first."""
+    with _database(running.settings_of(config)) as database:
+        found = store.listed(database)
+    if as_json:
+        print_json([one._asdict() for one in found])
+    else:
+        rows = [(one.id, when(one.created_ms), one.name, one.questions) for one in found]
+        table(("id", "asked", "set", "questions"), rows)
+
+
+@evaluate.command("show")
+def show_(evaluation: Id = "", as_json: AsJson = False, config: Config = None) -> None:
+    """An evaluation's figures, the questions in which the arms differ, and the votes."""
+    with _database(running.settings_of(config)) as database:
+        found = _found(database, evaluation)
+        cast = votes.tally(store.votes(database, found.id))
+    _tell(found, as_json=as_json, cast=cast)
+
+
+@evaluate.command()
+def remove(evaluation: str, config: Config = None) -> None:
+    """Remove an evaluation with its votes."""
+    with _database(running.settings_of(config)) as database:
+        if not store.remove(database, evaluation):
+            raise ProblemError(f"there is no evaluation {evaluation!r}", "`ballast evaluate list`")
+    typer.echo(f"removed {evaluation}")
+
+
+@evaluate.command()
+def gate(
+    evaluation: Id = "",
+    questions_min: Annotated[int, typer.Option(help="Fewer say nothing.", min=1)] = 20,
+    passed_min: Annotated[
+        float, typer.Option(help="Share of questions the candidate passes.", min=0, max=1)
+    ] = 0.9,
+    drop_max: Annotated[
+        float, typer.Option(help="With 95 % it passes no more than this less.", min=0, max=1)
+    ] = 0.1,
+    answered_min: Annotated[float, typer.Option(min=0, max=1)] = 0.98,
+    agreement_min: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    slower_max: Annotated[
+        float | None, typer.Option(help="Median time, times the base's.", min=0)
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Whether the candidate may go on: exit code 0 yes, 2 no, 1 nothing could be said."""
+    wanted = Thresholds(
+        questions_min, passed_min, drop_max, answered_min, agreement_min, slower_max
+    )
+    with _database(running.settings_of(config)) as database:
+        found = _found(database, evaluation)
+    said = verdict.verdict(verdict.results(found), wanted)
+    if as_json:
+        print_json(msgspec.to_builtins(said) | {"id": found.id})
+    else:
+        show(*(Text(line) for line in said.reasons))
+        show(f"{'PASS' if said.is_pass else 'NO PASS'}: {found.arms[1].name} ({found.id})")
+    raise typer.Exit(0 if said.is_pass else FAILS)
+
+
+def _questions(file: Path) -> tuple[questions.Question, ...]:
+    try:
+        return questions.parse(file.read_bytes(), is_lines=file.suffix == ".jsonl")
+    except OSError as error:
+        raise ProblemError(f"{file}: {error.strerror}", "name a file of questions") from None
+    except questions.SetError as error:
+        raise ProblemError(f"{file}: {error}", "docs/evaluation.md shows one") from None
+
+
+def _arms(settings: Settings, given: list[str], model: str) -> Any:
+    known = {name for one in settings.models for name in (one.name, *one.aliases)}
+    first = settings.models[0].name if settings.models else ""
+    if len(given) != 2:
+        raise ProblemError(f"{len(given)} arms", "give --arm twice: the base, then the candidate")
+    return tuple(evaluating.arm(text, model or first, known) for text in given)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    with books.finance(settings) as database:
+        try:
+            yield database
+        except store.EvaluationError as error:
+            raise ProblemError(str(error), "`ballast evaluate list` shows what is kept") from None
+
+
+def _found(database: Database, evaluation: str) -> Evaluation:
+    if not evaluation:
+        kept = store.listed(database)
+        if not kept:
+            raise ProblemError("no evaluation is kept", "`ballast evaluate run SET` makes one")
+        evaluation = kept[0].id
+    return store.get(database, evaluation)
+
+
+def _progress(done: int, of: int) -> None:
+    typer.echo(f"\r{done} of {of} answers", nl=False, err=True)
+
+
+def _tell(found: Evaluation, *, as_json: bool, cast: votes.Tally | None = None) -> None:
+    figures = verdict.results(found)
+    if as_json:
+        voted = {} if cast is None else {"votes": msgspec.to_builtins(cast)}
+        body = {"id": found.id, "name": found.name, "created_ms": found.created_ms}
+        print_json(body | {"results": msgspec.to_builtins(figures)} | voted)
+        return
+    show(Text(f"EVALUATION {found.id} of {found.name}, {figures.questions} questions,"
+              f" {found.repeats} times each, {when(found.created_ms)}"))  # fmt: skip
+    table(("", *(one.name for one in figures.arms)), _rows(figures))
+    show(f"candidate passes more: {_span(figures.gain)}; answers alike: {_span(figures.agreement)}")
+    for what, ids in (("gained", figures.gained), ("lost", figures.lost)):
+        show(Text(f"{what}: {', '.join(ids[:20]) or 'none'}{' ...' if len(ids) > 20 else ''}"))
+    if cast is not None and cast.votes:
+        few = ", few" if cast.is_few else ""
+        show(f"votes: {cast.votes} of {cast.voters} people, base {cast.wins[0]}, candidate"
+             f" {cast.wins[1]}, ties {cast.ties}, both bad {cast.neither}; candidate's share of"
+             f" the decided {_span(cast.candidate)}{few}")  # fmt: skip
+
+
+def _rows(figures: Results) -> Iterator[list[str]]:
+    def line(name: str, pick: Any) -> list[str]:
+        return [name, *(pick(one) for one in figures.arms)]
+
+    yield line("answered", lambda one: _span(one.answered))
+    yield line("questions passed", lambda one: _span(one.passed))
+    for check in CHECKS:
+        if any(check in one.checks for one in figures.arms):
+            yield line(check, lambda one, check=check: _span(one.checks.get(check)))
+    yield line("tokens an answer", lambda one: _plain(one, "tokens"))
+    yield line("ms to the whole answer, median", lambda one: _plain(one, "whole_ms"))
+
+
+def _plain(one: Figures, name: str) -> str:
+    value = getattr(one, name)
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _span(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"

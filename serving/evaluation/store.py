@@ -1,0 +1,111 @@
+"""Evaluations and votes in the ledger's database, SQLite or PostgreSQL. Blocking, as the books."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from serving.evaluation.values import Evaluation, Vote
+from serving.finance.base import Database, Work
+
+KEPT_MAX = 200
+FACTS_BYTES_MAX = 16 << 20
+_ADD = "INSERT INTO evaluations (id, created_ms, facts) VALUES (:id, :created_ms, :facts)"
+_COUNT = "SELECT count(*) FROM evaluations"
+_GET = "SELECT facts FROM evaluations WHERE id = :id"
+_LIST = "SELECT facts FROM evaluations ORDER BY created_ms DESC, id DESC LIMIT :limit"
+_DROP = "DELETE FROM evaluations WHERE id = :id"
+_DROP_VOTES = "DELETE FROM evaluation_votes WHERE evaluation = :id"
+_VOTE = (
+    "INSERT INTO evaluation_votes (evaluation, question, voter, choice, at_ms)"
+    " VALUES (:id, :question, :voter, :choice, :at_ms)"
+    " ON CONFLICT (evaluation, question, voter)"
+    " DO UPDATE SET choice = excluded.choice, at_ms = excluded.at_ms"
+)
+_VOTES = (
+    "SELECT question, voter, choice FROM evaluation_votes WHERE evaluation = :id"
+    " ORDER BY question, voter LIMIT :limit"
+)
+VOTES_MAX = 500_000
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Evaluation).decode
+
+
+class EvaluationError(Exception):
+    """It cannot be kept, or is not there."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a list shows."""
+
+    id: str
+    name: str
+    created_ms: int
+    questions: tuple[msgspec.Raw, ...] = ()
+
+
+class Listed(NamedTuple):
+    """One evaluation, without its answers."""
+
+    id: str
+    name: str
+    created_ms: int
+    questions: int
+
+
+def add(database: Database, found: Evaluation) -> None:
+    """Keep one. Raises EvaluationError when it is too large or too many are kept;
+    LedgerUnavailable."""
+    facts = _encode(found)
+    if len(facts) > FACTS_BYTES_MAX:
+        raise EvaluationError(f"{len(facts)} bytes of answers; at most {FACTS_BYTES_MAX}")
+
+    def work(at: Work) -> None:
+        if int(at.rows(_COUNT)[0][0]) >= KEPT_MAX:
+            raise EvaluationError(f"{KEPT_MAX} evaluations are kept: remove one first")
+        at.run(_ADD, {"id": found.id, "created_ms": found.created_ms, "facts": facts})
+
+    database.write(work)
+
+
+def get(database: Database, evaluation: str) -> Evaluation:
+    """One. Raises EvaluationError, LedgerUnavailable."""
+    rows = database.rows(_GET, {"id": evaluation})
+    if not rows:
+        raise EvaluationError(f"there is no evaluation {evaluation[:80]!r}")
+    return _decode(bytes(rows[0][0]))
+
+
+def listed(database: Database) -> list[Listed]:
+    """All, newest first."""
+    heads = [
+        msgspec.json.decode(bytes(facts), type=Head)
+        for (facts,) in database.rows(_LIST, {"limit": KEPT_MAX})
+    ]
+    return [Listed(one.id, one.name, one.created_ms, len(one.questions)) for one in heads]
+
+
+def remove(database: Database, evaluation: str) -> bool:
+    """With its votes. Whether there was one."""
+
+    def work(at: Work) -> bool:
+        at.run(_DROP_VOTES, {"id": evaluation})
+        return at.run(_DROP, {"id": evaluation}) > 0
+
+    return database.write(work)
+
+
+def vote(database: Database, evaluation: str, cast: Vote, at_ms: int) -> None:
+    """A person's vote; one said again replaces the one before."""
+    values = {
+        "id": evaluation, "question": cast.question, "voter": cast.voter, "choice": cast.choice,
+        "at_ms": at_ms,
+    }  # fmt: skip
+    database.write(lambda at: at.run(_VOTE, values))
+
+
+def votes(database: Database, evaluation: str) -> list[Vote]:
+    """All of one evaluation."""
+    rows = database.rows(_VOTES, {"id": evaluation, "limit": VOTES_MAX})
+    return [Vote(*row) for row in rows]
