@@ -16,6 +16,7 @@ from serving.api import (
     admin_audit,
     admin_budgets,
     admin_costs,
+    admin_evaluations,
     admin_history,
     admin_keys,
     admin_limits,
@@ -79,6 +80,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
     admin_budgets.add(router, admin, desk)
     admin_costs.add(router, behind.finance, desk)
     admin_scorecard.add(router, behind.finance, admin, desk)
+    admin_evaluations.add(router, behind.finance, desk)
     app.include_router(router)
     console.add(app, behind.elsewhere, desk)
 

@@ -20,6 +20,7 @@ from serving.unreadable import UNREADABLE
 
 QUESTIONS_MAX = 500
 SET_BYTES_MAX = 4 << 20
+ID_CHARS_MAX = 200
 
 
 class SetError(Exception):
@@ -99,6 +100,8 @@ def parse(data: bytes, *, is_lines: bool) -> tuple[Question, ...]:
 
 
 def _fault(question: Question) -> str:
+    if len(question.id) > ID_CHARS_MAX or not question.id.isprintable():
+        return f"an id is at most {ID_CHARS_MAX} characters that can be printed"
     if not question.id or bool(question.prompt) == bool(question.messages):
         return "give an id, and either prompt or messages"
     reserved = {"model", "messages", "stream", "n", "max_tokens"} & set(question.more)

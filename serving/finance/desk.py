@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from serving.errors import CallerError, OwnError
 from serving.finance import asking
 from serving.finance.base import Database
-from serving.finance.store import open_to_read
+from serving.finance.store import open_to_read, opener
 from serving.finance.values import HOUR_MS, FinanceError
 from serving.ledger.base import Ledger, LedgerUnavailable
 from serving.ledger.costs import Question
@@ -39,8 +39,10 @@ class FinanceDesk:
         first: dict[str, Price],
         promised: Mapping[str, Promise],
         offset_ms: int,
+        open_to_write: Callable[[], Database],
     ) -> None:
-        self._open = open_to_read
+        self._open, self._open_to_write = open_to_read, open_to_write
+        self._writer: Database | None = None
         self._first, self._promised = first, promised
         self.offset_ms = offset_ms
         """Where the books' days and months begin: local time less UTC."""
@@ -61,7 +63,7 @@ class FinanceDesk:
         def connect() -> tuple[Ledger, Database]:
             return open_ledger(settings), open_to_read(settings)
 
-        return cls(connect, first, promised, offset_ms)
+        return cls(connect, first, promised, offset_ms, opener(settings))
 
     async def summary(self, question: Question, currency: str) -> dict[str, Any]:
         """The summary of a period. Raises CallerError for a currency without a rate; OwnError when
@@ -86,12 +88,24 @@ class FinanceDesk:
     async def ask(self, work: Callable[[Ledger, Database], T]) -> T:
         """One question in the thread. Raises CallerError for a FinanceError, and OwnError as
         `summary`."""
+        return await self._run(lambda: work(*self._connected()))
+
+    async def change(self, work: Callable[[Database], T]) -> T:
+        """One change in the thread, on a connection that may write. Raises as `ask`."""
+
+        def changed() -> T:
+            if self._writer is None:
+                self._writer = self._open_to_write()
+            return work(self._writer)
+
+        return await self._run(changed)
+
+    async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= WAITING_MAX:
             raise OwnError("ledger_away", f"{WAITING_MAX} questions wait already: ask again later")
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            asked = loop.run_in_executor(self._thread, lambda: work(*self._connected()))
+            asked = asyncio.get_running_loop().run_in_executor(self._thread, work)
             return await asyncio.wait_for(asked, CALL_S)
         except LedgerUnavailable as error:
             raise OwnError("ledger_away", error.message) from error
@@ -105,7 +119,7 @@ class FinanceDesk:
     async def close(self) -> None:
         """Let go of the store."""
         await asyncio.to_thread(self._thread.shutdown)
-        for one in self._opened or ():
+        for one in (*(self._opened or ()), *((self._writer,) if self._writer else ())):
             one.close()
 
     def _connected(self) -> tuple[Ledger, Database]:

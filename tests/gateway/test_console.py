@@ -9,18 +9,21 @@ import json
 import os
 import re
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 from playwright.async_api import async_playwright, expect
 
 from serving.auth import digest
+from serving.evaluation import store
+from serving.evaluation.values import Answer, Arm, Asked, Evaluation
+from serving.finance.store import opener
 
 STATIC = Path(__file__).parents[2] / "serving/api/console/static"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
-TABS = ("fleet", "decisions", "money", "providers", "switches", "playground")
+TABS = ("fleet", "decisions", "money", "providers", "switches", "playground", "votes")
 pytestmark = pytest.mark.server
 expect.set_options(timeout=15_000)
 
@@ -28,7 +31,7 @@ expect.set_options(timeout=15_000)
 def administrators(pepper: bytes) -> list[dict[str, str]]:
     return [
         {"id": role, "role": role, "hmac": digest(pepper, f"ba-{role}".encode()).hex()}
-        for role in ("admin", "operator", "viewer")
+        for role in ("admin", "operator", "reviewer", "viewer")
     ]
 
 
@@ -174,6 +177,75 @@ def test_the_playground_asks_two_targets_at_once(run, kit):
     ])  # fmt: skip
 
 
+async def evaluated(stack, count):
+    """An evaluation of so many questions in the ledger's database."""
+    answers = tuple(
+        Answer(f"q{n}", is_answered=True, text=f"answer {n} of {'ab'[arm]}", arm=arm)
+        for n in range(count) for arm in range(2)
+    )  # fmt: skip
+    asked = tuple(Asked(f"q{n}", f"<b>question</b> {n}") for n in range(count))
+    arms = (Arm("own", "m", "own"), Arm("alpha/big", "m", "alpha/big"))
+    with closing(opener(stack.settings)()) as database:
+        store.add(
+            database, Evaluation("e1", "mine.yaml", "d", 1_764_000_000_000, arms, asked, answers)
+        )
+
+
+def read_votes(stack):
+    with closing(opener(stack.settings)()) as database:
+        return store.votes(database, "e1")
+
+
+def test_a_reviewer_votes_blind_and_sees_the_result_at_the_end(run, kit):
+    async def check(stack):
+        await evaluated(stack, 3)
+        async with browser(stack) as page:
+            await sign_in(page, "reviewer")
+            await page.locator("nav a[href='#votes']").click()
+            await page.get_by_role("button", name="Vote", exact=True).click()
+            for number in range(3):
+                await expect(page.get_by_text(f"{number + 1} / 3")).to_be_visible()
+                assert "alpha" not in await page.locator("main").inner_text()
+                await picture(page, f"votes-{number}")
+                left = await page.locator(".answers .answer p").first.inner_text()
+                word = "Left is better" if left.endswith("b") else "Right is better"
+                await page.get_by_role("button", name=word).click()
+            await expect(page.get_by_text("You have voted on every pair")).to_be_visible()
+            await expect(page.get_by_role("cell", name="alpha/big")).to_be_visible()
+            await expect(page.get_by_text("Too few decided votes to say.")).to_be_visible()
+            await picture(page, "votes-result")
+        votes = read_votes(stack)
+        assert [(one.question, one.voter, one.choice) for one in votes] == [
+            (f"q{n}", "reviewer", "1") for n in range(3)
+        ]
+
+    govern(run, kit, check)
+
+
+def test_only_reviewers_vote_and_only_on_pairs_that_there_are(run, kit):
+    async def check(stack):
+        await evaluated(stack, 1)
+        url = f"{stack.ops}/admin/v1/evaluations"
+        row = {"question": "q0", "choice": "left"}
+        for role, path, said, wanted in (
+            ("viewer", "e1/votes", row, 403), ("reviewer", "e1/votes", row, 201),
+            ("reviewer", "e1/votes", row | {"question": "q9"}, 404),
+            ("reviewer", "e2/votes", row, 404),
+            ("reviewer", "e1/votes", row | {"choice": "own"}, 400),
+        ):  # fmt: skip
+            head = {"authorization": f"Bearer ba-{role}"}
+            async with stack.session.post(f"{url}/{path}", json=said, headers=head) as reply:
+                assert reply.status == wanted, await reply.text()
+        head = {"authorization": "Bearer ba-viewer"}
+        async with stack.session.get(f"{url}/e1/pair", headers=head) as reply:
+            assert reply.status == 403
+        async with stack.session.get(url, headers=head) as reply:
+            assert [one["id"] for one in (await reply.json())["evaluations"]] == ["e1"]
+        assert len(read_votes(stack)) == 1
+
+    govern(run, kit, check)
+
+
 @pytest.mark.parametrize(("language", "scheme"), [("en-GB", "dark"), ("zh-CN", "light")])
 def test_it_fits_a_phone_in_both_languages_and_both_lights(run, kit, language, scheme):
     async def check(stack):
@@ -230,7 +302,9 @@ def test_both_languages_have_every_word_that_the_page_uses():
     blocks = re.split(r"\n  (?:en|zh): \{", text)[1:]
     english, chinese = (set(re.findall(r"\b([a-z_]+): \"", block)) for block in blocks)
     assert english == chinese
-    code = "".join((STATIC / f"{n}.js").read_text("utf-8") for n in ("app", "views", "playground"))
+    code = "".join(
+        (STATIC / f"{n}.js").read_text("utf-8") for n in ("app", "views", "playground", "votes")
+    )
     used = set(re.findall(r"\bt\(\"([a-z_]+)\"\)", code)) | set(TABS)
     used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}
     assert used == english, json.dumps(sorted(used ^ english))

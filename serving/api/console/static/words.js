@@ -38,6 +38,12 @@ export const WORDS = {
     scorecard: "This month, promised and measured", no_scores: "Nothing is summed up yet.", tries: "Calls",
     refusals: "Refused", faults: "Faults", down_minutes: "Minutes down", measured: "Measured",
     promised: "Promised", unknown: "unknown", few: "too few calls to judge",
+    votes: "Votes", vote: "Vote", evaluation: "Evaluation", set: "Questions of", questions: "Questions",
+    votes_about: "Two answers to one question, without names and with sides by lot. Say which you would rather have had.",
+    no_vote: "Reviewers vote; your role shows what there is.", no_evaluations: "No evaluation yet: ballast evaluate run.",
+    left_better: "Left is better", right_better: "Right is better", equal: "Equally good", both_bad: "Both bad",
+    all_voted: "You have voted on every pair", preferred: "prefer the candidate, of the decided", voters: "people",
+    few_votes: "Too few decided votes to say.", arm: "Arm", won: "Won", passed: "Passed", answered: "Answered",
   },
   zh: {
     language: "English", theme: "明暗", leave: "退出",
@@ -76,6 +82,12 @@ export const WORDS = {
     scorecard: "本月：承诺与实测", no_scores: "还没有合计。", tries: "调用",
     refusals: "被拒", faults: "故障", down_minutes: "不可用分钟", measured: "实测",
     promised: "承诺", unknown: "未知", few: "调用太少，不足以判断",
+    votes: "投票", vote: "投票", evaluation: "评测", set: "题集", questions: "题数",
+    votes_about: "同一问题的两个回答，不显示来源，左右随机。请选出您更愿意收到的一个。",
+    no_vote: "由审核员投票；您的角色只能查看列表。", no_evaluations: "还没有评测：ballast evaluate run。",
+    left_better: "左边更好", right_better: "右边更好", equal: "同样好", both_bad: "都不好",
+    all_voted: "您已对每一对投票", preferred: "偏好候选者（在分出高下的票中）", voters: "投票人",
+    few_votes: "分出高下的票太少，还不能下结论。", arm: "一方", won: "胜出", passed: "通过", answered: "有回答",
   },
 };
 

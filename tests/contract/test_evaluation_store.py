@@ -1,0 +1,79 @@
+"""Evaluations and votes, the same in every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.evaluation import store
+from serving.evaluation.store import EvaluationError
+from serving.evaluation.values import Answer, Arm, Asked, Evaluation, Vote
+from serving.finance.base import Database
+from serving.finance.postgres import PostgresDatabase
+from serving.finance.sqlite import SqliteDatabase
+from serving.ledger.address import address
+from serving.settings import Ledger as LedgerSettings
+
+
+@pytest.fixture
+def database(books: Any) -> Iterator[Database]:
+    place = books.place()
+    books.open(place).apply([])
+    found: Database
+    if books.kind == "sqlite":
+        found = SqliteDatabase.open(Path(place))
+    else:
+        settings = LedgerSettings(url=place)
+        found = PostgresDatabase.at(address(settings), settings)
+    yield found
+    found.close()
+
+
+def made(name: str, created_ms: int = 5) -> Evaluation:
+    arms = (Arm("own", "m", "own"), Arm("alpha/big", "m", "alpha/big"))
+    answers = (
+        Answer("q", True, {"json": "不是 JSON"}, text="\u0000 odd"),
+        Answer("q", False, arm=1),
+    )
+    return Evaluation(name, "set.yaml", "d", created_ms, arms, (Asked("q", "问题"),), answers)
+
+
+def test_what_is_kept_comes_back_whole_and_is_listed_newest_first(database: Database) -> None:
+    for name, at_ms in (("a", 1), ("b", 3), ("c", 2)):
+        store.add(database, made(name, at_ms))
+    assert store.get(database, "a") == made("a", 1)
+    assert [(one.id, one.questions) for one in store.listed(database)] == [
+        ("b", 1), ("c", 1), ("a", 1)
+    ]  # fmt: skip
+
+
+def test_a_second_vote_of_a_person_replaces_the_first(database: Database) -> None:
+    store.add(database, made("a"))
+    for voter, choice in (("ann", "0"), ("bob", "tie"), ("ann", "1")):
+        store.vote(database, "a", Vote("q", voter, choice), 7)
+    assert store.votes(database, "a") == [Vote("q", "ann", "1"), Vote("q", "bob", "tie")]
+
+
+def test_what_is_removed_takes_its_votes_along(database: Database) -> None:
+    store.add(database, made("a"))
+    store.vote(database, "a", Vote("q", "ann", "0"), 7)
+    assert store.remove(database, "a")
+    assert not store.remove(database, "a")
+    assert store.votes(database, "a") == []
+    with pytest.raises(EvaluationError, match="no evaluation 'a'"):
+        store.get(database, "a")
+
+
+def test_only_so_many_and_so_large_ones_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "KEPT_MAX", 1)
+    store.add(database, made("a"))
+    with pytest.raises(EvaluationError, match="remove one first"):
+        store.add(database, made("b"))
+    monkeypatch.setattr(store, "FACTS_BYTES_MAX", 10)
+    with pytest.raises(EvaluationError, match="at most 10"):
+        store.add(database, made("c"))
