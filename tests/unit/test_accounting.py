@@ -150,7 +150,7 @@ def test_a_lost_attempt_is_billed_from_what_begin_wrote(make):
 def test_a_row_of_before_the_cached_price_was_kept_is_settled_as_fresh_input(make):
     begin = accounting.begin(make.call(), make.caller(), _burst(make, tokens=100), 7)
     told = msgspec.msgpack.encode(begin)
-    old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-5])
+    old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-7])
     read = msgspec.msgpack.decode(old, type=AttemptBegin)
     assert read.cached_micro_per_mtok is None
     assert accounting.lost(read, 9) == accounting.lost(begin, 9)
