@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -30,6 +30,16 @@ evaluate = typer.Typer(
     help="Questions of your own, asked of two arms; a gate before a change.", no_args_is_help=True
 )
 Id = Annotated[str, typer.Argument(help="As `ballast evaluate list` shows it; else the newest.")]
+
+
+class More(NamedTuple):
+    """What the database has beside the answers."""
+
+    votes: votes.Tally
+    paid: tuple[dict[str, int], dict[str, int]]
+    """By arm and currency, micro-units."""
+
+
 FAILS = 2
 """Exit code of a gate that does not let pass; 1 is that nothing could be said."""
 
@@ -90,8 +100,8 @@ def show_(evaluation: Id = "", as_json: AsJson = False, config: Config = None) -
     """An evaluation's figures, the questions in which the arms differ, and the votes."""
     with _database(running.settings_of(config)) as database:
         found = _found(database, evaluation)
-        cast = votes.tally(store.votes(database, found.id))
-    _tell(found, as_json=as_json, cast=cast)
+        more = More(votes.tally(store.votes(database, found.id)), store.paid(database, found))
+    _tell(found, as_json=as_json, more=more)
 
 
 @evaluate.command()
@@ -175,12 +185,12 @@ def _progress(done: int, of: int) -> None:
     typer.echo(f"\r{done} of {of} answers", nl=False, err=True)
 
 
-def _tell(found: Evaluation, *, as_json: bool, cast: votes.Tally | None = None) -> None:
+def _tell(found: Evaluation, *, as_json: bool, more: More | None = None) -> None:
     figures = verdict.results(found)
     if as_json:
-        voted = {} if cast is None else {"votes": msgspec.to_builtins(cast)}
         body = {"id": found.id, "name": found.name, "created_ms": found.created_ms}
-        print_json(body | {"results": msgspec.to_builtins(figures)} | voted)
+        told = {} if more is None else msgspec.to_builtins(more._asdict())
+        print_json(body | {"results": msgspec.to_builtins(figures)} | told)
         return
     show(Text(f"EVALUATION {found.id} of {found.name}, {figures.questions} questions,"
               f" {found.repeats} times each, {when(found.created_ms)}"))  # fmt: skip
@@ -188,7 +198,12 @@ def _tell(found: Evaluation, *, as_json: bool, cast: votes.Tally | None = None) 
     show(f"candidate passes more: {_span(figures.gain)}; answers alike: {_span(figures.agreement)}")
     for what, ids in (("gained", figures.gained), ("lost", figures.lost)):
         show(Text(f"{what}: {', '.join(ids[:20]) or 'none'}{' ...' if len(ids) > 20 else ''}"))
-    if cast is not None and cast.votes:
+    if more is None:
+        return
+    money = [books.amounts(one) if one else "nothing" for one in more.paid]
+    show(Text(f"paid at list price: base {money[0]}, candidate {money[1]}"))
+    cast = more.votes
+    if cast.votes:
         few = ", few" if cast.is_few else ""
         show(f"votes: {cast.votes} of {cast.voters} people, base {cast.wins[0]}, candidate"
              f" {cast.wins[1]}, ties {cast.ties}, both bad {cast.neither}; candidate's share of"

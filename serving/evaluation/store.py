@@ -28,6 +28,10 @@ _VOTES = (
     " ORDER BY question, voter LIMIT :limit"
 )
 VOTES_MAX = 500_000
+_PAID = (
+    "SELECT currency, sum(micro) FROM attempts WHERE request_id = :id AND currency <> ''"
+    " GROUP BY currency"
+)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Evaluation).decode
 
@@ -54,16 +58,19 @@ class Listed(NamedTuple):
     questions: int
 
 
-def add(database: Database, found: Evaluation) -> None:
+def add(
+    database: Database, found: Evaluation, kept_max: int = KEPT_MAX,
+    bytes_max: int = FACTS_BYTES_MAX,
+) -> None:  # fmt: skip
     """Keep one. Raises EvaluationError when it is too large or too many are kept;
     LedgerUnavailable."""
     facts = _encode(found)
-    if len(facts) > FACTS_BYTES_MAX:
-        raise EvaluationError(f"{len(facts)} bytes of answers; at most {FACTS_BYTES_MAX}")
+    if len(facts) > bytes_max:
+        raise EvaluationError(f"{len(facts)} bytes of answers; at most {bytes_max}")
 
     def work(at: Work) -> None:
-        if int(at.rows(_COUNT)[0][0]) >= KEPT_MAX:
-            raise EvaluationError(f"{KEPT_MAX} evaluations are kept: remove one first")
+        if int(at.rows(_COUNT)[0][0]) >= kept_max:
+            raise EvaluationError(f"{kept_max} evaluations are kept: remove one first")
         at.run(_ADD, {"id": found.id, "created_ms": found.created_ms, "facts": facts})
 
     database.write(work)
@@ -109,3 +116,14 @@ def votes(database: Database, evaluation: str) -> list[Vote]:
     """All of one evaluation."""
     rows = database.rows(_VOTES, {"id": evaluation, "limit": VOTES_MAX})
     return [Vote(*row) for row in rows]
+
+
+def paid(database: Database, found: Evaluation) -> tuple[dict[str, int], dict[str, int]]:
+    """What each arm's calls cost by currency, micro-units at list price, as far as their rows are
+    in the ledger: not before a second or two have passed, and not once they are trimmed."""
+    sums: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    for one in found.answers:
+        rows = database.rows(_PAID, {"id": one.request_id}) if one.request_id else []
+        for currency, micro in rows:
+            sums[one.arm][currency] = sums[one.arm].get(currency, 0) + int(micro)
+    return sums

@@ -67,13 +67,9 @@ def test_what_is_removed_takes_its_votes_along(database: Database) -> None:
         store.get(database, "a")
 
 
-def test_only_so_many_and_so_large_ones_are_kept(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "KEPT_MAX", 1)
-    store.add(database, made("a"))
+def test_only_so_many_and_so_large_ones_are_kept(database: Database) -> None:
+    store.add(database, made("a"), kept_max=1)
     with pytest.raises(EvaluationError, match="remove one first"):
-        store.add(database, made("b"))
-    monkeypatch.setattr(store, "FACTS_BYTES_MAX", 10)
+        store.add(database, made("b"), kept_max=1)
     with pytest.raises(EvaluationError, match="at most 10"):
-        store.add(database, made("c"))
+        store.add(database, made("c"), bytes_max=10)

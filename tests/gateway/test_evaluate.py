@@ -107,8 +107,14 @@ def test_the_command_keeps_what_it_found_and_the_gate_has_exit_codes(run, kit, t
         loose = ["--questions-min", "3", "--passed-min", "0.5", "--drop-max", "0.9"]
         code, said = await ballast("evaluate", "gate", *loose)
         assert (code, "PASS: m@alpha/big" in said) == (0, True)
+        await stack.rows(6)
         code, said = await ballast("evaluate", "show", "--json")
         assert json.loads(said)["results"]["questions"] == 3
+        own, api = json.loads(said)["paid"]
+        assert own == {}
+        assert api["USD"] > 0
+        code, said = await ballast("evaluate", "show")
+        assert "paid at list price: base nothing, candidate USD 0.00" in said
         code, said = await ballast("evaluate", "list", "--json")
         (kept,) = json.loads(said)
         assert (await ballast("evaluate", "remove", kept["id"]))[0] == 0
