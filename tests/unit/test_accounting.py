@@ -148,7 +148,7 @@ def test_a_lost_attempt_is_billed_from_what_begin_wrote(make):
 
 
 def test_a_row_of_before_the_cached_price_was_kept_is_settled_as_fresh_input(make):
-    begin = accounting.begin(make.call(), make.caller(), _burst(make, tokens=100), 7)
+    begin = accounting.begin(make.call(stream=False), make.caller(), _burst(make, tokens=100), 7)
     told = msgspec.msgpack.encode(begin)
     old = msgspec.msgpack.encode(msgspec.msgpack.decode(told)[:-7])
     read = msgspec.msgpack.decode(old, type=AttemptBegin)
