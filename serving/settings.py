@@ -48,6 +48,7 @@ from serving.settings_acting import Acting, MachineSettings
 from serving.settings_rescue import Rescue
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
+from serving.tracing.settings import TracingSettings
 
 __all__ = [
     "EXIT_CODE", "Acting", "MachineSettings", "ProviderAccess", "RentPool", "Scaling", "Settings",
@@ -568,6 +569,7 @@ class Settings(Group):
     ledger: Ledger = Ledger()
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="before")
     @classmethod
