@@ -28,7 +28,7 @@ AGAIN = frozenset({429, 502, 503, 504})
 """The protocol's list: the same bytes may be taken later. Anything else never will be."""
 PAUSE_S, PAUSE_S_MAX = 0.5, 10.0
 STEP = 8
-"""Calls that are put into bytes before others get their turn: about a millisecond."""
+"""Calls that are put into bytes before others get their turn: less than half a millisecond."""
 _ANSWER_BYTES_MAX = 64 << 10
 
 

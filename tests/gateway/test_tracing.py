@@ -189,13 +189,16 @@ def test_a_vendor_is_told_of_a_trace_only_where_it_is_set(traced, kit, told):
     async def check(stack, collector):
         reply = await stack.chat(headers=TOLD)
         await kit.eventually(collector.trace(reply, 2))
+        await stack.rows(1)
         root, tried = collector.of(reply.headers["x-request-id"])
         asked = attributes(tried)
         assert asked["gen_ai.provider.name"] == "alpha"
         assert asked["gen_ai.request.model"] == "big"
         assert asked["server.address"] == "127.0.0.1"
         assert asked["ballast.is_egress"] is True
-        assert asked["ballast.cost_micro"] == stack.attempts(root.trace_id.hex())[0].charge.micro
+        assert (
+            asked["ballast.cost_micro"] == stack.attempts(root.trace_id.hex())[0].end.charge.micro
+        )
         (seen,) = await stack.seen()
         header = {k.lower(): v for k, v in seen["headers"].items()}.get("traceparent")
         expected = f"00-{root.trace_id.hex()}-{tried.span_id.hex()}-01"
@@ -206,13 +209,13 @@ def test_a_vendor_is_told_of_a_trace_only_where_it_is_set(traced, kit, told):
 
 def test_each_try_of_a_call_that_failed_over_is_told_with_its_fault(traced, kit):
     async def check(stack, collector):
-        await stack.control(stack.providers["alpha"], status=500)
+        await stack.control(stack.providers["alpha"], default="server_error")
         reply = await stack.chat()
         assert reply.status == 200
         await kit.eventually(collector.trace(reply, 3))
         _, failed, answered = collector.of(reply.headers["x-request-id"])
         assert failed.status.code == Status.STATUS_CODE_ERROR
-        assert attributes(failed)["error.type"] == "server"
+        assert attributes(failed)["error.type"] == "server_error"
         assert attributes(failed)["gen_ai.provider.name"] == "alpha"
         assert answered.status.code == Status.STATUS_CODE_UNSET
         assert attributes(answered)["gen_ai.provider.name"] == "beta"
@@ -224,7 +227,7 @@ def test_each_try_of_a_call_that_failed_over_is_told_with_its_fault(traced, kit)
 def test_of_the_calls_that_are_not_drawn_only_those_that_failed_are_told(traced, kit):
     async def check(stack, collector):
         assert (await stack.chat()).status == 200
-        await stack.control(stack.providers["alpha"], status=500)
+        await stack.control(stack.providers["alpha"], default="server_error")
         failed = await stack.chat()
         assert failed.status >= 500
         await kit.eventually(lambda: collector.spans)
