@@ -19,6 +19,7 @@
 {{- with $identity.canaryKey }}{{ $_ := set $own "canaries" (dict "key_file" (printf "%s/%s" $folder .)) }}{{ end -}}
 {{- $_ := set $own "ledger" (include "ballast.ledger" . | fromYaml) -}}
 {{- if include "ballast.hasRedis" . }}{{ $_ := set $own "redis" (include "ballast.redis" . | fromYaml) }}{{ end -}}
+{{- with .Values.tracing.tokenKey }}{{ $_ := set $own "tracing" (dict "token_file" (printf "/etc/ballast/tracing/%s" .)) }}{{ end -}}
 {{- with .Values.settings.providers -}}
 {{- $accounts := list -}}
 {{- range . -}}
