@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -141,15 +140,14 @@ def test_the_chart_knows_the_host_of_every_kind_of_robot(render: Any) -> None:
 
 @pytest.mark.server
 def test_the_alertmanager_of_the_page_posts_to_the_rendered_service(
-    render: Any, tmp_path: Path
+    render: Any, tmp_path: Path, tool: Any
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
     (text,) = re.findall(r"```yaml\n# alertmanager\.yml in a cluster\n(.*?)```", page, re.S)
     config = tmp_path / "alertmanager.yml"
     config.write_text(text)
-    tool = shutil.which("amtool")
-    assert tool, "amtool comes with the Debian package prometheus-alertmanager"
-    done = subprocess.run([tool, "check-config", config], capture_output=True, text=True)
+    command = [tool("amtool", "prometheus-alertmanager"), "check-config", config]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (hook,) = yaml.safe_load(text)["receivers"][0]["webhook_configs"]
     found = render(laid(POC, ROBOTS))
