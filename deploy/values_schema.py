@@ -98,6 +98,10 @@ EXTERNAL = group(
     model=TEXT,
     url={"type": "string", "pattern": "^https?://[^@/?#\\s]+:[0-9]{1,5}/m/[a-z0-9][a-z0-9._-]*$"},
     limit=whole(1, 100_000), via=choice("wireguard", "mtls", "network"), cidr=CIDR,
+    pool=group(
+        "jurisdiction", "operator", "onPremises",
+        jurisdiction=COUNTRY, operator=TEXT | {"minLength": 1}, onPremises=YES_NO,
+    ),
 )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- define "ballast.checkEngines" -}}
 {{- $ray := .Values.engines.ray -}}
 {{- $has := include "ballast.hasEngines" . -}}
-{{- if and $has (not (and .Values.engines.pool.jurisdiction .Values.engines.pool.operator)) -}}
+{{- if and (include "ballast.needsPool" .) (not (and .Values.engines.pool.jurisdiction .Values.engines.pool.operator)) -}}
 {{- fail "engines.pool: say where the engines stand and who runs them, `{jurisdiction: cn, operator: acme, onPremises: true}`: residency is judged by it" -}}
 {{- end -}}
 {{- $names := list -}}

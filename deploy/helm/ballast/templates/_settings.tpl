@@ -37,7 +37,7 @@
 
 {{- define "ballast.fleet" -}}
 secret_file: /etc/ballast/identity/{{ .Values.secrets.identity.secret }}
-{{- if include "ballast.hasEngines" . }}
+{{- if include "ballast.needsPool" . }}
 pool:
   jurisdiction: {{ .Values.engines.pool.jurisdiction }}
   operator: {{ .Values.engines.pool.operator }}
@@ -57,6 +57,9 @@ static:
     url: {{ $engine.url }}
     {{- end }}
     limit: {{ default 256 $engine.limit | int }}
+    {{- with $engine.pool }}
+    pool: {jurisdiction: {{ .jurisdiction }}, operator: {{ .operator | quote }}, on_premises: {{ .onPremises }}}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
