@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -17,9 +20,11 @@ from serving.records import (
     Surface,
     Usage,
 )
+from serving.settings import Settings, SettingsError
 from serving.tracing.context import Context, Remote, Sampling, remote, span_id, traceparent
 from serving.tracing.settings import TracingSettings
 from serving.tracing.spans import spans_of
+from serving.tracing.start import exporter
 from serving.tracing.values import Ended, Try
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -229,3 +234,37 @@ def test_a_call_that_only_waited_shows_its_wait():
 def test_settings_that_leak_or_contradict_are_refused(given, words):
     with pytest.raises(ValidationError, match=words):
         TracingSettings.model_validate(given)
+
+
+WITHOUT_PACKAGE = """
+import sys
+sys.modules["opentelemetry"] = None
+from serving.settings import Settings, SettingsError
+from serving.tracing.start import exporter
+assert exporter(Settings(), "here", {}) is None
+try:
+    exporter(Settings(tracing={"endpoint": "http://c:4318/v1/traces"}), "here", {})
+except SettingsError as error:
+    print(error)
+"""
+
+
+def test_without_its_package_a_collector_is_refused_by_name_and_nothing_else_is():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGE], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tracing.endpoint: ")
+    assert "install the extra `traces`" in done.stdout
+
+
+def test_a_vendor_that_is_not_switched_on_cannot_be_told():
+    given = {"endpoint": "http://c:4318/v1/traces", "providers": ["nobody"]}
+    with pytest.raises(SettingsError, match=r"tracing\.providers: not among providers: nobody"):
+        exporter(Settings(tracing=given), "here", {})
+
+
+def test_a_token_that_cannot_be_read_is_named_without_what_it_holds(tmp_path):
+    given = {"endpoint": "https://c/v1/traces", "token_file": str(tmp_path / "none")}
+    with pytest.raises(SettingsError, match=r"tracing\.token_file: cannot read .*none: FileNot"):
+        exporter(Settings(tracing=given), "here", {})
