@@ -30,10 +30,13 @@ def main() -> None:
     contexts = [drawn.context(one, {}, CALLER) for one in ids]
     calls = [_ended(context) for context in contexts]
     message = Message({"service.name": "ballast-gateway"}, {})
-    message.add(calls)
+    for ended in calls:
+        message.add(ended)
 
     def encode() -> None:
-        Message({"service.name": "ballast-gateway"}, {}).add(calls)
+        made = Message({"service.name": "ballast-gateway"}, {})
+        for ended in calls:
+            made.add(ended)
 
     steps: list[tuple[str, Callable[[], object]]] = [
         ("context, no header", lambda: [passed.context(one, {}, CALLER) for one in ids]),

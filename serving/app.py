@@ -177,7 +177,7 @@ class Gateway:
         if exporter is not None:
             metrics.more.append(exporter.counted)
             parts.closing.push_async_callback(exporter.close)
-            exporter.start(parts.died)
+            exporter.start()
         clock = asyncio.get_running_loop().time
         return tracing.observed(observer, exporter, self._settings.tracing, clock)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -63,10 +63,10 @@ class Exporter:
             return
         self._queue.append(ended)
 
-    def start(self, on_death: Callable[[], None]) -> None:
-        """Send from now on."""
+    def start(self) -> None:
+        """Send from now on. Its death is logged and ends nothing: calls go on without traces."""
         self._task = asyncio.create_task(self._run(), name="traces")
-        watch(self._task, on_death)
+        watch(self._task, lambda: None)
 
     async def close(self) -> None:
         """Send what waits, within bounds, and stop."""
@@ -93,16 +93,30 @@ class Exporter:
                 self._queue.popleft() for _ in range(min(self._given.batch_calls, len(self._queue)))
             ]
             message = otlp.Message(self._terms.resource, self._terms.hosts)
+            told = 0
             try:
-                for start in range(0, len(calls), STEP):
-                    message.add(calls[start : start + STEP])
-                    await asyncio.sleep(0)
+                for number, ended in enumerate(calls, start=1):
+                    told += self._add(message, ended)
+                    if number % STEP == 0:
+                        await asyncio.sleep(0)
+                if not told:
+                    continue
                 result = await self._send(await asyncio.to_thread(message.body))
             except asyncio.CancelledError:
                 # Perhaps taken, perhaps not: told twice is harmless, the ids are the same.
                 self._queue.extendleft(reversed(calls))
                 raise
-            self.counted.add((result,), len(calls))
+            self.counted.add((result,), told)
+
+    def _add(self, message: otlp.Message, ended: Ended) -> bool:
+        """Whether it could be put into bytes: a name that is no text, a number beyond 64 bits."""
+        try:
+            message.add(ended)
+        except (TypeError, ValueError):
+            self.counted.add(("dropped_unreadable",))
+            _log.exception("trace_unreadable", extra={"request_id": ended.request_id})
+            return False
+        return True
 
     async def _send(self, body: bytes) -> str:
         """Offer it until it is taken, refused or too old."""

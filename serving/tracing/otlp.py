@@ -7,7 +7,7 @@ run, reads its settings from the environment, and sends from a thread of its own
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -44,12 +44,12 @@ class Message:
         self._scope = rows.scope_spans.add()
         self._scope.scope.name = SCOPE
 
-    def add(self, calls: Iterable[Ended]) -> None:
-        """Tell of these too."""
-        for ended in calls:
-            trace_id = bytes.fromhex(ended.context.trace_id)
-            for span in spans_of(ended, self._hosts):
-                self._add(trace_id, span, ended)
+    def add(self, ended: Ended) -> None:
+        """Tell of this call too. Raises ValueError or TypeError for what no message can hold; it
+        then holds the spans before."""
+        trace_id = bytes.fromhex(ended.context.trace_id)
+        for span in spans_of(ended, self._hosts):
+            self._add(trace_id, span, ended)
 
     def _add(self, trace_id: bytes, span: Span, ended: Ended) -> None:
         row = self._scope.spans.add(

@@ -30,14 +30,11 @@ class Collector:
         self.headers: list[dict[str, str]] = []
         self.refuses: list[int] = []
         self.rejects = 0
-        self.is_away = False
 
-    async def start(self):
+    async def start(self, port):
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/traces", self._take)
-        served = await serve(app, "127.0.0.1", 0)
-        self.endpoint = served.url + "/v1/traces"
-        return served
+        return await serve(app, "127.0.0.1", port)
 
     async def _take(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/x-protobuf"
@@ -67,29 +64,24 @@ def attributes(span: Span) -> dict[str, object]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
 
 
-def tracing(collector: Collector, **more) -> dict[str, object]:
-    return {"tracing": {"endpoint": collector.endpoint, "ratio": 1.0, "flush_s": 0.05} | more}
-
-
 @pytest.fixture
-def traced(run):
-    """Runs a check with a collector: `traced(check, given={...}, engines=[...])`."""
+def traced(run, free_ports):
+    """Runs a check with a collector: `traced(check, {"ratio": 0.0}, engines=[...])`."""
 
     def start(check, given=None, **kwargs):
+        (port,) = free_ports(1)
         collector = Collector()
 
-        async def with_settings(stack):
-            served = await collector.start()
+        async def beside(stack):
+            served = await collector.start(port)
             try:
-                await stack.stop()
-                tree = stack.tree | tracing(collector, **(given or {}))
-                await stack.restart(tree)
-                await stack.ready(len(stack.engines))
                 await check(stack, collector)
             finally:
                 await served.close()
 
-        run(with_settings, **kwargs)
+        endpoint = f"http://127.0.0.1:{port}/v1/traces"
+        tracing = {"endpoint": endpoint, "ratio": 1.0, "flush_s": 0.05} | (given or {})
+        run(beside, **kwargs, tracing=tracing)
 
     return start
 

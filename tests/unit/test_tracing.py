@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import ValidationError
 
 from models.capacity import PROFILES
@@ -22,6 +26,7 @@ from serving.records import (
 )
 from serving.settings import Settings, SettingsError
 from serving.tracing.context import Context, Remote, Sampling, remote, span_id, traceparent
+from serving.tracing.exporter import Exporter, Terms
 from serving.tracing.settings import TracingSettings
 from serving.tracing.spans import spans_of
 from serving.tracing.start import exporter
@@ -236,6 +241,25 @@ def test_settings_that_leak_or_contradict_are_refused(given, words):
         TracingSettings.model_validate(given)
 
 
+@pytest.fixture
+def listener():
+    @asynccontextmanager
+    async def listen(bodies):
+        async def take(request):
+            bodies.append(await request.read())
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_post("/v1/traces", take)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces"
+        await runner.cleanup()
+
+    return listen
+
+
 WITHOUT_PACKAGE = """
 import sys
 sys.modules["opentelemetry"] = None
@@ -268,3 +292,21 @@ def test_a_token_that_cannot_be_read_is_named_without_what_it_holds(tmp_path):
     given = {"endpoint": "https://c/v1/traces", "token_file": str(tmp_path / "none")}
     with pytest.raises(SettingsError, match=r"tracing\.token_file: cannot read .*none: FileNot"):
         exporter(Settings(tracing=given), "here", {})
+
+
+def test_a_call_that_no_message_can_hold_costs_its_own_spans_only(listener):
+    async def check():
+        bodies = []
+        async with listener(bodies) as url:
+            given = TracingSettings(endpoint=url, flush_s=60)
+            exporter = Exporter(Terms(given, {}, {}))
+            exporter.start()
+            for alias in ("m", "\ud800", "m"):
+                exporter.put(a_call(a_try(1, OWN), alias=alias))
+            await exporter.close()
+        assert exporter.counted.values == {("dropped_unreadable",): 1, ("sent",): 2}
+        told = ExportTraceServiceRequest.FromString(bodies[0])
+        names = [s.name for s in told.resource_spans[0].scope_spans[0].spans]
+        assert names.count("chat m") == 2
+
+    asyncio.run(check())
