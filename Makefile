@@ -87,7 +87,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes 
 
 lock: install
 	$(COMPILE) pyproject.toml -o requirements/gateway.lock
-	$(COMPILE) pyproject.toml --extra cpu --extra kubernetes --extra reports --group dev --overrides requirements/overrides.txt \
+	$(COMPILE) pyproject.toml --extra cpu --extra kubernetes --extra traces --extra reports --group dev --overrides requirements/overrides.txt \
 		$(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu) \
 		-o requirements/cpu.lock
 	printf 'uv==%s\n' $(UV_VERSION) | $(BIN)/uv pip compile - --quiet --generate-hashes \

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ballast.doctor import Finding, Level
-from serving.records import Caller, DataLabel, Offering, Overflow
+from serving.records import Caller, Offering, Overflow
 from serving.settings import Model, Settings
+from serving.settings_engines import Pool
 
 NAMES_MAX = 5
 SUBJECT = "answers"
@@ -50,17 +51,17 @@ def _judge(
 ) -> Iterator[Finding]:
     sold = terms.sold.get(model.name, ())
     callers = [c for c in terms.callers if c.policy.models is None or model.name in c.policy.models]
-    has_own = _has_own(settings, model)
-    mute = [c for c in callers if not (has_own and _admits_own(settings, c)) and not _buys(c, sold)]
+    pools = _pools(settings, model) if _has_own(settings, model) else []
+    mute = [c for c in callers if not _admitted(c, pools) and not _buys(c, sold)]
     if not callers:
         text = f"no key may call {model.name}"
         yield Finding(SUBJECT, Level.WARN, text, "name it in `models` of a key")
     elif len(mute) == len(callers):
-        why, remedy = _reason(settings, mute, sold, has_own=has_own, unused_keys=unused_keys)
+        why, remedy = _reason(settings, mute, sold, pools=pools, unused_keys=unused_keys)
         text = f"nothing can answer calls of {model.name}: {why}"
         yield Finding(SUBJECT, Level.WARN, text, remedy)
     elif mute:
-        why, remedy = _reason(settings, mute, sold, has_own=has_own, unused_keys=unused_keys)
+        why, remedy = _reason(settings, mute, sold, pools=pools, unused_keys=unused_keys)
         text = f"nothing can answer {_keys(mute)} calling {model.name}: {why}"
         yield Finding(SUBJECT, Level.WARN, text, remedy)
     elif sold and not any(_buys(caller, sold) for caller in callers):
@@ -78,10 +79,15 @@ def _has_own(settings: Settings, model: Model) -> bool:
     return bool(settings.fleet.serve_url) and (model.engine is not None or is_elsewhere)
 
 
-def _admits_own(settings: Settings, caller: Caller) -> bool:
-    pool = settings.fleet.pool
-    label = DataLabel(pool.jurisdiction, pool.operator, pool.on_premises)
-    return caller.policy.residency.admits(label)
+def _pools(settings: Settings, model: Model) -> list[Pool]:
+    """Where its engines are or may appear."""
+    fleet = settings.fleet
+    found = [engine.pool or fleet.pool for engine in fleet.static if engine.model == model.name]
+    return found if found and not fleet.serve_url else [*found, fleet.pool]
+
+
+def _admitted(caller: Caller, pools: Sequence[Pool]) -> bool:
+    return any(caller.policy.residency.admits(pool.label) for pool in pools)
 
 
 def _buys(caller: Caller, sold: Sequence[Offering]) -> bool:
@@ -92,12 +98,13 @@ def _buys(caller: Caller, sold: Sequence[Offering]) -> bool:
 
 def _reason(
     settings: Settings, mute: Sequence[Caller], sold: Sequence[Offering], *,
-    has_own: bool, unused_keys: Mapping[str, str],
+    pools: Sequence[Pool], unused_keys: Mapping[str, str],
 ) -> tuple[str, str]:  # fmt: skip
     """Why none of them gets an answer, and what to do."""
     own = "no engine is started or listed"
-    if has_own:
-        own = f"the engines stand in {settings.fleet.pool.jurisdiction} (fleet.pool)"
+    if pools:
+        places = ", ".join(sorted({pool.jurisdiction for pool in pools}))
+        own = f"the engines stand in {places} (fleet.pool)"
     if sold:
         why, remedy = _cannot_buy(mute, sold)
         return f"{own}, and {why}", remedy

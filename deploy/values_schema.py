@@ -98,6 +98,10 @@ EXTERNAL = group(
     model=TEXT,
     url={"type": "string", "pattern": "^https?://[^@/?#\\s]+:[0-9]{1,5}/m/[a-z0-9][a-z0-9._-]*$"},
     limit=whole(1, 100_000), via=choice("wireguard", "mtls", "network"), cidr=CIDR,
+    pool=group(
+        "jurisdiction", "operator", "onPremises",
+        jurisdiction=COUNTRY, operator=TEXT | {"minLength": 1}, onPremises=YES_NO,
+    ),
 )  # fmt: skip
 
 
@@ -169,11 +173,15 @@ def _engines() -> Schema:
     )  # fmt: skip
 
 
-def _network() -> Schema:
-    peer: Schema = {"type": "object", "minProperties": 1} | {
+def _peer() -> Schema:
+    return {"type": "object", "minProperties": 1} | {
         "additionalProperties": False,
         "properties": {"ipBlock": FREE, "namespaceSelector": FREE, "podSelector": FREE},
     }
+
+
+def _network() -> Schema:
+    peer = _peer()
     rule = group(to=many(peer), ports=many(FREE))
     return group(
         enabled=YES_NO,
@@ -214,6 +222,27 @@ def _edges() -> dict[str, Schema]:
     }  # fmt: skip
 
 
+def _watching() -> dict[str, Schema]:
+    peer = _peer()
+    robot = group(
+        "name", "kind", "urlKey",
+        name={"type": "string", "minLength": 1, "maxLength": 60},
+        kind=choice("feishu", "dingtalk", "wecom"),
+        urlKey=KEY | {"minLength": 1}, secretKey=KEY | {"minLength": 1},
+        language=choice("zh", "en"),
+        severities=many(choice("page", "ticket", "note"), 3),
+        host={"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"},
+    )  # fmt: skip
+    return {
+        "alerts": group(
+            enabled=YES_NO, secret=NAME | {"minLength": 1}, tokenKey=KEY | {"minLength": 1},
+            robots=many(robot, 32), repeatSeconds=whole(0, 604_800), alertmanagers=many(peer),
+            resources=RESOURCES, **PODS,
+        ),
+        "tracing": group(collector=many(peer), secret=NAME, tokenKey=KEY),
+    }  # fmt: skip
+
+
 def values(settings: Schema) -> Schema:
     """The whole; `settings` is the settings file's own schema."""
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Ballast"} | group(
@@ -238,4 +267,5 @@ def values(settings: Schema) -> Schema:
         engines=_engines(),
         networkPolicy=_network(),
         **_edges(),
+        **_watching(),
     )  # fmt: skip

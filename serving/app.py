@@ -66,7 +66,8 @@ from serving.placement.build import beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
-from serving.stages import Stages
+from serving.stages import Settled, Stages
+from serving.tracing import start as tracing
 from serving.waiting import Queue
 from serving.wire.client import Pool
 from serving.wire.server import Server
@@ -135,13 +136,14 @@ class Gateway:
         )))  # fmt: skip
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         observer.tally, line = self._beside.tally, Line(self._queue, loop)
+        told = self._traced(parts, metrics, observer)
         gate = parts.guard()
         reviews = parts.reviews(metrics)
         parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
                 self._fleet, self._admission, allowances, line, self._closed(closing), journal,
-                observer, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
+                told, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
                 parts.cache(self._fleet, self._deployment_id), own.rescue,
             )
         )  # fmt: skip
@@ -169,6 +171,15 @@ class Gateway:
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
+
+    def _traced(self, parts: Parts, metrics: Metrics, observer: Observer) -> Settled:
+        exporter = tracing.exporter(self._settings, self._deployment_id, self._bought)
+        if exporter is not None:
+            metrics.more.append(exporter.counted)
+            parts.closing.push_async_callback(exporter.close)
+            exporter.start()
+        clock = asyncio.get_running_loop().time
+        return tracing.observed(observer, exporter, self._settings.tracing, clock)
 
     def _ops(self, facts: ops.Facts) -> FastAPI:
         app, classes, know = ops.build(facts), self._settings.gateway.classes, self._keys.policy_of
@@ -235,7 +246,12 @@ class Gateway:
                 self._admission.reported,
                 self._settings.gateway.rescue.exact,
             ),
-            Offering: ProviderBackend(self._bought, self._deployment_id, paces=self._beside.paces),
+            Offering: ProviderBackend(
+                self._bought,
+                self._deployment_id,
+                paces=self._beside.paces,
+                traced=self._settings.tracing.providers,
+            ),
         }
 
     async def _listen(

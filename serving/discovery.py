@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from serving.brief import brief
-from serving.settings import SettingsError, StaticReplica
+from serving.records import DataLabel
+from serving.settings import SettingsError
+from serving.settings_engines import StaticReplica
 
 ROUTE_PREFIX = "/m/"
 """Serve route prefix of a model's application: `/m/<model>`."""
@@ -32,6 +34,8 @@ class Address(NamedTuple):
     port: int
     prefix: str
     limit: int
+    label: DataLabel | None = None
+    """Its own; None: where all that have none stand."""
 
     @property
     def id(self) -> str:
@@ -95,7 +99,8 @@ def _address(replica: StaticReplica) -> Address:
         port = parts.port or 80
     except ValueError as error:
         raise SettingsError(f"fleet.static: {replica.url!r}: {error}") from None
-    return Address(replica.model, host, port, parts.path.rstrip("/"), replica.limit)
+    label = None if replica.pool is None else replica.pool.label
+    return Address(replica.model, host, port, parts.path.rstrip("/"), replica.limit, label)
 
 
 class ServeSource:

@@ -20,7 +20,7 @@ from serving.codecs import load_report
 from serving.discovery import Address, Listing, Source, together
 from serving.placement.beside import Beside
 from serving.ready_times import ReadyTimes
-from serving.records import DataLabel, FleetView, Offering, Pending, Replica, Stops
+from serving.records import FleetView, Offering, Pending, Replica, Stops
 from serving.secret import Secret
 from serving.settings import Fleet as FleetSettings
 from serving.settings import Model
@@ -111,8 +111,7 @@ class Fleet:
         """Set, with the next, by who reads the directory; `publish` makes them hold at once."""
         self.policy_at_s = float("inf")
         self.drifting: frozenset[str] = frozenset()  # offerings that canaries say have changed
-        pool = settings.pool
-        self._label = DataLabel(pool.jurisdiction, pool.operator, pool.on_premises)
+        self._label = settings.pool.label
         for rows in offerings.values():
             for row in rows:
                 admission.know(row.id)
@@ -226,7 +225,7 @@ class Fleet:
             host=address.host,
             port=address.port,
             prefix=address.prefix,
-            label=self._label,
+            label=address.label or self._label,
             profile=model.speed,
             limit=seen.limit,
             seed=zlib.crc32(address.id.encode()),

@@ -58,6 +58,7 @@ from serving.recovery import Recovery
 from serving.review import store as review_store
 from serving.review.keeper import Reviews
 from serving.settings import Settings, SettingsError
+from serving.tracing.context import Sampling
 from serving.waiting import Queue
 from serving.watched import watch
 
@@ -187,7 +188,9 @@ class Parts(NamedTuple):
         """Reads bodies into calls; `named` is the deployment's id and who knows the fleet."""
         clock, classes = asyncio.get_running_loop().time, self.settings.gateway.classes
         deployment_id, fleet = named
-        return Calls(catalogue, classes, deployment_id, ratios, clock, lambda: fleet.view)
+        given = self.settings.tracing
+        sampling = Sampling(given.ratio) if given.endpoint else None
+        return Calls(catalogue, classes, deployment_id, ratios, clock, lambda: fleet.view, sampling)
 
     def batches(
         self, pipeline: Pipeline, calls: Calls, reviews: Reviews, around: Around

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from serving.budgets.funds import Funding
     from serving.cache.keeper import Plan
     from serving.stages import Client
+    from serving.tracing.values import Try
 
 _MAY_HAVE_WORKED = frozenset({Kind.TIMEOUT, Kind.CUT})
 _NOTHING = Charge()
@@ -69,7 +70,7 @@ class Progress:
         "funding", "had_turn", "has_committed", "idempotency", "kept", "last_s", "lease",
         "outcome", "queue_s",
         "reason", "refused_by", "rescues", "rows", "saved", "sensitivity", "shadow", "standing",
-        "status", "target", "tried", "usage", "verdict",
+        "status", "target", "tried", "tries", "usage", "verdict",
     )  # fmt: skip
 
     def __init__(self, call: Call, caller: Caller, idempotency: str = "") -> None:
@@ -108,6 +109,8 @@ class Progress:
         self.cache: Plan | None = None
         self.saved = _NOTHING
         """What the cache did not have computed again."""
+        self.tries: tuple[Try, ...] = ()
+        """For its trace."""
         self.rows: list[Record] = []
         """Written with the next journal frame."""
         self.finish = ""

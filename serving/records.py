@@ -28,6 +28,7 @@ from serving.placement.values import Route, Spill
 
 if TYPE_CHECKING:
     from serving.lengths import Lengths
+    from serving.tracing.context import Context
 
 
 class Label(StrEnum):
@@ -316,6 +317,8 @@ class Call(msgspec.Struct, frozen=True):
     """The answer has begun elsewhere: go on after this."""
     is_prefixed: bool = False
     """Its last message is the beginning of the answer."""
+    trace: Context | None = None
+    """None where traces are off."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -45,9 +45,11 @@ from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.safe_url import is_loopback, is_safe_url
 from serving.settings_acting import Acting, MachineSettings
+from serving.settings_engines import Pool, StaticReplica
 from serving.settings_rescue import Rescue
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
+from serving.tracing.settings import TracingSettings
 
 __all__ = [
     "EXIT_CODE", "Acting", "MachineSettings", "ProviderAccess", "RentPool", "Scaling", "Settings",
@@ -192,23 +194,6 @@ class Gateway(Group):
         return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
 
 
-class StaticReplica(Group):
-    """An engine at a fixed address."""
-
-    model: str
-    url: str = Field(pattern=r"^http://([^@/?#:\s]+|\[[0-9a-f:]+\])(:\d{1,5})?(/[^?#\s]*)?$")
-    """`http://host:port/prefix`"""
-    limit: int = Field(256, ge=1)
-
-
-class Pool(Group):
-    """Where our own engines stand."""
-
-    jurisdiction: str = "cn"
-    operator: str = "self"
-    on_premises: bool = True
-
-
 class Fleet(Group):
     """How replicas are found."""
 
@@ -229,7 +214,8 @@ class Fleet(Group):
     @model_validator(mode="after")
     def _labelled(self) -> Self:
         """An engine elsewhere must not pass for one on the premises by default."""
-        far = [r.url for r in self.static if not is_loopback(urlsplit(r.url).hostname or "")]
+        said = [r.url for r in self.static if r.pool is None]
+        far = [url for url in said if not is_loopback(urlsplit(url).hostname or "")]
         if far and "pool" not in self.model_fields_set:
             raise ValueError(f"say in fleet.pool where {far[0]} stands and who runs it")
         return self
@@ -568,6 +554,7 @@ class Settings(Group):
     ledger: Ledger = Ledger()
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -67,6 +67,7 @@ PURE = (
         "values", "intervals", "splits", "schema", "questions", "verdict", "votes")),
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
+    *(f"serving/tracing/{name}.py" for name in ("context", "values", "spans", "settings")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
         "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",

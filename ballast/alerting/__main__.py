@@ -32,7 +32,7 @@ async def serve(settings: Alerting, stop: asyncio.Event) -> None:
         line = {"event": "listening", "url": f"http://{settings.host}:{runner.addresses[0][1]}"}
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
         sys.stdout.flush()
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(proxy=settings.proxy) as session:
             telling = asyncio.create_task(bridge.run(session))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait([telling, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -39,6 +39,8 @@ class Alerting(Group):
     port: int = Field(9095, ge=0, le=65535)
     token_file: Path | None = None
     """Alertmanager must show it as a bearer token; needed off loopback."""
+    proxy: str | None = Field(None, pattern=r"^https?://[^@/?#\s]+$")
+    """All robots are reached through it; None: directly."""
     repeat_s: float = Field(3600.0, ge=0)
     """The same news of a group is not told again within this."""
 

@@ -49,7 +49,9 @@ class Admin(NamedTuple):
 
 def targets(settings: Settings, sold: Iterable[Offering]) -> Mapping[str, Mapping[str, str]]:
     """`Admin.targets` of these settings."""
-    pools, bought = {settings.fleet.pool.jurisdiction}, tuple(sold)
+    fleet, bought = settings.fleet, tuple(sold)
+    stands = [engine.pool for engine in fleet.static if engine.pool is not None]
+    pools = {pool.jurisdiction for pool in (fleet.pool, *stands)}
     return {
         "model": {name: m.name for m in settings.models for name in (m.name, *m.aliases)},
         "provider": {o.provider: o.provider for o in bought},

@@ -19,6 +19,7 @@ from serving.logs import utc_ms
 from serving.placement.assign import assign
 from serving.records import Call, Caller, FleetView, LatencyClass, Surface
 from serving.settings import Deadlines, Model
+from serving.tracing.context import Sampling
 
 SURFACES = {
     b"/v1/chat/completions": Surface.CHAT,
@@ -51,6 +52,8 @@ class Calls(NamedTuple):
     ratios: Mapping[str, TokenRatio]
     clock: Callable[[], float]
     view: Callable[[], FleetView] = FleetView
+    sampling: Sampling | None = None
+    """None: traces are off."""
 
     def read(self, given: Given, caller: Caller) -> tuple[Call, CallerError | None]:
         """The call, and why it cannot be served at all; None when it can. Raises CallerError for
@@ -71,9 +74,11 @@ class Calls(NamedTuple):
         sample = prompt[:SAMPLE_BYTES]
         session = hints.session or parsed.cache_key
         name = model.name if model is not None else _UNKNOWN_MODEL
-        ratio = self.ratios.get(name)
+        ratio, request_id, trace = self.ratios.get(name), uuid_utils.uuid7().hex, None
+        if self.sampling is not None:
+            trace = self.sampling.context(request_id, headers, caller)
         return Call(
-            uuid_utils.uuid7().hex, surface, caller.tenant, name, parsed.model, parsed.fields,
+            request_id, surface, caller.tenant, name, parsed.model, parsed.fields,
             now_s, utc_ms(), now_s + min(hints.first_token_s, hints.complete_s),
             now_s + hints.complete_s, hints.latency_class,
             prompt, size,
@@ -83,6 +88,7 @@ class Calls(NamedTuple):
             session, text(headers, b"x-ballast-hop"), text(headers, b"idempotency-key"),
             hints.residency, parsed.n,
             parsed.model if parsed.model in self.catalogue.adapters else "", hints.pin,
+            trace=trace,
         )  # fmt: skip
 
     def _fault(

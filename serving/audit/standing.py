@@ -54,6 +54,7 @@ def policy(standing: Standing, digests: Mapping[str, str]) -> dict[str, Any]:
         "routing": _plain(settings.routing),
         "oidc": {} if settings.oidc is None else _plain(settings.oidc),
         "pool": _plain(settings.fleet.pool),
+        "engines_elsewhere": {e.url: _plain(e.pool) for e in settings.fleet.static if e.pool},
         "classes": {str(k): _plain(v) for k, v in settings.gateway.classes.items()},
         "guard": _plain(settings.guard),
         "term_lists": dict(digests),

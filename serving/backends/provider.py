@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import aiohttp
 from msgspec import structs
@@ -18,6 +18,7 @@ from yarl import URL
 from serving.backends.account import Account, Timers
 from serving.backends.base import BlockStream
 from serving.backends.bounded import bounded
+from serving.backends.broken import transport_fault
 from serving.codecs import failures, pooling
 from serving.codecs.dialects import DIALECTS, Translator, address
 from serving.codecs.told import told
@@ -25,6 +26,7 @@ from serving.errors import Kind, UpstreamError
 from serving.logs import utc_ms
 from serving.placement.pacing import Headroom
 from serving.records import POOLED, Block, Call, Offering, Target, Ticket
+from serving.tracing.context import HEADER, traceparent
 from serving.wire import sse
 
 _BODY_BYTES_MAX = 64 << 20
@@ -41,18 +43,19 @@ class ProviderBackend:
 
     def __init__(
         self, accounts: Mapping[str, Account], deployment_id: str, timers: Timers | None = None,
-        paces: Mapping[str, Headroom] | None = None,
+        paces: Mapping[str, Headroom] | None = None, traced: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._accounts = accounts
         self._deployment_id = deployment_id
         self.timers = timers or Timers()
         self._paces = paces or {}  # by offering
+        self._traced = traced  # providers that are told of traces
         self._session: aiohttp.ClientSession | None = None
 
-    def stream(self, call: Call, target: Target, ticket: Ticket, deadline_s: float) -> BlockStream:  # noqa: ARG002
+    def stream(self, call: Call, target: Target, ticket: Ticket, deadline_s: float) -> BlockStream:
         """See `Backend.stream`."""
         assert isinstance(target, Offering)
-        return _ProviderStream(self, call, target, deadline_s)
+        return _ProviderStream(self, call, target, (ticket, deadline_s))
 
     async def close(self) -> None:
         """See `Backend.close`."""
@@ -68,9 +71,10 @@ class ProviderBackend:
         return f"{call.hop},{self._deployment_id}" if call.hop else self._deployment_id
 
     async def post(
-        self, account: Account, call: Call, target: Offering, body: bytes
+        self, account: Account, call: Call, to: tuple[Offering, Ticket], body: bytes
     ) -> aiohttp.ClientResponse:
         """Send; returns once the head came."""
+        target, ticket = to
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=1000, limit_per_host=500)
             self._session = aiohttp.ClientSession(
@@ -86,6 +90,8 @@ class ProviderBackend:
             "content-type": "application/json",
             "x-ballast-hop": self.hop(call),
         }
+        if call.trace is not None and target.provider in self._traced:
+            headers[HEADER] = traceparent(call.trace, call.request_id, ticket.attempt)
         url = URL(address(account.base_url, account.row, call, target), encoded=True)
         # aiohttp warns of large bytes; a file-like body is sent in pieces.
         data = io.BytesIO(body) if len(body) > _PIECES_BYTES else body
@@ -105,12 +111,13 @@ class _ProviderStream:
     """One answer of a provider."""
 
     def __init__(
-        self, backend: ProviderBackend, call: Call, target: Offering, deadline_s: float
-    ) -> None:
+        self, backend: ProviderBackend, call: Call, target: Offering,
+        leave: tuple[Ticket, float],
+    ) -> None:  # fmt: skip
         self._backend = backend
         self._call = call
         self._target = target
-        self._deadline_s = deadline_s
+        self._ticket, self._deadline_s = leave
         self._account = backend.account(target.provider)
         self._dialect = DIALECTS[self._account.row.dialect]
         self._translator: Translator | None = None
@@ -146,7 +153,7 @@ class _ProviderStream:
             return stream_fault.before
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self.abort()
-            raise self._transport_fault(error) from error
+            raise transport_fault(error) from error
         self._has_opened = self._has_opened or block.opens
         return block
 
@@ -175,7 +182,9 @@ class _ProviderStream:
         # Within the context, or the provider refuses what it would answer in full.
         answer_max = min(call.answer_max, max(1, target.context_tokens - call.prompt_tokens))
         body = self._dialect.body(call, target, row, answer_max)
-        response = self._response = await self._backend.post(self._account, call, target, body)
+        response = self._response = await self._backend.post(
+            self._account, call, (target, self._ticket), body
+        )
         if response.status != 200:
             text = await bounded(response, _ERROR_BYTES_MAX)
             raise failures.classify(row.error_rules, response.status, text, response.headers)
@@ -231,16 +240,6 @@ class _ProviderStream:
         if not body:
             return UpstreamError(Kind.PROTOCOL, "the provider's stream is not what it should be")
         return failures.classify(self._account.row.error_rules, status, body, {})
-
-    def _transport_fault(self, error: BaseException) -> UpstreamError:
-        connect = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        if isinstance(error, TimeoutError):
-            return UpstreamError(
-                Kind.TIMEOUT, "the provider did not answer in time", sent=not connect
-            )
-        kind = Kind.CONNECT if connect else Kind.CUT
-        message = f"the connection to the provider failed ({type(error).__name__})"
-        return UpstreamError(kind, message, sent=not connect)
 
     def abort(self) -> None:
         """See `BlockStream.abort`."""

@@ -20,6 +20,7 @@ from serving.codecs import load_report, openai
 from serving.codecs.going_on import Begun
 from serving.records import Call, Replica, Resume, Target, Ticket
 from serving.rescue import Pace, may_go_on
+from serving.tracing.context import HEADER, traceparent
 from serving.wire.client import Exchange, Pool, WireError
 
 OnLoad = Callable[[str, Load, float, int], None]
@@ -68,8 +69,12 @@ class ReplicaBackend:
                 target.prefix.encode(), path, host,
             )  # fmt: skip
             self._heads[target.id, path] = head
+        more = _WANTS_IDS if self._follows and may_go_on(call) else b""
+        if call.trace is not None:
+            line = traceparent(call.trace, call.request_id, ticket.attempt)
+            more += b"%b: %b\r\n" % (HEADER.encode(), line.encode())
         tail = b"%bx-ballast-secret: %b\r\ncontent-length: %d\r\n\r\n" % (
-            _WANTS_IDS if self._follows and may_go_on(call) else b"", self._secret(), len(body),
+            more, self._secret(), len(body),
         )  # fmt: skip
         return head + tail + body
 

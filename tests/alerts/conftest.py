@@ -70,7 +70,7 @@ def robots():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def listening():
     return serving
 

@@ -15,7 +15,7 @@ from deploy.grafana.__main__ import FOLDER, main, rendered
 from deploy.grafana.panels import pages
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = re.compile(r"^(DCGM_FI_DEV_\w+|up|ALERTS|ballast:[\w:]+)$")
+ELSEWHERE = re.compile(r"^(DCGM_FI_(DEV|PROF)_\w+|up|ALERTS|ballast:[\w:]+)$")
 """NVIDIA's exporter, Prometheus's own, and what our rules record."""
 QUERIES = [q for page in pages() for question in page.questions for q in question.queries.values()]
 

@@ -21,6 +21,9 @@ EDGES = {"gatewayApi": {"enabled": True, "hostnames": ["a.example.com"], "classN
                         "tlsSecret": "c"},
          "networkPolicy": {"egress": {"mode": "cilium"}},
          "gateway": {"autoscaling": {"enabled": True, "openStreams": 100}},
+         "alerts": {"enabled": True,
+                    "robots": [{"name": "duty", "kind": "feishu", "urlKey": "feishu-url"}],
+                    "alertmanagers": [{"ipBlock": {"cidr": "10.0.9.0/24"}}]},
          "monitoring": {"serviceMonitor": {"enabled": True},
                         "podMonitor": {"enabled": True}}}  # fmt: skip
 PROXIED = {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "c"},

@@ -21,6 +21,16 @@ def outside(**more: Any) -> Any:
     return {"engines": {"external": [ENGINE | more]}}
 
 
+def alerts(*robots: Any) -> Any:
+    peers = [{"ipBlock": {"cidr": "10.0.9.0/24"}}]
+    return {"alerts": {"enabled": True, "robots": list(robots), "alertmanagers": peers}}
+
+
+ROBOT = {"name": "duty", "kind": "feishu", "urlKey": "feishu-url"}
+NO_API = {"settings": {"models": [MODEL]}, "engines": EXTERNAL["engines"]}
+TRACED = {"settings": {"tracing": {"endpoint": "https://c.example.com/v1/traces"}}}
+PEERS: dict[str, Any] = {"collector": [{"ipBlock": {"cidr": "10.0.9.0/24"}}]}
+
 CONTRADICTIONS = [
     # (base, values over it, the key it names, a part of the remedy)
     (POC, {"gateway": {"replicas": 2}}, "gateway.replicas", "postgresql.url"),
@@ -70,6 +80,8 @@ CONTRADICTIONS = [
     (SCALE, groups(replicas=9), "engines.ray.groups[0].replicas", "mend one of them"),
     (SCALE, groups(cache={"kind": "hostPath"}), "engines.ray.groups[0].cache.path", "/mnt/nvme"),
     (SCALE, groups(cache={"kind": "pvc"}), "engines.ray.groups[0].cache.claim", "existing claim"),
+    (EXTERNAL, {"engines": {"external": [ENGINE], "pool": {"operator": ""}}}, "engines.pool",
+     "jurisdiction: cn"),
     (EXTERNAL, outside(model="other"), "engines.external[0].model", "add it there"),
     (EXTERNAL, outside(url="http://gpu.example.com:30000/m/chat"), "engines.external[0].cidr",
      "203.0.113.7/32"),
@@ -97,6 +109,21 @@ CONTRADICTIONS = [
      "switch it off"),
     (POC, {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "c"},
            "gatewayApi": {"enabled": True}}, "gatewayApi.enabled", "choose one edge"),
+    (POC, {"alerts": {"enabled": True}}, "alerts.robots", "name at least one"),
+    (POC, {"alerts": {"enabled": True, "robots": [ROBOT]}}, "alerts.alertmanagers",
+     "NetworkPolicyPeer"),
+    (POC, alerts(ROBOT, ROBOT), "alerts.robots[1].name", "rename one"),
+    (POC, alerts(ROBOT) | {"networkPolicy": {"egress": {
+        "mode": "cidr", "cidrs": {"deepseek": ["203.0.113.0/24"]}}}},
+     "networkPolicy.egress.cidrs.feishu", "addresses"),
+    (NO_API, alerts(ROBOT), "networkPolicy.egress.mode", "robots of alerts"),
+    (POC, {"settings": {"tracing": {"endpoint": "http://c:4318/v1/traces"}}}, "tracing.collector",
+     "NetworkPolicyPeer"),
+    (POC, {"tracing": {"secret": "otel", "tokenKey": "token"}}, "settings.tracing.endpoint",
+     "leave tracing.collector"),
+    (POC, TRACED | {"tracing": PEERS | {"secret": "otel"}}, "tracing.secret", "or neither"),
+    (POC, {"settings": {"tracing": {"token_file": "/x"}}}, "settings.tracing.token_file",
+     "tracing.tokenKey"),
 ]  # fmt: skip
 
 OUT_OF_FORM = [
@@ -134,6 +161,13 @@ OUT_OF_FORM = [
      "settings.tenants.0.residency", "mainland"),
     ({"settings": {"models": [{"aliases": ["x"]}]}}, "settings.models.0", "name"),
     ({"settings": {"controller": {"tick_s": 0}}}, "settings.controller.tick_s", "0"),
+    ({"settings": {"tracing": {"ratio": 2}}}, "settings.tracing.ratio", "1"),
+    ({"engines": {"external": [ENGINE | {"pool": {"jurisdiction": "us"}}]}},
+     "engines.external.0.pool", "operator"),
+    ({"alerts": {"robots": [{"name": "duty", "kind": "slack", "urlKey": "u"}]}},
+     "alerts.robots.0.kind", "feishu"),
+    ({"alerts": {"robots": [{"name": "duty", "kind": "wecom"}]}}, "alerts.robots.0", "urlKey"),
+    ({"tracing": {"collector": ["10.0.0.1"]}}, "tracing.collector.0", "object"),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from deploy.helm_cli import Helm, objects
 from deploy.trial import BETA, EXTERNAL, POC, SCALE, laid
 from serving import settings as serving_settings
 from serving.app import Gateway
+from serving.records import DataLabel
 from serving.settings import Controller, Settings, SettingsError
 
 MODELS = [
@@ -85,6 +86,20 @@ def test_a_models_card_is_laid_out_for_its_engine(render: Any, tmp_path: Path) -
     assert model.engine is not None
     assert model.engine.source.startswith("hf:Qwen/")
     assert found.fleet.pool.operator == "acme"
+
+
+def test_an_external_engine_may_stand_under_a_law_of_its_own(render: Any, tmp_path: Path) -> None:
+    first, second = EXTERNAL["engines"]["external"]
+    own = {"jurisdiction": "sg", "operator": "acme", "onPremises": True}
+    values = laid(EXTERNAL, {"engines": {"external": [first | {"pool": own}, second]}})
+    fleet = loaded(written(render(values).objects), tmp_path).fleet
+    near, far = fleet.static
+    assert (near.pool.label, far.pool) == (DataLabel("sg", "acme", on_premises=True), None)
+    assert fleet.pool.jurisdiction == "us"
+    alone = laid(EXTERNAL, {"engines": {"external": [first | {"pool": own}],
+                                        "pool": {"jurisdiction": "", "operator": ""}}})  # fmt: skip
+    written_alone = loaded(written(render(alone).objects), tmp_path)
+    assert written_alone.fleet.static[0].pool.jurisdiction == "sg"
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

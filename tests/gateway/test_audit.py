@@ -225,8 +225,8 @@ def test_a_last_checkpoint_of_long_ago_is_a_finding_unless_the_stack_is_stopped(
 
 
 FORGED = (
-    "INSERT INTO intents SELECT 'forged', 1, at_ms + 99, tenant, sensitivity, rule, jurisdiction,"
-    " provider, upstream_model FROM intents LIMIT 1"
+    "INSERT INTO intents SELECT 'forged', 1, at_ms + 60000, tenant, sensitivity, rule,"
+    " jurisdiction, provider, upstream_model FROM intents LIMIT 1"
 )
 
 

@@ -481,3 +481,26 @@ def test_a_forwarder_s_customers_stay_apart_in_books_residency_and_engine_caches
         tenants=[{"id": "acme", "residency": "anywhere"}, {"id": "acme/home"},
                  {"id": "beta", "residency": "anywhere"}, {"id": "home"}],
     )  # fmt: skip
+
+
+def test_an_engine_under_other_law_is_never_asked_for_a_tenant_of_the_premises(run, kit):
+    """One list of engines, two labels: the router judges each by its own."""
+
+    async def check(stack) -> None:
+        tree = stack.tree
+        far = tree["fleet"]["static"][1]
+        far["pool"] = {"jurisdiction": "us", "operator": "a cloud", "on_premises": False}
+        await stack.stop()
+        await stack.restart(tree)
+        await stack.ready(2)
+        await stack.control(stack.engines[0], fail_next=100, status=503)  # the near one is full
+        reply = await stack.chat("home")
+        assert reply.status == 503
+        reply = await stack.chat("main")
+        assert reply.status == 200
+        row = (await stack.rows(2))[-1]
+        assert row.target.endswith(far["url"].rpartition("//")[2])
+        intent = stack.attempts(row.request_id)[-1].intent
+        assert (intent.jurisdiction, intent.provider) == ("us", "a cloud")
+
+    run(check, engines=[kit.engine(), kit.engine()], **{"gateway.queue": {"hold_s_max": 0.5}})

@@ -142,8 +142,8 @@ def test_an_open_breaker_is_scraped_judged_routed_and_told(run, kit, tmp_path, t
                 assert (await stack.chat(stream=True)).status == 200
             card = await asyncio.wait_for(cards.get(), 30)
             assert "BallastBreakerOpen" in json.dumps(card)
-            found = [bool(await answer(query)) for query in QUERIES]
-            dead = [q for q, is_alive in zip(QUERIES, found, strict=True) if not is_alive]
-            assert [query for query in dead if not ELSEWHERE.search(query)] == []
+            for query in QUERIES:  # a rate takes two scrapes of a series that has just begun
+                if not ELSEWHERE.search(query):
+                    await kit.eventually(lambda asked=query: answer(asked))
 
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.discovery import Address, Listing, ServeSource, StaticSource, listing
-from serving.settings import SettingsError, StaticReplica
+from serving.records import DataLabel
+from serving.settings import SettingsError
+from serving.settings_engines import StaticReplica
 
 
 def static(url):
@@ -176,3 +178,12 @@ def test_serve_s_own_proxy_is_no_engine():
     proxy = {"ip": "10.0.0.1", "port": 8000, "name": "SERVE_PROXY_ACTOR-1"}
     found = listing({"target_groups": [group(targets=[replica, proxy])]}, 16)
     assert [address.port for address in found.addresses] == [30000]
+
+
+def test_an_engine_elsewhere_has_the_label_of_where_it_stands():
+    pool = {"jurisdiction": "us", "operator": "runpod", "on_premises": False}
+    rows = [{"model": "m", "url": "http://h:1", "pool": pool}, {"model": "m", "url": "http://h:2"}]
+    source = StaticSource(tuple(map(StaticReplica.model_validate, rows)))
+    far, near = asyncio.run(source.poll(None)).addresses
+    assert far.label == DataLabel("us", "runpod", on_premises=False)
+    assert near.label is None

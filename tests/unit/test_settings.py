@@ -163,6 +163,16 @@ def test_an_engine_on_this_machine_needs_no_label(tmp_path, host):
     assert load(write(tmp_path, text), {}).fleet.pool.on_premises
 
 
+def test_an_engine_that_says_where_it_stands_says_all_of_it(tmp_path):
+    engine = "model: m, url: 'http://h:1', pool: {{jurisdiction: us{}}}"
+    whole = ", operator: runpod, on_premises: false"
+    text = f"fleet: {{static: [{{{engine.format(whole)}}}]}}"
+    assert load(write(tmp_path, text), {}).fleet.static[0].pool.operator == "runpod"
+    text = f"fleet: {{static: [{{{engine.format('')}}}]}}"
+    with pytest.raises(SettingsError, match=r"fleet\.static\.0\.pool\.on_premises"):
+        load(write(tmp_path, text), {})
+
+
 @pytest.mark.parametrize("host", ["127.evil.example", "localhost.evil.example", "0.0.0.0", "h"])
 def test_an_engine_elsewhere_must_say_where_it_stands(tmp_path, host):
     static = f"static: [{{model: m, url: 'http://{host}:1'}}]"

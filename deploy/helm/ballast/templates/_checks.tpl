@@ -10,6 +10,8 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- include "ballast.checkEdge" . -}}
 {{- include "ballast.checkImages" . -}}
 {{- include "ballast.checkMonitoring" . -}}
+{{- include "ballast.checkAlerts" . -}}
+{{- include "ballast.checkTracing" . -}}
 {{- end }}
 
 {{- /* Settings that the chart fills in: told twice, they could differ. */ -}}
@@ -51,6 +53,7 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
   "redis.password_env" "use redis.secret and redis.passwordKey"
   "redis.ca_file" "use redis.caKey"
   "controller.ops_port" "it is 8090 in the chart's pods"
+  "tracing.token_file" "use tracing.secret and tracing.tokenKey"
 -}}
 {{- range $path, $remedy := $owned -}}
 {{- $parts := splitList "." $path -}}
@@ -150,7 +153,7 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- define "ballast.checkEngines" -}}
 {{- $ray := .Values.engines.ray -}}
 {{- $has := include "ballast.hasEngines" . -}}
-{{- if and $has (not (and .Values.engines.pool.jurisdiction .Values.engines.pool.operator)) -}}
+{{- if and (include "ballast.needsPool" .) (not (and .Values.engines.pool.jurisdiction .Values.engines.pool.operator)) -}}
 {{- fail "engines.pool: say where the engines stand and who runs them, `{jurisdiction: cn, operator: acme, onPremises: true}`: residency is judged by it" -}}
 {{- end -}}
 {{- $names := list -}}

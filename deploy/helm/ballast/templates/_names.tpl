@@ -55,6 +55,12 @@ imagePullSecrets:
 {{- if or .Values.engines.ray.enabled .Values.engines.external }}yes{{ end -}}
 {{- end }}
 
+{{- /* Whether some engine stands where engines.pool says: all of Ray's, and those that say nothing else. */ -}}
+{{- define "ballast.needsPool" -}}
+{{- if .Values.engines.ray.enabled }}yes{{ end -}}
+{{- range .Values.engines.external }}{{ if not .pool }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{- define "ballast.hasMtls" -}}
 {{- range .Values.engines.external }}{{ if eq .via "mtls" }}yes{{ end }}{{ end -}}
 {{- end }}

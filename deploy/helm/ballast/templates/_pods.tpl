@@ -56,6 +56,9 @@ exec: {command: [sleep, {{ .seconds | quote }}]}
 {{- if .Values.redis.secret }}
 - {name: redis, mountPath: /etc/ballast/redis, readOnly: true}
 {{- end }}
+{{- if .Values.tracing.secret }}
+- {name: tracing, mountPath: /etc/ballast/tracing, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- /* All but `state`, which differs. */ -}}
@@ -91,6 +94,13 @@ exec: {command: [sleep, {{ .seconds | quote }}]}
 {{- with .root.Values.redis.secret }}
 - name: redis
   secret: {secretName: {{ . }}, defaultMode: 288}
+{{- end }}
+{{- with .root.Values.tracing.secret }}
+- name: tracing
+  secret:
+    secretName: {{ . }}
+    defaultMode: 288
+    items: [{key: {{ $.root.Values.tracing.tokenKey }}, path: {{ $.root.Values.tracing.tokenKey }}}]
 {{- end }}
 {{- end }}
 

@@ -19,6 +19,7 @@
 {{- with $identity.canaryKey }}{{ $_ := set $own "canaries" (dict "key_file" (printf "%s/%s" $folder .)) }}{{ end -}}
 {{- $_ := set $own "ledger" (include "ballast.ledger" . | fromYaml) -}}
 {{- if include "ballast.hasRedis" . }}{{ $_ := set $own "redis" (include "ballast.redis" . | fromYaml) }}{{ end -}}
+{{- with .Values.tracing.tokenKey }}{{ $_ := set $own "tracing" (dict "token_file" (printf "/etc/ballast/tracing/%s" .)) }}{{ end -}}
 {{- with .Values.settings.providers -}}
 {{- $accounts := list -}}
 {{- range . -}}
@@ -36,7 +37,7 @@
 
 {{- define "ballast.fleet" -}}
 secret_file: /etc/ballast/identity/{{ .Values.secrets.identity.secret }}
-{{- if include "ballast.hasEngines" . }}
+{{- if include "ballast.needsPool" . }}
 pool:
   jurisdiction: {{ .Values.engines.pool.jurisdiction }}
   operator: {{ .Values.engines.pool.operator }}
@@ -56,6 +57,9 @@ static:
     url: {{ $engine.url }}
     {{- end }}
     limit: {{ default 256 $engine.limit | int }}
+    {{- with $engine.pool }}
+    pool: {jurisdiction: {{ .jurisdiction }}, operator: {{ .operator | quote }}, on_premises: {{ .onPremises }}}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
