@@ -22,6 +22,7 @@ from ballast import (
     identity,
     ledger_cli,
     login_cli,
+    messages,
     models_cli,
     plan,
     scorecard_cli,
@@ -37,13 +38,17 @@ from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
 from ballast import status as stating
 from ballast import up as stacking
+from ballast.messages import Said
+from ballast.messages.chosen import spoken
 from ballast.prepare import identity_of, prepare
 from ballast.problem import ProblemError
 from ballast.running import base_url, settings_of
+from ballast.speaking import Speaking
 from serving.settings import EXIT_CODE, SettingsError, load
 
 app = typer.Typer(
     help="Ballast: self-hosted LLM serving, with APIs for the peaks.",
+    cls=Speaking,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -71,9 +76,9 @@ def command(act: Callable[Given, None]) -> Callable[Given, None]:
         try:
             act(*args, **kwargs)
         except SettingsError as error:
-            _complain(str(error), "mend the settings it names", EXIT_CODE)
+            _complain(ProblemError(str(error), Said("cli.mend_settings"), exit_code=EXIT_CODE))
         except ProblemError as problem:
-            _complain(problem.what, problem.remedy, problem.exit_code)
+            _complain(problem)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:  # `ballast status | head`
@@ -83,12 +88,14 @@ def command(act: Callable[Given, None]) -> Callable[Given, None]:
     return run
 
 
-def _complain(what: str, remedy: str, code: int) -> None:
+def _complain(problem: ProblemError) -> None:
     console = Console(stderr=True)
+    what, remedy = problem.told(spoken())
     console.print(f"[bold red]ballast:[/] {escape(what)}", soft_wrap=True, highlight=False)
     if remedy:
-        console.print(f"[bold]what to do:[/] {escape(remedy)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(code)
+        todo = messages.text("cli.what_to_do", spoken())
+        console.print(f"[bold]{todo}[/] {escape(remedy)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(problem.exit_code)
 
 
 def _version(is_asked: bool) -> None:
@@ -102,6 +109,10 @@ def root(
     _: Annotated[
         bool, typer.Option("--version", help="Print it.", callback=_version, is_eager=True)
     ] = False,
+    __: Annotated[
+        str,
+        typer.Option("--lang", metavar="zh|en", help="Language; else BALLAST_LANG, the locale's."),
+    ] = "",  # taken by Speaking wherever it stands; here for --help alone
 ) -> None:
     """Ballast: self-hosted LLM serving, with APIs for the peaks."""
 
@@ -171,7 +182,7 @@ def _show_findings(findings: list[doctoring.Finding]) -> None:
 @app.command()
 @command
 def chat(
-    text: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask.")],
     config: Config = None,
     model: Annotated[str, typer.Option(help="Model name; else the first.")] = "",
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
@@ -185,7 +196,7 @@ def chat(
     name = model or (settings.models[0].name if settings.models else plan.DEMO_MODEL)
     body: dict[str, Any] = {
         "model": name,
-        "messages": [{"role": "user", "content": text}],
+        "messages": [{"role": "user", "content": question}],
         "max_tokens": max_tokens,
         "temperature": 0,
     }

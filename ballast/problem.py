@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from ballast.messages import Language, Said
+
 
 class ProblemError(Exception):
     """Ends a command with a message instead of a traceback."""
 
-    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
+    def __init__(self, what: str | Said, remedy: str | Said = "", *, exit_code: int = 1) -> None:
+        super().__init__(str(what))
+        self.what = str(what)
+        self.remedy = str(remedy)
         self.exit_code = exit_code
+        self._said = what, remedy
+
+    def told(self, language: Language) -> tuple[str, str]:
+        """What is wrong and what to do, in that language as far as they are in the catalogue."""
+        what, remedy = (one.told(language) if isinstance(one, Said) else one for one in self._said)
+        return what, remedy

@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+NO_SETTINGS = frozenset({"BALLAST_LANG"})
+"""Variables of the command line: in which language it speaks to whoever types."""
+
 
 class SettingsError(Exception):
     """Names each key that is unknown or wrong."""
@@ -30,7 +33,7 @@ def from_environ(env: Mapping[str, str]) -> dict[str, Any]:
     """`BALLAST_A__B=x` becomes {a: {b: x}}; the value is read as YAML, so 8080 is a number."""
     tree: dict[str, Any] = {}
     for name, text in env.items():
-        if not name.startswith("BALLAST_"):
+        if not name.startswith("BALLAST_") or name in NO_SETTINGS:
             continue
         *parents, last = name.removeprefix("BALLAST_").lower().split("__")
         node = tree

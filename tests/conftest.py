@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import socket
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +24,8 @@ from benchmarks.redis_server import RedisServer
 settings.register_profile("ballast", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ballast")
 
+# What commands say is compared in English, whatever the language of whoever runs the tests.
+os.environ["BALLAST_LANG"] = "en"
 NEEDY = ("server", "e2e")
 
 

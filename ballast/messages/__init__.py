@@ -1,0 +1,109 @@
+"""What people read, in Chinese and English: one catalogue, the YAML files beside this one.
+
+A file `NAME.yaml` holds `key: {zh: ..., en: ...}`, groups of keys nested as deep as they need; a
+key's full name begins with its file's, so `status.yaml` holds `status.fleet`. Values stand in
+braces by name (`{count}`), in both languages the same ones. `tests/unit/test_messages.py` refuses a
+key without both languages, one that nothing uses, and one that is used and not there.
+
+What machines read (`--json`, logs, the rows of the ledger) stays as it is: English, whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
+
+import yaml
+
+from ballast.messages.chosen import Language
+
+__all__ = ["FOLDER", "LANGUAGES", "Language", "Said", "Words", "named", "text", "words"]
+FOLDER = Path(__file__).parent
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+Entry = Mapping[Literal["zh", "en"], str]
+
+
+class Words(Protocol):
+    """`text` of one language, to hand down."""
+
+    def __call__(self, key: str, /, **values: object) -> str:
+        """The message in that language."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Said:
+    """A message whose language is chosen later, where it is shown; as a string it is English.
+
+    So a rule may find a fault, and a problem may be raised, without knowing who will read it.
+    """
+
+    key: str
+    values: Mapping[str, object]
+
+    def __init__(self, key: str, /, **values: object) -> None:
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        return self.told("en")
+
+    def told(self, language: Language) -> str:
+        """In that language, and so each message among its values."""
+        return text(self.key, language, **self.values)
+
+
+def text(key: str, language: Language, /, **values: object) -> str:
+    """A message with its values filled in. Raises KeyError for an unknown key or a missing value:
+    both are our own faults, and a test looks for the first."""
+    entry = entries(key.partition(".")[0])[key]
+    return entry[language].format_map({n: told(v, language) for n, v in values.items()})
+
+
+def words(language: Language) -> Words:
+    """`text` of one language."""
+    return cast(Words, lambda key, /, **values: text(key, language, **values))
+
+
+def named(group: str, name: str, language: Language) -> str:
+    """The message `name` of a group, such as an outcome in words; what the catalogue does not know
+    is given back as it is, so that a word of a newer gateway is odd to read and never lost."""
+    found = entries(group.partition(".")[0]).get(f"{group}.{name}")
+    return found[language] if found is not None else name
+
+
+def told(value: object, language: Language) -> object:
+    """A value as it is shown: a message in the language, several with that language's comma."""
+    if isinstance(value, Said):
+        return value.told(language)
+    if isinstance(value, tuple | list):
+        comma = "、" if language == "zh" else ", "
+        return comma.join(str(told(one, language)) for one in value)
+    return value
+
+
+@cache
+def entries(name: str) -> Mapping[str, Entry]:
+    """All messages of one file by full key. Raises KeyError where there is no such file."""
+    path = FOLDER / f"{name}.yaml"
+    try:
+        loaded = yaml.load(path.read_bytes(), Loader=_LOADER)  # noqa: S506 (a safe loader)
+    except FileNotFoundError:
+        raise KeyError(f"no messages {name!r}: {path.name} is not there") from None
+    return dict(_flat(name, loaded))
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _flat(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
+    for name, value in tree.items():
+        if not isinstance(name, str) or not isinstance(value, dict):
+            raise ValueError(f"messages {prefix}.{name}: neither a message nor a group of them")
+        if value.keys() & {"zh", "en"}:
+            yield f"{prefix}.{name}", cast(Entry, value)
+        else:
+            yield from _flat(f"{prefix}.{name}", value)

@@ -1,0 +1,174 @@
+"""One catalogue of what people read: complete in both languages, and used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ballast import messages, speaking
+from ballast.cli import app
+from ballast.messages import Said, chosen
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
+KEYS = {key for name in FILES for key in messages.entries(name)}
+KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
+"""What may be a key, if its first part is a file of ours."""
+CHINESE = re.compile("[\u4e00-\u9fff]")
+SAME_IN_BOTH = re.compile(r"[\W\d_]*|(\{\w+\}|\b(API|KV|GPU|URL|JSON|HTTP|TTFT|TPOT)\b|\W)*")
+"""Texts that need no Chinese: values, marks and names that are the same in both languages."""
+
+
+def used() -> Iterator[tuple[str, str, bool]]:
+    """(place, key or its beginning, whether it is whole) of every key the code names."""
+    for path in sorted((ROOT / "ballast").rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        parts = {id(p) for j in ast.walk(tree) if isinstance(j, ast.JoinedStr) for p in j.values}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and id(node) not in parts:
+                found, is_whole = node.value, True
+            elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                found, is_whole = node.values[0].value, False
+            else:
+                continue
+            matched = KEY.fullmatch(found) if isinstance(found, str) else None
+            if matched and matched[1] in FILES:
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", found, is_whole
+
+
+def called() -> Iterator[tuple[str, str]]:
+    """(place, key) of every call that takes a key."""
+    takers = {"text", "words", "Said", "say"}
+    for path in sorted((ROOT / "ballast").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                first = node.args[0]
+                is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
+                if name in takers and is_text and KEY.fullmatch(first.value):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", first.value
+
+
+def placeholders(text: str) -> set[str]:
+    """Names in braces; a number or nothing in them is refused."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_message_has_both_languages_with_the_same_values(name: str) -> None:
+    found = []
+    for key, entry in messages.entries(name).items():
+        if set(entry) != set(messages.LANGUAGES) or not all(entry.values()):
+            found.append(f"{key}: has {', '.join(entry) or 'nothing'}; needs zh and en")
+            continue
+        if not all(isinstance(text, str) for text in entry.values()):
+            found.append(f"{key}: not text; put it in quotes")
+            continue
+        if placeholders(entry["zh"]) != placeholders(entry["en"]):
+            found.append(f"{key}: the two languages have different values in braces")
+        if not all(name.isidentifier() for name in placeholders(entry["en"])):
+            found.append(f"{key}: a value in braces has no plain name")
+        if not (CHINESE.search(entry["zh"]) or SAME_IN_BOTH.fullmatch(entry["en"])):
+            found.append(f"{key}: its zh holds no Chinese")
+        if CHINESE.search(entry["en"]):
+            found.append(f"{key}: its en holds Chinese")
+    assert not found, "\n".join(found)
+
+
+def test_each_message_is_used_and_each_used_one_is_there() -> None:
+    whole = {key for _, key, is_whole in used() if is_whole}
+    begun = tuple({key for _, key, is_whole in used() if not is_whole})
+    # `named("explain.outcome", ...)` takes one of a group.
+    groups = tuple(f"{key}." for key in whole)
+    unused = [k for k in KEYS if k not in whole and not k.startswith((*begun, *groups))]
+    assert not unused, f"nothing uses {sorted(unused)}: take them out of the catalogue"
+    unknown = [f"{place}: {key}" for place, key in called() if key not in KEYS]
+    assert not unknown, "not in the catalogue:\n" + "\n".join(unknown)
+
+
+@pytest.mark.parametrize(
+    ("flag", "environ", "language"),
+    [
+        ("", {}, "en"),
+        ("", {"LANG": "C.UTF-8"}, "en"),
+        ("", {"LANG": "zh_CN.UTF-8"}, "zh"),
+        ("", {"LANG": "zh_CN.UTF-8", "LC_ALL": "en_US.UTF-8"}, "en"),
+        ("", {"LANG": "de_DE.UTF-8", "LC_MESSAGES": "zh_TW"}, "zh"),
+        ("", {"LANG": "zh_CN.UTF-8", "BALLAST_LANG": "en"}, "en"),
+        ("zh-CN", {"BALLAST_LANG": "en"}, "zh"),
+        ("ZH", {}, "zh"),
+    ],
+)
+def test_flag_then_variable_then_locale_choose_the_language(
+    flag: str, environ: dict[str, str], language: str
+) -> None:
+    assert chosen.chosen(flag, environ) == language
+
+
+@pytest.mark.parametrize(
+    ("flag", "environ", "source"),
+    [("fr", {}, "--lang"), ("", {"BALLAST_LANG": "klingon"}, "BALLAST_LANG")],
+)
+def test_a_language_that_is_not_there_is_named_with_its_source(
+    flag: str, environ: dict[str, str], source: str
+) -> None:
+    with pytest.raises(chosen.UnknownLanguageError, match=rf"^{source}: no language .*zh or en"):
+        chosen.chosen(flag, environ)
+
+
+def test_a_message_told_later_is_english_until_then() -> None:
+    said = Said("cli.what_to_do")
+    assert str(said) == "what to do:"
+    assert said.told("zh") == "处理："
+
+
+def test_values_that_are_messages_or_lists_speak_the_language_too() -> None:
+    value = (Said("cli.mend_settings"), "vllm")
+    assert messages.told(value, "zh") == "按它所指改正配置、vllm"
+    assert messages.told(value, "en") == "mend the settings it names, vllm"
+
+
+def test_an_unknown_name_of_a_group_is_shown_as_it_is() -> None:
+    assert messages.named("cli", "what_to_do", "zh") == "处理："
+    assert messages.named("cli", "of_a_newer_gateway", "zh") == "of_a_newer_gateway"
+
+
+def test_an_unknown_key_or_a_missing_value_is_an_error_of_ours() -> None:
+    with pytest.raises(KeyError):
+        messages.text("cli.not_there", "en")
+    with pytest.raises(KeyError):
+        messages.text("no_such_file.key", "en")
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "rest"),
+    [
+        (["--lang", "zh", "status"], "zh", ["status"]),
+        (["status", "--json", "--lang=zh"], "zh", ["status", "--json"]),
+        (["chat", "--", "--lang", "zh"], "", ["chat", "--", "--lang", "zh"]),
+        (["status", "--lang"], "?", ["status"]),
+    ],
+)
+def test_the_flag_is_taken_wherever_it_stands(said: list[str], asked: str, rest: list[str]) -> None:
+    assert speaking.taken(said) == (asked, rest)
+
+
+def test_a_run_speaks_its_language_and_the_next_its_own(tmp_path: Path) -> None:
+    runner = CliRunner(env={"XDG_STATE_HOME": str(tmp_path), "BALLAST_LANG": "", "LC_ALL": "C"})
+    wrong = ["status", "--config", str(tmp_path / "not-there.yaml")]
+    chinese = runner.invoke(app, [*wrong, "--lang", "zh"])
+    assert (chinese.exit_code, "处理：" in chinese.stderr) == (3, True)
+    english = runner.invoke(app, wrong)
+    assert (english.exit_code, "what to do:" in english.stderr) == (3, True)
+
+
+def test_a_language_that_is_not_there_is_refused_before_any_command() -> None:
+    found = CliRunner().invoke(app, ["status", "--lang", "xx"])
+    assert found.exit_code == 2
+    assert "--lang: no language 'xx': zh or en" in found.stderr
