@@ -101,6 +101,8 @@ class Sold(Group):
     free: bool = False
     drop_fields: tuple[Member, ...] = ()
     """Beyond those of the provider."""
+    sees: bool = False
+    """Takes pictures; false also where nobody has read it."""
     limits: Limits | None = None
     retires: str | None = Field(None, pattern=DAY)
     """The day on which it will be withdrawn, as announced."""

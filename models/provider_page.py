@@ -140,6 +140,8 @@ def _one(row: Provider) -> Iterator[str]:
         yield from special
     if row.processing and row.processing.note:
         yield f"\nWhere: {row.processing.note}"
+    if seeing := [code(sold.id) for sold in row.models if sold.sees]:
+        yield f"\nPictures are sent to {', '.join(seeing)} alone."
     if row.drop_fields:
         yield f"\nNever sent there: calls with {', '.join(map(code, row.drop_fields))}."
     if row.retired:

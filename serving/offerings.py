@@ -164,6 +164,8 @@ def _offering(
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
     terms = access.models.get(upstream, _PLAIN)
+    if terms.sees is not None:
+        sold = sold.model_copy(update={"sees": terms.sees})
     how = f"providers: {{id: {provider}, models: {{{upstream}: {{...}}}}}}"
     try:
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))

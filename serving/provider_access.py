@@ -26,6 +26,8 @@ class Terms(Group):
     """The model's name at the provider, where the account gives it one (Azure, Ark endpoints)."""
     context_tokens: int | None = Field(None, ge=1)
     output_tokens_max: int | None = Field(None, ge=1)
+    sees: bool | None = None
+    """Whether it takes pictures, where the row does not know."""
     currency: Literal["CNY", "USD", "EUR"] | None = None
     input_per_mtok: Money | None = None
     """Per million tokens, exact to a millionth."""

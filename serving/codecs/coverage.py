@@ -27,9 +27,20 @@ STANDARD = frozenset({
 """Members of the OpenAI dialect that a provider is taken to know unless its row drops them."""
 IGNORED = frozenset({
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
-    "prompt_cache_retention",
+    "prompt_cache_retention", "drop_params",
 })  # fmt: skip
-"""Members that change cost, storage or bookkeeping at a third party, not the answer: not sent."""
+"""Members that change cost, storage or bookkeeping at a third party, not the answer: not sent.
+`drop_params` is a wish to a LiteLLM proxy, which RAGFlow sends to everybody with each embedding."""
+PICTURES = "messages=pictures"
+_MEDIA = (
+    (b'"image_url":', PICTURES),
+    (b'"input_audio":', "messages=sound"),
+    (b'"audio_url":', "messages=sound"),
+    (b'"video_url":', "messages=video"),
+    (b'"file_data":', "messages=files"),
+)
+"""Members of a part that is no text, and what its target must be able to take. Inside a text the
+closing quote has a backslash before it."""
 _TRIVIAL = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
 _WISHES = frozenset({*thinking.SWITCHES, thinking.EFFORT})
 _FREE_CHOICE = (b'"auto"', b'"none"')
@@ -61,6 +72,9 @@ def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozen
         found.add(FORCED_TOOL)
     if "response_format" in found and b'"json_object"' in bytes(fields["response_format"]):
         found.add(JSON_OBJECT)
+    if "messages" in found:
+        messages = bytes(fields["messages"])
+        found |= {need for mark, need in _MEDIA if mark in messages}
     return frozenset(found)
 
 
@@ -78,6 +92,8 @@ def wish(fields: Mapping[str, msgspec.Raw]) -> thinking.Wish:
 def spoken(row: Provider, sold: Sold) -> frozenset[str]:
     """What a provider's model knows."""
     known = STANDARD | frozenset(row.extra_fields)
+    if sold.sees:
+        known |= {PICTURES}
     if row.thinking is not None:
         known = known - {thinking.EFFORT} | row.thinking.speaks(sold.id)
     return known - frozenset(row.drop_fields) - frozenset(sold.drop_fields)
