@@ -164,8 +164,6 @@ def _offering(
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
     terms = access.models.get(upstream, _PLAIN)
-    if terms.sees is not None:
-        sold = sold.model_copy(update={"sees": terms.sees})
     how = f"providers: {{id: {provider}, models: {{{upstream}: {{...}}}}}}"
     try:
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
@@ -232,10 +230,13 @@ def _exchange(currency: str, day: date) -> float:
 def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day: date) -> Sold:
     if why := row.withdrawn(upstream, day):
         raise SettingsError(f"{where}: {why}")
+    terms = access.models.get(upstream, _PLAIN)
     for sold in row.models:
         if sold.id == upstream:
-            return sold
+            sees = sold.sees if terms.sees is None else terms.sees
+            return sold.model_copy(update={"sees": sees})
     if row.any_model and upstream in access.models:
-        return Sold(id=upstream, context_tokens=None, source="settings", as_of=day.isoformat())
+        as_of, sees = day.isoformat(), bool(terms.sees)
+        return Sold(id=upstream, context_tokens=None, sees=sees, source="settings", as_of=as_of)
     names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
     raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

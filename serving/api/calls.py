@@ -31,6 +31,10 @@ SURFACES = {
 }
 HOP_CHARS_MAX = 512
 _UNKNOWN_MODEL = "unknown"
+_OLD_FORM = (
+    "'functions' is the old form, which our engines would pass over in silence: send 'tools' (in"
+    " Dify: function calling type 'Tool Call')"
+)
 
 
 class Given(NamedTuple):
@@ -105,6 +109,8 @@ class Calls(NamedTuple):
         if call.surface not in model.surfaces and call.surface is not Surface.TOKENIZE:
             message = f"{model.name!r} serves {', '.join(model.surfaces)}, not {call.surface}"
             return CallerError("unsupported_surface", message, param="model")
+        if _has_functions(parsed.fields) and not self._is_bought(model):
+            return CallerError("invalid_value", _OLD_FORM, param="functions")
         certain = parsed.text_bytes // model.token_bytes_max
         if certain + (parsed.max_tokens or 0) > model.context_tokens:
             message = (
@@ -113,6 +119,11 @@ class Calls(NamedTuple):
             )
             return CallerError("context_length_exceeded", message, param="max_tokens")
         return None
+
+    def _is_bought(self, model: Model) -> bool:
+        """Whether third parties alone answer it; some still know what our engines do not."""
+        has_engine = model.engine is not None or bool(self.view().replicas.get(model.name))
+        return bool(model.offerings) and not has_engine
 
     def unknown(self, name: str, caller: Caller) -> CallerError | None:
         """Why a caller cannot call a model of this name; None when it can."""
@@ -128,6 +139,10 @@ class Calls(NamedTuple):
             message = f"this key may not call {model.name!r}"
             return CallerError("model_not_allowed", message, param="model")
         return None
+
+
+def _has_functions(fields: Mapping[str, bytes]) -> bool:
+    return "functions" in fields and bytes(fields["functions"]).strip() not in (b"null", b"[]")
 
 
 def text(headers: Mapping[bytes, bytes], name: bytes) -> str:

@@ -32,6 +32,7 @@ from serving.stages import Client
 from serving.wire.server import Connection, Request, Server, Sink
 
 _AUDIO = b"/v1/audio"
+_ENDS = (b"/chat/completions", b"/completions", b"/embeddings", b"/rerank", b"/models")
 _log = logging.getLogger(__name__)
 
 
@@ -174,7 +175,7 @@ class Inference:
             )
             raise CallerError("unsupported_surface", message)
         else:
-            raise CallerError("not_found", "no such path; the API is under /v1")
+            raise CallerError("not_found", _not_found(path))
 
     def _refuse(self, request: Request, connection: Connection, error: BallastError) -> None:
         self._terms.unparsed.add((error.code,))
@@ -185,6 +186,18 @@ class Inference:
             body = dialect.refusal(row.status, body)
         head = b"www-authenticate: Bearer\r\n" if row.status == 401 else b""
         connection.answer(row.status, body, head)
+
+
+def _not_found(path: bytes) -> str:
+    """What a client whose base URL is wrong should be given instead."""
+    said = "no such path; the API is under /v1"
+    if path.startswith(b"//"):
+        return f"{said}: give the client the base URL without a slash at its end"
+    if path.startswith(b"/v1/v1/"):
+        return f"{said}: the client adds /v1 itself, so this address has /v1 twice; leave it out"
+    if path.endswith(_ENDS):
+        return f"{said}: give the client a base URL that ends in /v1, with no path after it"
+    return said
 
 
 def _credentials(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -176,6 +176,7 @@ def _count(
         return None
     if value < lowest or (highest is not None and value > highest):
         bound = f"at least {lowest}" if highest is None else f"between {lowest} and {highest}"
+        bound += "; leave it out for no limit of your own" if name in _LIMITS else ""
         raise CallerError("invalid_value", f"'{name}' must be {bound}", param=name)
     return int(value)
 
