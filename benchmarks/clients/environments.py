@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -51,7 +52,7 @@ class Client(NamedTuple):
         """The packages it is made for, in the order of its pages."""
         if self.is_node:
             text = (LOCKS / self.name / "package.json").read_text("utf-8")
-            return tuple(re.findall(r'"(@?[\w/.-]+)": "\d', text))
+            return tuple(json.loads(text)["dependencies"])
         return tuple((LOCKS / f"{self.name}.in").read_text("utf-8").split())
 
     @property
