@@ -54,11 +54,9 @@ def _overview(facts: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[
         f"Type a base URL (`{values['base']}`), a key (`{values['key']}`, from `ballast keys"
         f" create`) and a model's name (`ballast models`). A wrong base URL is answered with what to type."
     )
-    yield (
-        f"\n填写基础地址（`{values['base']}`）、密钥（`{values['key']}`，"
-        "由 `ballast keys create` 生成）"
-        "和模型名（见 `ballast models`）。地址写错时，回答会说明应该怎么填。\n"
-    )
+    base, key = values["base"], values["key"]
+    yield f"\n填写基础地址（`{base}`）、密钥（`{key}`，由 `ballast keys create` 生成）"
+    yield "和模型名（见 `ballast models`）。地址写错时，回答会说明应该怎么填。\n"
     yield (
         "## Run unmodified 原样运行\n\n"
         "The real packages against a gateway process with a simulated engine (chat, stream,"
