@@ -48,13 +48,10 @@ def stale() -> list[str]:
 
 
 def _overview(facts: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:
-    values = facts["values"]
+    base, key = facts["values"]["base"], facts["values"]["key"]
     yield f"# Clients 客户端\n\n{WRITTEN}\n"
-    yield (
-        f"Type a base URL (`{values['base']}`), a key (`{values['key']}`, from `ballast keys"
-        f" create`) and a model's name (`ballast models`). A wrong base URL is answered with what to type."
-    )
-    base, key = values["base"], values["key"]
+    yield f"Type a base URL (`{base}`), a key (`{key}`, from `ballast keys create`) and a model's name"
+    yield "(`ballast models`). A wrong base URL is answered with what to type."
     yield f"\n填写基础地址（`{base}`）、密钥（`{key}`，由 `ballast keys create` 生成）"
     yield "和模型名（见 `ballast models`）。地址写错时，回答会说明应该怎么填。\n"
     yield (
