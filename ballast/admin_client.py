@@ -12,6 +12,7 @@ import msgspec
 
 from ballast import running, web
 from ballast.identity import ADMIN_KEY, ADMIN_TOKEN
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.settings import Settings
 from serving.unreadable import UNREADABLE
@@ -20,11 +21,8 @@ WAIT_S = 30.0
 """A change waits for the store, and for others' changes."""
 KEY_BYTES_MAX = 16 << 10
 _REMEDIES = {
-    "conflict": "`ballast tenants list` and `ballast keys list` show what is there",
-    "not_found": "`ballast tenants list` and `ballast keys list` show what is there",
-    "role_required": "ask an administrator who may, or name another key with --key-file",
-    "directory_away": "see the gateway's log; `ballast history` tells whether it was stored",
-    "identity_away": "see `oidc` in the settings, or name a key with --key-file",
+    code: Said(f"web.remedy.{code}")
+    for code in ("conflict", "not_found", "role_required", "directory_away", "identity_away")
 }
 
 
@@ -71,8 +69,8 @@ class Client:
         try:
             return msgspec.json.decode(answer)
         except UNREADABLE:
-            message = f"{self._url} did not answer JSON"
-            raise ProblemError(message, "is another program on that port?") from None
+            message = Said("web.no_json", url=self._url)
+            raise ProblemError(message, Said("web.other_program")) from None
 
     def _problem(self, status: int, answer: bytes) -> ProblemError:
         try:
@@ -81,14 +79,14 @@ class Client:
             code = ""
         what = web.error_text(answer)
         if not code:
-            found = f"{self._url} answered {status}: {what}"
-            return ProblemError(found, "is another program on that port, or an older Ballast?")
+            found = Said("web.answered", url=self._url, status=status, text=what)
+            return ProblemError(found, Said("web.older"))
         if status == 401:
-            remedy = f"the key is from {self._file}; --key-file names another"
+            remedy = Said("web.key_from", file=self._file)
             if self._file.name == ADMIN_TOKEN:
-                remedy = "`ballast login` again, or `ballast logout` to use the owner's key"
+                remedy = Said("web.login_again")
             return ProblemError(what, remedy)
-        return ProblemError(what, _REMEDIES.get(code, "mend what it names"))
+        return ProblemError(what, _REMEDIES.get(code, Said("web.mend")))
 
 
 def own_file(state: Path) -> Path:
@@ -114,7 +112,8 @@ def keep(path: Path, secret: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secret)
     except OSError as error:
-        raise ProblemError(f"cannot write {path}: {error.strerror}", "make room there") from None
+        failed = Said("web.cannot_write", file=path, reason=error.strerror)
+        raise ProblemError(failed, Said("web.make_room")) from None
 
 
 def _key(path: Path) -> str:
@@ -122,10 +121,10 @@ def _key(path: Path) -> str:
         with path.open("rb") as file:
             text = file.read(KEY_BYTES_MAX).decode("ascii").split()
     except OSError as error:
-        remedy = "run `ballast up` once: it makes the owner's key; or name one with --key-file"
-        raise ProblemError(f"no administrator's key: {path}: {error.strerror}", remedy) from None
+        found = Said("web.no_admin_key", file=path, reason=error.strerror)
+        raise ProblemError(found, Said("web.run_up_once")) from None
     except UnicodeDecodeError:
         text = []
     if len(text) != 1:
-        raise ProblemError(f"{path} holds no key", "it is one word, on one line")
+        raise ProblemError(Said("web.holds_no_key", file=path), Said("web.one_word"))
     return text[0]

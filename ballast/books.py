@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.finance import store as finance_store
 from serving.finance.base import Database
@@ -37,12 +38,13 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     """The ledger, to read. Raises ProblemError."""
     where = place(settings)
     if not settings.ledger.url and not sqlite_file(settings).exists():
-        raise ProblemError(f"no ledger at {where}", "`ballast up` makes one at its first start")
+        raise ProblemError(Said("books.no_ledger", where=where), Said("books.up_makes_one"))
     try:
         with closing(open_to_read(settings)) as ledger:
             yield ledger
     except LedgerUnavailable as error:
-        raise ProblemError(f"{where}: {error}", "try again; `ballast doctor` knows more") from None
+        away = Said("books.unavailable", where=where, error=error)
+        raise ProblemError(away, Said("books.try_again")) from None
 
 
 def find(settings: Settings, request_id: str, wait_s: float = 0.0) -> Booked:
@@ -105,7 +107,7 @@ def amount(currency: str, micro: int) -> str:
 def amounts(charged: dict[str, int]) -> str:
     """All currencies of a request; what costs nothing says why."""
     if not charged:
-        return "no charge (an engine of ours is paid by the hour)"
+        return Said("books.no_charge")
     return " + ".join(amount(currency, micro) for currency, micro in sorted(charged.items()))
 
 
@@ -114,15 +116,16 @@ def finance(settings: Settings, *, is_to_read: bool = False) -> Iterator[Databas
     """The finance books in the ledger's database. Raises ProblemError."""
     where = place(settings)
     if not settings.ledger.url and not sqlite_file(settings).exists():
-        raise ProblemError(f"no ledger at {where}", "`ballast up` makes one at its first start")
+        raise ProblemError(Said("books.no_ledger", where=where), Said("books.up_makes_one"))
     try:
         found = finance_store.open_to_read if is_to_read else _open_to_write
         with closing(found(settings)) as database:
             yield database
     except LedgerUnavailable as error:
-        raise ProblemError(f"{where}: {error}", "try again; `ballast doctor` knows more") from None
+        away = Said("books.unavailable", where=where, error=error)
+        raise ProblemError(away, Said("books.try_again")) from None
     except FinanceError as error:
-        raise ProblemError(str(error), "docs/ledger.md says what the books take") from None
+        raise ProblemError(str(error), Said("books.page")) from None
 
 
 def _open_to_write(settings: Settings) -> Database:

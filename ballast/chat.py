@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ballast import books
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from ballast.web import answer, error_text
 from serving.settings import Settings
@@ -52,10 +53,6 @@ def chat(base_url: str, key: str, body: dict[str, Any], show: Callable[[str], No
 
 
 KEY_BYTES_MAX = 16 << 10
-WRONG_KEY = (
-    "the key is not known to the running stack: the demo key is that of the XDG_STATE_HOME it was"
-    " started with; --key names another"
-)
 
 
 def key_in(path: Path) -> str:
@@ -68,23 +65,24 @@ def key_in(path: Path) -> str:
             with path.open("rb") as file:
                 text = file.read(KEY_BYTES_MAX).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        what = getattr(error, "strerror", None) or "not ASCII"
-        raise ProblemError(f"no API key in {path}: {what}", "`ballast keys create`") from None
+        what = getattr(error, "strerror", None) or Said("chat.not_ascii")
+        found = Said("chat.no_key_in", path=path, reason=what)
+        raise ProblemError(found, "`ballast keys create`") from None
     words = text.split()
     if len(words) != 1:
-        raise ProblemError(f"{path} holds no key", "it is one word, on one line")
+        raise ProblemError(Said("web.holds_no_key", file=path), Said("web.one_word"))
     return words[0]
 
 
 def _refusal(response: HTTPResponse) -> ProblemError:
     later, asked = response.getheader("retry-after"), response.getheader("x-request-id")
-    see = {404: "`ballast models` lists them", 401: WRONG_KEY}.get(
-        response.status, "see `ballast status`"
+    see = {404: Said("chat.models_list_them"), 401: Said("chat.wrong_key")}.get(
+        response.status, Said("chat.see_status")
     )
-    remedy = f"try again in {later} s" if later else see
+    remedy = Said("chat.again_in", seconds=later) if later else see
     return ProblemError(
-        f"{response.status}: {error_text(response.read())}",
-        f"{remedy}; why: ballast explain {asked}" if asked else remedy,
+        Said("chat.refused", status=response.status, text=error_text(response.read())),
+        Said("chat.and_why", remedy=remedy, request=asked) if asked else remedy,
     )
 
 
@@ -99,22 +97,28 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         try:
             event = msgspec.json.decode(data)
         except UNREADABLE:
-            raise ProblemError("the stream holds an event that is not JSON") from None
+            raise ProblemError(Said("chat.not_json")) from None
         if "error" in event:
-            raise ProblemError(f"the answer broke off: {error_text(data)}", "ask again")
+            broken = Said("chat.broke_off", text=error_text(data))
+            raise ProblemError(broken, Said("chat.ask_again"))
         yield event
-    raise ProblemError("the answer ended without its last event", "ask again")
+    raise ProblemError(Said("chat.no_last"), Said("chat.ask_again"))
 
 
-def summary(settings: Settings, told: Answered) -> str:
+def summary(settings: Settings, told: Answered) -> Said:
     """One line: who answered and why, tokens, money; waits some seconds for the ledger."""
     where, _, target = told.target.partition(";")
-    kind = {"api": "an API", "own": "an engine of ours"}.get(where, where)
-    usage = told.usage
-    tokens = f"{usage.get('prompt_tokens', '?')} + {usage.get('completion_tokens', '?')} tokens"
-    return (
-        f"{target or 'target not shown to this key'}, {kind} ({told.reason}): {tokens},"
-        f" {_cost(settings, told.request_id)}; why: ballast explain {told.request_id}"
+    prompt, completion = (
+        told.usage.get(f"{part}_tokens", "?") for part in ("prompt", "completion")
+    )
+    return Said(
+        "chat.summary",
+        target=target or Said("chat.hidden"),
+        where=Said(f"chat.where.{where}") if where in ("api", "own") else where,
+        reason=told.reason,
+        tokens=Said("chat.tokens", prompt=prompt, completion=completion),
+        cost=_cost(settings, told.request_id),
+        request=told.request_id,
     )
 
 
@@ -122,7 +126,7 @@ def _cost(settings: Settings, request_id: str) -> str:
     try:
         booked = books.find(settings, request_id, books.BOOKED_S_MAX)
     except ProblemError:
-        return "cost not known here"
+        return Said("chat.cost_unknown")
     if booked.row is None:
-        return "cost not booked yet"
+        return Said("chat.not_booked")
     return books.amounts(books.charges(booked.attempts))

@@ -209,7 +209,7 @@ def chat(
     key = identity.demo_key(state) if key_file is None else chatting.key_in(key_file)
     told = chatting.chat(base_url(settings), key, body, show)
     typer.echo("")
-    typer.echo(chatting.summary(settings, told), err=True)
+    typer.echo(chatting.summary(settings, told).told(spoken()), err=True)
 
 
 app.add_typer(models_cli.guarded(command), name="models")

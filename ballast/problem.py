@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ballast.messages import Language, Said
+from ballast.messages import Language, tell
 
 
 class ProblemError(Exception):
     """Ends a command with a message instead of a traceback."""
 
-    def __init__(self, what: str | Said, remedy: str | Said = "", *, exit_code: int = 1) -> None:
+    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
         super().__init__(str(what))
         self.what = str(what)
         self.remedy = str(remedy)
@@ -17,5 +17,5 @@ class ProblemError(Exception):
 
     def told(self, language: Language) -> tuple[str, str]:
         """What is wrong and what to do, in that language as far as they are in the catalogue."""
-        what, remedy = (one.told(language) if isinstance(one, Said) else one for one in self._said)
-        return what, remedy
+        what, remedy = self._said
+        return tell(what, language), tell(remedy, language)

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.unreadable import UNREADABLE
 
-NOT_UP = "start it with `ballast up`, or name another settings file with --config"
+NOT_UP = Said("web.not_up")
 
 
 @contextmanager
@@ -29,16 +30,13 @@ def answer(
         connection.request(method, path, body, headers)
         yield connection.getresponse()
     except http.client.RemoteDisconnected:
-        raise ProblemError(
-            f"{parts.netloc} closed the connection without an answer",
-            "see the logs in the state folder",
-        ) from None
+        closed = Said("web.closed", where=parts.netloc)
+        raise ProblemError(closed, Said("web.see_logs")) from None
     except ConnectionError:
-        raise ProblemError(f"nothing answers at {parts.netloc}", NOT_UP) from None
+        raise ProblemError(Said("web.nothing_answers", where=parts.netloc), NOT_UP) from None
     except TimeoutError:
-        raise ProblemError(
-            f"{url} gave no answer within {wait_s:.0f} s", "see the logs in the state folder"
-        ) from None
+        late = Said("web.too_late", url=url, seconds=f"{wait_s:.0f}")
+        raise ProblemError(late, Said("web.see_logs")) from None
     except (OSError, http.client.HTTPException) as error:
         raise ProblemError(f"{url}: {error or type(error).__name__}", NOT_UP) from None
     finally:
@@ -50,13 +48,12 @@ def get_json(url: str, wait_s: float = 3.0) -> Any:
     with answer("GET", url, {}, None, wait_s) as response:
         body = response.read()
         if response.status != 200:
-            raise ProblemError(f"{url} answered {response.status}: {error_text(body)}", NOT_UP)
+            status, told = response.status, error_text(body)
+            raise ProblemError(Said("web.answered", url=url, status=status, text=told), NOT_UP)
     try:
         return msgspec.json.decode(body)
     except UNREADABLE:
-        raise ProblemError(
-            f"{url} did not answer JSON", "is another program on that port?"
-        ) from None
+        raise ProblemError(Said("web.no_json", url=url), Said("web.other_program")) from None
 
 
 def error_text(body: bytes) -> str:

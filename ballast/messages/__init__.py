@@ -11,16 +11,15 @@ What machines read (`--json`, logs, the rows of the ledger) stays as it is: Engl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, Self, cast, get_args
 
 import yaml
 
 from ballast.messages.chosen import Language
 
-__all__ = ["FOLDER", "LANGUAGES", "Language", "Said", "Words", "named", "text", "words"]
+__all__ = ["FOLDER", "LANGUAGES", "Language", "Said", "Words", "named", "tell", "text", "words"]
 FOLDER = Path(__file__).parent
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 Entry = Mapping[Literal["zh", "en"], str]
@@ -34,22 +33,22 @@ class Words(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Said:
+class Said(str):
     """A message whose language is chosen later, where it is shown; as a string it is English.
 
-    So a rule may find a fault, and a problem may be raised, without knowing who will read it.
+    So a rule may find a fault, and a problem may be raised, without knowing who will read it; and
+    logs and JSON, which take it as a string (`str(...)`), are the same for everybody.
     """
 
+    __slots__ = ("key", "values")
     key: str
     values: Mapping[str, object]
 
-    def __init__(self, key: str, /, **values: object) -> None:
-        object.__setattr__(self, "key", key)
-        object.__setattr__(self, "values", values)
-
-    def __str__(self) -> str:
-        return self.told("en")
+    def __new__(cls, key: str, /, **values: object) -> Self:
+        """The message in English, which remembers what it was made of."""
+        made = super().__new__(cls, text(key, "en", **values))
+        made.key, made.values = key, values
+        return made
 
     def told(self, language: Language) -> str:
         """In that language, and so each message among its values."""
@@ -73,6 +72,11 @@ def named(group: str, name: str, language: Language) -> str:
     is given back as it is, so that a word of a newer gateway is odd to read and never lost."""
     found = entries(group.partition(".")[0]).get(f"{group}.{name}")
     return found[language] if found is not None else name
+
+
+def tell(text: str, language: Language) -> str:
+    """A text as it is shown: a message in the language, any other as it is."""
+    return text.told(language) if isinstance(text, Said) else text
 
 
 def told(value: object, language: Language) -> object:

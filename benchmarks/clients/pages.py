@@ -50,8 +50,8 @@ def stale() -> list[str]:
 def _overview(facts: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:
     base, key = facts["values"]["base"], facts["values"]["key"]
     yield f"# Clients 客户端\n\n{WRITTEN}\n"
-    yield f"Type a base URL (`{base}`), a key (`{key}`, from `ballast keys create`) and a model's name"
-    yield "(`ballast models`). A wrong base URL is answered with what to type."
+    yield f"Type a base URL (`{base}`), a key (`{key}`, from `ballast keys create`) and a model"
+    yield "name (`ballast models`). A wrong base URL is answered with what to type."
     yield f"\n填写基础地址（`{base}`）、密钥（`{key}`，由 `ballast keys create` 生成）"
     yield "和模型名（见 `ballast models`）。地址写错时，回答会说明应该怎么填。\n"
     yield (
