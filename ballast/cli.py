@@ -44,6 +44,7 @@ from ballast.prepare import identity_of, prepare
 from ballast.problem import ProblemError
 from ballast.running import base_url, settings_of
 from ballast.speaking import Speaking
+from ballast.wide import pad
 from serving.settings import EXIT_CODE, SettingsError, load
 
 app = typer.Typer(
@@ -134,7 +135,7 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(stating.tables(found))
+        Console(width=None if sys.stdout.isatty() else 160).print(stating.tables(found, spoken()))
 
 
 @app.command()
@@ -160,7 +161,7 @@ def doctor(
         wish = plan.Wish(model=model, port=port, has_engine=engine)
         findings = list(stacking.findings(load(config), wish))
     if as_json:
-        rows = [finding._asdict() for finding in findings]
+        rows = [{n: str(part) for n, part in f._asdict().items()} for f in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:
         _show_findings(findings)
@@ -168,15 +169,19 @@ def doctor(
 
 
 def _show_findings(findings: list[doctoring.Finding]) -> None:
-    console = Console(highlight=False)
+    console, language = Console(highlight=False), spoken()
     colours = {"ok": "green", "warn": "yellow", "stop": "red"}
-    for subject, level, text, remedy in findings:
-        mark = f"[{colours[level]}]{level:<4}[/]"
-        console.print(f"{mark}  {subject:<10}  {escape(text)}", soft_wrap=True)
+    for subject, level, found, remedy in findings:
+        said = messages.named("doctor.level", level, language)
+        shown = pad(messages.named("doctor.subject", subject, language), 10)
+        text = escape(messages.tell(found, language))
+        console.print(f"[{colours[level]}]{said}[/]  {shown}  {text}", soft_wrap=True)
         if remedy:
-            console.print(f"                  -> {escape(remedy)}", soft_wrap=True)
+            told = escape(messages.tell(remedy, language))
+            console.print(f"                  -> {told}", soft_wrap=True)
     count = len(doctoring.stops(findings))
-    console.print(f"\n{count} would stop it" if count else "\nnothing would stop it")
+    key = "doctor.count" if count else "doctor.none"
+    console.print(messages.text(key, language, count=count))
 
 
 @app.command()

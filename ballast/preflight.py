@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from ballast import limits_check, sources
 from ballast import room as rooms
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from ballast.outlook import Terms, outlook
 from ballast.prepare import Prepared
 from ballast.probe import Facts
@@ -78,10 +79,10 @@ def examine(prepared: Prepared) -> Iterator[Finding]:
         terms = terms_of(prepared)
         Gateway(settings)
     except (SettingsError, KeyConflict) as error:
-        yield Finding("settings", Level.STOP, str(error), "mend the settings it names")
+        yield Finding("settings", Level.STOP, str(error), Said("cli.mend_settings"))
     else:
-        providers = ", ".join(access.id for access in settings.providers)
-        text = f"valid keys: {len(terms.callers)}; providers: {providers or 'none'}"
+        providers = [access.id for access in settings.providers] or Said("doctor.nobody")
+        text = Said("doctor.valid", keys=len(terms.callers), providers=providers)
         yield Finding("settings", Level.OK, text)
         yield from outlook(settings, terms, _unused_keys(prepared, os.environ))
     yield from _ledger(prepared)
@@ -99,8 +100,13 @@ def _ledger(prepared: Prepared) -> Iterator[Finding]:
         with contextlib.closing(open_to_read(settings)) as ledger:
             ledger.requests(1)
     except LedgerNewer as error:
-        yield Finding("ledger", Level.STOP, f"{where}: {error}", "or name another ledger")
+        yield Finding(
+            "ledger",
+            Level.STOP,
+            Said("books.unavailable", where=where, error=error),
+            Said("doctor.other_ledger"),
+        )
     except LedgerUnavailable as error:
-        text = f"{where}: {error}; calls are served, their rows wait in the journal"
-        remedy = "restore the file, or move it away" if is_embedded else "look at the database"
+        text = Said("doctor.ledger_waits", where=where, error=error)
+        remedy = Said("doctor.restore") if is_embedded else Said("doctor.look")
         yield Finding("ledger", Level.WARN, text, remedy)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ballast import environs
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from ballast.prepare import Prepared
 from serving.engine.prepare import command, order_of
 from serving.engine.spec import EMBEDDED, EngineSpec
@@ -22,10 +23,7 @@ from serving.engine.spec import EMBEDDED, EngineSpec
 ASK_S_MAX = 20.0
 """For one source, Python's start included; a hub that answers needs two."""
 SUBJECT = "model"
-REMEDY = (
-    "mend `--model` or `engine.source`: a folder with config.json and safetensors, owner/name as"
-    " the hub writes it; behind a slow network set HF_ENDPOINT (or `weights.huggingface_url`)"
-)
+REMEDY = Said("doctor.mend_source")
 FINAL_CODES = (3, 4)
 
 
@@ -60,12 +58,13 @@ def judge(engine: EngineSpec, cache_dir: str, environ: Mapping[str, str], wait_s
             text=True, timeout=wait_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Finding(SUBJECT, Level.STOP, f"{source}: no answer within {wait_s:.0f} s", REMEDY)
+        late = Said("doctor.weights", source=source, seconds=f"{wait_s:.0f}")
+        return Finding(SUBJECT, Level.STOP, late, REMEDY)
     if done.returncode == 0:
         return Finding(SUBJECT, Level.OK, done.stdout.strip())
     said = done.stderr.strip()
     fault = said if done.returncode in FINAL_CODES else raised(said)
-    remedy = "`make install` does" if source == EMBEDDED else REMEDY
+    remedy = Said("doctor.make_install") if source == EMBEDDED else REMEDY
     return Finding(SUBJECT, Level.STOP, f"{source}: {fault}", remedy)
 
 

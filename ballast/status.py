@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ballast import books
+from ballast.messages import Language, Words, words
 from ballast.problem import ProblemError
 from ballast.web import get_json
 from serving.settings import Settings
@@ -43,110 +44,113 @@ def collect(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def tables(found: Mapping[str, Any]) -> Group:
+def tables(found: Mapping[str, Any], language: Language = "en") -> Group:
     """Everything `collect` found, for a person."""
+    say = words(language)
     return Group(
-        _fleet(found["fleet"]),
+        _fleet(found["fleet"], say),
         "",
-        _queue(found["signals"]),
+        _queue(found["signals"], say),
         "",
-        _decisions(found["decisions"]),
+        _decisions(found["decisions"], say),
         "",
-        _money(found["money"]),
+        _money(found["money"], say),
         "",
-        _controller(found["controller"]),
+        _controller(found["controller"], say),
     )
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], say: Words) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         # An id is to be copied: rather break another cell.
-        table.add_column(column, no_wrap=column == "request id", overflow="fold")
+        name = say(f"status.column.{column}")
+        table.add_column(name, no_wrap=column == "request_id", overflow="fold")
     return table
 
 
-def _fleet(fleet: Any) -> Table:
-    title = "FLEET"
+def _fleet(fleet: Any, say: Words) -> Table:
+    title = say("status.fleet")
     if "age_s" in fleet:
-        title += f" (seen {_cell(fleet['age_s'])} s ago)"
+        title = say("status.seen", title=title, age=_cell(fleet["age_s"]))
     if away := fleet.get("away"):
         told = "; ".join(f"{name}: {why}" for name, why in away.items())
-        title += f"; away: {escape(told)}"
+        title = say("status.away", title=title, who=escape(told))
     table = _table(
-        title, ["model", "target", "address", "unfinished", "waiting", "running", "KV", "breaker"]
+        title,
+        ["model", "target", "address", "unfinished", "waiting", "running", "kv", "breaker"],
+        say,
     )
     if "error" in fleet:
         table.add_row(fleet["error"])
         return table
     for name, model in fleet.get("models", {}).items():
-        for replica in model.get("replicas", ()):
-            cells = ("id", "address", "unfinished", "waiting", "running")
-            kv = replica.get("kv")
-            table.add_row(
-                name,
-                *(_cell(replica.get(c)) for c in cells),
-                "" if kv is None else f"{float(kv):.0%}",
-                _cell(replica.get("breaker", "")),
-            )
-        for row in model.get("offerings", ()):
-            table.add_row(
-                name,
-                _cell(row.get("id")),
-                f"API in {row.get('jurisdiction')}",
-                _cell(row.get("unfinished", "")),
-                *("", "", ""),
-                _cell(row.get("breaker", "")),
-            )
-        if why := model.get("trouble"):
-            table.add_row(name, "engine not starting", str(why))
-        if (wait_s := model.get("expected_in_s")) is not None:
-            table.add_row(name, "engine loading", f"expected in {_cell(wait_s)} s")
+        for row in _rows_of_model(model, say):
+            table.add_row(name, *row)
     return table
 
 
-def _queue(signals: Any) -> Table:
+def _rows_of_model(model: Mapping[str, Any], say: Words) -> Iterator[Sequence[str]]:
+    for replica in model.get("replicas", ()):
+        cells = ("id", "address", "unfinished", "waiting", "running")
+        kv = replica.get("kv")
+        yield (
+            *(_cell(replica.get(c)) for c in cells),
+            "" if kv is None else f"{float(kv):.0%}",
+            _cell(replica.get("breaker", "")),
+        )
+    for row in model.get("offerings", ()):
+        yield (
+            _cell(row.get("id")),
+            say("status.api_in", jurisdiction=row.get("jurisdiction")),
+            _cell(row.get("unfinished", "")),
+            *("", "", ""),
+            _cell(row.get("breaker", "")),
+        )
+    if why := model.get("trouble"):
+        yield say("status.not_starting"), str(why)
+    if (wait_s := model.get("expected_in_s")) is not None:
+        yield say("status.loading"), say("status.expected", seconds=_cell(wait_s))
+
+
+def _queue(signals: Any, say: Words) -> Table:
     columns = ["running", "queued", "queued_tokens", "oldest_wait_s", "shed_total", "burst_total"]
-    table = _table("QUEUE", ["model", *(c.replace("_", " ") for c in columns)])
+    table = _table(say("status.queue"), ["model", *columns], say)
     for name, model in signals.get("models", {}).items():
         table.add_row(name, *(_cell(model.get(column)) for column in columns))
     return table
 
 
-def _decisions(decisions: Any) -> Table:
-    columns = [
-        "request_id",
-        "model",
-        "target",
-        "reason",
-        "outcome",
-        "status",
-        "queue_ms",
-        "first_token_ms",
-    ]
-    table = _table(f"LAST {LAST} DECISIONS", [c.replace("_", " ") for c in columns])
+def _decisions(decisions: Any, say: Words) -> Table:
+    columns = ["request_id", "model", "target", "reason", "outcome", "status", "queue_ms",
+               "first_token_ms"]  # fmt: skip
+    table = _table(say("status.decisions", count=LAST), columns, say)
     for row in rows_of(decisions)[:LAST]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     return table
 
 
-def _money(money: Any) -> Table:
-    title = "MONEY"
+def _money(money: Any, say: Words) -> Table:
+    title = say("status.money")
     if "since_ms" in money:
         since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(money["since_ms"] / 1000))
-        title += f" (tries ended since {since} UTC; what runs is not in it)"
-    table = _table(title, ["target", "tries", "prompt", "completion", "money", "estimated tries"])
+        title = say("status.money_since", title=title, since=since)
+    columns = ["target", "tries", "prompt", "completion", "money", "estimated"]
+    table = _table(title, columns, say)
     if "error" in money:
         table.add_row(str(money["error"]))
     for row in money.get("rows", ()):
-        cost = books.amount(row["currency"], row["micro"]) if row["currency"] else "by the hour"
+        cost = say("status.by_hour")
+        if row["currency"]:
+            cost = books.amount(row["currency"], row["micro"])
         numbers = (row["attempts"], row["prompt_tokens"], row["completion_tokens"])
         table.add_row(row["target"], *map(_cell, numbers), cost, _cell(row["estimated"]))
     return table
 
 
-def _controller(decisions: Any) -> Table:
-    table = _table(f"CONTROLLER ({_standing(decisions)})", ["at", "model", "decision", "reason"])
+def _controller(decisions: Any, say: Words) -> Table:
+    title = say("status.controller", standing=_standing(decisions, say))
+    table = _table(title, ["at", "model", "decision", "reason"], say)
     if isinstance(decisions, dict) and "error" in decisions:
         table.add_row("", "", "", str(decisions["error"]))
     for row in rows_of(decisions)[:LAST]:
@@ -155,18 +159,18 @@ def _controller(decisions: Any) -> Table:
     return table
 
 
-def _standing(decisions: Any) -> str:
+def _standing(decisions: Any, say: Words) -> str:
     """Whether it leads and what came of its last tick."""
     told = decisions.get("standing") if isinstance(decisions, dict) else None
     if not isinstance(told, dict):
-        return "not known"
+        return say("status.unknown")
     if not told.get("leads"):
-        return escape(f"stands by and writes nothing: {told.get('reason')}")
+        return escape(say("status.stands_by", reason=told.get("reason")))
     acts = [act for act in told.get("acts") or () if isinstance(act, dict)]
     if all(act.get("outcome") == "would" for act in acts):
-        return "dry run: it only says what it would do"
+        return say("status.dry_run")
     told_acts = (f"{a.get('actuator')} {a.get('model')}: {a.get('outcome')}" for a in acts)
-    return escape(f"leads, token {told.get('token')}; " + ", ".join(told_acts))
+    return escape(say("status.leads", token=told.get("token"), acts=", ".join(told_acts)))
 
 
 def rows_of(decisions: Any) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -20,6 +21,11 @@ def table(*columns: str, title: str = "") -> Table:
         side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
         made.add_column(name, justify=side, overflow="fold")
     return made
+
+
+def pad(text: str, cells: int) -> str:
+    """Blanks after a text up to a width; a Chinese character is two cells wide."""
+    return set_cell_size(text, max(cells, cell_len(text)))
 
 
 class Wide:

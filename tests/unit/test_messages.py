@@ -44,7 +44,7 @@ def used() -> Iterator[tuple[str, str, bool]]:
 
 def called() -> Iterator[tuple[str, str]]:
     """(place, key) of every call that takes a key."""
-    takers = {"text", "words", "Said", "say"}
+    takers = {"text", "Said", "say"}
     for path in sorted((ROOT / "ballast").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and node.args:
