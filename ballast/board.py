@@ -14,29 +14,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ballast.messages import Language, Said, named, text
+from ballast.wide import pad
+
 STYLES = {"ready": "green", "starting": "yellow", "failed": "red", "stopped": "dim"}
-WORDS = {
-    "started": ("starting", "process {pid}"),
-    "listening": ("ready", "{url}"),
-    "ray_starting": ("starting", "starting Ray"),
-    "ray_up": ("starting", "Ray is up"),
-    "fetching": ("starting", "{model}: {gib} GiB of weights fetched"),
-    "weights_ready": ("starting", "weights of {model} ready after {seconds} s"),
-    "app_submitted": ("starting", "{model}: engine requested"),
-    "replica_starting": ("starting", "{model}: replica starting"),
-    "loading": ("starting", "{model}: loading into the engine"),
-    "ready": ("ready", "{model}"),
-    "asleep": ("ready", "{model}: no replica wanted"),
-    "start_failed": ("starting", "{model}: start failed, trying again: {reason}"),
-    "unready": ("starting", "{model}: not ready {reason}"),
-    "ray_lost": ("starting", "Ray died ({reason}); starting it again"),
-    "failed": ("failed", "{model} {reason}"),
-    "died": ("failed", "ended with code {code}; again in {again_in_s} s"),
-    "given_up": ("failed", "keeps ending (code {code}); given up, see its log"),
-    "stopping": ("stopping", ""),
-    "stopped": ("stopped", ""),
-}
-"""Event -> (state, words with the event's own fields)."""
+STATES = {
+    "listening": "ready", "ready": "ready", "asleep": "ready", "failed": "failed",
+    "died": "failed", "given_up": "failed", "stopping": "stopping", "stopped": "stopped",
+    **dict.fromkeys(
+        ("started", "ray_starting", "ray_up", "fetching", "weights_ready", "app_submitted",
+         "replica_starting", "loading", "start_failed", "unready", "ray_lost"), "starting"),
+}  # fmt: skip
+"""Event -> state; its words, with the event's own fields, are in the catalogue."""
+_SILENT = ("stopping", "stopped")
 
 
 class _Blank(dict[str, Any]):
@@ -44,20 +34,26 @@ class _Blank(dict[str, Any]):
         return ""
 
 
-def describe(event: dict[str, Any]) -> tuple[str, str] | None:
+def describe(event: dict[str, Any], language: Language = "en") -> tuple[str, str] | None:
     """(state, words) of an event; None for one that nobody needs to see."""
-    known = WORDS.get(str(event.get("event")))
-    if known is None:
+    name = str(event.get("event"))
+    state = STATES.get(name)
+    if state is None:
         return None
-    state, words = known
-    return state, " ".join(words.format_map(_Blank(event)).split())
+    if name in _SILENT:
+        return state, ""
+    words = named("up.event", name, language).format_map(_Blank(event))
+    return state, " ".join(words.split())
 
 
 class Board:
     """The state of each part, shown as it changes."""
 
-    def __init__(self, names: list[str], console: Console | None = None) -> None:
+    def __init__(
+        self, names: list[str], console: Console | None = None, language: Language = "en"
+    ) -> None:
         self._console = console or Console()
+        self._language = language
         self._started_s = time.monotonic()
         self._rows: dict[str, tuple[str, str, float]] = dict.fromkeys(names, ("waiting", "", 0.0))
         self._live: Live | None = None
@@ -72,7 +68,7 @@ class Board:
 
     def update(self, name: str, event: dict[str, Any]) -> None:
         """Show one event of one part."""
-        seen = describe(event)
+        seen = describe(event, self._language)
         if seen is None:
             return
         state, words = seen
@@ -80,7 +76,8 @@ class Board:
             return
         self._rows[name] = (state, words, self._elapsed_s())
         if self._live is None:
-            self.say(f"{self._elapsed_s():7.1f} s  {name:<10} {state:<9} {words}".rstrip())
+            part, shown = pad(self._part(name), 10), pad(self._state(state), 9)
+            self.say(f"{self._elapsed_s():7.1f} s  {part} {shown} {words}".rstrip())
 
     def is_ready(self) -> bool:
         """Whether every part is ready."""
@@ -93,6 +90,10 @@ class Board:
             self._live = None
             self._console.print(self._table())
 
+    def tell(self, message: Said) -> None:
+        """One message, in the board's language."""
+        self.say(message.told(self._language))
+
     def say(self, line: str) -> None:
         """One line, exactly as it is."""
         if self._live is not None:
@@ -101,14 +102,23 @@ class Board:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
+    def _part(self, name: str) -> str:
+        return named("up.part", name, self._language)
+
+    def _state(self, state: str) -> str:
+        return named("up.state", state, self._language)
+
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._started_s
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for title in ("part", "state", "", "after"):
-            table.add_column(title, justify="right" if title == "after" else "left")
+        for key in ("up.column", "up.state_column"):
+            table.add_column(text(key, self._language))
+        table.add_column("")
+        table.add_column(text("up.after", self._language), justify="right")
         for name, (state, words, at_s) in self._rows.items():
             since_s = at_s if state in ("ready", "stopped", "failed") else self._elapsed_s()
-            table.add_row(name, Text(state, STYLES.get(state, "")), words, f"{since_s:.0f} s")
+            shown = Text(self._state(state), STYLES.get(state, ""))
+            table.add_row(self._part(name), shown, words, f"{since_s:.0f} s")
         return table

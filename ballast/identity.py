@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving import deployment
 from serving.audit import sign
@@ -56,8 +57,7 @@ def ensure(state: Path) -> Identity:
             write_private(state / KEY_FILE, sign.new_key())
     except OSError as error:
         raise ProblemError(
-            f"cannot write the state folder {state}: {error.strerror}",
-            "make it writable, or name another with XDG_STATE_HOME",
+            Said("up.no_state", state=state, reason=error.strerror), Said("up.writable")
         ) from None
     return Identity(state, deployment.ensure(state), (key, admin))
 
@@ -72,7 +72,7 @@ def demo_key(state: Path) -> str:
     try:
         return (state / "demo-key").read_text("ascii").strip()
     except OSError:
-        raise ProblemError(f"no demo key in {state}", "run `ballast up` first") from None
+        raise ProblemError(Said("up.no_demo_key", state=state), Said("up.run_first")) from None
 
 
 def _key_list(pepper: str, key: str) -> str:

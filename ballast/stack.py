@@ -16,6 +16,7 @@ from typing import Any
 
 from ballast.board import Board
 from ballast.child import Child
+from ballast.messages import Said
 from ballast.plan import Part
 from ballast.problem import ProblemError
 from serving.engine import processes
@@ -78,14 +79,14 @@ class Stack:
     def _check_ended(self, child: Child, code: int) -> None:
         if code == EXIT_CODE:
             raise ProblemError(
-                f"{child.part.name} refused its settings:\n{child.tail()}",
-                "mend the setting it names and start again",
+                Said("up.refused_settings", part=child.part.name, tail=child.tail()),
+                Said("up.mend_and_start"),
                 exit_code=EXIT_CODE,
             )
         if child.part.is_essential:
             raise ProblemError(
-                f"{child.part.name} keeps ending (code {code}):\n{child.tail()}",
-                f"its log is {child.log}; `ballast doctor` may know more",
+                Said("up.keeps_ending", part=child.part.name, code=code, tail=child.tail()),
+                Said("up.its_log", log=child.log),
             )
 
     def _on_event(self, name: str, event: dict[str, Any]) -> None:
@@ -98,13 +99,13 @@ class Stack:
         if self._board.is_ready() and not self._was_ready:
             self._was_ready = True
             self._board.finish()
-            self._board.say("everything is up; Ctrl-C stops it")
+            self._board.tell(Said("up.all_up"))
 
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals == 1:
             self._board.finish()
-            self._board.say("stopping (once more to stop at once)")
+            self._board.tell(Said("up.stopping"))
         else:
             for child in self._children:
                 child.kill()
@@ -119,7 +120,7 @@ class Stack:
             await asyncio.gather(*(self._end_one(child, tasks) for child in group))
         left = await self._sweep()
         if left:
-            raise ProblemError(f"processes {left} do not end", "end them with kill -9")
+            raise ProblemError(Said("up.do_not_end", pids=left), Said("up.kill_9"))
 
     async def _end_one(self, child: Child, tasks: dict[str, asyncio.Task[int]]) -> None:
         task = tasks.get(child.part.name)

@@ -19,6 +19,8 @@ from ballast import doctor, environs, identity, plan, preflight, sources
 from ballast.board import Board
 from ballast.doctor import Finding, Level
 from ballast.logpipe import LOGS_KEPT
+from ballast.messages import Said, named, tell
+from ballast.messages.chosen import spoken
 from ballast.prepare import Prepared, identity_of, prepare
 from ballast.probe import Facts, is_taken, probe
 from ballast.problem import ProblemError
@@ -43,12 +45,13 @@ def up(settings: Settings, wish: plan.Wish) -> None:
         )
         prepared = prepare(settings, own, wish)
         terms = preflight.terms_of(prepared)
-        refuse("this machine is not ready", doctor.examine(facts, has_engine=prepared.has_engine))
-        refuse("the model does not fit", list(preflight.room(prepared, facts)))
+        refuse(Said("up.not_ready"), doctor.examine(facts, has_engine=prepared.has_engine))
+        refuse(Said("up.not_fit"), list(preflight.room(prepared, facts)))
         for source in sources.hub_ids(prepared):
-            sys.stdout.write(f"looking for {source}\n")
+            looking = Said("up.looking", source=source).told(spoken())
+            sys.stdout.write(f"{looking}\n")
             sys.stdout.flush()
-        refuse("the model cannot be had", list(sources.examine(prepared)))
+        refuse(Said("up.not_had"), list(sources.examine(prepared)))
         write(prepared, own)
         _run(prepared, own, preflight.warnings(prepared, terms))
 
@@ -71,7 +74,7 @@ def findings(settings: Settings, wish: plan.Wish) -> Iterator[Finding]:
             yield from preflight.room(prepared, facts)
             yield from preflight.examine(prepared)
     except (ProblemError, SettingsError) as problem:
-        remedy = getattr(problem, "remedy", "mend the settings it names")
+        remedy = getattr(problem, "remedy", Said("cli.mend_settings"))
         yield Finding("settings", Level.STOP, str(problem), remedy)
 
 
@@ -92,12 +95,18 @@ def ports_of(settings: Settings, wish: plan.Wish) -> tuple[int, ...]:
     return public, gateway.ops_port, settings.controller.ops_port
 
 
-def refuse(what: str, findings: list[Finding]) -> None:
+def refuse(what: Said, findings: list[Finding]) -> None:
     """Raises ProblemError with all among the findings that would stop the stack."""
     if found := doctor.stops(findings):
-        lines = [f"{f.subject}: {f.text}\n    {f.remedy}" for f in found]
+        language = spoken()
+        lines = [
+            f"{named('doctor.subject', f.subject, language)}: {tell(f.text, language)}\n"
+            f"    {tell(f.remedy, language)}"
+            for f in found
+        ]
+        faults = "\n  ".join(lines)
         raise ProblemError(
-            f"{what}\n  " + "\n  ".join(lines), "`ballast doctor` shows everything it looked at"
+            Said("up.with_faults", what=what, faults=faults), Said("up.doctor_shows")
         )
 
 
@@ -118,14 +127,14 @@ def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding]) ->
     files = own.state / "up.yaml", own.state / "cluster-spec.json"
     inherited = environs.by_part(os.environ, settings, prepared.rows)
     parts = plan.parts(*files, settings, inherited, has_engine=prepared.has_engine)
-    board = Board([part.name for part in parts])
+    board = Board([part.name for part in parts], language=spoken())
 
     def announce(url: str) -> None:
         for line in greeting(prepared, own, url):
-            board.say(line)
+            board.tell(line) if isinstance(line, Said) else board.say(line)
         for warning in warnings:
-            board.say(f"warning: {warning.text}")
-            board.say(f"         -> {warning.remedy}")
+            board.tell(Said("up.warning", text=warning.text))
+            board.tell(Said("up.remedy", text=warning.remedy))
 
     try:
         asyncio.run(Stack(parts, own.state / "logs", board, announce).run())
@@ -138,21 +147,22 @@ def greeting(prepared: Prepared, own: identity.Identity, url: str) -> Iterator[s
     settings, base_url = prepared.settings, f"{url.rstrip('/')}/v1"
     for model in settings.models:
         if model.offerings:
-            yield f"{model.name} overflows to {', '.join(model.offerings)}"
-    yield f"base URL  {base_url}"
+            yield Said("up.overflows", model=model.name, offerings=model.offerings)
+    yield Said("up.base_url", url=base_url)
     key = own.demo_key
     if not preflight.knows(settings, key):
         key = "YOUR_KEY"
-        yield f"key       one of yours, from {settings.keys_file}"
+        yield Said("up.key_of_yours", file=settings.keys_file)
     else:
-        yield f"key       {key}"
+        yield Said("up.key", key=key)
     yield plan.curl(base_url, key, settings.models[0].name)
     ops = settings.gateway
     where = own.state / identity.ADMIN_KEY
-    yield f"console   http://{ops.ops_host}:{ops.ops_port}/console/ (its key is in {where})"
-    yield "what it cost: `ballast explain` tells the latest call, `ballast cost` all of them"
+    page = f"http://{ops.ops_host}:{ops.ops_port}/console/"
+    yield Said("up.console", url=page, file=where)
+    yield Said("up.costs")
     if prepared.has_engine:
-        yield "the engine is still loading; until it is ready, answers say when to return"
+        yield Said("up.still_loading")
 
 
 def free_port(wanted: int) -> int:
@@ -172,8 +182,7 @@ def held(state: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ProblemError(
-                f"`ballast up` runs already on {state}, as process {owner(state)}",
-                "use it, or stop it with Ctrl-C there",
+                Said("up.running", state=state, pid=owner(state)), Said("up.use_or_stop")
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
