@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from ballast import books
+from ballast.messages import Language, Said
 from ballast.problem import ProblemError
 from ballast.sentences import Told, sentences, under_way
 from ballast.web import get_json
@@ -57,11 +58,12 @@ def find(settings: Settings, asked: str) -> Found:
     return Found(request_id, line, booked.attempts, booked.row is not None)
 
 
-def tell(found: Found) -> Told:
+def tell(found: Found, language: Language = "en") -> Told:
     """In sentences."""
     if found.line is None:
-        return under_way(found.request_id, found.attempts)
-    return sentences(found.line, found.attempts, is_booked=found.is_booked)
+        return under_way(found.request_id, found.attempts, language)
+    booked = found.is_booked
+    return sentences(found.line, found.attempts, is_booked=booked, language=language)
 
 
 def as_json(found: Found) -> bytes:
@@ -113,7 +115,7 @@ def _latest(settings: Settings, trouble: ProblemError | None) -> str:
     except ProblemError as problem:
         raise trouble or problem from None
     if request_id is None:
-        raise ProblemError("nobody has asked anything yet", "ask: `ballast chat hello`")
+        raise ProblemError(Said("explain.none_asked"), Said("explain.ask"))
     return request_id
 
 
@@ -125,11 +127,7 @@ def _line_of(row: RequestEnd) -> dict[str, Any]:
 
 
 def _unknown(settings: Settings, request_id: str, trouble: ProblemError | None) -> ProblemError:
-    text = f"no request {request_id!r} in {place(settings)}"
+    text = Said("explain.unknown", request=repr(request_id), where=place(settings))
     if trouble is not None:
-        text += f", and {trouble.what}"
-    return ProblemError(
-        text,
-        "its id stands in the answer's header x-request-id and in `ballast status`; without an id"
-        " the latest is explained. Calls with a wrong key or body that cannot be read leave no row",
-    )
+        text = Said("explain.and_trouble", unknown=text, trouble=trouble.said)
+    return ProblemError(text, Said("explain.where_ids_stand"))

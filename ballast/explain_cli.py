@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ballast import explain as explaining
 from ballast import hypothetical as supposing
+from ballast.messages.chosen import spoken
 from ballast.running import settings_of
 
 group = typer.Typer()
@@ -73,7 +74,7 @@ def explain(
         typer.echo(explaining.as_json(found))
     else:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading, text in explaining.tell(found):
+        for heading, text in explaining.tell(found, spoken()):
             table.add_row(heading, Text(text))
         _print(table, 100)
 

@@ -13,6 +13,8 @@ class ProblemError(Exception):
         self.what = str(what)
         self.remedy = str(remedy)
         self.exit_code = exit_code
+        self.said = what
+        """What is wrong, as a message where it is one; to stand in another."""
         self._said = what, remedy
 
     def told(self, language: Language) -> tuple[str, str]:
