@@ -12,6 +12,8 @@ from rich.text import Text
 
 from ballast import plan, running
 from ballast.admin_client import Client
+from ballast.messages import Said, named, text
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 
 Row = Mapping[str, Any]
@@ -30,10 +32,12 @@ def clean(value: Any) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table, or a dash where there is nothing."""
-    found = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    language = spoken()
+    heads = (named("admin.column", column, language) for column in columns)
+    found = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         found.add_row(*(Text(clean(cell)) for cell in row))
-    show(found if found.row_count else Text("none"))
+    show(found if found.row_count else Text(text("admin.none", language)))
 
 
 def when(at_ms: int) -> str:
@@ -46,7 +50,19 @@ def done(answer: Row, what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{what} {clean(answer['id'])}")
+        say_done("admin.did", what, answer)
+
+
+def say_done(key: str, what: str, answer: Row) -> None:
+    """One line of what was done to which row."""
+    language = spoken()
+    told = named("admin.done", what, language)
+    typer.echo(text(key, language, what=told, id=clean(answer["id"])))
+
+
+def echo(message: Said) -> None:
+    """One line, in the language of this run."""
+    typer.echo(message.told(spoken()))
 
 
 def new_key(client: Client, answer: Row, what: str, *, as_json: bool) -> None:
@@ -57,8 +73,10 @@ def new_key(client: Client, answer: Row, what: str, *, as_json: bool) -> None:
     settings = client.settings
     url, key = running.base_url(settings), str(answer["key"])
     model = settings.models[0].name if settings.models else plan.DEMO_MODEL
-    typer.echo(f"{what} {clean(answer['id'])}; its value is shown this once, keep it now")
-    typer.echo(f"base URL  {url}\nkey       {key}\n{plan.curl(url, key, model)}")
+    say_done("admin.shown_once", what, answer)
+    echo(Said("up.base_url", url=url))
+    echo(Said("up.key", key=key))
+    typer.echo(plan.curl(url, key, model))
 
 
 def new_administrator(client: Client, answer: Row, *, as_json: bool) -> None:
@@ -67,8 +85,8 @@ def new_administrator(client: Client, answer: Row, *, as_json: bool) -> None:
         print_json(answer)
         return
     own = client.settings.gateway
-    typer.echo(f"made administrator {clean(answer['id'])}; the key is shown this once, keep it now")
-    typer.echo(f"key       {answer['key']}")
-    typer.echo("in a file of mode 0600: ballast tenants list --key-file FILE")
+    echo(Said("admin.new_admin", id=clean(answer["id"])))
+    echo(Said("up.key", key=answer["key"]))
+    echo(Said("admin.in_a_file"))
     url = f"http://{own.ops_host}:{own.ops_port}/admin/v1/directory"
     typer.echo(f"curl {url} -H 'Authorization: Bearer {answer['key']}'")

@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ballast import books, cost_summary
+from ballast.messages import Language, Said, words
+from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
 from serving.finance import asking, rolling
 from serving.finance.summary import Summary
@@ -25,7 +27,6 @@ from serving.settings import Settings
 
 DAYS_MAX = 400
 HOUR_MS = 3_600_000
-NOTE = "own engines are paid by the hour: their GPUs stand below, where rentals are booked"
 
 
 class Wish(NamedTuple):
@@ -68,7 +69,7 @@ def question(wish: Wish, now_s: float) -> tuple[date, date, Question]:
     since = _date("--since", wish.since) or until - timedelta(days=wish.days)
     if not 1 <= (until - since).days <= DAYS_MAX:
         raise ProblemError(
-            f"from {since} until {until} is no period", f"ask for 1 to {DAYS_MAX} days"
+            Said("cost.no_period", since=since, until=until), Said("cost.ask_days", days=DAYS_MAX)
         )
     by = tuple(name.strip() for name in wish.by.split(",") if name.strip())
     try:
@@ -76,7 +77,8 @@ def question(wish: Wish, now_s: float) -> tuple[date, date, Question]:
             by, begin_ms(since, offset_ms), begin_ms(until, offset_ms), offset_ms, wish.limit
         )
     except ValueError as error:
-        raise ProblemError(f"--by: {error}", f"known: {', '.join(DIMENSIONS)}") from None
+        known = Said("cost.known", names=tuple(DIMENSIONS))
+        raise ProblemError(Said("cost.by", error=error), known) from None
     return since, until, asked
 
 
@@ -84,7 +86,8 @@ def _date(flag: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise ProblemError(f"{flag}: {text!r} is no date", "write it as 2026-11-25") from None
+        no_date = Said("cost.no_date", flag=flag, text=repr(text))
+        raise ProblemError(no_date, Said("cost.write_it")) from None
 
 
 def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Report:
@@ -138,30 +141,30 @@ def _object(cost: Cost) -> dict[str, Any]:
     }
 
 
-def tables(report: Report) -> Group:
+def tables(report: Report, language: Language = "en") -> Group:
     """Everything, for a person."""
-    by = report.question.by
-    offset = report.question.offset_ms / HOUR_MS
-    table = Table(
-        title=f"COST from {report.since} until {report.until} (UTC{offset:+g})",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
+    by, say = report.question.by, words(language)
+    offset = f"{report.question.offset_ms / HOUR_MS:+g}"
+    title = say("cost.title", since=report.since, until=report.until, offset=offset)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in by:
         table.add_column(name, overflow="fold")
-    for name in ("requests", "own", "tokens", "own", "tokens/request", "money", "per M tokens"):
-        table.add_column(name, justify="right")
+    for name in ("requests", "own", "tokens", "own", "tokens_per_request", "money", "per_mtok"):
+        table.add_column(say(f"cost.column.{name}"), justify="right")
     for cost in report.answer.costs:
         table.add_row(*map(_printable, cost.key), *_cells(cost))
     if report.total is not None and by:
         table.add_section()
-        table.add_row("all", *[""] * (len(by) - 1), *_cells(report.total), style="bold")
-    notes = [NOTE]
+        blank = [""] * (len(by) - 1)
+        table.add_row(say("cost.all"), *blank, *_cells(report.total), style="bold")
+    notes = [say("cost.note")]
     if not report.answer.costs:
-        notes.insert(0, "nothing ended in that time")
+        notes.insert(0, say("cost.nothing"))
     if report.answer.is_cut:
-        notes.insert(0, f"there are more rows than {report.question.rows_max}: raise --limit")
+        notes.insert(0, say("cost.cut", rows=report.question.rows_max))
     dim = (Text(note, style="dim") for note in notes)
-    return Group(table, "", *dim, "", cost_summary.tables(report.summary, report.tax_percent))
+    below = cost_summary.tables(report.summary, report.tax_percent, language)
+    return Group(table, "", *dim, "", below)
 
 
 def _cells(cost: Cost) -> list[str]:
@@ -235,4 +238,4 @@ def register(
         if as_json:
             typer.echo(msgspec.json.format(msgspec.json.encode(as_object(report))))
         else:
-            Console(width=None if sys.stdout.isatty() else 160).print(tables(report))
+            Console(width=None if sys.stdout.isatty() else 160).print(tables(report, spoken()))

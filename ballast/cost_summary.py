@@ -10,30 +10,40 @@ from rich.table import Table
 from rich.text import Text
 
 from ballast.admin_words import clean
+from ballast.messages import Language, Words, words
 from serving.finance.rates import with_tax
 from serving.finance.summary import Share, Summary
 
 
-def tables(found: Summary, tax_percent: Decimal = Decimal(0)) -> Group:
+def tables(found: Summary, tax_percent: Decimal = Decimal(0), language: Language = "en") -> Group:
     """For a person; amounts in the summary's currency, before tax but for the last line."""
+    say = words(language)
+    title = say("cost.summary", currency=found.currency, rate=found.cny_per_usd, day=found.rate_day)
     parts: list[RenderableType] = [
-        Text(f"SUMMARY in {found.currency} at {found.cny_per_usd} CNY/USD of {found.rate_day}"),
-        _shares("feature", found.features, has_tier=False),
+        Text(title),
+        _shares("feature", found.features, say),
         "",
-        _shares("model", found.models, has_tier=True),
+        _shares("model", found.models, say),
         "",
     ]
     if found.pools:
-        parts += [_pools(found), ""]
-    return Group(*parts, *(Text(line) for line in _lines(found, tax_percent)))
+        parts += [_pools(found, say), ""]
+    return Group(*parts, *(Text(line) for line in _lines(found, tax_percent, say)))
 
 
-def _shares(name: str, shares: Iterable[Share], *, has_tier: bool) -> Table:
+def _table(names: Iterable[str], numbers: Iterable[str], say: Words) -> Table:
+    table = Table(*(say(f"cost.column.{n}") for n in names), box=None, pad_edge=False)
+    for name in numbers:
+        table.add_column(say(f"cost.column.{name}"), justify="right")
+    return table
+
+
+def _shares(name: str, shares: Iterable[Share], say: Words) -> Table:
+    has_tier = name == "model"
     heads = [name, *(["tier"] if has_tier else [])]
-    table = Table(*heads, box=None, pad_edge=False)
-    for head in ("tokens/request", "cash", "granted", "GPU used", "GPU idle", "shared", "total",
-                 "per M tokens"):  # fmt: skip
-        table.add_column(head, justify="right")
+    numbers = ("tokens_per_request", "cash", "granted", "gpu_used", "gpu_idle", "shared", "total",
+               "per_mtok")  # fmt: skip
+    table = _table(heads, numbers, say)
     for share in shares:
         amounts = (share.cash_micro, share.granted_micro, share.used_micro, share.idle_micro,
                    share.shared_micro, share.micro)  # fmt: skip
@@ -46,10 +56,8 @@ def _shares(name: str, shares: Iterable[Share], *, has_tier: bool) -> Table:
     return table
 
 
-def _pools(found: Summary) -> Table:
-    table = Table("pool", "GPU", box=None, pad_edge=False)
-    for head in ("GPU-hours", "in use", "allocated", "used", "idle"):
-        table.add_column(head, justify="right")
+def _pools(found: Summary, say: Words) -> Table:
+    table = _table(("pool", "gpu"), ("gpu_hours", "in_use", "allocated", "used", "idle"), say)
     for pool in found.pools:
         amounts = (pool.micro, pool.used_micro, pool.idle_micro)
         table.add_row(
@@ -60,24 +68,27 @@ def _pools(found: Summary) -> Table:
     return table
 
 
-def _lines(found: Summary, tax_percent: Decimal) -> list[str]:
+def _lines(found: Summary, tax_percent: Decimal, say: Words) -> list[str]:
     saving = found.saving
     total = found.cash_micro + found.allocation_micro + found.shared_micro
-    shares = (found.own_request_share, found.own_token_share)
+    requests, tokens = _share(found.own_request_share), _share(found.own_token_share)
     lines = [
-        "self-hosted: {} of requests, {} of tokens".format(*map(_share, shares)),
-        "own tokens at their models' first offerings {}, our GPUs {}: saving {}".format(
-            *map(_amount, (saving.api_micro, saving.own_micro, saving.micro))
+        say("cost.self_hosted", requests=requests, tokens=tokens),
+        say(
+            "cost.saving", api=_amount(saving.api_micro), own=_amount(saving.own_micro),
+            saving=_amount(saving.micro),
         ),
-        "in all {}: APIs {}, GPUs {} (idle {}), shared {}; granted besides {}".format(
-            *map(_amount, (total, found.cash_micro, found.allocation_micro, found.idle_micro,
-                           found.shared_micro, found.granted_micro))
+        say(
+            "cost.in_all", total=_amount(total), cash=_amount(found.cash_micro),
+            gpus=_amount(found.allocation_micro), idle=_amount(found.idle_micro),
+            shared=_amount(found.shared_micro), granted=_amount(found.granted_micro),
         ),
     ]  # fmt: skip
     if saving.unpriced:
-        lines.append(f"no price to compare with: {', '.join(map(clean, saving.unpriced))}")
+        lines.append(say("cost.unpriced", names=[*map(clean, saving.unpriced)]))
     if tax_percent:
-        lines.append(f"in all with {tax_percent} % tax: {_amount(with_tax(total, tax_percent))}")
+        taxed = _amount(with_tax(total, tax_percent))
+        lines.append(say("cost.taxed", percent=tax_percent, total=taxed))
     return lines
 
 

@@ -21,7 +21,9 @@ from ballast.admin_flags import (
     allowance,
     expiry,
 )
-from ballast.admin_words import clean, done, new_key, table, when
+from ballast.admin_words import clean, done, echo, new_key, table, when
+from ballast.messages import Said, named
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 
@@ -57,7 +59,7 @@ def list_keys(
     if as_json:
         print_json(rows)
         return
-    standing = set(found["in_settings"])
+    standing, language = set(found["in_settings"]), spoken()
     columns = ("key", "tenant", "project", "class", "overflow", "models", "expires", "state",
                "stands in")  # fmt: skip
     table(
@@ -66,15 +68,16 @@ def list_keys(
             (
                 row["id"], row["tenant"], row["project"], row["latency_class"],
                 row.get("overflow"), row.get("models", "all"), row.get("expires"),
-                "revoked" if row.get("is_revoked") else "",
-                "settings" if f"key:{row['id']}" in standing else "directory",
+                named("admin.state", "revoked", language) if row.get("is_revoked") else "",
+                named("admin.state", "settings" if f"key:{row['id']}" in standing else "directory",
+                      language),
             )
             for row in rows
         ],
     )  # fmt: skip
     waiting = sum(not row["approved_by"] for row in found["requests"])
     if waiting:
-        typer.echo(f"{waiting} asked for and not approved: `ballast keys requests`")
+        echo(Said("admin.waiting", count=waiting))
 
 
 @keys.command("create")
@@ -167,8 +170,8 @@ def request_key(
     if as_json:
         print_json(answer)
         return
-    typer.echo(f"asked for key {clean(key)}: request {clean(answer['id'])}")
-    typer.echo(f"once it is approved: ballast keys fetch {clean(answer['id'])}")
+    echo(Said("admin.asked_for", key=clean(key), request=clean(answer["id"])))
+    echo(Said("admin.then_fetch", request=clean(answer["id"])))
 
 
 @keys.command("requests")
@@ -180,7 +183,7 @@ def list_requests(config: Config = None, key_file: KeyFile = None, as_json: AsJs
         return
     rows = [
         (r["id"], r["key"], f"{r['tenant']}:{r['project']}", r["by"], when(r["at_ms"]), r["why"],
-         f"approved by {r['approved_by']}" if r["approved_by"] else "waits")
+         _state(r))
         for r in found
     ]  # fmt: skip
     table(("request", "key", "of", "by", "asked", "why", "state"), rows)
@@ -200,7 +203,7 @@ def approve_request(
 ) -> None:
     """Approve a key that was asked for; the asker fetches it, once."""
     if refuse and is_shown:
-        raise ProblemError("--refuse and --show are two wishes", "leave one out")
+        raise ProblemError(Said("admin.two_wishes"), Said("admin.leave_one"))
     client = desk(config, key_file)
     path = f"/key-requests/{path_of(request, 'refuse' if refuse else 'approve')}"
     answer = client.post(path, {} if refuse else {"show": is_shown}, why=why)
@@ -221,11 +224,17 @@ def fetch_key(
         ticket = file.read_text("ascii")
     except (OSError, UnicodeDecodeError):
         raise ProblemError(
-            f"no ticket for request {clean(request)} here", "fetch it where it was asked for"
+            Said("admin.no_ticket", request=clean(request)), Said("admin.fetch_there")
         ) from None
     answer = client.post(f"/key-requests/{path_of(request, 'fetch')}", {"ticket": ticket})
     file.unlink(missing_ok=True)
     new_key(client, answer, "fetched the key of request", as_json=as_json)
+
+
+def _state(request: dict[str, Any]) -> str:
+    who = request["approved_by"]
+    said = Said("admin.approved_by", who=who) if who else Said("admin.waits")
+    return said.told(spoken())
 
 
 def _ticket(client: Client, request: str) -> Path:
