@@ -61,4 +61,4 @@ def error_text(body: bytes) -> str:
     try:
         return str(msgspec.json.decode(body)["error"]["message"])
     except (*UNREADABLE, KeyError, TypeError):
-        return body[:300].decode("utf-8", "replace").strip() or "an empty body"
+        return body[:300].decode("utf-8", "replace").strip() or Said("web.empty")

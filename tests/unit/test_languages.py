@@ -1,0 +1,176 @@
+"""Chinese beside English wherever people read: pages, the console, reports, alerts, tables."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from ballast import board, doctor, sentences, status
+from ballast.alerting import cards
+from ballast.messages import tell
+from ballast.wide import pad
+from serving.audit import report
+
+ROOT = Path(__file__).resolve().parents[2]
+CHINESE = re.compile("[\u4e00-\u9fff]")
+MIGRATED = (
+    "admin_client", "admin_words", "board", "books", "chat", "cost", "cost_summary", "doctor",
+    "explain", "keys_cli", "sentences", "speaking", "stack", "status", "up", "web",
+)  # fmt: skip
+"""Modules whose words to people all come from the catalogue. One more is always welcome."""
+PROSE = re.compile(r"[A-Za-z]{2,},? [a-z]{2,} [a-z]{2,}|[a-z]{3,} [a-z]{3,}\b")
+NOT_FOR_PEOPLE = {
+    "up.py": {"# Written by `ballast up`.\n"},  # a file's head
+    "keys_cli.py": {
+        # what `done` is told: names of messages of the group admin.done
+        "made key", "rotated key", "revoked key", "approved request", "refused request",
+        "fetched the key of request", "stands in",
+    },
+    "doctor.py": {"open files", "shared memory"},  # names of messages of doctor.subject
+}  # fmt: skip
+
+
+def words_of(name: str) -> Iterator[tuple[int, str]]:
+    """Texts of a module but docstrings and help, which are for `--help`."""
+    tree = ast.parse((ROOT / "ballast" / name).read_text("utf-8"))
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+        if isinstance(node, ast.keyword) and node.arg == "help":
+            skipped |= {id(part) for part in ast.walk(node.value)}
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in skipped:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("name", MIGRATED)
+def test_a_migrated_module_says_nothing_past_the_catalogue(name: str) -> None:
+    allowed = NOT_FOR_PEOPLE.get(f"{name}.py", set())
+    found = [
+        f"ballast/{name}.py:{line}: {text!r}"
+        for line, text in words_of(f"{name}.py")
+        if PROSE.search(re.sub("`[^`]*`", "", text)) and text not in allowed  # commands stay
+    ]
+    assert not found, "put it into ballast/messages/*.yaml, in both languages:\n" + "\n".join(found)
+
+
+def shape(page: Path) -> tuple[list[str], list[int]]:
+    """Depths of a page's headings in order, and after which of them a block of code stands."""
+    depths: list[str] = []
+    blocks: list[int] = []
+    is_code = False
+    for line in page.read_text("utf-8").splitlines():
+        if line.startswith("```"):
+            is_code = not is_code
+            blocks += [len(depths)] if is_code else []
+        elif not is_code and re.match("#+ ", line):
+            depths.append(line.partition(" ")[0])
+    return depths, blocks
+
+
+def test_the_chinese_readme_has_the_sections_and_commands_of_the_english_one() -> None:
+    assert shape(ROOT / "README.zh.md") == shape(ROOT / "README.md"), (
+        "README.md and README.zh.md are one text in two languages: change both"
+    )
+
+
+def test_each_chinese_page_stands_beside_an_english_one() -> None:
+    pages = [*(ROOT / "docs").glob("*.zh.md"), ROOT / "README.zh.md"]
+    assert pages
+    for page in pages:
+        other = page.with_name(page.name.replace(".zh.md", ".md"))
+        assert other.is_file(), page
+        assert CHINESE.search(page.read_text("utf-8"))
+
+
+def console_words() -> dict[str, dict[str, str]]:
+    """The console's script: a block for each language, `key: "text"` inside."""
+    text = (ROOT / "serving/api/console/static/words.js").read_text("utf-8")
+    parts = re.split(r"(?m)^  (en|zh): \{$", text)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {
+        language: dict(re.findall(r'(\w+): "((?:[^"\\]|\\.)*)"', block))
+        for language, block in found.items()
+    }
+
+
+BOOKS: dict[str, dict[str, Mapping[str, str]]] = {
+    "the console": {**console_words()},
+    "the audit report": {**report.WORDS},
+    "alert cards": {**cards._WORDS},
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_words_kept_elsewhere_keep_the_catalogues_rules(name: str) -> None:
+    book = BOOKS[name]
+    assert set(book) == {"en", "zh"}
+    assert book["en"].keys() == book["zh"].keys() != set()
+    for key, english in book["en"].items():
+        chinese = book["zh"][key]
+        fields = [sorted(f or "" for _, f, _, _ in string.Formatter().parse(t) if f is not None)
+                  for t in (english, chinese)]  # fmt: skip
+        assert fields[0] == fields[1], key
+        is_one = key == "language" or not re.search("[a-z]{4}", english)
+        assert is_one or CHINESE.search(chinese), key
+
+
+def test_every_finding_of_the_doctor_can_be_told_in_chinese() -> None:
+    from ballast.probe import Facts, Port
+
+    bad = Facts(
+        python=(3, 9), ram_bytes=1, ram_free_bytes=1, cores=1, shm_bytes=1, open_files_max=1,
+        utc_s=0.0, cpu_flags=frozenset(), packages={}, folders={"state": (Path("s"), False, 1)},
+        leftovers=(7,), ports_taken=(Port(8080, "nginx"),), soft_ports_taken=(Port(8265, ""),),
+        environ={"RAY_ADDRESS": "x", "RAY_AUTH_TOKEN": "y", "http_proxy": "z"},
+    )  # fmt: skip
+    findings = doctor.examine(bad)
+    assert len(findings) > 12
+    for finding in findings:
+        told = tell(finding.text, "zh")
+        assert CHINESE.search(told), finding
+        assert not CHINESE.search(str(finding.text)), "English for programs"
+
+
+def test_columns_of_chinese_tables_stand_below_each_other() -> None:
+    replica = {"id": "m@127.0.0.1:1", "address": "127.0.0.1:1", "unfinished": 1, "waiting": 0,
+               "running": 1, "kv": 0.5, "breaker": "closed"}  # fmt: skip
+    found = {
+        "fleet": {"models": {"模型甲": {"replicas": [replica]}, "m": {"replicas": [replica]}}},
+        "signals": {"models": {}}, "decisions": [], "controller": [], "money": {},
+    }  # fmt: skip
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(status.tables(found, "zh"))
+    lines = console.export_text().splitlines()
+    head = next(line for line in lines if "目标" in line)
+    starts = {cell_len(line.partition("m@127")[0]) for line in lines if "m@127" in line}
+    assert starts == {cell_len(head.partition("目标")[0])}
+    assert [cell_len(pad(text, 10)) for text in ("网关", "gateway", "")] == [10, 10, 10]
+
+
+def test_a_part_that_comes_up_is_told_in_chinese() -> None:
+    event = {"event": "weights_ready", "model": "m", "seconds": 3}
+    assert board.describe(event, "zh") == ("starting", "m 的权重 3 秒后就绪")
+
+
+def test_a_request_is_explained_in_chinese_with_its_codes_as_they_are() -> None:
+    line = {
+        "request_id": "r1", "outcome": "refused", "status": 503, "reason": "full", "code": "",
+        "key_id": "k", "tenant": "t", "project": "p", "model": "m", "surface": "chat",
+        "latency_class": "live", "received_ms": 0, "attempts": 0, "queue_ms": 0,
+        "first_token_ms": -1, "total_ms": 4, "prompt_tokens": 0, "completion_tokens": 0,
+    }  # fmt: skip
+    told = dict(sentences.sentences(line, (), is_booked=False, language="zh"))
+    assert told["请求"] == "r1 被拒绝（HTTP 503）。"
+    assert told["去向"] == ("没有发往任何地方，因为所有引擎都满，且没有一个能及时空出（full）。")
+    assert told["费用"] == "没有费用。"
