@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from serving.limits.base import Ask, LimitsAway, Rule
 from serving.limits.redis_rates import RedisRates
 from serving.settings import Settings, SettingsError
@@ -19,7 +20,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     pods = settings.gateway.pods
     if not settings.redis.url:
         if pods > 1:
-            text = f"not shared: each of {pods} gateways counts 1/{pods} of every limit per minute"
+            text = Said("outlook.not_shared", pods=pods)
             yield Finding("limits", Level.OK, text)
         return
     where = urlsplit(settings.redis.url)
@@ -27,13 +28,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         asyncio.run(_tried(settings))
     except SettingsError as error:
-        yield Finding("redis", Level.STOP, str(error), "mend the settings it names")
+        yield Finding("redis", Level.STOP, str(error), Said("cli.mend_settings"))
     except LimitsAway as error:
-        text = f"{name}: {error}; meanwhile each gateway counts 1/{pods} of every limit per minute"
-        remedy = "look at the server, redis.url and the password in redis.password_file or _env"
-        yield Finding("redis", Level.WARN, text, remedy)
+        text = Said("outlook.redis_away", name=name, error=error, pods=pods)
+        yield Finding("redis", Level.WARN, text, Said("outlook.look_at_redis"))
     else:
-        yield Finding("redis", Level.OK, f"{name}: limits per minute are shared")
+        yield Finding("redis", Level.OK, Said("outlook.redis_good", name=name))
 
 
 async def _tried(settings: Settings) -> None:

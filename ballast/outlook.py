@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from serving.records import Caller, Offering, Overflow
 from serving.settings import Model, Settings
 from serving.settings_engines import Pool
@@ -35,15 +36,15 @@ def outlook(
     `unused_keys`: providers that are not switched on, by the variable that holds their key here.
     """
     if not terms.callers:
-        text = "no key is valid: every call is refused with 401"
-        return [Finding(SUBJECT, Level.WARN, text, f"add keys to {settings.keys_file}")]
+        remedy = Said("outlook.add_keys", file=settings.keys_file)
+        return [Finding(SUBJECT, Level.WARN, Said("outlook.no_key"), remedy)]
     found = [
         finding
         for model in settings.models
         for finding in _judge(settings, model, terms, unused_keys or {})
     ]
-    names = ", ".join(model.name for model in settings.models)
-    return found or [Finding(SUBJECT, Level.OK, f"something can answer calls of {names}")]
+    names = [model.name for model in settings.models]
+    return found or [Finding(SUBJECT, Level.OK, Said("outlook.good", names=names))]
 
 
 def _judge(
@@ -54,19 +55,19 @@ def _judge(
     pools = _pools(settings, model) if _has_own(settings, model) else []
     mute = [c for c in callers if not _admitted(c, pools) and not _buys(c, sold)]
     if not callers:
-        text = f"no key may call {model.name}"
-        yield Finding(SUBJECT, Level.WARN, text, "name it in `models` of a key")
+        text = Said("outlook.no_caller", model=model.name)
+        yield Finding(SUBJECT, Level.WARN, text, Said("outlook.name_it"))
     elif len(mute) == len(callers):
         why, remedy = _reason(settings, mute, sold, pools=pools, unused_keys=unused_keys)
-        text = f"nothing can answer calls of {model.name}: {why}"
+        text = Said("outlook.nothing", model=model.name, why=why)
         yield Finding(SUBJECT, Level.WARN, text, remedy)
     elif mute:
         why, remedy = _reason(settings, mute, sold, pools=pools, unused_keys=unused_keys)
-        text = f"nothing can answer {_keys(mute)} calling {model.name}: {why}"
+        text = Said("outlook.not_these", keys=_keys(mute), model=model.name, why=why)
         yield Finding(SUBJECT, Level.WARN, text, remedy)
     elif sold and not any(_buys(caller, sold) for caller in callers):
         why, remedy = _cannot_buy(callers, sold)
-        text = f"{model.name} cannot overflow: {why}"
+        text = Said("outlook.no_overflow", model=model.name, why=why)
         yield Finding(SUBJECT, Level.WARN, text, remedy)
 
 
@@ -99,51 +100,47 @@ def _buys(caller: Caller, sold: Sequence[Offering]) -> bool:
 def _reason(
     settings: Settings, mute: Sequence[Caller], sold: Sequence[Offering], *,
     pools: Sequence[Pool], unused_keys: Mapping[str, str],
-) -> tuple[str, str]:  # fmt: skip
+) -> tuple[Said, Said]:  # fmt: skip
     """Why none of them gets an answer, and what to do."""
-    own = "no engine is started or listed"
+    own = Said("outlook.no_engine")
     if pools:
-        places = ", ".join(sorted({pool.jurisdiction for pool in pools}))
-        own = f"the engines stand in {places} (fleet.pool)"
+        own = Said("outlook.engines_in", places=sorted({pool.jurisdiction for pool in pools}))
     if sold:
         why, remedy = _cannot_buy(mute, sold)
-        return f"{own}, and {why}", remedy
+        return Said("outlook.both", first=own, second=why), remedy
     if settings.providers:
-        return f"{own}, and it names no offering", "name `offerings` for the model"
-    remedy = "start an engine (leave out --no-engine), or switch a provider on in --config:"
+        why = Said("outlook.both", first=own, second=Said("outlook.no_offering"))
+        return why, Said("outlook.name_offerings")
+    why = Said("outlook.both", first=own, second=Said("outlook.no_provider"))
     if unused_keys:
         variable, provider = next(iter(unused_keys.items()))
-        return (
-            f"{own}, and no provider is switched on",
-            f"{remedy} `providers: [{{id: {provider}}}]` ({variable} is set here)",
-        )
-    return (
-        f"{own}, and no provider is switched on",
-        f"{remedy} `providers: [{{id: deepseek}}]`, its key in DEEPSEEK_API_KEY",
-    )
+        how = Said("outlook.set_here", variable=variable)
+    else:
+        provider, how = "deepseek", Said("outlook.its_key_in", variable="DEEPSEEK_API_KEY")
+    return why, Said("outlook.start_or_switch", entry=f"{{id: {provider}}}", how=how)
 
 
-def _cannot_buy(callers: Sequence[Caller], sold: Sequence[Offering]) -> tuple[str, str]:
+def _cannot_buy(callers: Sequence[Caller], sold: Sequence[Offering]) -> tuple[Said, Said]:
     """Why none of the callers may use any of the offerings, and what to do."""
     willing = [
         c for c in callers if c.policy.overflow is Overflow.ALLOWED and not c.policy.is_load_test
     ]
     if not willing:
-        return f"{_keys(callers)} may not overflow", "set `overflow: allowed` for a key"
+        return Said("outlook.may_not", keys=_keys(callers)), Said("outlook.set_allowed")
     tenants = _listed({caller.tenant for caller in willing})
     where = _listed({f"{offering.id} ({offering.label.jurisdiction})" for offering in sold})
     return (
-        f"the residency of {tenants} admits none of {where}",
-        "set `residency` (and `jurisdictions`) of that tenant, or offer a model in its country",
+        Said("outlook.residency", tenants=tenants, where=where),
+        Said("outlook.set_residency"),
     )
 
 
-def _keys(callers: Sequence[Caller]) -> str:
-    word = "key" if len(callers) == 1 else "keys"
-    return f"{word} {_listed({caller.key_id for caller in callers})}"
+def _keys(callers: Sequence[Caller]) -> Said:
+    names = _listed({caller.key_id for caller in callers})
+    return Said("outlook.key" if len(callers) == 1 else "outlook.keys", names=names)
 
 
-def _listed(names: Collection[str]) -> str:
+def _listed(names: Collection[str]) -> Sequence[str] | Said:
     shown = sorted(names)[:NAMES_MAX]
     more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return Said("outlook.more", names=shown, count=more) if more else shown

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ballast.identity import DEMO, OWNER, Identity
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from models.provider import Provider
 from serving.engine.card_spec import fields_of_cards
@@ -84,8 +85,8 @@ def cheapest(row: Provider) -> str:
     ]
     if not priced:
         raise ProblemError(
-            f"provider {row.id!r} sells no model with a known price",
-            "name `offerings` for the model in --config",
+            Said("outlook.unpriced", provider=repr(row.id)),
+            Said("outlook.name_in_config"),
             exit_code=EXIT_CODE,
         )
     best = min(priced, key=lambda m: (m.output_per_mtok or 0, m.id))
@@ -99,8 +100,8 @@ def _from_source(source: str) -> Model:
         parse(str(folder) if is_path else source)
     except WeightsError as error:
         raise ProblemError(
-            f"--model {source!r} is no configured model, folder or hub id like owner/name: {error}",
-            "name one of these, or leave it out to serve the embedded model",
+            Said("outlook.no_model", source=repr(source), error=error),
+            Said("outlook.one_of_these"),
             exit_code=EXIT_CODE,
         ) from None
     # Until its own profile is measured it is predicted like the demo's engine on this machine.
@@ -115,8 +116,8 @@ def check_providers(settings: Settings, rows: Mapping[str, Provider]) -> None:
     for access in settings.providers:
         if access.id not in rows:
             raise ProblemError(
-                f"providers: {access.id!r} is not known; known are {', '.join(sorted(rows))}",
-                "mend the id, or add a row in `providers_dir`",
+                Said("outlook.unknown_provider", provider=repr(access.id), known=sorted(rows)),
+                Said("outlook.mend_id"),
                 exit_code=EXIT_CODE,
             )
 

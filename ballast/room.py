@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from models.sizing import Knowledge
 from serving.card_settings import source_of
 from serving.settings import Model, Settings
@@ -38,8 +39,10 @@ def _examine(model: Model, known: Knowledge, free_gib: float) -> Iterator[Findin
         yield Finding(
             "memory",
             Level.STOP,
-            f"model {model.name!r}: {card.id}/{model.variant} on this machine's CPU: weights "
-            f"{weights_gib:g} + KV cache {engine.kv_cache_gib:g} + engine {ENGINE_GIB:g} = "
-            f"{needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free",
-            "choose a smaller card or variant, or name smaller weights in `engine.source`",
-        )
+            Said(
+                "outlook.no_room", model=repr(model.name), card=f"{card.id}/{model.variant}",
+                weights=f"{weights_gib:g}", kv=f"{engine.kv_cache_gib:g}",
+                engine=f"{ENGINE_GIB:g}", needed=f"{needed_gib:.1f}", free=f"{free_gib:.1f}",
+            ),
+            Said("outlook.smaller"),
+        )  # fmt: skip
