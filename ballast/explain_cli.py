@@ -17,6 +17,7 @@ from ballast import explain as explaining
 from ballast import hypothetical as supposing
 from ballast.messages.chosen import spoken
 from ballast.running import settings_of
+from ballast.sentences import Told
 
 group = typer.Typer()
 Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
@@ -73,10 +74,16 @@ def explain(
     elif as_json:
         typer.echo(explaining.as_json(found))
     else:
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading, text in explaining.tell(found, spoken()):
-            table.add_row(heading, Text(text))
-        _print(table, 100)
+        _print(story(explaining.tell(found, spoken())), 100)
+
+
+def story(told: Told) -> Table:
+    """Headings and sentences; what is too long for a line goes on, for Chinese has no blanks at
+    which to break, and an ellipsis would hide a name."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, text in told:
+        table.add_row(heading, Text(text, overflow="fold"))
+    return table
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import string
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from ballast import board, doctor, sentences, status
+from ballast import board, doctor, explain_cli, sentences, status
 from ballast.alerting import cards
 from ballast.messages import tell
 from ballast.wide import pad
@@ -149,9 +150,8 @@ def test_columns_of_chinese_tables_stand_below_each_other() -> None:
         "fleet": {"models": {"模型甲": {"replicas": [replica]}, "m": {"replicas": [replica]}}},
         "signals": {"models": {}}, "decisions": [], "controller": [], "money": {},
     }  # fmt: skip
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        console.print(status.tables(found, "zh"))
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(status.tables(found, "zh"))
     lines = console.export_text().splitlines()
     head = next(line for line in lines if "目标" in line)
     starts = {cell_len(line.partition("m@127")[0]) for line in lines if "m@127" in line}
@@ -175,3 +175,13 @@ def test_a_request_is_explained_in_chinese_with_its_codes_as_they_are() -> None:
     assert told["请求"] == "r1 被拒绝（HTTP 503）。"
     assert told["去向"] == ("没有发往任何地方，因为所有引擎都满，且没有一个能及时空出（full）。")
     assert told["费用"] == "没有费用。"
+
+
+def test_a_long_chinese_sentence_goes_on_in_the_next_line_and_loses_nothing() -> None:
+    text = "以模型名smollm2-135m-instruct调用了chat，" * 6
+    console = Console(width=50, record=True, file=io.StringIO())
+    console.print(explain_cli.story([("调用", text)]))
+    lines = console.export_text().splitlines()
+    assert len(lines) > 3
+    assert all(cell_len(line) <= 50 for line in lines)
+    assert "".join(lines).replace("调用", "", 1).replace(" ", "") == text
