@@ -33,6 +33,7 @@ from ballast import cluster_doctor as clustering
 from ballast import cost as costing
 from ballast import doctor as doctoring
 from ballast import fake as faking
+from ballast import findings as findings_page
 from ballast import in_cluster_cli as settling
 from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
@@ -44,7 +45,6 @@ from ballast.prepare import identity_of, prepare
 from ballast.problem import ProblemError
 from ballast.running import base_url, settings_of
 from ballast.speaking import Speaking
-from ballast.wide import pad
 from serving.settings import EXIT_CODE, SettingsError, load
 
 app = typer.Typer(
@@ -164,24 +164,8 @@ def doctor(
         rows = [{n: str(part) for n, part in f._asdict().items()} for f in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:
-        _show_findings(findings)
+        findings_page.show(findings)
     raise typer.Exit(1 if doctoring.stops(findings) else 0)
-
-
-def _show_findings(findings: list[doctoring.Finding]) -> None:
-    console, language = Console(highlight=False), spoken()
-    colours = {"ok": "green", "warn": "yellow", "stop": "red"}
-    for subject, level, found, remedy in findings:
-        said = messages.named("doctor.level", level, language)
-        shown = pad(messages.named("doctor.subject", subject, language), 10)
-        text = escape(messages.tell(found, language))
-        console.print(f"[{colours[level]}]{said}[/]  {shown}  {text}", soft_wrap=True)
-        if remedy:
-            told = escape(messages.tell(remedy, language))
-            console.print(f"                  -> {told}", soft_wrap=True)
-    count = len(doctoring.stops(findings))
-    key = "doctor.count" if count else "doctor.none"
-    console.print(messages.text(key, language, count=count))
 
 
 @app.command()

@@ -84,8 +84,7 @@ def _folders(facts: Facts) -> Iterator[Finding]:
 
 def _running(facts: Facts) -> Iterator[Finding]:
     if facts.up_pid:
-        running = Said("doctor.running", pid=facts.up_pid)
-        yield Finding("stack", Level.OK, running)
+        yield Finding("stack", Level.OK, Said("doctor.running", pid=facts.up_pid))
     elif facts.leftovers:
         pids = " ".join(map(str, facts.leftovers))
         yield Finding(
