@@ -29,7 +29,6 @@ TICK_S = 10.0
 REPORT_S = 2.0
 API_FIRST_S, API_FIRST_SIGMA, API_TOKEN_S = 0.8, 0.4, 0.02
 """Median and log-deviation of the API's time to first token, and time per token. ASSUMED."""
-HOLD_S = 20.0
 TOKEN_S_MAX = 0.1
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192)
 """Tokens one step may compute, as operators set it."""
@@ -54,6 +53,9 @@ class Setup(msgspec.Struct, frozen=True):
     ready_s: float = 180.0
     ready_cv: float = 0.4
     outages: tuple[tuple[float, float], ...] = ()
+    home_share: float = 0.0
+    """Of the calls, by their callers' residency: they may go to no API."""
+    hold_s_max: float = 20.0
 
 
 def paced(profile: Profile, batch: int, token_s_max: float) -> Profile:
@@ -90,10 +92,12 @@ Want = Callable[[float, Demand, int, int], int]
 
 def call(row: Row, number: int, setup: Setup) -> Call:
     """The row as a gateway would have parsed it."""
+    home = Residency(ResidencyLevel.PREMISES) if is_home(number, setup.home_share) else None
     return Call(
         f"{number:032x}", Surface.CHAT, "t", MODEL, MODEL, {}, row.at_s, 0,
         row.at_s + setup.first_token_s_max, row.at_s + 86_400.0,
         LatencyClass.INTERACTIVE, b"", 0, row.prompt, row.output, True, False, number,
+        residency=home,
     )  # fmt: skip
 
 
@@ -114,3 +118,8 @@ def offering() -> Offering:
 def caller() -> Caller:
     """May overflow anywhere."""
     return Caller("k", "t", "p", Policy(Residency(ResidencyLevel.ANYWHERE), Overflow.ALLOWED))
+
+
+def is_home(number: int, share: float) -> bool:
+    """Whether the call of that number is kept home; evenly spread, the same in every run."""
+    return int(number * share) > int((number - 1) * share)

@@ -15,12 +15,14 @@ from collections import deque
 import msgspec
 
 from autoscale import calls
-from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
+from autoscale.calls import MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from serving.admission import Admission, Took
+from serving.ready_times import ReadyTimes
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
+from serving.settings import Model
 
 
 class Requests:
@@ -46,6 +48,7 @@ class Requests:
             calls.offering(),
             calls.caller(),
         )
+        self._times = ReadyTimes([Model(name=MODEL, time_to_ready_s=setup.ready_s)])
         self.tally = Tally()
 
     def run(self, rows: list[Row]) -> Tally:
@@ -225,7 +228,13 @@ class Requests:
         offerings = () if is_away else (self._offering,)
         for replica in replicas:
             self._admission.know(replica.id)
+        if replicas:
+            self._times.ready(MODEL, now_s)
+        due = None if replicas else self._times.expected(
+            MODEL, now_s, is_asleep=not self._booting
+        )  # fmt: skip
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
-            state=self._admission.state, hold_s_max=HOLD_S, held=self._line,
+            pending={MODEL: due} if due else {}, state=self._admission.state, hold_s_max=self._setup.hold_s_max,
+            held=self._line,
         )  # fmt: skip

@@ -171,6 +171,11 @@ def _wished(
         need = max(need, 1)
         if need > count:
             count, why = need, "calls wait or were refused"
+    if flow.queued and not ready and rungs:
+        # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
+        model = _woken(model)
+        if not count:
+            count, why = 1, "calls are held and no replica is there"
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), f"bounds {least} to {most}"
@@ -189,6 +194,15 @@ def _wished(
     }  # fmt: skip
     return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
                  numbers)  # fmt: skip
+
+
+def _woken(model: ModelMemory) -> ModelMemory:
+    """The first rung on with a whole account: a replica that was started for held calls is not
+    given back the moment they run."""
+    return msgspec.structs.replace(
+        model, balances=(0.0, *model.balances[1:]), is_on=(True, *model.is_on[1:]),
+        depth=max(1, model.depth),
+    )  # fmt: skip
 
 
 def _ratio(rung: Rung, view: decide.View) -> float:

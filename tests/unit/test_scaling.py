@@ -110,6 +110,36 @@ def test_a_stray_refusal_beside_a_willing_api_rents_nothing() -> None:
     assert fleet.ready == {}
 
 
+def test_a_held_call_that_the_api_may_not_take_wakes_a_replica() -> None:
+    fleet = world()
+    decision = fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert isinstance(decision, Scale)
+    assert (decision.replicas, decision.pools) == (1, {"rented": 1})
+    assert "held" in decision.reason
+
+
+def test_a_replica_woken_by_held_calls_is_kept_for_a_starts_worth_and_no_longer() -> None:
+    fleet = world()
+    fleet.obeys = False
+    for _ in range(30):  # as long as it boots, the call waits
+        fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert fleet.memory.models["m"].wanted == {"rented": 1}
+    fleet.ready, fleet.obeys = {"rented": 1}, True
+    kept = 0
+    while fleet.ready:
+        fleet.tick(0.0)
+        kept += 1
+    assert 3 <= kept <= 20
+    assert fleet.run(0.0, 20) == 0
+
+
+def test_held_calls_rent_no_more_than_the_bounds_allow() -> None:
+    shut = Window(most=0)
+    fleet = world(msgspec.structs.replace(PLAN, windows=(shut,)))
+    fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert fleet.ready == {}
+
+
 def test_without_data_nothing_changes_and_memory_stays() -> None:
     fleet = world()
     fleet.run(2.0, 60)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
-from autoscale.calls import Row, Setup, Tally
+from autoscale import request_runs
+from autoscale.arrivals import Trace
+from autoscale.calls import Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from autoscale.requests import Requests
+from autoscale.simulate import Bench
+from autoscale.work import of_profile
+from autoscale.world import Scenario
 from models.capacity import PROFILES, step_s
 
 PROFILE = msgspec.structs.replace(PROFILES["qwen3-32b-fp8-h100"], max_num_seqs=32)
@@ -101,3 +107,21 @@ def test_replicas_take_what_they_can_hold() -> None:
 def test_one_seed_gives_one_run() -> None:
     assert run(2)[0] == run(2)[0]
     assert run(2)[0] != run(2, seed=2)[0]
+
+
+def brain(ready_s: float) -> Want:
+    """The controller's own step; the API costs three times the rent."""
+    none = np.zeros(1)
+    return request_runs.ours(
+        Bench(Trace("t", 0.0, none, none), of_profile(PROFILE, 32), Scenario(ready_s=ready_s))
+    )
+
+
+def test_a_call_that_is_kept_home_wakes_an_engine() -> None:
+    rows = [Row(100.0, 500, 50), Row(600.0, 500, 50)]
+    setup = Setup(PROFILE, 32, first_token_s_max=300.0, ready_s=120.0, home_share=1.0,
+                  hold_s_max=300.0)  # fmt: skip
+    tally = Requests(setup, brain(120.0), 1).run(rows)
+    assert (tally.kept, tally.refused, tally.api[0]) == (2, 0, 0)
+    assert tally.starts == 2, "the first was given back long before the second call"
+    assert tally.rent_s < 1.1 * 2 * (2 * 120 + 60)
