@@ -81,6 +81,8 @@ class Tally(msgspec.Struct):
     own: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     api: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     shed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    late: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    """Calls and tokens that had to stay and whose first token was late; in `own` too."""
     burst_calls: int = 0
     rent_s: float = 0.0
     starts: int = 0

@@ -19,6 +19,7 @@ from autoscale.calls import MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from serving.admission import Admission, Took
+from serving.demand import had_to_stay
 from serving.ready_times import ReadyTimes
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
@@ -48,6 +49,7 @@ class Requests:
             calls.offering(),
             calls.caller(),
         )
+        self._labels = frozenset({self._offering.label})
         self._times = ReadyTimes([Model(name=MODEL, time_to_ready_s=setup.ready_s)])
         self.tally = Tally()
 
@@ -151,6 +153,9 @@ class Requests:
             token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
+            if not is_first and had_to_stay(call, self._caller, ticket.reason, self._labels):
+                for i, more in enumerate((1, row.prompt, one.output)):
+                    self.tally.late[i] += more
             self.tally.own[0] += row.prompt
             self.tally.own[1] += row.output
         if engine.calls:
@@ -184,6 +189,8 @@ class Requests:
             served_prompt_total=tally.own[0], served_output_total=tally.own[1],
             shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
             burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
+            late_total=tally.late[0], late_prompt_total=tally.late[1],
+            late_output_total=tally.late[2],
         )  # fmt: skip
         ready = len(self._engines) - len(self._draining)
         self._wanted = self._want(now_s, demand, ready, self._wanted)
@@ -230,11 +237,11 @@ class Requests:
             self._admission.know(replica.id)
         if replicas:
             self._times.ready(MODEL, now_s)
-        due = None if replicas else self._times.expected(
-            MODEL, now_s, is_asleep=not self._booting
-        )  # fmt: skip
+        due, is_asleep = None, not self._booting
+        if not replicas:
+            due = self._times.expected(MODEL, now_s, is_asleep=is_asleep)
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
-            pending={MODEL: due} if due else {}, state=self._admission.state, hold_s_max=self._setup.hold_s_max,
-            held=self._line,
+            pending={MODEL: due} if due else {}, state=self._admission.state,
+            hold_s_max=self._setup.hold_s_max, held=self._line,
         )  # fmt: skip
