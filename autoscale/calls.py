@@ -7,8 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from autoscale.records import Demand
-from autoscale.work import CONTEXT_TOKENS
+from autoscale.work import CONTEXT_TOKENS, Work
+from autoscale.world import Scenario
 from models.capacity import Profile, step_s
+from serving.finance.values import Grant
 from serving.records import (
     Call,
     Caller,
@@ -53,6 +55,12 @@ class Setup(msgspec.Struct, frozen=True):
     ready_s: float = 180.0
     ready_cv: float = 0.4
     outages: tuple[tuple[float, float], ...] = ()
+    scenario: Scenario = Scenario(ratio=0.0)
+    """Of it the API's price, its rate limit (above it says 429), orders that never come, and
+    replicas taken away without notice (spot)."""
+    work: Work = Work()
+    grants: tuple[Grant, ...] = ()
+    """Credits and prepaid quotas at the API."""
     home_share: float = 0.0
     """Of the calls, by their callers' residency: they may go to no API."""
     hold_s_max: float = 20.0
@@ -84,8 +92,12 @@ class Tally(msgspec.Struct):
     late: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     """Calls and tokens that had to stay and whose first token was late; in `own` too."""
     burst_calls: int = 0
+    api_micro: int = 0
+    """The API's bill, what was granted taken off."""
     rent_s: float = 0.0
     starts: int = 0
+    taken: int = 0
+    """Replicas that were taken away."""
 
 
 Want = Callable[[float, Demand, int, int], int]
@@ -110,10 +122,32 @@ def replica(setup: Setup) -> Replica:
 
 
 def offering() -> Offering:
-    """The API. Its price is reckoned apart, by the scenario's ratio."""
+    """The API, free until somebody says its price."""
     return Offering(
         "api/m", "api", MODEL, "m", DataLabel("us", "api"), Price("USD", 0, 0, 0, "", ""),
         frozenset({Surface.CHAT}), 10_000_000, API_FIRST_S,
+    )  # fmt: skip
+
+
+def price(work: Work, micro_per_s: float) -> Price:
+    """Of tokens, so that a full replica's work costs so much a second."""
+    prompt, output = (
+        round(token_s * micro_per_s * 1e6) for token_s in (work.prompt_token_s, work.output_token_s)
+    )
+    return Price("USD", prompt, output, prompt, "", "")
+
+
+def demand_of(tally: Tally, running: int, held: list[Row]) -> Demand:
+    """As a gateway would report it."""
+    return Demand(
+        running=running, queued=len(held),
+        queued_tokens=sum(row.prompt + row.output for row in held),
+        shed_total=tally.shed[0], burst_total=tally.burst_calls,
+        served_prompt_total=tally.own[0], served_output_total=tally.own[1],
+        shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
+        burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
+        late_total=tally.late[0], late_prompt_total=tally.late[1],
+        late_output_total=tally.late[2],
     )  # fmt: skip
 
 

@@ -13,11 +13,13 @@ from autoscale.arrivals import Trace
 from autoscale.calls import Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
+from autoscale.request_api import HOUR_MICRO, MICRO_PER_S, credit
 from autoscale.requests import Requests
 from autoscale.simulate import Bench
 from autoscale.work import of_profile
 from autoscale.world import Scenario
 from models.capacity import PROFILES, step_s
+from serving.finance.values import Grant
 
 PROFILE = msgspec.structs.replace(PROFILES["qwen3-32b-fp8-h100"], max_num_seqs=32)
 
@@ -125,3 +127,65 @@ def test_a_call_that_is_kept_home_wakes_an_engine() -> None:
     assert (tally.kept, tally.refused, tally.api[0]) == (2, 0, 0)
     assert tally.starts == 2, "the first was given back long before the second call"
     assert tally.rent_s < 1.1 * 2 * (2 * 120 + 60)
+
+
+SPENT = of_profile(PROFILE, 32)
+
+
+def priced(count: int, world: Scenario, *grants: Grant) -> Tally:
+    return run(count, scenario=world, work=SPENT, grants=grants, ready_s=10.0)[0]
+
+
+def worth_s(tokens: list[int]) -> float:
+    return SPENT.of(*tokens)
+
+
+def test_the_bill_is_that_of_the_work_at_the_price_of_its_time() -> None:
+    rows = trace(3)
+    half_s = rows[len(rows) // 2].at_s
+    tally = priced(0, Scenario(3.0, prices=((half_s, 1.5),)))
+    early = [sum(x) for x in zip(*((r.prompt, r.output) for r in rows[:1000]), strict=True)]
+    late = [sum(x) for x in zip(*((r.prompt, r.output) for r in rows[1000:]), strict=True)]
+    # The price of the day is seen at the next tick, as a changed row is by a gateway.
+    expected = MICRO_PER_S * (3.0 * worth_s(early) + 1.5 * worth_s(late))
+    assert tally.api_micro == pytest.approx(expected, rel=0.02)
+
+
+def test_a_credit_pays_until_it_is_used_up_or_lapses() -> None:
+    rows = trace(3)
+    full = priced(0, Scenario(3.0)).api_micro
+    hours = full / HOUR_MICRO
+    half = priced(0, Scenario(3.0), credit(hours / 2, 86_400.0)).api_micro
+    assert half == pytest.approx(full / 2, abs=2)
+    lapsed = priced(0, Scenario(3.0), credit(hours, rows[1000].at_s)).api_micro
+    assert 0.4 * full < lapsed < 0.6 * full
+    prepaid = priced(0, Scenario(3.0), credit(2 * hours, 86_400.0, paid_hours=hours / 2)).api_micro
+    assert prepaid == pytest.approx(full / 2, rel=1e-6), "what was paid for it is lost unused"
+
+
+def test_a_rate_limit_refuses_what_is_above_it_and_the_breaker_hears_of_it() -> None:
+    free, tight = priced(0, Scenario(3.0)), priced(0, Scenario(3.0, api_most=0.4))
+    assert free.refused == 0
+    demand = worth_s([free.api[0], free.api[1]]) / trace(3)[-1].at_s
+    taken = worth_s([tight.api[0], tight.api[1]]) / trace(3)[-1].at_s
+    assert taken < 0.45 < demand
+    assert tight.refused > 200
+
+
+def test_calls_of_a_spot_replica_that_is_taken_away_are_answered_elsewhere() -> None:
+    calm, spot = (priced(3, Scenario(3.0, taken_per_hour=rate)) for rate in (0.0, 20.0))
+    assert (calm.taken, calm.refused) == (0, 0)
+    assert spot.taken >= 3
+    assert spot.starts > calm.starts
+    rows = trace(3)
+    for part in (0, 1):
+        tokens = sum(row.prompt if part == 0 else row.output for row in rows)
+        assert spot.own[part] + spot.api[part] + spot.shed[1 + part] == tokens
+    assert spot.kept > 0.9 * spot.calls
+
+
+def test_an_order_that_never_comes_is_paid_and_asked_for_again() -> None:
+    tally = priced(1, Scenario(3.0, fail_rate=1.0))
+    assert tally.starts > 3
+    assert tally.own == [0, 0]
+    assert tally.rent_s == pytest.approx(20.0 * tally.starts, abs=20.0), "twice the mean each"
