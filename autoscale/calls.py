@@ -84,6 +84,7 @@ class Tally(msgspec.Struct):
     """Sums over a run; work in tokens, rent in replica-seconds."""
 
     calls: int = 0
+    answered: int = 0
     kept: int = 0
     refused: int = 0
     own: list[int] = msgspec.field(default_factory=lambda: [0, 0])
@@ -98,6 +99,12 @@ class Tally(msgspec.Struct):
     starts: int = 0
     taken: int = 0
     """Replicas that were taken away."""
+
+
+def count(sums: list[int], *more: int) -> None:
+    """Add one by one. Mutates."""
+    for i, value in enumerate(more):
+        sums[i] += value
 
 
 Want = Callable[[float, Demand, int, int], int]

@@ -14,7 +14,7 @@ from collections import deque
 
 import msgspec
 
-from autoscale import calls
+from autoscale import calls, request_law
 from autoscale.calls import MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
 from autoscale.engines import Sequence
 from autoscale.request_api import Api
@@ -66,6 +66,7 @@ class Requests:
                 continue
             at_s, _, kind, name = heapq.heappop(self._events)
             self._happen(at_s, kind, name, at_s <= end_s)
+        request_law.finally_(rows, self.tally, self._admission, self._fleet)
         self.tally.api_micro = self._api.cash_micro()
         return self.tally
 
@@ -129,10 +130,8 @@ class Requests:
             self._send(call, row, placement, now_s)
 
     def _refuse(self, row: Row) -> None:
-        tally = self.tally
-        tally.refused += 1
-        for i, more in enumerate((1, row.prompt, row.output)):
-            tally.shed[i] += more
+        self.tally.refused += 1
+        calls.count(self.tally.shed, 1, row.prompt, row.output)
 
     def _send(self, call: Call, row: Row, placement: Run | Burst, now_s: float) -> None:
         ticket = self._admission.issue(call, placement, 1, now_s)
@@ -152,8 +151,7 @@ class Requests:
             return
         tally = self.tally
         tally.burst_calls += 1
-        tally.api[0] += row.prompt
-        tally.api[1] += row.output
+        calls.count(tally.api, row.prompt, row.output)
         first_s = self._api.take(row, key, now_s)
         is_kept = now_s + first_s <= call.first_token_by_s
         tally.kept += is_kept and self._setup.token_s_max >= calls.API_TOKEN_S
@@ -169,6 +167,7 @@ class Requests:
         ticket, call, _ = self._open.pop(key)
         self._admission.opened(ticket, now_s, is_stream=False)
         self._admission.release(ticket, call)
+        self.tally.answered += 1
 
     def _end(self, name: str, now_s: float) -> None:
         engine = self._fleet.engines.get(name)
@@ -185,10 +184,9 @@ class Requests:
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
             if not is_first and had_to_stay(call, self._caller, ticket.reason, self._labels):
-                for i, more in enumerate((1, row.prompt, one.output)):
-                    self.tally.late[i] += more
-            self.tally.own[0] += row.prompt
-            self.tally.own[1] += row.output
+                calls.count(self.tally.late, 1, row.prompt, one.output)
+            self.tally.answered += 1
+            calls.count(self.tally.own, row.prompt, row.output)
         if engine.calls:
             self._due(name)
         elif name in self._fleet.draining:
@@ -212,6 +210,7 @@ class Requests:
     def _tick(self, now_s: float) -> None:
         tally, fleet = self.tally, self._fleet
         tally.rent_s += TICK_S * fleet.paid
+        request_law.always(tally, self._admission, len(self._open), len(self._held))
         held = [row for _, _, row in self._held]
         demand = calls.demand_of(tally, self._admission.running(MODEL), held)
         self._wanted = self._want(now_s, demand, len(fleet.serving), self._wanted)

@@ -33,7 +33,7 @@ WEEKS = ("servegen_mlarge_week1_10s.parquet@48h-168h", "servegen_msmall_week1_10
 DAYS = ("servegen_reasoning_day.parquet@6h-24h", "servegen_mlarge_day.parquet@6h-24h")
 WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parquet@12h-14h")
 RATIOS = (1.5, 3.0, 6.0)
-INSURED = {f"{OURS}, insured {share}": share for share in (0.2, 0.5)}
+INSURED = {f"{OURS}, insured {share}": share for share in (0.2, 0.5, 1.0)}
 """`controller.scaling.insurance`; only where answers are timed."""
 
 

@@ -8,17 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from autoscale import request_runs
+from autoscale import request_law, request_runs
 from autoscale.arrivals import Trace
 from autoscale.calls import Row, Setup, Tally, Want
 from autoscale.engines import Engine, Sequence
 from autoscale.records import Demand
 from autoscale.request_api import HOUR_MICRO, MICRO_PER_S, credit
+from autoscale.request_fleet import Fleet
 from autoscale.requests import Requests
 from autoscale.simulate import Bench
 from autoscale.work import of_profile
 from autoscale.world import Scenario
 from models.capacity import PROFILES, step_s
+from serving.admission import Admission
 from serving.finance.values import Grant
 
 PROFILE = msgspec.structs.replace(PROFILES["qwen3-32b-fp8-h100"], max_num_seqs=32)
@@ -189,3 +191,18 @@ def test_an_order_that_never_comes_is_paid_and_asked_for_again() -> None:
     assert tally.starts > 3
     assert tally.own == [0, 0]
     assert tally.rent_s == pytest.approx(20.0 * tally.starts, abs=20.0), "twice the mean each"
+
+
+@pytest.mark.parametrize("lost", ["call", "ticket", "tokens"])
+def test_a_run_that_loses_something_is_stopped(lost: str) -> None:
+    rows = trace(3, 20)
+    requests = Requests(Setup(PROFILE, 32), lambda *_: 0, 1)
+    tally = requests.run(rows)
+    if lost == "call":
+        tally.answered -= 1
+    elif lost == "tokens":
+        tally.api[1] -= 1
+    admission = Admission()
+    admission.issued = int(lost == "ticket")
+    with pytest.raises(AssertionError, match=r"lost|twice|asked for"):
+        request_law.finally_(rows, tally, admission, Fleet(Setup(PROFILE, 32), random.Random(1)))
