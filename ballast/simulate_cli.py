@@ -43,6 +43,7 @@ Credit = Annotated[
     list[str] | None,
     typer.Option(help="Paid at the API: replica-hours=second it lapses, as 20=43200; --requests."),
 ]
+TRUST = Wish(()).trust
 Trust = Annotated[float, typer.Option(help="In the forecast; 0: none.", min=0, max=0.99)]
 Insurance = Annotated[
     float, typer.Option(help="As controller.scaling.insurance, for our policy.", min=0, max=1)
@@ -131,7 +132,7 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         insurance: Insurance = 0.0,
         profile: Annotated[str, typer.Option(help="Profile of a replica.")] = Wish(()).profile,
         batch: Annotated[int, typer.Option(help="Sequences of a full one.", min=1)] = 64,
-        trust: Trust = Wish(()).trust,
+        trust: Trust = TRUST,
         requests: Annotated[
             bool, typer.Option("--requests", help="One by one, through the gateway's routing.")
         ] = False,
