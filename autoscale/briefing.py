@@ -51,6 +51,7 @@ def _plan(settings: Settings, model: Model, today: date) -> Plan:
         utc_offset_minutes=scaling.utc_offset_minutes,
         wait_s_max=scaling.wait_s_max,
         on_demand_floor=scaling.on_demand_floor,
+        insurance=scaling.insurance,
         up_max=scaling.up_max,
         down_max=scaling.down_max,
     )

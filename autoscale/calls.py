@@ -7,8 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from autoscale.records import Demand
-from autoscale.work import CONTEXT_TOKENS
+from autoscale.work import CONTEXT_TOKENS, Work
+from autoscale.world import Scenario
 from models.capacity import Profile, step_s
+from serving.finance.values import Grant
 from serving.records import (
     Call,
     Caller,
@@ -29,7 +31,6 @@ TICK_S = 10.0
 REPORT_S = 2.0
 API_FIRST_S, API_FIRST_SIGMA, API_TOKEN_S = 0.8, 0.4, 0.02
 """Median and log-deviation of the API's time to first token, and time per token. ASSUMED."""
-HOLD_S = 20.0
 TOKEN_S_MAX = 0.1
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192)
 """Tokens one step may compute, as operators set it."""
@@ -54,6 +55,15 @@ class Setup(msgspec.Struct, frozen=True):
     ready_s: float = 180.0
     ready_cv: float = 0.4
     outages: tuple[tuple[float, float], ...] = ()
+    scenario: Scenario = Scenario(ratio=0.0)
+    """Of it the API's price, its rate limit (above it says 429), orders that never come, and
+    replicas taken away without notice (spot)."""
+    work: Work = Work()
+    grants: tuple[Grant, ...] = ()
+    """Credits and prepaid quotas at the API."""
+    home_share: float = 0.0
+    """Of the calls, by their callers' residency: they may go to no API."""
+    hold_s_max: float = 20.0
 
 
 def paced(profile: Profile, batch: int, token_s_max: float) -> Profile:
@@ -74,14 +84,27 @@ class Tally(msgspec.Struct):
     """Sums over a run; work in tokens, rent in replica-seconds."""
 
     calls: int = 0
+    answered: int = 0
     kept: int = 0
     refused: int = 0
     own: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     api: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     shed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    late: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    """Calls and tokens that had to stay and whose first token was late; in `own` too."""
     burst_calls: int = 0
+    api_micro: int = 0
+    """The API's bill, what was granted taken off."""
     rent_s: float = 0.0
     starts: int = 0
+    taken: int = 0
+    """Replicas that were taken away."""
+
+
+def count(sums: list[int], *more: int) -> None:
+    """Add one by one. Mutates."""
+    for i, value in enumerate(more):
+        sums[i] += value
 
 
 Want = Callable[[float, Demand, int, int], int]
@@ -90,10 +113,12 @@ Want = Callable[[float, Demand, int, int], int]
 
 def call(row: Row, number: int, setup: Setup) -> Call:
     """The row as a gateway would have parsed it."""
+    home = Residency(ResidencyLevel.PREMISES) if is_home(number, setup.home_share) else None
     return Call(
         f"{number:032x}", Surface.CHAT, "t", MODEL, MODEL, {}, row.at_s, 0,
         row.at_s + setup.first_token_s_max, row.at_s + 86_400.0,
         LatencyClass.INTERACTIVE, b"", 0, row.prompt, row.output, True, False, number,
+        residency=home,
     )  # fmt: skip
 
 
@@ -104,13 +129,40 @@ def replica(setup: Setup) -> Replica:
 
 
 def offering() -> Offering:
-    """The API. Its price is reckoned apart, by the scenario's ratio."""
+    """The API, free until somebody says its price."""
     return Offering(
         "api/m", "api", MODEL, "m", DataLabel("us", "api"), Price("USD", 0, 0, 0, "", ""),
         frozenset({Surface.CHAT}), 10_000_000, API_FIRST_S,
     )  # fmt: skip
 
 
+def price(work: Work, micro_per_s: float) -> Price:
+    """Of tokens, so that a full replica's work costs so much a second."""
+    prompt, output = (
+        round(token_s * micro_per_s * 1e6) for token_s in (work.prompt_token_s, work.output_token_s)
+    )
+    return Price("USD", prompt, output, prompt, "", "")
+
+
+def demand_of(tally: Tally, running: int, held: list[Row]) -> Demand:
+    """As a gateway would report it."""
+    return Demand(
+        running=running, queued=len(held),
+        queued_tokens=sum(row.prompt + row.output for row in held),
+        shed_total=tally.shed[0], burst_total=tally.burst_calls,
+        served_prompt_total=tally.own[0], served_output_total=tally.own[1],
+        shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
+        burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
+        late_total=tally.late[0], late_prompt_total=tally.late[1],
+        late_output_total=tally.late[2],
+    )  # fmt: skip
+
+
 def caller() -> Caller:
     """May overflow anywhere."""
     return Caller("k", "t", "p", Policy(Residency(ResidencyLevel.ANYWHERE), Overflow.ALLOWED))
+
+
+def is_home(number: int, share: float) -> bool:
+    """Whether the call of that number is kept home; evenly spread, the same in every run."""
+    return int(number * share) > int((number - 1) * share)

@@ -76,6 +76,9 @@ class Plan(msgspec.Struct, frozen=True):
     """A predicted wait above this that no API relieves asks for replicas at once."""
     on_demand_floor: int = 0
     """Replicas above the reserved ones that are never spot."""
+    insurance: float = 0.0
+    """Share of what overflows that is reckoned to find no API, though it does today: replicas are
+    kept for the day on which it does not. What is seen to be refused counts where it is more."""
     up_max: int = 8
     down_max: int = 4
     """Replicas added or taken away in one tick."""

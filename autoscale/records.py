@@ -35,6 +35,11 @@ class Demand(msgspec.Struct, frozen=True):
     shed_output_total: int = 0
     burst_prompt_total: int = 0
     burst_output_total: int = 0
+    late_total: int = 0
+    """Calls that had to stay (no API may or would take them) and whose first token came too late;
+    their tokens are in `served` too."""
+    late_prompt_total: int = 0
+    late_output_total: int = 0
 
 
 class Signals(msgspec.Struct, frozen=True):

@@ -12,13 +12,15 @@ import msgspec
 from autoscale import baselines, oracle
 from autoscale.arrivals import Asked, rows
 from autoscale.calls import TICK_S, TOKEN_S_MAX, Row, Setup, Tally, Want, paced
-from autoscale.contest import Run, with_course
+from autoscale.contest import Run, all_api, with_course
 from autoscale.course import Recorder
 from autoscale.records import Demand
+from autoscale.request_api import MICRO_PER_S
 from autoscale.requests import Requests
 from autoscale.simulate import OURS, Bench, Ours
 from autoscale.work import Work
 from models.capacity import Profile
+from serving.finance.values import Grant
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -29,7 +31,9 @@ class Case(msgspec.Struct, frozen=True):
     setup: Setup
 
 
-def case_of(bench: Bench, wish: Asked, profile: Profile, batch: int) -> Case:
+def case_of(
+    bench: Bench, wish: Asked, profile: Profile, batch: int, given: tuple[Grant, ...] = ()
+) -> Case:
     """Each request through the gateway's routing; engines set as an operator would, and told how
     long answers are on average. Raises TraceError."""
     found = rows(wish)
@@ -39,7 +43,8 @@ def case_of(bench: Bench, wish: Asked, profile: Profile, batch: int) -> Case:
         mean_output_tokens=max(1, round(mean(row[2] for row in found))),
     )
     setup = Setup(engine, batch, ready_s=scenario.ready_s,
-                  ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages)  # fmt: skip
+                  ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages,
+                  scenario=scenario, work=bench.work, grants=given)  # fmt: skip
     return Case(bench, found, setup)
 
 
@@ -76,8 +81,8 @@ def law(name: str, target: float, work: Work) -> Want:
 def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> list[Run]:
     """All policies. `kept` is the share of calls whose answer kept the objective."""
     bench = case.bench
-    best = oracle.optimum(bench.demand, bench.scenario.ratio, bench.start)
-    count, _ = oracle.best_fixed(bench.demand, bench.scenario.ratio, bench.start)
+    best = oracle.optimum(bench.demand, bench.ratios, bench.start)
+    count, _ = oracle.best_fixed(bench.demand, bench.ratios, bench.start)
     fixed = partial(law, "fixed + spill", float(count), bench.work)
     made: list[tuple[str, Callable[[], Want]]] = [
         (OURS, partial(ours, bench)),
@@ -123,9 +128,9 @@ class Watched:
 
 def _row(name: str, seed: int, done: tuple[Tally, float], bench: Bench, best: float) -> Run:
     tally, speed = done
-    ratio, work = bench.scenario.ratio, bench.work
+    work = bench.work
     own_s, api_s = work.of(tally.own[0], tally.own[1]), work.of(tally.api[0], tally.api[1])
-    cost_s = tally.rent_s + ratio * api_s
+    cost_s = tally.rent_s + tally.api_micro / MICRO_PER_S
     total_s = own_s + api_s + work.of(tally.shed[1], tally.shed[2])
     return Run(
         policy=name,
@@ -134,6 +139,6 @@ def _row(name: str, seed: int, done: tuple[Tally, float], bench: Bench, best: fl
         starts=tally.starts,
         own_share=own_s / total_s,
         kept=tally.kept / max(1, tally.calls),
-        saved=1.0 - cost_s / (total_s * ratio),
+        saved=1.0 - cost_s / (all_api(bench) * TICK_S),
         bins_per_s=speed,
     )

@@ -14,13 +14,18 @@ from collections import deque
 
 import msgspec
 
-from autoscale import calls
-from autoscale.calls import HOLD_S, MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
-from autoscale.engines import Engine, Sequence
-from autoscale.records import Demand
+from autoscale import calls, request_law
+from autoscale.calls import MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
+from autoscale.engines import Sequence
+from autoscale.request_api import Api
+from autoscale.request_fleet import Fleet
 from serving.admission import Admission, Took
+from serving.demand import had_to_stay
+from serving.errors import Kind
+from serving.ready_times import ReadyTimes
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
 from serving.routing import place
+from serving.settings import Model
 
 
 class Requests:
@@ -30,9 +35,7 @@ class Requests:
         self._setup, self._want = setup, want
         self._lots = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
         self._admission = Admission()
-        self._engines: dict[str, Engine] = {}
-        self._draining: set[str] = set()
-        self._booting: list[float] = []
+        self._fleet = Fleet(setup, self._lots)
         self._held: deque[tuple[float, Call, Row]] = deque()
         self._line: dict[str, int] = {}
         self._open: dict[int, tuple[Ticket, Call, Row]] = {}
@@ -41,11 +44,10 @@ class Requests:
         self._due_s: dict[str, float] = {}
         self._wanted = 0
         self._view = FleetView()
-        self._replica, self._offering, self._caller = (
-            calls.replica(setup),
-            calls.offering(),
-            calls.caller(),
-        )
+        self._replica, self._caller = calls.replica(setup), calls.caller()
+        self._api = Api(setup, self._lots)
+        self._labels = frozenset({self._api.offering(0.0).label})
+        self._times = ReadyTimes([Model(name=MODEL, time_to_ready_s=setup.ready_s)])
         self.tally = Tally()
 
     def run(self, rows: list[Row]) -> Tally:
@@ -64,6 +66,8 @@ class Requests:
                 continue
             at_s, _, kind, name = heapq.heappop(self._events)
             self._happen(at_s, kind, name, at_s <= end_s)
+        request_law.finally_(rows, self.tally, self._admission, self._fleet)
+        self.tally.api_micro = self._api.cash_micro()
         return self.tally
 
     def _after(self, at_s: float, kind: str, name: str) -> None:
@@ -76,20 +80,47 @@ class Requests:
         elif kind == "api":
             self._finish(int(name), at_s)
         elif kind == "report":
-            for target, engine in self._engines.items():
+            for target, engine in self._fleet.engines.items():
                 self._admission.reported(target, engine.load(), at_s)
+            if not self._fleet.serving:
+                self._see(at_s)  # an engine that is expected comes nearer
             self._serve_held(at_s)
             self._after(at_s + REPORT_S, "report", "")
         elif kind == "ready":
-            self._booting.remove(float(name))
-            self._engines[f"r{self._numbers}"] = Engine(self._setup.profile, at_s)
+            self._fleet.booting.remove(float(name))
+            self._begin(f"r{self._numbers}", at_s)
             self._see(at_s)
             self._serve_held(at_s)
+        elif kind == "dead":
+            self._fleet.booting.remove(float(name))
+        elif kind == "taken":
+            self._take(name, at_s)
         elif goes_on:
             self._tick(at_s)
 
-    def _place(self, call: Call, row: Row, now_s: float) -> None:
-        placement = place(call, self._caller, self._view, now_s)
+    def _begin(self, name: str, now_s: float) -> None:
+        taken_s = self._fleet.begin(name, now_s)
+        if taken_s is not None:
+            self._after(taken_s, "taken", name)
+
+    def _take(self, name: str, now_s: float) -> None:
+        """A spot replica goes without notice; its calls begin anew elsewhere, where they can."""
+        if name not in self._fleet.engines:
+            return
+        self.tally.taken += 1
+        self._drop(name)
+        self._see(now_s)
+        lost = [key for key, (ticket, _, _) in self._open.items() if ticket.target.id == name]
+        for key in lost:
+            ticket, call, row = self._open.pop(key)
+            self._admission.failed(ticket, Kind.CONNECT, None, now_s)
+            self._admission.release(ticket, call)
+            self._place(call, row, now_s, frozenset({name}))
+
+    def _place(
+        self, call: Call, row: Row, now_s: float, tried: frozenset[str] = frozenset()
+    ) -> None:
+        placement = place(call, self._caller, self._view, now_s, tried)
         if isinstance(placement, Wait):
             self._held.append((placement.until_s, call, row))
             self._line[MODEL] = len(self._held)
@@ -99,10 +130,8 @@ class Requests:
             self._send(call, row, placement, now_s)
 
     def _refuse(self, row: Row) -> None:
-        tally = self.tally
-        tally.refused += 1
-        for i, more in enumerate((1, row.prompt, row.output)):
-            tally.shed[i] += more
+        self.tally.refused += 1
+        calls.count(self.tally.shed, 1, row.prompt, row.output)
 
     def _send(self, call: Call, row: Row, placement: Run | Burst, now_s: float) -> None:
         ticket = self._admission.issue(call, placement, 1, now_s)
@@ -110,22 +139,27 @@ class Requests:
         self._open[key] = (ticket, call, row)
         if isinstance(placement, Run):
             target = placement.target.id
-            engine = self._engines[target]
+            engine = self._fleet.engines[target]
             engine.add(Sequence(key, row.prompt, row.output), now_s)
             self._due(target)
             return
+        if full_s := self._api.full_s(row, now_s):
+            del self._open[key]
+            self._admission.failed(ticket, Kind.RATE_LIMIT, full_s, now_s)
+            self._admission.release(ticket, call)
+            self._place(call, row, now_s, frozenset({placement.target.id}))
+            return
         tally = self.tally
         tally.burst_calls += 1
-        tally.api[0] += row.prompt
-        tally.api[1] += row.output
-        first_s = calls.API_FIRST_S * self._lots.lognormvariate(0.0, calls.API_FIRST_SIGMA)
+        calls.count(tally.api, row.prompt, row.output)
+        first_s = self._api.take(row, key, now_s)
         is_kept = now_s + first_s <= call.first_token_by_s
         tally.kept += is_kept and self._setup.token_s_max >= calls.API_TOKEN_S
         self._after(now_s + first_s + row.output * calls.API_TOKEN_S, "api", str(key))
 
     def _due(self, name: str) -> None:
         """Note when an engine's next call ends; only the latest note counts."""
-        at_s = self._engines[name].next_s()
+        at_s = self._fleet.engines[name].next_s()
         self._due_s[name] = at_s
         self._after(at_s, "end", name)
 
@@ -133,9 +167,10 @@ class Requests:
         ticket, call, _ = self._open.pop(key)
         self._admission.opened(ticket, now_s, is_stream=False)
         self._admission.release(ticket, call)
+        self.tally.answered += 1
 
     def _end(self, name: str, now_s: float) -> None:
-        engine = self._engines.get(name)
+        engine = self._fleet.engines.get(name)
         if engine is None or self._due_s.get(name) != now_s:
             return  # an earlier guess, before the batch changed
         for one in engine.ended(now_s):
@@ -148,11 +183,13 @@ class Requests:
             token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
-            self.tally.own[0] += row.prompt
-            self.tally.own[1] += row.output
+            if not is_first and had_to_stay(call, self._caller, ticket.reason, self._labels):
+                calls.count(self.tally.late, 1, row.prompt, one.output)
+            self.tally.answered += 1
+            calls.count(self.tally.own, row.prompt, row.output)
         if engine.calls:
             self._due(name)
-        elif name in self._draining:
+        elif name in self._fleet.draining:
             self._drop(name)
         self._serve_held(now_s)
 
@@ -171,61 +208,42 @@ class Requests:
                 return
 
     def _tick(self, now_s: float) -> None:
-        tally, setup = self.tally, self._setup
-        tally.rent_s += TICK_S * (len(self._engines) + len(self._booting))
+        tally, fleet = self.tally, self._fleet
+        tally.rent_s += TICK_S * fleet.paid
+        request_law.always(tally, self._admission, len(self._open), len(self._held))
         held = [row for _, _, row in self._held]
-        demand = Demand(
-            running=self._admission.running(MODEL), queued=len(held),
-            queued_tokens=sum(row.prompt + row.output for row in held),
-            shed_total=tally.shed[0], burst_total=tally.burst_calls,
-            served_prompt_total=tally.own[0], served_output_total=tally.own[1],
-            shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
-            burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
-        )  # fmt: skip
-        ready = len(self._engines) - len(self._draining)
-        self._wanted = self._want(now_s, demand, ready, self._wanted)
-        while len(self._engines) - len(self._draining) + len(self._booting) < self._wanted:
+        demand = calls.demand_of(tally, self._admission.running(MODEL), held)
+        self._wanted = self._want(now_s, demand, len(fleet.serving), self._wanted)
+        while fleet.ordered < self._wanted:
             tally.starts += 1
-            shape = 1.0 / setup.ready_cv**2
-            at_s = now_s + self._lots.gammavariate(shape, setup.ready_s / shape)
-            self._booting.append(at_s)
-            self._after(at_s, "ready", repr(at_s))
-        self._release(self._wanted)
+            at_s, kind = fleet.order(now_s)
+            self._after(at_s, kind, repr(at_s))
+        if gone := {repr(at_s) for at_s in fleet.release(self._wanted)}:
+            self._events = [e for e in self._events if e[3] not in gone]
+            heapq.heapify(self._events)
         self._see(now_s)
         self._after(now_s + TICK_S, "tick", "")
 
-    def _release(self, wanted: int) -> None:
-        """Idlest first, those that boot before those that serve."""
-        while (over := len(self._engines) - len(self._draining) + len(self._booting) - wanted) > 0:
-            if self._booting:
-                at_s = max(self._booting)
-                self._booting.remove(at_s)
-                self._events = [e for e in self._events if e[2:] != ("ready", repr(at_s))]
-                heapq.heapify(self._events)
-                continue
-            serving = [name for name in self._engines if name not in self._draining]
-            for name in sorted(serving, key=lambda name: self._engines[name].calls)[:over]:
-                self._draining.add(name)
-                if not self._engines[name].calls:
-                    self._drop(name)
-
     def _drop(self, name: str) -> None:
-        del self._engines[name]
-        self._draining.discard(name)
+        self._fleet.drop(name)
         self._due_s.pop(name, None)
 
     def _see(self, now_s: float) -> None:
         """The fleet view that routing works on."""
         replicas = tuple(
             msgspec.structs.replace(self._replica, id=name, seed=zlib.crc32(name.encode()))
-            for name in self._engines
-            if name not in self._draining
+            for name in self._fleet.serving
         )
-        is_away = any(a <= now_s < b for a, b in self._setup.outages)
-        offerings = () if is_away else (self._offering,)
+        offerings = () if self._api.is_away(now_s) else (self._api.offering(now_s),)
         for replica in replicas:
             self._admission.know(replica.id)
+        if replicas:
+            self._times.ready(MODEL, now_s)
+        due, is_asleep = None, not self._fleet.booting
+        if not replicas:
+            due = self._times.expected(MODEL, now_s, is_asleep=is_asleep)
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
-            state=self._admission.state, hold_s_max=HOLD_S, held=self._line,
+            pending={MODEL: due} if due else {}, state=self._admission.state,
+            hold_s_max=self._setup.hold_s_max, held=self._line,
         )  # fmt: skip

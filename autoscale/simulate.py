@@ -34,6 +34,7 @@ class Bench(msgspec.Struct, frozen=True):
     work: Work
     scenario: Scenario
     trust: float = 0.5
+    insurance: float = 0.0
     is_recorded: bool = False
     """The first seed of each policy keeps its course."""
 
@@ -66,7 +67,8 @@ def policy_of(bench: Bench, ratio: float) -> Policy:
     micro = HOUR_MICRO / 3600 * ratio * 1e6
     api = Api(round(bench.work.prompt_token_s * micro), round(bench.work.output_token_s * micro))
     pool = Pool("pool", hour_micro=HOUR_MICRO, ready_s=bench.scenario.ready_s, most=MOST)
-    return Policy((Plan(MODEL, 64, (pool,), api, bench.work),), trust=bench.trust)
+    plan = Plan(MODEL, 64, (pool,), api, bench.work, insurance=bench.insurance)
+    return Policy((plan,), trust=bench.trust)
 
 
 class Ours:

@@ -104,10 +104,10 @@ def _case(
     if old is None:
         model = msgspec.structs.replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    rungs = ladder(plan, caps(plan, model), model.ready_s)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s)
     lead_s = rungs[0].ready_s_max if rungs else 1.0
     if seen.elapsed_s and not seen.partial:
-        trend = forecast.learn(model.trend, flow.rate, at_ms, seen.elapsed_s, lead_s)
+        trend = forecast.learn(model.trend, flow.need, at_ms, seen.elapsed_s, lead_s)
         listed = () if plan.api is None else msgspec.structs.astuple(plan.api)
         is_new = bool(model.listed) and model.listed != listed
         price = _price(0.0 if is_new else model.micro_per_work_s, flow, seen.elapsed_s)
@@ -117,7 +117,8 @@ def _case(
         )
     outlook = forecast.outlook(model.trend, at_ms, lead_s)
     api = model.micro_per_work_s if plan.api is not None else None
-    view = decide.View(flow.rate, outlook, api, model.refused, seen.elapsed_s, policy.trust)
+    refused = max(model.refused, plan.insurance)
+    view = decide.View(flow.need, outlook, api, refused, seen.elapsed_s, policy.trust)
     model = _weighed(model, rungs, view, old is None, bool(seen.partial))
     return _wished(plan, (flow, rungs, view), model, at_ms, seen)
 
@@ -134,10 +135,10 @@ def _price(old: float, flow: Flow, elapsed_s: float) -> float:
 def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
     """Share of what overflows that nobody takes. Without news it fades: an API that was down is
     tried again at the price of a short loss."""
-    over = flow.shed_rate + flow.burst_rate
+    over = flow.unmet_rate + flow.burst_rate
     if over <= 0.0:
         return old * math.exp(-elapsed_s / AWAY_S)
-    return old + NEWS * (flow.shed_rate / over - old)
+    return old + NEWS * (flow.unmet_rate / over - old)
 
 
 def _weighed(
@@ -166,11 +167,16 @@ def _wished(
     count, why = sum(model.is_on), "account"
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
     is_alone = plan.api is None or model.refused >= ALONE
-    if is_alone and (flow.shed or (flow.queued and wait_s > plan.wait_s_max)):
-        need = decide.urgent(rungs, flow.backlog_s, flow.rate, plan.wait_s_max)
+    if is_alone and (flow.shed or flow.late or (flow.queued and wait_s > plan.wait_s_max)):
+        need = decide.urgent(rungs, flow.backlog_s, flow.need, plan.wait_s_max)
         need = max(need, 1)
         if need > count:
-            count, why = need, "calls wait or were refused"
+            count, why = need, "calls wait, were late or refused"
+    if flow.queued and not ready and rungs:
+        # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
+        model = _woken(model)
+        if not count:
+            count, why = 1, "calls are held and no replica is there"
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), f"bounds {least} to {most}"
@@ -182,13 +188,23 @@ def _wished(
     )
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
-        "burst": flow.burst_rate, "running": flow.running, "queued": flow.queued,
+        "burst": flow.burst_rate, "late": flow.late_rate, "running": flow.running,
+        "queued": flow.queued,
         "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
         "refused": view.refused,
     }  # fmt: skip
     return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
                  numbers)  # fmt: skip
+
+
+def _woken(model: ModelMemory) -> ModelMemory:
+    """The first rung on with a whole account: a replica that was started for held calls is not
+    given back the moment they run."""
+    return msgspec.structs.replace(
+        model, balances=(0.0, *model.balances[1:]), is_on=(True, *model.is_on[1:]),
+        depth=max(1, model.depth),
+    )  # fmt: skip
 
 
 def _ratio(rung: Rung, view: decide.View) -> float:

@@ -60,11 +60,13 @@ def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) 
     )
 
 
-def caps(plan: Plan, model: ModelMemory) -> Mapping[str, int]:
-    """Pools that give no more than they have. A single pool is never capped: there is no other."""
-    if not model.lost_until_ms or len(plan.pools) == 1:
+def caps(plan: Plan, model: ModelMemory, short: tuple[str, ...] = ()) -> Mapping[str, int]:
+    """Pools that give no more than they have, by what came of orders or because their provider
+    says so (`short`). A single pool is never capped: there is no other."""
+    if not (model.lost_until_ms or short) or len(plan.pools) == 1:
         return {}
-    return {name: model.ready.get(name, 0) for name in model.lost_until_ms}
+    told = [pool.name for pool in plan.pools if f"{plan.model}/{pool.name}" in short]
+    return {name: model.ready.get(name, 0) for name in (*model.lost_until_ms, *told)}
 
 
 def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: int) -> ModelMemory:

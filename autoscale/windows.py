@@ -13,7 +13,7 @@ STALE_MS = 10_000
 GAP_MS_MAX = 300_000
 """After a longer pause, totals say nothing of the rate now."""
 NO_DEMAND = Demand()
-NO_TOTALS = (0,) * 8
+LATE = 3
 
 
 class Fresh(msgspec.Struct, frozen=True):
@@ -39,11 +39,25 @@ class Flow(msgspec.Struct, frozen=True):
     backlog_s: float
     micro_per_s: float
     """What the API would take for all of it."""
+    late: int = 0
+    late_rate: float = 0.0
+    """Work that had to stay and was begun too late; it is in `served_rate` too."""
 
     @property
     def rate(self) -> float:
         """Work that comes in, wherever it went."""
         return self.served_rate + self.shed_rate + self.burst_rate
+
+    @property
+    def need(self) -> float:
+        """Replicas that it takes. What was late counts once more: so much was missing when it
+        came."""
+        return self.rate + self.late_rate
+
+    @property
+    def unmet_rate(self) -> float:
+        """Work that neither our engines in time nor any API did."""
+        return self.shed_rate + self.late_rate
 
     @property
     def unplaced(self) -> int:
@@ -64,7 +78,7 @@ def fresh(samples: Samples, memory: Memory) -> Fresh:
 def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    grown = [0] * 8
+    grown = [0] * len(totals(NO_DEMAND))
     for gateway in seen.gateways:
         now = gateway.models.get(plan.model, NO_DEMAND)
         running += max(0, now.running)
@@ -72,8 +86,9 @@ def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
         tokens += max(0, now.queued_tokens)
         mark = marks.get((gateway.instance, gateway.started))
         if mark is not None:
-            then = mark.totals.get(plan.model, NO_TOTALS)
-            for i, (a, b) in enumerate(zip(totals(now), then, strict=True)):
+            then = mark.totals.get(plan.model, totals(NO_DEMAND))
+            # A mark of an older release knows fewer totals: of those it says nothing.
+            for i, (a, b) in enumerate(zip(totals(now), then, strict=False)):
                 if a > b:
                     grown[i] += a - b
     return _flow(plan, seen.elapsed_s, (running, queued, tokens), grown)
@@ -81,14 +96,19 @@ def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
 
 def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: list[int]) -> Flow:
     work, api = plan.work, plan.api
-    shed, burst, *tokens = grown
-    rates, micro = [0.0, 0.0, 0.0], 0.0
+    shed, burst, *tokens, late, late_prompt, late_output = grown
+    rates, micro = [0.0, 0.0, 0.0, 0.0], 0.0
     if elapsed_s:
-        for i, calls in enumerate((0, shed, burst)):
-            prompt, output = tokens[2 * i : 2 * i + 2]
+        parts = (
+            *((tokens[2 * i], tokens[2 * i + 1]) for i in range(3)),
+            (late_prompt, late_output),
+        )
+        for i, (calls, (prompt, output)) in enumerate(
+            zip((0, shed, burst, late), parts, strict=True)
+        ):
             spent_s = work.of(prompt, output)
             rates[i] = (spent_s or calls * work.call_s) / elapsed_s
-            if api is not None:
+            if api is not None and i < LATE:  # what was late is served already
                 micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
         micro /= 1e6 * elapsed_s
     running, queued, waiting = counts
@@ -96,7 +116,7 @@ def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: lis
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
     return Flow(
         running, queued, shed, burst, rates[0], rates[1], rates[2],
-        backlog_s or queued * work.call_s, micro,
+        backlog_s or queued * work.call_s, micro, late, rates[LATE],
     )  # fmt: skip
 
 
@@ -106,6 +126,7 @@ def totals(demand: Demand) -> tuple[int, ...]:
         demand.shed_total, demand.burst_total, demand.served_prompt_total,
         demand.served_output_total, demand.shed_prompt_total, demand.shed_output_total,
         demand.burst_prompt_total, demand.burst_output_total,
+        demand.late_total, demand.late_prompt_total, demand.late_output_total,
     )  # fmt: skip
 
 

@@ -31,13 +31,25 @@ Tune = Annotated[
     typer.Option(help="Traces to tune the baselines on; without any they stay out."),
 ]
 Price = Annotated[
-    list[str] | None, typer.Option(help="Change of the ratio, fluid: second=ratio, as 43200=0.8.")
+    list[str] | None, typer.Option(help="Change of the ratio: second=ratio, as 43200=0.8.")
 ]
 ApiMost = Annotated[
-    float, typer.Option(help="Replicas' work the API takes at once, fluid; 0: any.", min=0)
+    float, typer.Option(help="Replicas' work the API takes at once; 0: any.", min=0)
 ]
 Outage = Annotated[
     list[str] | None, typer.Option(help="API down, seconds from the start: 3600-4200.")
+]
+Credit = Annotated[
+    list[str] | None,
+    typer.Option(help="Paid at the API: replica-hours=second it lapses, as 20=43200; --requests."),
+]
+TRUST = Wish(()).trust
+Trust = Annotated[float, typer.Option(help="In the forecast; 0: none.", min=0, max=0.99)]
+Insurance = Annotated[
+    float, typer.Option(help="As controller.scaling.insurance, for our policy.", min=0, max=1)
+]
+TakenPerHour = Annotated[
+    float, typer.Option(help="How often a running replica is taken away (spot).", min=0, max=60)
 ]
 LedgerDays = Annotated[
     int, typer.Option(help="Replay so many days of our own ledger.", min=0, max=366)
@@ -115,11 +127,12 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         outage: Outage = None,
         price: Price = None,
         api_most: ApiMost = 0.0,
+        credit: Credit = None,
+        taken_per_hour: TakenPerHour = 0.0,
+        insurance: Insurance = 0.0,
         profile: Annotated[str, typer.Option(help="Profile of a replica.")] = Wish(()).profile,
         batch: Annotated[int, typer.Option(help="Sequences of a full one.", min=1)] = 64,
-        trust: Annotated[
-            float, typer.Option(help="In the forecast; 0: none.", min=0, max=0.99)
-        ] = Wish(()).trust,
+        trust: Trust = TRUST,
         requests: Annotated[
             bool, typer.Option("--requests", help="One by one, through the gateway's routing.")
         ] = False,
@@ -136,7 +149,7 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
             wish = Wish(
                 tuple(addresses), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv,
                 fail_rate, tuple(outage or ()), tuple(price or ()), api_most, profile, batch,
-                trust, requests, html is not None,
+                trust, requests, taken_per_hour, insurance, tuple(credit or ()), html is not None,
             )  # fmt: skip
             results = _told(wish, as_json=as_json)
         if html is not None:

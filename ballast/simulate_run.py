@@ -12,6 +12,7 @@ from rich.progress import Progress
 from autoscale.work import of_profile
 from ballast.problem import ProblemError
 from models import profiles
+from serving.finance.values import FinanceError, Grant
 
 if TYPE_CHECKING:
     from autoscale.contest import Run
@@ -37,6 +38,9 @@ class Wish(msgspec.Struct, frozen=True):
     batch: int = 64
     trust: float = 0.5
     is_by_request: bool = False
+    taken_per_hour: float = 0.0
+    insurance: float = 0.0
+    credits: tuple[str, ...] = ()
     is_recorded: bool = False
     """Courses for plots are kept."""
 
@@ -107,12 +111,13 @@ def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
     except ValueError as error:
         raise ProblemError(f"--profile: {error}", "see `ballast models list`") from None
     scenario = Scenario(
-        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, 0.0, _outages(wish.outages),
+        ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, wish.taken_per_hour,
+        _outages(wish.outages),
         _prices(wish.prices), wish.api_most or float("inf"),
     )  # fmt: skip
-    if wish.is_by_request and (scenario.prices or wish.api_most):
-        raise ProblemError("price changes and rate limits are of fluid runs", "no --requests")
-    return Bench(trace, work, scenario, wish.trust, wish.is_recorded)
+    if wish.credits and not wish.is_by_request:
+        raise ProblemError("credits are of runs by request", "add --requests")
+    return Bench(trace, work, scenario, wish.trust, wish.insurance, wish.is_recorded)
 
 
 def case_of(bench: Bench, wish: Wish, address: str) -> Case:
@@ -121,7 +126,8 @@ def case_of(bench: Bench, wish: Wish, address: str) -> Case:
     from autoscale.request_runs import case_of as made
 
     try:
-        return made(bench, asked(address), profiles.named(wish.profile), wish.batch)
+        given = _credits(wish.credits)
+        return made(bench, asked(address), profiles.named(wish.profile), wish.batch, given)
     except TraceError as error:
         raise ProblemError(str(error), "name a trace of single requests") from None
 
@@ -146,6 +152,21 @@ def _prices(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
             raise ProblemError(f"--price: {text!r}", "a ratio from 0 to 1000, after the start")
         found.append(change)
     return tuple(sorted(found))
+
+
+def _credits(texts: Sequence[str]) -> tuple[Grant, ...]:
+    from autoscale.request_api import credit
+
+    found = []
+    for text in texts:
+        hours, _, until = text.partition("=")
+        try:
+            found.append(credit(float(hours), float(until)))
+        except (ValueError, OverflowError, FinanceError) as error:
+            raise ProblemError(
+                f"--credit: {text!r}: {error}", "write replica-hours=second it lapses, as 20=43200"
+            ) from None
+    return tuple(found)
 
 
 def _outages(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:

@@ -120,9 +120,10 @@ def mean_error(rows: Iterable[Compared]) -> float:
     return sum(errors) / len(errors) if errors else 0.0
 
 
-def _sized(known: Knowledge, subject: Subject, concurrency: int) -> Sized:
+def layout_of(known: Knowledge, subject: Subject, concurrency: int) -> Layout:
+    """The engine as it was measured, as far as its page says."""
     kind = known.gpus.gpu(subject.gpu)
-    layout = Layout(
+    return Layout(
         card=subject.card,
         variant=subject.variant,
         gpu=kind.id,
@@ -131,6 +132,10 @@ def _sized(known: Knowledge, subject: Subject, concurrency: int) -> Sized:
         sequences=min(kind.vllm.max_num_seqs, max(SEQUENCES, concurrency)),
         memory_share=MEMORY_SHARE,
     )
+
+
+def _sized(known: Knowledge, subject: Subject, concurrency: int) -> Sized:
+    layout = layout_of(known, subject, concurrency)
     demand = Demand(subject.prompt_tokens, subject.output_tokens, concurrency)
     found = size(known, layout, demand)
     if isinstance(found, DoesNotFit):

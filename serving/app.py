@@ -97,7 +97,8 @@ class Gateway:
         )
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
-        self._demand = Demand({m.name: m.speed for m in settings.models})
+        labels = {name: frozenset(row.label for row in rows) for name, rows in sold.items()}
+        self._demand = Demand({m.name: m.speed for m in settings.models}, labels)
         contexts = {m.name: m.context_tokens for m in settings.models}
         self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()

@@ -1,8 +1,9 @@
 """What was asked of each model, in calls and tokens, for the controller: served by our engines,
 refused for want of them, sent to an API instead. Counts only; decides nothing.
 
-A call that an idle engine could not have answered in time either asks for no engine: however many
-there were, it would have been refused or sent elsewhere all the same.
+An answer of ours that came too late (by its first token where it is streamed) is counted as late
+where the call had to stay: no third party may see it, or none would have been sooner. What could
+have left and was late all the same is a wrong prediction, which engines do not cure.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Mapping
 from models.capacity import Load, Profile, estimate
 from serving.choice import EXPECTED_TOKENS
 from serving.progress import Progress
-from serving.records import Call, Outcome, Usage
+from serving.records import Call, Caller, DataLabel, Outcome, Overflow, Usage
+from serving.rules import effective_residency
+from serving.slo import Kept, kept
 
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
 _SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unreachable"})
@@ -20,17 +23,24 @@ _SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unre
 _ANSWERED = (Outcome.OK, Outcome.CUT, Outcome.DISCONNECTED, Outcome.CALLER_ERROR)
 _UNANSWERED = (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT)
 _IDLE = Load()
+TIGHT = "local:tight"
+"""`routing`: our engine is expected to be late, and no third party was better."""
+_ANY: Mapping[str, frozenset[DataLabel]] = {}
 
 
 class Demand:
     """Totals by model since this process began; they only grow."""
 
-    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+    def __init__(
+        self, profiles: Mapping[str, Profile], labels: Mapping[str, frozenset[DataLabel]] = _ANY
+    ) -> None:
+        """`labels`: of the third parties behind each model."""
         self._profiles = profiles
+        self._labels = labels
         self._served = {name: [0, 0] for name in profiles}
         self._shed = {name: [0, 0, 0] for name in profiles}
         self._burst = {name: [0, 0, 0] for name in profiles}
-
+        self._late = {name: [0, 0, 0] for name in profiles}
         self._filling = dict.fromkeys(profiles, 0)
 
     def filling(self, model: str) -> int:
@@ -54,7 +64,8 @@ class Demand:
         outcome, reason, attempt = progress.outcome, progress.burst_reason, progress.attempt
         is_shed = outcome in _REFUSED and progress.code in _SHED
         is_shed = is_shed or (reason != "" and outcome in _UNANSWERED)
-        if not is_shed and not (reason and outcome in _ANSWERED):
+        is_late = attempt is not None and not reason and self._is_late(progress)
+        if not is_shed and not is_late and not (reason and outcome in _ANSWERED):
             return
         call, usage = progress.call, progress.usage
         if attempt is not None and not is_shed:
@@ -68,15 +79,25 @@ class Demand:
         if not could_serve(profile, call):
             return
         prompt = usage.prompt_tokens or call.prompt_tokens
+        if is_late:
+            prompt = max(0, prompt - usage.cached_tokens)
         output = usage.completion_tokens or expected(call, profile)
-        total = (self._shed if is_shed else self._burst)[call.model]
+        total = (self._shed if is_shed else self._late if is_late else self._burst)[call.model]
         total[0] += 1
         total[1] += prompt
         total[2] += output
 
+    def _is_late(self, progress: Progress) -> bool:
+        """Answered at home too late, and had to stay there."""
+        if progress.outcome is not Outcome.OK or kept(progress) is not Kept.LATE:
+            return False
+        call, labels = progress.call, self._labels.get(progress.call.model, frozenset())
+        return had_to_stay(call, progress.caller, progress.reason, labels)
+
     def totals(self, model: str) -> dict[str, int]:
         """As `/signals` shows them."""
         served, shed, burst = self._served[model], self._shed[model], self._burst[model]
+        late = self._late[model]
         return {
             "shed_total": shed[0],
             "burst_total": burst[0],
@@ -86,7 +107,20 @@ class Demand:
             "shed_output_total": shed[2],
             "burst_prompt_total": burst[1],
             "burst_output_total": burst[2],
+            "late_total": late[0],
+            "late_prompt_total": late[1],
+            "late_output_total": late[2],
         }
+
+
+def had_to_stay(call: Call, caller: Caller, reason: str, labels: frozenset[DataLabel]) -> bool:
+    """Whether a call that our engines answered could have gone to no third party instead: `reason`
+    is of its placement, `labels` are of the third parties behind its model. Pure."""
+    if caller.policy.overflow is not Overflow.ALLOWED or call.is_home_only:
+        return True
+    if reason.endswith(TIGHT):
+        return True  # was seen to be late, and nobody else would have been sooner
+    return not any(map(effective_residency(call, caller).admits, labels))
 
 
 def could_serve(profile: Profile, call: Call) -> bool:

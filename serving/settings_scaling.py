@@ -77,6 +77,10 @@ class Scaling(Group):
     """Of the schedules."""
     wait_s_max: float = Field(5.0, gt=0)
     """A longer predicted wait that no API relieves asks for replicas at once."""
+    insurance: float = Field(0.0, ge=0, le=1)
+    """Share of what overflows that is reckoned to find no API on the day it fails: the more, the
+    more replicas stand ready for that. 0: what has been seen counts alone (docs/autoscaler.md has
+    what each tenth costs)."""
     on_demand_floor: int = Field(0, ge=0)
     """Replicas of each model, above the reserved ones, that are never spot."""
     up_max: int = Field(8, ge=1)

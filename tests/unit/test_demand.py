@@ -10,7 +10,16 @@ import pytest
 from models.capacity import PROFILES, Load, estimate
 from serving.demand import Demand
 from serving.progress import Progress
-from serving.records import Burst, Outcome, Run, Usage
+from serving.records import (
+    Burst,
+    DataLabel,
+    Outcome,
+    Overflow,
+    Residency,
+    ResidencyLevel,
+    Run,
+    Usage,
+)
 
 PROFILE = PROFILES["qwen3-32b-fp8-h100"]
 ESTIMATE = estimate(PROFILE, Load(), 10, 0)
@@ -111,3 +120,42 @@ def test_served_tokens_leave_out_what_the_prefix_cache_held() -> None:
     demand.served("m", Usage(prompt_tokens=100, completion_tokens=5, cached_tokens=60))
     totals = demand.totals("m")
     assert (totals["served_prompt_total"], totals["served_output_total"]) == (40, 5)
+
+
+LABEL = frozenset({DataLabel("us", "Api Inc")})
+HOME = Residency(ResidencyLevel.PREMISES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "call", "policy", "labels", "late"),
+    [
+        ("local", {"residency": HOME}, {}, LABEL, 1),
+        ("local", {"is_home_only": True}, {}, LABEL, 1),
+        ("local", {}, {"overflow": Overflow.NEVER}, LABEL, 1),
+        ("local", {}, {}, frozenset(), 1),
+        ("local:tight", {}, {}, LABEL, 1),
+        ("local", {}, {}, LABEL, 0),
+        ("local", {"residency": HOME, "first_token_by_s": 5.0}, {}, LABEL, 0),
+    ],
+    ids=["kept home", "refused", "key", "no third party", "all away", "may leave", "in time"],
+)  # fmt: skip
+def test_a_late_answer_asks_for_engines_where_it_had_to_stay(
+    make: Any, reason: str, call: dict[str, Any], policy: dict[str, Any],
+    labels: frozenset[DataLabel], late: int,
+) -> None:  # fmt: skip
+    asked_ = make.call(model="m", received_s=0.0, **{"first_token_by_s": 3.0, **call})
+    progress = Progress(asked_, make.caller(**policy))
+    progress.begin(msgspec.structs.replace(make.ticket(make.replica()), reason=reason),
+                   Run(make.replica(), reason, ESTIMATE))  # fmt: skip
+    progress.first_s, progress.usage = 4.0, Usage(100, 20, 60)
+    progress.attempt.usage = progress.usage  # type: ignore[union-attr]
+    progress.outcome = Outcome.OK
+    demand = Demand({"m": PROFILE}, {"m": labels})
+    demand.request(progress)
+    found = demand.totals("m")
+    names = ("total", "prompt_total", "output_total")
+    assert [found[f"late_{name}"] for name in names] == [
+        late, 40 * late, 20 * late,
+    ]  # fmt: skip
+    assert not found["shed_total"]
+    assert not found["burst_total"]

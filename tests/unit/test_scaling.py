@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from autoscale import windows
 from autoscale.limits import bounds
-from autoscale.memory import Memory
+from autoscale.memory import Mark, Memory
 from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
 from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply
 from autoscale.step import step
@@ -38,14 +39,21 @@ class World:
         self.decisions: list[Decision] = []
         self.obeys = True
 
-    def tick(self, rate: float, *, missing: tuple[str, ...] = (), **more: int) -> Decision:
+    def tick(
+        self,
+        rate: float,
+        *,
+        missing: tuple[str, ...] = (),
+        short: tuple[str, ...] = (),
+        **more: int,
+    ) -> Decision:
         """One tick of `rate` replicas' demand."""
         self.at_ms += TICK_MS
         self.output += rate * TICK_MS
         total = {"served_output_total": round(self.output), **more}
         report = Signals("g", 1, self.at_ms, {"m": Demand(**total)})
         supply = Supply(sum(self.ready.values()), pools=dict(self.ready))
-        samples = Samples(self.at_ms, (report,), missing, {"m": supply})
+        samples = Samples(self.at_ms, (report,), missing, {"m": supply}, short=short)
         outcome = step(samples, self.memory, self.policy)
         self.memory = outcome.memory
         (decision,) = outcome.decisions
@@ -110,6 +118,64 @@ def test_a_stray_refusal_beside_a_willing_api_rents_nothing() -> None:
     assert fleet.ready == {}
 
 
+def test_a_held_call_that_the_api_may_not_take_wakes_a_replica() -> None:
+    fleet = world()
+    decision = fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert isinstance(decision, Scale)
+    assert (decision.replicas, decision.pools) == (1, {"rented": 1})
+    assert "held" in decision.reason
+
+
+def test_a_replica_woken_by_held_calls_is_kept_for_a_starts_worth_and_no_longer() -> None:
+    fleet = world()
+    fleet.obeys = False
+    for _ in range(30):  # as long as it boots, the call waits
+        fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert fleet.memory.models["m"].wanted == {"rented": 1}
+    fleet.ready, fleet.obeys = {"rented": 1}, True
+    kept = 0
+    while fleet.ready:
+        fleet.tick(0.0)
+        kept += 1
+    assert 3 <= kept <= 20
+    assert fleet.run(0.0, 20) == 0
+
+
+def test_work_that_had_to_stay_and_was_late_rents_the_next_replica() -> None:
+    late = {}
+    for share in (0, 1):
+        fleet = world()
+        fleet.run(0.9, 60)
+        for number in range(1, 90):
+            tokens = number * share * 1500
+            fleet.tick(0.9, late_total=number * share, late_output_total=tokens)
+        late[share] = sum(fleet.ready.values())
+        assert fleet.run(0.9, 400) == 1, "and is given back when answers are in time again"
+    assert late == {0: 1, 1: 2}
+
+
+def test_late_work_is_not_paid_for_twice() -> None:
+    seen = windows.Fresh((Signals("g", 1, 1, {"m": Demand(
+        served_output_total=5000, late_total=2, late_output_total=1000)}),), 0, 10.0)  # fmt: skip
+    flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {})})
+    assert (flow.rate, flow.late_rate, flow.need) == pytest.approx((0.5, 0.1, 0.6))
+    assert flow.micro_per_s == pytest.approx(5000 * 3 / 10)
+
+
+def test_a_mark_of_an_older_release_says_nothing_of_new_totals() -> None:
+    now = Demand(shed_total=1, late_total=5, late_output_total=1000)
+    seen = windows.Fresh((Signals("g", 1, 1, {"m": now}),), 0, 10.0)
+    flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {"m": (0,) * 8})})
+    assert (flow.shed, flow.late, flow.late_rate) == (1, 0, 0.0)
+
+
+def test_held_calls_rent_no_more_than_the_bounds_allow() -> None:
+    shut = Window(most=0)
+    fleet = world(msgspec.structs.replace(PLAN, windows=(shut,)))
+    fleet.tick(0.0, queued=1, queued_tokens=400)
+    assert fleet.ready == {}
+
+
 def test_without_data_nothing_changes_and_memory_stays() -> None:
     fleet = world()
     fleet.run(2.0, 60)
@@ -168,6 +234,31 @@ def test_spot_stands_on_an_on_demand_floor_and_is_backfilled() -> None:
     assert fleet.ready == {"rented": 3}
     fleet.run(2.9, 100)
     assert fleet.ready == {"rented": 1, "spot": 2}
+
+
+def test_a_pool_whose_provider_has_nothing_to_give_is_passed_over() -> None:
+    fleet = world(MIXED)
+    for _ in range(100):
+        fleet.tick(2.9, short=("m/spot",))
+    assert fleet.ready == {"rented": 3}
+    fleet.run(2.9, 100)
+    assert fleet.ready == {"rented": 1, "spot": 2}
+
+
+def test_a_single_pool_is_asked_though_its_provider_has_nothing_to_give() -> None:
+    fleet = world()
+    for _ in range(100):
+        fleet.tick(2.9, short=("m/rented",))
+    assert fleet.ready == {"rented": 3}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 1), (0.05, 2)])
+def test_insurance_keeps_a_replica_that_the_api_would_be_cheaper_than(
+    share: float, count: int
+) -> None:
+    plan = msgspec.structs.replace(PLAN, insurance=share)
+    # A quarter of a second replica's work at three times the price pays for three quarters of it.
+    assert world(plan, trust=0.0).run(1.28, 400) == count
 
 
 def test_reserved_machines_are_used_first_and_never_given_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,9 +258,27 @@ def test_an_api_with_a_rate_limit_is_relieved_by_renting(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("flags", [["--price", "x"], ["--price", "5=-1"],
-                                   ["--price", "5=1", "--requests"]])  # fmt: skip
+                                   ["--credit", "5=10"], ["--credit", "x", "--requests"],
+                                   ["--credit", "nan=5", "--requests"]])  # fmt: skip
 def test_price_changes_that_cannot_be_are_problems(tmp_path: Path, flags: list[str]) -> None:
     path = str(waves(tmp_path, 0.1))
     done = CliRunner().invoke(app, ["simulate", path, "--ratios", "3", *flags])
     assert done.exit_code == 1
     assert "what to do" in done.stderr
+
+
+def test_a_run_by_request_knows_prices_limits_spot_and_credits(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEAD + "".join(f"{k},500,200\n" for k in range(0, 1200, 4)))
+    flags = ["simulate", str(path), "--ratios", "3", "--seeds", "1", "--requests", "--json"]
+    more = [[], ["--credit", "99=3600"], ["--price", "600=0.1", "--api-most", "5",
+                                          "--taken-per-hour", "2"]]  # fmt: skip
+    costs = []
+    for some in more:
+        done = CliRunner().invoke(app, [*flags, *some])
+        assert done.exit_code == 0, done.output
+        (table,) = json.loads(done.stdout)
+        costs.append(next(r for r in table["runs"] if r["policy"] == "all API"))
+    assert costs[1]["cost"] == pytest.approx(0.0)
+    assert costs[0]["cost"] > 1.0
+    assert costs[2]["kept"] > 0.9

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import mean, median
+
 import msgspec
 import pytest
 
 from autoscale.calls import paced
 from autoscale.engines import Engine, Sequence
+from benchmarks.scaling import points
 from models import profiles, sizing
 from models.capacity import PROFILES, Profile, step_s
 from models.layout import Layout
@@ -113,3 +116,15 @@ def test_chunks_take_no_more_time_in_all() -> None:
     engine = Engine(small, 0.0)
     engine.add(Sequence(1, 8192, 100), 0.0)
     assert engine.next_s() == pytest.approx(alone + 99 * step_s(small, 1, 8242, 0))
+
+
+def test_the_published_points_are_met_as_nearly_as_the_documents_say() -> None:
+    rows = list(points.seen())
+    tokens = [abs(row.error) for row in rows if row.what == "token ms"]
+    assert len(tokens) == 23
+    assert median(tokens) < 0.04
+    assert mean(tokens) < 0.11
+    rates = [row.simulated / row.measured for row in rows if row.what == "requests/s"]
+    assert len(rates) == 29
+    assert min(rates) > 0.65
+    assert 1.3 < median(rates) < 1.45, "a lab did less than our model predicts at the edge"
