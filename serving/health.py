@@ -18,8 +18,8 @@ from serving.records import FleetView, Offering, Ticket
 
 ACCOUNT_WIDE = frozenset({Kind.ACCOUNT_DEAD, Kind.KEY_DEAD})
 SLOW_S_MIN, SLOW_FACTOR = 5.0, 4.0
-"""A first token later than both is slow: than five seconds, and than four times what the row
-says."""
+"""A first token later than both is slow: than five seconds, and than four times what is usual
+there."""
 READ_TOKENS_PER_S = 2000.0
 """What an API is given on top to read a prompt. ASSUMED to be generous: half of what
 AIConfigurator's kernel tables estimate of Qwen3-32B in BF16 on one A100 (4,000)."""
@@ -63,7 +63,8 @@ class Health:
             del self._down[target.provider]
             self._shut(target, 0.0)
         if is_stream:
-            allowed_s = max(SLOW_S_MIN, SLOW_FACTOR * target.first_token_s)
+            usual_s = self._usual_s(target, ticket.prompt_tokens, now_s)
+            allowed_s = max(SLOW_S_MIN, SLOW_FACTOR * usual_s)
             allowed_s += ticket.prompt_tokens / READ_TOKENS_PER_S
             owner, is_late = tenant.partition("/")[0], now_s - ticket.issued_s > allowed_s
             self._timed(target.id, Seen(owner, now_s, is_late))
@@ -85,6 +86,13 @@ class Health:
         if isinstance(target, Offering) and self._down.get(target.provider) is ticket:
             self._down[target.provider] = None
             self._shut(target, now_s)
+
+    def _usual_s(self, target: Offering, prompt_tokens: int, now_s: float) -> float:
+        """Seconds to the first token as it has been there of late; before enough was seen, as its
+        row says: else the first slow answers would make slow answers usual."""
+        pace = self._admission.know(target.id).api
+        usual_s = None if pace is None else pace.usual_first_s(prompt_tokens, now_s)
+        return target.first_token_s if usual_s is None else usual_s
 
     def _timed(self, name: str, last: Seen) -> None:
         seen = [one for one in self._seen.get(name, ()) if one.at_s > last.at_s - WINDOW_S]

@@ -51,13 +51,11 @@ class Hedger:
         self.purse = Purse(int(settings.hour_max * _MICRO))
         self.is_on = settings.hour_max > 0
 
-    def patience_s(self, placement: Run | Burst) -> float:
-        """How long the first token may take before a second try begins."""
-        predicted_s = (
-            placement.estimate.first_token_s.p90
-            if isinstance(placement, Run)
-            else placement.target.first_token_s
-        )
+    def patience_s(self, ticket: Ticket) -> float:
+        """How long the first token may take before a second try begins: what nine of ten keep to
+        there, as learnt; of an API nobody has asked yet, as its row says."""
+        known = ticket.estimate
+        predicted_s = 0.0 if known is None else known.first_token_s.p90
         return max(self._settings.after_s, predicted_s)
 
     async def second(self, progress: Progress) -> tuple[BlockStream, int] | None:

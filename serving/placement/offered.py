@@ -118,12 +118,21 @@ def ceiling(ask: Ask) -> str:
     if most is None or tally is None:
         return ""
     states = ask.view.state
-    rows = ask.view.offerings.get(call.model, ())
-    out = sum(states[o.id].unfinished for o in rows if o.id in states)
+    out = sum(states[name].unfinished for name in _behind(call.model, ask.view) if name in states)
     now_ms = call.received_ms + round((ask.now_s - call.received_s) * 1e3)
     name, used = tally.reached(call.model, most, out, now_ms)
     bound = NEAR if call.latency_class in _PATIENT else 1.0
     return name if used >= bound else ""
+
+
+def _behind(model: str, view: FleetView) -> tuple[str, ...]:
+    """All third parties' models that stand for one of ours: its adapters' own tunings too, whose
+    calls count as the model's."""
+    kept: tuple[str, ...] | None = view.sifted.get(model)
+    if kept is None:
+        rows = (row for rows in view.offerings.values() for row in rows if row.model == model)
+        kept = view.sifted[model] = tuple({row.id: None for row in rows})
+    return kept
 
 
 def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
