@@ -129,6 +129,7 @@ class Gateway:
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await parts.book(store)
         sharing, allowances = await parts.limits(self._deployment_id)
+        self._beside.share(sharing.window, loop.time)
         keeper = parts.budgets(self.funds, journal.life)
         metrics = Metrics(gauges(Live(
             self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing,
