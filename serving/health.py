@@ -43,15 +43,15 @@ class Health:
         self._admission = admission
         self._view = view
         self._down: dict[str, Ticket | None] = {}
-        """By provider: the one call that probes it now."""
+        """By account: the one call that probes it now."""
         self._seen: dict[str, list[Seen]] = {}
         """By offering: the last answers, oldest first."""
 
     def sent(self, ticket: Ticket) -> None:
         """A try goes out; to an account that is down it is the probe, and others wait for it."""
         target = ticket.target
-        if isinstance(target, Offering) and self._down.get(target.provider, ticket) is None:
-            self._down[target.provider] = ticket
+        if isinstance(target, Offering) and self._down.get(target.account_id, ticket) is None:
+            self._down[target.account_id] = ticket
             self._shut(target, ticket.issued_s + PROBE_S)
 
     def opened(self, ticket: Ticket, now_s: float, *, tenant: str, is_stream: bool) -> None:
@@ -59,8 +59,8 @@ class Health:
         target = ticket.target
         if not isinstance(target, Offering):
             return
-        if self._down.get(target.provider) is ticket:
-            del self._down[target.provider]
+        if self._down.get(target.account_id) is ticket:
+            del self._down[target.account_id]
             self._shut(target, 0.0)
         if is_stream:
             usual_s = self._usual_s(target, ticket.prompt_tokens, now_s)
@@ -75,7 +75,7 @@ class Health:
         if not isinstance(target, Offering):
             return
         if kind in ACCOUNT_WIDE:
-            self._down[target.provider] = None
+            self._down[target.account_id] = None
             self._shut(target, self._admission.know(target.id).open_until_s)
         else:
             self.undecided(ticket, now_s)
@@ -83,8 +83,8 @@ class Health:
     def undecided(self, ticket: Ticket, now_s: float) -> None:
         """The try told nothing of the account; if it was the probe, the next call is."""
         target = ticket.target
-        if isinstance(target, Offering) and self._down.get(target.provider) is ticket:
-            self._down[target.provider] = None
+        if isinstance(target, Offering) and self._down.get(target.account_id) is ticket:
+            self._down[target.account_id] = None
             self._shut(target, now_s)
 
     def _usual_s(self, target: Offering, prompt_tokens: int, now_s: float) -> float:
@@ -112,9 +112,11 @@ class Health:
             self._admission.shut(other, until_s)
 
     def _siblings(self, target: Offering) -> Iterator[str]:
-        for rows in self._view().offerings.values():
+        view = self._view()
+        sold = view.theirs.get(target.owner, {}) if target.owner else view.offerings
+        for rows in sold.values():
             for row in rows:
-                if row.provider == target.provider and row.id != target.id:
+                if row.account_id == target.account_id and row.id != target.id:
                     yield row.id
 
 

@@ -94,8 +94,9 @@ class Hedger:
         """Targets that share the late one's queue."""
         view, model = self._stages.fleet.view, late.model
         if isinstance(late, Offering):
-            rows = view.offerings.get(model, ())
-            return {row.id for row in rows if row.provider == late.provider}
+            sold = view.theirs.get(late.owner, {}) if late.owner else view.offerings
+            rows = sold.get(model, ())
+            return {row.id for row in rows if row.account_id == late.account_id}
         replicas: tuple[Replica, ...] = view.replicas.get(model, ())
         states = ((replica.id, view.state.get(replica.id)) for replica in replicas)
         return {name for name, state in states if state is not None and state.load.waiting}

@@ -3,7 +3,7 @@ rim: it lays them beside each new view and decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -28,11 +28,12 @@ class Beside:
 
     def __init__(
         self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks,
-        pods: int = 1,
+        pods: int = 1, theirs: Iterable[Offering] = (),
     ) -> None:  # fmt: skip
         self._routes, self._marks = routes, marks
         self._spills: Mapping[str, Spill] = {}
-        self.paces = {o.id: Headroom(o.concurrent, pods) for rows in sold.values() for o in rows}
+        bought = [*(o for rows in sold.values() for o in rows), *theirs]
+        self.paces = {o.id: Headroom(o.concurrent, pods) for o in bought}
         is_bounded = any(route.ceilings is not None for route in routes.values())
         self.tally = Tally() if is_bounded else None
 

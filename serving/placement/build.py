@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from serving.placement.beside import Beside
@@ -16,9 +16,12 @@ _MICRO = 1_000_000
 _NOTHING = NameSettings()
 
 
-def beside(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> Beside:
+def beside(
+    settings: Settings, sold: Mapping[str, tuple[Offering, ...]], theirs: Iterable[Offering] = ()
+) -> Beside:
     """What one gateway keeps of placement. Raises SettingsError."""
-    return Beside(routes(settings, sold), sold, marks(settings), settings.gateway.pods)
+    pods = settings.gateway.pods
+    return Beside(routes(settings, sold), sold, marks(settings), pods, theirs)
 
 
 def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict[str, Route]:
