@@ -98,21 +98,22 @@ def _best(ask: Ask, by: Terms, owner: str) -> Found | None:
         if total >= least or context > offering.context_tokens or offering.id in out:
             continue  # cheaper ones cannot be beaten by one that is late too
         state = states.get(offering.id)
-        if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
+        if state is not None and (state.open_until_s > now_s or state.full_until_s > now_s):
             continue
-        if paces:
-            pace = paces.get(offering.id)
-            unfinished = 0 if state is None else state.unfinished
-            if pace is not None and pace.holds_back(context, unfinished, now_s):
-                continue
         when = score.expected(offering, call, state, now_s)
         first_s, complete_s = when
         total += second_micro * first_s.p50
         is_slow = complete_s is not None and complete_s > whole_left_s
         if (is_slow or first_s.p90 > left_s) and (late_s := by.late(when)):
             total += score.LATE + score.LATE_SECOND * late_s
-        if total < least:
-            found, least, when_found = offering, total, when
+        if total >= least:
+            continue
+        if paces:  # last: only of those that would be chosen
+            pace = paces.get(offering.id)
+            unfinished = 0 if state is None else state.unfinished
+            if pace is not None and pace.holds_back(context, unfinished, now_s):
+                continue
+        found, least, when_found = offering, total, when
     if found is None or when_found is None:
         return None
     return Found(found, least, when_found)
@@ -134,7 +135,7 @@ def ceiling(ask: Ask) -> str:
     if most is None or tally is None:
         return ""
     states = ask.view.state
-    out = sum(states[name].unfinished for name in _behind(call.model, ask.view) if name in states)
+    out = sum([states[name].unfinished for name in _behind(call.model, ask.view) if name in states])
     now_ms = call.received_ms + round((ask.now_s - call.received_s) * 1e3)
     name, used = tally.reached(call.model, most, out, now_ms)
     bound = NEAR if call.latency_class in _PATIENT else 1.0
