@@ -72,6 +72,8 @@ class Hedger:
         placement = place(call, progress.caller, view, now_s, barred)
         if not isinstance(placement, Run | Burst) or not sees_the_same(progress, placement.target):
             return None
+        if _owner(first.ticket.target) != "" == _owner(placement.target):
+            return None  # a tenant's own account that is slow does not make it our bill
         reserved = self._most(placement.target, first.ticket)
         if reserved is None or not self.purse.take(reserved, now_s):
             return None
@@ -203,6 +205,11 @@ class Raced:
         if winner.ticket.reason != REASON or not isinstance(winner.ticket.target, Offering):
             # Else it is the second try that is paid: at most what was reserved.
             self._hedger.purse.settle(reserved, one.attempt.cost_micro)
+
+
+def _owner(target: Target) -> str:
+    """The tenant whose account pays there; empty is us."""
+    return target.owner if isinstance(target, Offering) else ""
 
 
 def take(progress: Progress, attempt: Attempt) -> None:

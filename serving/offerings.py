@@ -78,9 +78,8 @@ def _is_ourselves(url: str, own: Gateway) -> bool:
     host = parts.hostname or ""
     if (parts.port or 80) != own.port:
         return False
-    if host == own.host:
-        return True
-    return is_loopback(host) and (is_loopback(own.host) or own.host in _EVERY_ADDRESS)
+    is_here = is_loopback(host) and (is_loopback(own.host) or own.host in _EVERY_ADDRESS)
+    return host == own.host or is_here
 
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -122,9 +121,11 @@ def offerings(
     day = today or datetime.now(UTC).date()
     accesses = {access.id: access for access in settings.providers}
     found: dict[str, tuple[Offering, ...]] = {}
+    theirs = {given.provider for given in settings.tenant_accounts} - bought.keys()
     for model in settings.models:
         _check(model)
-        rows = [offering(model, text, bought, accesses, day) for text in model.offerings]
+        texts = [text for text in model.offerings if text.partition("/")[0] not in theirs]
+        rows = [offering(model, text, bought, accesses, day) for text in texts]
         found[model.name] = tuple(sorted(rows, key=lambda row: row.tier))
         for adapter in model.adapters:
             if adapter.elsewhere == "tune":

@@ -69,3 +69,19 @@ def test_a_key_s_mode_says_whose_account_is_shown_to_the_vendor(run, kit):
         assert float(line.rpartition(" ")[2]) == spent, "a tenant's money is no money of ours"
 
     run(check, providers={"alpha": kit.provider(), "own": kit.provider(key=ACME_KEY)})
+
+
+def test_a_slow_account_of_a_tenant_is_not_hedged_with_ours(run, kit):
+    async def check(stack) -> None:
+        await stack.stop()
+        await stack.restart(configured(stack))
+        reply = await stack.chat("patient", stream=True)
+        assert reply.status == 200, "it failed at last, and the key may fall back"
+        (row,) = await stack.rows(1)
+        found = [(one.begin.target, one.begin.reason) for one in stack.attempts(row.request_id)]
+        assert found == [("alpha@acme/big", "overflow:no_replica"), ("alpha/big", "overflow:retry")]
+
+    stalled = kit.provider(key=ACME_KEY, scenario="role_then_stall")
+    quick = kit.row("alpha") | {"first_token_s": 0.1}
+    run(check, providers={"alpha": kit.provider(), "own": stalled}, rows=[quick],
+        **{"gateway.rescue": {"hedge": {"hour_max": "1", "after_s": 0.1}}})  # fmt: skip

@@ -23,7 +23,7 @@ from serving.errors import Kind, OwnError
 from serving.finance.summary import Facts, summary
 from serving.health import Health
 from serving.ledger.costs import Answer, Cost, Money
-from serving.offerings import accounts
+from serving.offerings import accounts, offerings, rows
 from serving.placement.score import SPENT_SHARE, spent_share
 from serving.placement.tally import Tally
 from serving.placement.values import Ceilings, Route
@@ -94,9 +94,7 @@ def test_two_tenants_cannot_have_one_key_and_an_account_is_given_once():
 
 
 def test_its_offerings_are_those_of_the_models_under_names_of_their_own():
-    from_rows = Settings.model_validate({"providers": [{"id": "openai"}]})
-    row = accounts(from_rows, ENV)["openai"].row
-    sold = row.models[0].id
+    sold = rows(Settings())["openai"].models[0].id
     adapters = [
         {"name": "told", "elsewhere": "base", "prompt": "Be brief."},
         {"name": "tuned", "elsewhere": "tune", "tune": f"openai/{sold}"},
@@ -118,6 +116,16 @@ def test_its_offerings_are_those_of_the_models_under_names_of_their_own():
     assert spent_share(replace(one.price, money_kind="credit")) == SPENT_SHARE
 
 
+def test_a_vendor_where_only_a_tenant_has_an_account_is_sold_to_it_alone():
+    row = rows(Settings())["openai"]
+    text = f"openai/{row.models[0].id}"
+    tree = {"models": [{"name": "m", "offerings": [text]}], "tenant_accounts": [ACME]}
+    found = Settings.model_validate(tree)
+    assert offerings(found, accounts(found, {})) == {"m": ()}
+    own_sold = theirs(found, registered(found, {}, ENV))
+    assert [one.owner for one in own_sold["acme"]["m"]] == ["acme"]
+
+
 # -- who may use it
 
 
@@ -126,8 +134,8 @@ def own(make, tenant="acme", keys=None, **more):
     return make.offering(f"{name}/big", owner=tenant, account=name, keys=keys, **more)
 
 
-def house(make, *rows, ours=True, **more):
-    owned = {row.owner: {"m": tuple(r for r in rows if r.owner == row.owner)} for row in rows}
+def house(make, *sold, ours=True, **more):
+    owned = {row.owner: {"m": tuple(r for r in sold if r.owner == row.owner)} for row in sold}
     return make.view([], [make.offering()] if ours else [], theirs=owned, **more)
 
 
@@ -210,19 +218,19 @@ def test_no_history_ever_spends_somebody_else_s_account(make, data):
     """Keys of several tenants and modes ask one view by turns, while targets fail and come back."""
     draw = data.draw
     some = st.none() | st.frozensets(st.sampled_from(["k1", "k2"]), max_size=2)
-    rows = [own(make, tenant, draw(some)) for tenant in ("acme", "beta", "acme/one")]
+    sold = [own(make, tenant, draw(some)) for tenant in ("acme", "beta", "acme/one")]
     admission = Admission()
-    view = house(make, *rows, state=admission.state)
+    view = house(make, *sold, state=admission.state)
     for _ in range(draw(st.integers(1, 12))):
         tenant, mode, key = (
             draw(tenants),
             draw(st.sampled_from(MODE)),
             draw(st.sampled_from(["k1", "k2"])),
         )
-        shut = draw(st.sampled_from(["api/big", *(row.id for row in rows)]))
+        shut = draw(st.sampled_from(["api/big", *(row.id for row in sold)]))
         admission.know(shut).open_until_s = draw(st.sampled_from([0.0, 9.0]))
         caller = replace(make.caller(overflow=mode), tenant=tenant, key_id=key)
-        call = make.call(tenant=tenant, toward=draw(st.sampled_from(["", *(r.id for r in rows)])))
+        call = make.call(tenant=tenant, toward=draw(st.sampled_from(["", *(r.id for r in sold)])))
         placement = place(call, caller, view, 1.0)
         if not isinstance(placement, Burst):
             continue
