@@ -194,7 +194,8 @@ class Gateway:
 
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        await parts.record_policy(self._deployment_id, (self._keys, self._sold, gate))
+        sold = {**self._sold, "tenants' own": self._theirs}
+        await parts.record_policy(self._deployment_id, (self._keys, sold, gate))
         policies = Policies(directory_opener(self._settings))
         parts.closing.push_async_callback(policies.close)
 
