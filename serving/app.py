@@ -142,8 +142,7 @@ class Gateway:
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         observer.tally, line = self._beside.tally, Line(self._queue, loop)
         told = self._traced(parts, metrics, observer)
-        gate = parts.guard()
-        reviews = parts.reviews(metrics)
+        gate, reviews = parts.guard(), parts.reviews(metrics)
         parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
