@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from models.provider import Provider
 from serving.offerings import key_variable
 from serving.settings import Settings
+from serving.tenant_accounts import variables as tenant_keys
 
 PLAIN = frozenset({
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "TZDIR", "USER", "VIRTUAL_ENV",
@@ -31,7 +32,8 @@ def by_part(
     used = {key_variable(access, rows[access.id]) for access in settings.providers}
     used |= {name for name in environ if name.startswith(LIBPQ)}
     used |= {settings.ledger.password_env or ""}
-    named = {access.api_key_env for access in settings.providers}
+    named = {access.api_key_env for access in settings.providers} | tenant_keys(settings)
+    used |= tenant_keys(settings)
     keys = used | named | {row.api_key_env for row in rows.values()}
     plain = {name: text for name, text in environ.items() if _is_plain(name) and name not in keys}
     return {

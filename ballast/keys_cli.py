@@ -34,7 +34,9 @@ Tenant = Annotated[str, typer.Option(help="Whose key it is.")]
 Project = Annotated[str, typer.Option(help="Of the tenant.")]
 Feature = Annotated[str, typer.Option(help="For the books.")]
 Class = Annotated[str, typer.Option("--class", help="live, interactive, patient or batch.")]
-Overflow = Annotated[str, typer.Option(help="May calls go to providers: allowed or never.")]
+Overflow = Annotated[
+    str, typer.Option(help="May calls go to providers: allowed, never, own-keys, own-keys-first.")
+]
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="Only this model; repeat. Else all.")
 ]

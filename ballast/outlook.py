@@ -16,6 +16,8 @@ from serving.settings import Model, Settings
 from serving.settings_engines import Pool
 
 NAMES_MAX = 5
+OURS = (Overflow.ALLOWED, Overflow.OWN_KEYS_FIRST)
+"""Modes of keys whose calls may leave with our accounts."""
 SUBJECT = "answers"
 
 
@@ -93,7 +95,7 @@ def _admitted(caller: Caller, pools: Sequence[Pool]) -> bool:
 
 def _buys(caller: Caller, sold: Sequence[Offering]) -> bool:
     policy = caller.policy
-    may_leave = policy.overflow is Overflow.ALLOWED and not policy.is_load_test
+    may_leave = policy.overflow in OURS and not policy.is_load_test
     return may_leave and any(policy.residency.admits(offering.label) for offering in sold)
 
 
@@ -122,9 +124,7 @@ def _reason(
 
 def _cannot_buy(callers: Sequence[Caller], sold: Sequence[Offering]) -> tuple[Said, Said]:
     """Why none of the callers may use any of the offerings, and what to do."""
-    willing = [
-        c for c in callers if c.policy.overflow is Overflow.ALLOWED and not c.policy.is_load_test
-    ]
+    willing = [c for c in callers if c.policy.overflow in OURS and not c.policy.is_load_test]
     if not willing:
         return Said("outlook.may_not", keys=_keys(callers)), Said("outlook.set_allowed")
     tenants = _listed({caller.tenant for caller in willing})

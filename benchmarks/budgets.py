@@ -77,7 +77,7 @@ def one(purse: Funds) -> Callable[[], None]:
         if funding is None:
             return
         purse.effects(funding)
-        call = purse.bound(CALL, funding, VIEW, is_local=False)
+        call = purse.bound(CALL, funding, VIEW)
         purse.reserve(call, funding, TICKET)
         purse.settle(funding, ROW, call, TICKET)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from models.api_pace import ApiPace
 from models.capacity import PROFILES, Load
 from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
@@ -74,6 +75,8 @@ class Meets(NamedTuple):
     """Prompt tokens of each engine's queue."""
     is_full: bool = False
     is_paced: bool = False
+    is_learnt: bool = False
+    """Each API has answered a hundred calls."""
     spill: float = 0.0
     route: Route = Route()
 
@@ -91,6 +94,10 @@ def cases() -> list[Case]:
         Case("25 late engines, 25 APIs", view(25, 25, Meets(queued=500_000))),
         Case("50 APIs", view(0, 50, Meets())),
         Case("50 APIs, paced, with ceilings", view(0, 50, Meets(is_paced=True, route=bound))),
+        Case(
+            "50 learnt APIs, paced, with ceilings",
+            view(0, 50, Meets(is_paced=True, is_learnt=True, route=bound)),
+        ),
     ]
 
 
@@ -103,6 +110,9 @@ def view(engines: int, apis: int, meets: Meets) -> FleetView:
         one = state[replica.id]
         one.load, one.load_at_s = Load(0, i % 16, meets.queued + i, 0.1), NOW_S - 0.5
         one.unfinished = 64 if meets.is_full else i % 8
+    if meets.is_learnt:
+        for offering in offerings:
+            state[offering.id].api = _learnt(offering)
     paces = {o.id: Headroom() for o in offerings} if meets.is_paced else {}
     for pace in paces.values():
         pace.learn({"x-ratelimit-remaining-requests": "900"}, NOW_S, 0.0)
@@ -110,6 +120,14 @@ def view(engines: int, apis: int, meets: Meets) -> FleetView:
         replicas={"m": replicas}, offerings={"m": offerings}, state=state, paces=paces,
         routes={"m": meets.route}, spills={"m": Spill(meets.spill, meets.spill)}, tally=Tally(),
     )  # fmt: skip
+
+
+def _learnt(offering: Offering) -> ApiPace:
+    pace = ApiPace(offering.first_token_s)
+    for turn in range(100):
+        pace.opened(CALL.prompt_tokens, 0.8 + turn % 10 / 20, NOW_S - 1.0)
+        pace.ended(200, 1.0, 5.0)
+    return pace
 
 
 def _engines(count: int) -> tuple[Replica, ...]:

@@ -24,6 +24,8 @@ FRESH_S = 60.0
 """News no older than this count in full."""
 MEAN_WEIGHT = 0.02
 """Of the newest answer in the mean length."""
+USUAL_SEEN_MIN = 20
+"""Answers of which a median says what is usual; five slow ones in a row do not move it then."""
 HALF_S = 600.0
 """What was seen loses half its weight against what is stated in this time without news."""
 
@@ -51,9 +53,13 @@ class ApiPace:
     def first(self, prompt_tokens: int, now_s: float) -> Quantiles:
         """Seconds to the first token of a call sent now."""
         found = self._told[bisect_left(SIZES, prompt_tokens)] or self._told[-1]
-        stated = self._stated
         if found is None:
-            return Quantiles(stated, 2.0 * stated)
+            return Quantiles(self._stated, 2.0 * self._stated)
+        return self._faded(found, now_s)
+
+    def _faded(self, found: Quantiles, now_s: float) -> Quantiles:
+        """What was seen, and the less of it the longer ago."""
+        stated = self._stated
         age_s = now_s - self._at_s
         if age_s < FRESH_S:
             return found
@@ -62,6 +68,15 @@ class ApiPace:
             found.p50**weight * stated ** (1.0 - weight),
             found.p90**weight * (2.0 * stated) ** (1.0 - weight),
         )
+
+    def usual_first_s(self, prompt_tokens: int, now_s: float) -> float | None:
+        """The median of `first`; None before enough answers to prompts of about that size, or of
+        all sizes, came to tell what is usual there."""
+        for place in (bisect_left(SIZES, prompt_tokens), -1):
+            spread, told = self._first[place], self._told[place]
+            if told and spread and spread.seen >= USUAL_SEEN_MIN + len(STATED_SPREAD):
+                return self._faded(told, now_s).p50
+        return None
 
     def estimate(self, prompt_tokens: int, tokens: Tokens, now_s: float) -> Estimate:
         """What a call sent now would see."""

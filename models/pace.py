@@ -21,6 +21,8 @@ SURPRISE_MAX = 1.0
 """Of one observation's logarithm; more says no more."""
 TOKENS_MIN = 8
 """Shorter answers tell nothing of the time per token."""
+WHOLE_SEEN_MAX = 60
+"""Completions whose spread is known: they follow the lengths of answers, which change at once."""
 NARROWEST = 1.05
 """p90 / p50 at least: no prediction is surer than that."""
 FREE, QUEUED, SHORT, FULL = range(4)
@@ -42,7 +44,7 @@ class Pace:
         self._first = Fit(5)
         self._token = Fit(2)
         self._regimes = tuple(Spread(0.0, math.log(FIRST_TOKEN_P90)) for _ in range(4))
-        self._whole = Spread(0.0, 1.0)
+        self._whole = Spread(0.0, 1.0, seen_max=WHOLE_SEEN_MAX)
 
     def likely_s(self, basis: Basis, scale: float) -> float:
         """Seconds to the first token (p50): for whoever compares many."""

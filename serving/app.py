@@ -67,6 +67,7 @@ from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Settled, Stages
+from serving.tenant_accounts import registered, theirs
 from serving.tracing import start as tracing
 from serving.waiting import Queue
 from serving.wire.client import Pool
@@ -85,12 +86,15 @@ class Gateway:
         self._started_ms = utc_ms()
         self._deployment_id = self._url = ""
         bought = accounts(settings)
-        sold = self._sold = offerings(settings, bought)
+        self._sold = sold = offerings(settings, bought)
+        tenants = registered(settings, bought)
+        own_sold = theirs(settings, tenants)
+        self._theirs = tuple(o for own in own_sold.values() for rows in own.values() for o in rows)
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        self._beside = beside(settings, sold)
-        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside)
+        self._beside = beside(settings, sold, self._theirs)
+        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside, own_sold)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000
@@ -102,7 +106,7 @@ class Gateway:
         contexts = {m.name: m.context_tokens for m in settings.models}
         self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()
-        self._bought = bought
+        self._bought = bought | tenants
         self._pool = Pool(settings.fleet.connect_s, settings.fleet.connections_per_replica)
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -130,6 +134,7 @@ class Gateway:
         store = Idempotency(own.idempotency.ttl_s, own.idempotency.bytes_max)
         journal, drainer = await parts.book(store)
         sharing, allowances = await parts.limits(self._deployment_id)
+        self._beside.share(sharing.window, loop.time)
         keeper = parts.budgets(self.funds, journal.life)
         metrics = Metrics(gauges(Live(
             self._admission, self._queue, self._fleet, drainer, self._log, self._ratios, sharing,
@@ -138,8 +143,7 @@ class Gateway:
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
         observer.tally, line = self._beside.tally, Line(self._queue, loop)
         told = self._traced(parts, metrics, observer)
-        gate = parts.guard()
-        reviews = parts.reviews(metrics)
+        gate, reviews = parts.guard(), parts.reviews(metrics)
         parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
@@ -190,7 +194,8 @@ class Gateway:
 
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        await parts.record_policy(self._deployment_id, (self._keys, self._sold, gate))
+        sold = {**self._sold, "tenants' own": self._theirs}
+        await parts.record_policy(self._deployment_id, (self._keys, sold, gate))
         policies = Policies(directory_opener(self._settings))
         parts.closing.push_async_callback(policies.close)
 
@@ -214,7 +219,9 @@ class Gateway:
         tokens = None
         if settings.oidc is not None:
             tokens = settings.oidc, KeySet(settings.oidc, asyncio.get_running_loop().time)
-        found = targets(settings, [o for rows in self._sold.values() for o in rows])
+        found = targets(
+            settings, [*(o for rows in self._sold.values() for o in rows), *self._theirs]
+        )
         admin = Admin(
             policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms,
             Auditor(settings), keeper,

@@ -7,7 +7,6 @@ the less loaded of two candidates. All gateways pick alike without a word betwee
 from __future__ import annotations
 
 import math
-from heapq import nsmallest
 from typing import NamedTuple
 
 import msgspec
@@ -64,7 +63,9 @@ def survey(
             continue
         if now_s - state.load_at_s <= stale_s:
             load = state.load
-            total = max(load.running + load.waiting + state.since_calls, total)
+            reported = load.running + load.waiting + state.since_calls
+            if reported > total:
+                total = reported
         roomy.append(replica)
         loads.append(total / limit)
     return Survey(roomy, loads, full)
@@ -218,7 +219,8 @@ def soonest(
 ) -> tuple[Replica, Estimate]:
     """The replica with the shortest predicted wait; of many, among those with the least to do."""
     if len(among) > PREDICTED_MAX:
-        among = nsmallest(PREDICTED_MAX, among, lambda r: _work(view.state.get(r.id, IDLE)))
+        states = view.state
+        among = sorted(among, key=lambda r: _work(states.get(r.id, IDLE)))[:PREDICTED_MAX]
     best, least_s = among[0], math.inf
     if len(among) > 1:
         for replica in among:

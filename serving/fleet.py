@@ -42,6 +42,7 @@ class Bounds(NamedTuple):
     hold_s_max: float
     held: Mapping[str, int] = {}  # by model
     beside: Beside | None = None
+    theirs: Mapping[str, Mapping[str, tuple[Offering, ...]]] = {}  # by tenant
 
 
 class _Seen:
@@ -112,9 +113,10 @@ class Fleet:
         self.policy_at_s = float("inf")
         self.drifting: frozenset[str] = frozenset()  # offerings that canaries say have changed
         self._label = settings.pool.label
-        for rows in offerings.values():
-            for row in rows:
-                admission.know(row.id)
+        sold = [*offerings.values(), *(r for own in bounds.theirs.values() for r in own.values())]
+        self._sold = {row.id for rows in sold for row in rows}
+        for target in self._sold:
+            admission.know(target)
         self.view = FleetView(offerings=offerings, state=admission.state)
 
     @property
@@ -201,11 +203,10 @@ class Fleet:
             if seen.ready and model is not None:
                 row = self._replica(address, seen, model)
                 replicas[model.name] = (*replicas.get(model.name, ()), row)
-        offered = {o.id for rows in self._offerings.values() for o in rows}
-        self._admission.forget({a.id for a in self._seen} | offered)
+        self._admission.forget({a.id for a in self._seen} | self._sold)
         self.view = FleetView(
             seq=self.view.seq + 1, observed_s=self._listed_s,
-            replicas=replicas, offerings=self._offerings,
+            replicas=replicas, offerings=self._offerings, theirs=self._bounds.theirs,
             pending=self._pending(replicas, now_s),
             state=self._admission.state,
             gateway_pods=self._bounds.gateway_pods,

@@ -18,8 +18,8 @@ from serving.records import FleetView, Offering, Ticket
 
 ACCOUNT_WIDE = frozenset({Kind.ACCOUNT_DEAD, Kind.KEY_DEAD})
 SLOW_S_MIN, SLOW_FACTOR = 5.0, 4.0
-"""A first token later than both is slow: than five seconds, and than four times what the row
-says."""
+"""A first token later than both is slow: than five seconds, and than four times what is usual
+there."""
 READ_TOKENS_PER_S = 2000.0
 """What an API is given on top to read a prompt. ASSUMED to be generous: half of what
 AIConfigurator's kernel tables estimate of Qwen3-32B in BF16 on one A100 (4,000)."""
@@ -43,15 +43,15 @@ class Health:
         self._admission = admission
         self._view = view
         self._down: dict[str, Ticket | None] = {}
-        """By provider: the one call that probes it now."""
+        """By account: the one call that probes it now."""
         self._seen: dict[str, list[Seen]] = {}
         """By offering: the last answers, oldest first."""
 
     def sent(self, ticket: Ticket) -> None:
         """A try goes out; to an account that is down it is the probe, and others wait for it."""
         target = ticket.target
-        if isinstance(target, Offering) and self._down.get(target.provider, ticket) is None:
-            self._down[target.provider] = ticket
+        if isinstance(target, Offering) and self._down.get(target.account_id, ticket) is None:
+            self._down[target.account_id] = ticket
             self._shut(target, ticket.issued_s + PROBE_S)
 
     def opened(self, ticket: Ticket, now_s: float, *, tenant: str, is_stream: bool) -> None:
@@ -59,11 +59,12 @@ class Health:
         target = ticket.target
         if not isinstance(target, Offering):
             return
-        if self._down.get(target.provider) is ticket:
-            del self._down[target.provider]
+        if self._down.get(target.account_id) is ticket:
+            del self._down[target.account_id]
             self._shut(target, 0.0)
         if is_stream:
-            allowed_s = max(SLOW_S_MIN, SLOW_FACTOR * target.first_token_s)
+            usual_s = self._usual_s(target, ticket.prompt_tokens, now_s)
+            allowed_s = max(SLOW_S_MIN, SLOW_FACTOR * usual_s)
             allowed_s += ticket.prompt_tokens / READ_TOKENS_PER_S
             owner, is_late = tenant.partition("/")[0], now_s - ticket.issued_s > allowed_s
             self._timed(target.id, Seen(owner, now_s, is_late))
@@ -74,7 +75,7 @@ class Health:
         if not isinstance(target, Offering):
             return
         if kind in ACCOUNT_WIDE:
-            self._down[target.provider] = None
+            self._down[target.account_id] = None
             self._shut(target, self._admission.know(target.id).open_until_s)
         else:
             self.undecided(ticket, now_s)
@@ -82,9 +83,16 @@ class Health:
     def undecided(self, ticket: Ticket, now_s: float) -> None:
         """The try told nothing of the account; if it was the probe, the next call is."""
         target = ticket.target
-        if isinstance(target, Offering) and self._down.get(target.provider) is ticket:
-            self._down[target.provider] = None
+        if isinstance(target, Offering) and self._down.get(target.account_id) is ticket:
+            self._down[target.account_id] = None
             self._shut(target, now_s)
+
+    def _usual_s(self, target: Offering, prompt_tokens: int, now_s: float) -> float:
+        """Seconds to the first token as it has been there of late; before enough was seen, as its
+        row says: else the first slow answers would make slow answers usual."""
+        pace = self._admission.know(target.id).api
+        usual_s = None if pace is None else pace.usual_first_s(prompt_tokens, now_s)
+        return target.first_token_s if usual_s is None else usual_s
 
     def _timed(self, name: str, last: Seen) -> None:
         seen = [one for one in self._seen.get(name, ()) if one.at_s > last.at_s - WINDOW_S]
@@ -104,9 +112,11 @@ class Health:
             self._admission.shut(other, until_s)
 
     def _siblings(self, target: Offering) -> Iterator[str]:
-        for rows in self._view().offerings.values():
+        view = self._view()
+        sold = view.theirs.get(target.owner, {}) if target.owner else view.offerings
+        for rows in sold.values():
             for row in rows:
-                if row.provider == target.provider and row.id != target.id:
+                if row.account_id == target.account_id and row.id != target.id:
                     yield row.id
 
 

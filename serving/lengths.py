@@ -16,8 +16,9 @@ SEEN_MIN = 20
 """Fewer answers say less than the group above, or the profile."""
 WEIGHT_MIN = 0.01
 """Of the newest answer in a mean: about the last hundred count."""
-SEEN_MAX = 400
-"""Then all counts of a histogram are halved: what was learnt fades as the traffic changes."""
+SEEN_MAX = 80
+"""Then all counts of a histogram are halved: what was learnt fades as the traffic changes. With 400
+half of all answers after a change came before it was known (0123)."""
 REFRESH_EACH = 8
 """Quantiles are read anew after so many answers."""
 GROUPS_MAX = 4096

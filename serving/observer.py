@@ -117,12 +117,15 @@ class Observer:
         if self.tally is not None:
             micro = None
             if isinstance(ticket.target, Offering):
-                micro = round(row.charge.micro * ticket.target.exchange)
+                # A tenant's own account spends no money of ours.
+                ours = 0 if ticket.target.owner else row.charge.micro
+                micro = round(ours * ticket.target.exchange)
             tokens = usage.prompt_tokens + usage.completion_tokens
             self.tally.ended(model, tokens, micro, row.ended_ms)
         if isinstance(ticket.target, Offering):
             labels = (model, ticket.target.provider, row.charge.currency)
-            metrics.money.add(labels, row.charge.micro)
+            if not ticket.target.owner:
+                metrics.money.add(labels, row.charge.micro)
         else:
             is_filler = progress.call.batch and progress.call.pin  # filled what was idle
             if not is_filler and not progress.caller.policy.is_load_test:

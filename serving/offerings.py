@@ -25,38 +25,48 @@ _PLAIN = Terms()
 
 def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, Account]:
     """The providers switched on, by id. Raises SettingsError."""
-    folders = [FOLDER, *([settings.providers_dir] if settings.providers_dir else [])]
-    try:
-        rows = load_rows(*folders)
-    except ProviderFileError as error:
-        raise SettingsError(f"providers: {error}") from None
+    known = rows(settings)
     found: dict[str, Account] = {}
     for access in settings.providers:
-        row = rows.get(access.id)
+        row = known.get(access.id)
         if row is None:
-            raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(rows)}")
-        unsold = access.models.keys() - {sold.id for sold in row.models}
-        if unsold and not row.any_model:
-            where = f"providers.{access.id}.models"
-            raise SettingsError(f"{where}: not sold: {', '.join(sorted(unsold))}")
-        key = _key(access, row, os.environ if environ is None else environ)
-        url = _address(access, row)
-        if _is_ourselves(url, settings.gateway):
-            raise SettingsError(
-                f"providers.{access.id}: {url} is this gateway's own address; a call that overflows"
-                " there would only come back"
-            )
-        file = keyfile.KeyFile(access.api_key_file) if access.api_key_file else None
-        found[access.id] = Account(row, url, key, file, access.proxy, access.paid_by)
+            raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(known)}")
+        found[access.id] = account(f"providers.{access.id}", access, row, (settings, environ))
     return found
 
 
-def _address(access: ProviderAccess, row: Provider) -> str:
+def rows(settings: Settings) -> dict[str, Provider]:
+    """The provider table. Raises SettingsError."""
+    folders = [FOLDER, *([settings.providers_dir] if settings.providers_dir else [])]
+    try:
+        return load_rows(*folders)
+    except ProviderFileError as error:
+        raise SettingsError(f"providers: {error}") from None
+
+
+def account(
+    where: str, access: ProviderAccess, row: Provider,
+    known: tuple[Settings, Mapping[str, str] | None],
+) -> Account:  # fmt: skip
+    """One account, its key read from where `access` says. Raises SettingsError."""
+    settings, environ = known
+    unsold = access.models.keys() - {sold.id for sold in row.models}
+    if unsold and not row.any_model:
+        raise SettingsError(f"{where}.models: not sold: {', '.join(sorted(unsold))}")
+    key = _key(where, access, row, os.environ if environ is None else environ)
+    url = _address(where, access, row)
+    if _is_ourselves(url, settings.gateway):
+        why = "is this gateway's own address; a call that overflows there would only come back"
+        raise SettingsError(f"{where}: {url} {why}")
+    file = keyfile.KeyFile(access.api_key_file) if access.api_key_file else None
+    return Account(row, url, key, file, access.proxy, access.paid_by)
+
+
+def _address(where: str, access: ProviderAccess, row: Provider) -> str:
     url = access.base_url or row.base_url
     for name, value in access.address.items():
         url = url.replace(f"{{{name}}}", value)
     if "{" in url:
-        where = f"providers.{access.id}"
         raise SettingsError(f"{where}: name its base_url, or the braces' content as address: {url}")
     return url
 
@@ -68,9 +78,8 @@ def _is_ourselves(url: str, own: Gateway) -> bool:
     host = parts.hostname or ""
     if (parts.port or 80) != own.port:
         return False
-    if host == own.host:
-        return True
-    return is_loopback(host) and (is_loopback(own.host) or own.host in _EVERY_ADDRESS)
+    is_here = is_loopback(host) and (is_loopback(own.host) or own.host in _EVERY_ADDRESS)
+    return host == own.host or is_here
 
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -81,26 +90,26 @@ def key_variable(access: ProviderAccess, row: Provider) -> str | None:
     return None if access.api_key_file is not None else access.api_key_env or row.api_key_env
 
 
-def _key(access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
+def _key(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
     if access.api_key_file is not None:
         try:
             return keyfile.read(access.api_key_file)
         except (OSError, ValueError) as error:
             is_odd = isinstance(error, UnicodeDecodeError)
             reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
-            where = f"providers.{access.id}.api_key_file: cannot read {access.api_key_file}"
-            raise SettingsError(f"{where}: {reason}") from None
+            what = f"{where}.api_key_file: cannot read {access.api_key_file}"
+            raise SettingsError(f"{what}: {reason}") from None
     if row.auth.is_short_lived:
         raise SettingsError(
-            f"providers.{access.id}: its tokens live about an hour: name an api_key_file that"
+            f"{where}: its tokens live about an hour: name an api_key_file that"
             " somebody renews, a variable would go stale"
         )
     name = key_variable(access, row) or ""
     key = environ.get(name, "").strip()
     if not key:
-        raise SettingsError(f"providers.{access.id}: set {name}, or name an api_key_file")
+        raise SettingsError(f"{where}: set {name}, or name an api_key_file")
     if not (key.isascii() and key.isprintable()):
-        raise SettingsError(f"providers.{access.id}: the key holds characters no header can carry")
+        raise SettingsError(f"{where}: the key holds characters no header can carry")
     return key
 
 
@@ -112,16 +121,18 @@ def offerings(
     day = today or datetime.now(UTC).date()
     accesses = {access.id: access for access in settings.providers}
     found: dict[str, tuple[Offering, ...]] = {}
+    theirs = {given.provider for given in settings.tenant_accounts} - bought.keys()
     for model in settings.models:
         _check(model)
-        rows = [_offering(model, text, bought, accesses, day) for text in model.offerings]
+        texts = [text for text in model.offerings if text.partition("/")[0] not in theirs]
+        rows = [offering(model, text, bought, accesses, day) for text in texts]
         found[model.name] = tuple(sorted(rows, key=lambda row: row.tier))
         for adapter in model.adapters:
             if adapter.elsewhere == "tune":
-                row = _offering(model, adapter.tune, bought, accesses, day)
+                row = offering(model, adapter.tune, bought, accesses, day)
                 found[adapter.name] = (replace(row, tier=1, is_same_weights=False),)
             elif adapter.elsewhere == "base":
-                found[adapter.name] = tuple(_told(row, adapter) for row in found[model.name])
+                found[adapter.name] = tuple(told(row, adapter) for row in found[model.name])
     return found
 
 
@@ -139,7 +150,7 @@ def _check(model: Model) -> None:
             raise SettingsError(f"{where}.adapters.{adapter.name}: elsewhere: base needs offerings")
 
 
-def _told(row: Offering, adapter: Adapter) -> Offering:
+def told(row: Offering, adapter: Adapter) -> Offering:
     """The base model, told in words what the adapter learnt: another model to the caller."""
     room = row.context_tokens - len(adapter.prompt.encode())  # a token is a byte at least
     return replace(
@@ -149,13 +160,14 @@ def _told(row: Offering, adapter: Adapter) -> Offering:
     )  # fmt: skip
 
 
-def _offering(
+def offering(
     model: Model,
     text: str,
     bought: Mapping[str, Account],
     accesses: Mapping[str, ProviderAccess],
     day: date,
 ) -> Offering:
+    """One model of a provider, bought with an account. Raises SettingsError."""
     provider, _, upstream = text.partition("/")
     where = f"models.{model.name}.offerings: {text!r}"
     account = bought.get(provider)
@@ -174,9 +186,8 @@ def _offering(
     if context is None:
         raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
     if row.dialect == "anthropic" and not most:
-        raise SettingsError(
-            f"{where}: this dialect must bound each answer; name output_tokens_max ({how})"
-        )
+        why = "this dialect must bound each answer; name output_tokens_max"
+        raise SettingsError(f"{where}: {why} ({how})")
     is_same = _is_same(model, sold)
     limits = sold.limits
     return Offering(

@@ -222,7 +222,9 @@ class Pipeline:
         try:
             stream = await tries.open(progress, call)
             if self._hedger.is_on and call.stream:
-                stream = Raced(stream, self._hedger, progress, self._hedger.patience_s(placement))
+                assert progress.attempt is not None
+                patience_s = self._hedger.patience_s(progress.attempt.ticket)
+                stream = Raced(stream, self._hedger, progress, patience_s)
             if call.stream and isinstance(placement, Run):
                 stream = self._rescuer.followed(stream, progress)
             if self._gate is not None and progress.verdict is not None:

@@ -68,6 +68,11 @@ class Overflow(Label):
 
     NEVER = "never"
     ALLOWED = "allowed"
+    """With our accounts."""
+    OWN_KEYS = "own-keys"
+    """With its tenant's own accounts, and nobody else's."""
+    OWN_KEYS_FIRST = "own-keys-first"
+    """With its tenant's own accounts; with ours where none of those can answer."""
 
 
 class Exposure(Label):
@@ -221,6 +226,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     is_estimated: bool = False
 
 
+TENANT_MONEY = "tenant"
+"""The kind of money that a tenant's own account spends: in no sum of ours."""
+
+
 class Price(msgspec.Struct, frozen=True):
     """What a million tokens cost, in micro-units of `currency`."""
 
@@ -232,7 +241,7 @@ class Price(msgspec.Struct, frozen=True):
     as_of: str
     """ISO date on which the price was read at its source."""
     money_kind: str = "cash"
-    """How the account pays: `cash`, `credit` or `prepaid`."""
+    """How the account pays: `cash`, `credit`, `prepaid`, or `tenant`: with its tenant's money."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -376,6 +385,17 @@ class Offering(msgspec.Struct, frozen=True):
     """Said before the conversation: stands for an adapter that it does not have."""
     concurrent: int = 0
     """Calls at once that its row allows an account; 0 is unknown."""
+    owner: str = ""
+    """The tenant whose account it is bought with; empty is ours."""
+    account: str = ""
+    """Which account that is; empty is ours."""
+    keys: frozenset[str] | None = None
+    """Ids of the owner's keys that may use it; None is all."""
+
+    @property
+    def account_id(self) -> str:
+        """Whose money and whose limits: unique among all accounts."""
+        return self.account or self.provider
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -459,6 +479,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """By model."""
     offerings: Mapping[str, tuple[Offering, ...]] = {}
     """By model, in the order of preference."""
+    theirs: Mapping[str, Mapping[str, tuple[Offering, ...]]] = {}
+    """The same of tenants' own accounts, by tenant."""
     pending: Mapping[str, Pending] = {}
     """By model."""
     state: Mapping[str, TargetState] = {}

@@ -102,7 +102,7 @@ def may_prefix(call: Call, caller: Caller, view: FleetView) -> bool:
     return (
         call.surface is Surface.CHAT
         and not call.pin
-        and caller.policy.overflow is Overflow.ALLOWED
+        and caller.policy.overflow is not Overflow.NEVER
         and may_go_on(call)
         and any(offering.prefix_member for offering in offered(call, view))
     )

@@ -32,6 +32,7 @@ HARD: Final = {
     "stopped": "an operator has stopped its provider or its country",
     "age": "what is known of rights and switches is too old to send anything there",
     "overflow": "this key may not overflow to a third party's API",
+    "account": "its key's mode or its tenant does not let it use that account",
     "load_test": "calls of load tests never leave",
     "home_only": "a third party refused the content: only our own engines may judge it now",
     "pin": "the call names another target",
@@ -41,6 +42,9 @@ HARD: Final = {
 }
 """In the order in which they are asked; the first that keeps a target out is named. What stops a
 call whole (`stopped`) is asked before any target."""
+_NEVER, _ALLOWED = Overflow.NEVER, Overflow.ALLOWED
+_OWN, _OWN_FIRST = Overflow.OWN_KEYS, Overflow.OWN_KEYS_FIRST
+_OURS = ("",)
 _NONE: frozenset[str] = frozenset()
 _MAINLAND = frozenset({MAINLAND})
 EGRESS_POLICY_S_MAX = 10.0
@@ -64,6 +68,8 @@ def keeps_out(
     if isinstance(target, Offering):
         if why := _may_not_leave(call, caller):
             return why
+        if not may_use(target, caller):
+            return "account"
         if call.pin not in ("", target.id):
             return "pin"
         if target.id in call.unaffordable:
@@ -78,11 +84,29 @@ def keeps_out(
 
 def _may_not_leave(call: Call, caller: Caller) -> str:
     """Why no third party at all may answer; empty when one may."""
-    if caller.policy.overflow is not Overflow.ALLOWED:
+    if caller.policy.overflow is _NEVER:
         return "overflow"
     if caller.policy.is_load_test:
         return "load_test"
     return "home_only" if call.is_home_only else ""
+
+
+def may_use(target: Offering, caller: Caller) -> bool:
+    """Whether the key may spend that account's money: ours by its mode, a tenant's if it is that
+    tenant's key, has the mode for it, and is among those that the account names."""
+    mode = caller.policy.overflow
+    if not target.owner:
+        return mode is _ALLOWED or mode is _OWN_FIRST
+    is_theirs = (mode is _OWN or mode is _OWN_FIRST) and target.owner == caller.tenant
+    return is_theirs and (target.keys is None or caller.key_id in target.keys)
+
+
+def owners(caller: Caller) -> tuple[str, ...]:
+    """Whose accounts a key's calls are offered, the first first; empty is ours."""
+    mode = caller.policy.overflow
+    if mode is _OWN:
+        return (caller.tenant,)
+    return (caller.tenant, "") if mode is _OWN_FIRST else _OURS
 
 
 def may_leave(call: Call, caller: Caller) -> bool:

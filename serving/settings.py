@@ -44,6 +44,7 @@ from serving.quality.settings import CanarySettings
 from serving.records import Exposure, LatencyClass, Overflow, Role
 from serving.review.settings import ReviewSettings
 from serving.safe_url import is_loopback, is_safe_url
+from serving.settings_accounts import TenantAccount
 from serving.settings_acting import Acting, MachineSettings
 from serving.settings_engines import Pool, StaticReplica
 from serving.settings_rescue import Rescue
@@ -543,6 +544,7 @@ class Settings(Group):
     """Those of the first hour; more are made through the admin API."""
     oidc: Oidc | None = None
     providers: tuple[ProviderAccess, ...] = ()
+    tenant_accounts: tuple[TenantAccount, ...] = Field((), max_length=MANY)
     routing: Routing = Routing()
     audit: AuditSettings = AuditSettings()
     guard: GuardSettings = GuardSettings()

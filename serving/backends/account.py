@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.provider import Provider
 from serving.backends.keyfile import KeyFile
+from serving.errors import OwnError
+from serving.records import Call, Offering
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,9 @@ class Account:
     """Where it may change."""
     proxy: str | None = None
     paid_by: str = "cash"
-    """What it pays with, for the books: `cash`, `credit` or `prepaid`."""
+    """What it pays with, for the books: `cash`, `credit`, `prepaid`, or `tenant` for a tenant's."""
+    tenant: str = ""
+    """Whose it is; empty is ours."""
 
     def __repr__(self) -> str:
         return f"Account({self.row.id})"
@@ -31,6 +36,15 @@ class Account:
         auth = self.row.auth
         shown = f"{auth.scheme} {key}" if auth.scheme else key
         return {**self.row.headers, auth.header: shown}
+
+
+def chosen(accounts: Mapping[str, Account], target: Offering, call: Call) -> Account:
+    """The account that pays for a call there. The last wall: whatever placed it, no call spends
+    another tenant's account, nor ours where a tenant's was meant. Raises OwnError."""
+    account = accounts[target.account_id]
+    if account.tenant != target.owner or account.tenant not in ("", call.tenant):
+        raise OwnError("internal_error", "the account of another tenant was to be used")
+    return account
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import aiohttp
 from msgspec import structs
 from yarl import URL
 
-from serving.backends.account import Account, Timers
+from serving.backends.account import Account, Timers, chosen
 from serving.backends.base import BlockStream
 from serving.backends.bounded import bounded
 from serving.backends.broken import transport_fault
@@ -62,9 +62,9 @@ class ProviderBackend:
         if self._session is not None:
             await self._session.close()
 
-    def account(self, provider: str) -> Account:
+    def account(self, target: Offering, call: Call) -> Account:
         """The account an offering is bought with."""
-        return self._accounts[provider]
+        return chosen(self._accounts, target, call)
 
     def hop(self, call: Call) -> str:
         """The hop header: who has seen this call."""
@@ -118,7 +118,7 @@ class _ProviderStream:
         self._call = call
         self._target = target
         self._ticket, self._deadline_s = leave
-        self._account = backend.account(target.provider)
+        self._account = backend.account(target, call)
         self._dialect = DIALECTS[self._account.row.dialect]
         self._translator: Translator | None = None
         self._response: aiohttp.ClientResponse | None = None

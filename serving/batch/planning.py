@@ -67,7 +67,8 @@ def release(asked: Asked, given: BatchSettings, view: FleetView, now_s: float) -
     if asked.left_s <= given.api_before_s:
         # With its engines away it asks one by one: that wakes them, and floods nobody.
         free = sum(_free(r, r.limit, view, now_s) for r in replicas) if replicas else 1
-        if asked.may_overflow and view.offerings.get(asked.model):
+        own = view.theirs.get(asked.tenant, {})
+        if asked.may_overflow and (view.offerings.get(asked.model) or own.get(asked.model)):
             free = room
         return Release(min(room, free), "", "deadline")
     if asked.waiting:

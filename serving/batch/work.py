@@ -202,7 +202,7 @@ class Work:
 
     def _asked(self, caller: Caller) -> Asked:
         means, model, policy = self._means, self._model, caller.policy
-        may_overflow = policy.overflow is Overflow.ALLOWED and not policy.is_load_test
+        may_overflow = policy.overflow is not Overflow.NEVER and not policy.is_load_test
         return Asked(
             model, self.batch.tenant, self._left_s, model in means.owned, may_overflow,
             len(self._running), self.at_once_max, means.waiting(model),

@@ -47,7 +47,7 @@ def bound(progress: Progress, keeper: Keeper, view: FleetView) -> None:
     first_by_s = min(call.complete_by_s, call.received_s + effects.wait_s)
     if effects.wait_s and first_by_s > call.first_token_by_s:
         call = replace(call, first_token_by_s=first_by_s)
-    progress.call = funds.bound(call, funding, view, is_local=effects.local_by is not None)
+    progress.call = funds.bound(call, funding, view, effects.local_by)
 
 
 def _may_change(progress: Progress, keeper: Keeper, model: str) -> bool:

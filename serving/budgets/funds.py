@@ -136,16 +136,22 @@ class Funds:
             (p.budget, p.share) for p in funding.purses if p.budget.ladder and not p.budget.provider
         )
 
-    def bound(self, call: Call, funding: Funding, view: FleetView, *, is_local: bool) -> Call:
+    def bound(
+        self, call: Call, funding: Funding, view: FleetView, local_by: Budget | None = None
+    ) -> Call:
         """The call with the offerings that no budget pays for, and the bound of its answer where
-        the caller named none."""
+        the caller named none. `local_by`: the budget whose owner keeps calls on our engines."""
         offerings = offered(call, view)
         if not offerings:
             return call
         tokens = self._answer_tokens(call, funding)
         funding.missing = []
-        closed = [o.id for o in offerings if is_local or not self._pays(call, funding, o, tokens)]
-        unaffordable = frozenset(closed)
+        unaffordable = frozenset(
+            o.id
+            for o in offerings
+            if (local_by is not None and (not o.owner or _counts(local_by, o)))
+            or not self._pays(call, funding, o, tokens)
+        )
         answer_max = tokens if call.max_tokens is None else 0
         if (unaffordable, answer_max) == (call.unaffordable, call.answer_max):
             return call
@@ -164,7 +170,7 @@ class Funds:
         most = money.most(offering.price, call.prompt_tokens, tokens * call.n)
         missing = []
         for purse in funding.purses:
-            if purse.budget.provider not in ("", offering.provider):
+            if not _counts(purse.budget, offering):
                 continue
             micro = purse.amount(most, offering.price.currency)
             if not _admits(purse):
@@ -183,7 +189,7 @@ class Funds:
             tokens = call.max_tokens or call.answer_max
             most = money.most(price_of(ticket), call.prompt_tokens, tokens * call.n)
             for purse in funding.purses:
-                if purse.budget.provider in ("", target.provider):
+                if _counts(purse.budget, target):
                     micro = purse.amount(most, target.price.currency) or 0
                     purse.reserve(micro)
                     funding.held.append(Reserved(purse, micro))
@@ -211,6 +217,14 @@ class Funds:
             each = usage.completion_tokens // max(1, call.n)
             is_cut = is_api and 0 < call.answer_max <= each
             self.lengths.learn(funding.feature, each, is_cut=is_cut)
+
+
+def _counts(budget: Budget, offering: Offering) -> bool:
+    """Whether a call there counts in a budget: what a tenant's own account pays is in that tenant's
+    budgets alone, not in those of a provider or of all, which are about our money."""
+    if offering.owner:
+        return bool(budget.tenant) and not budget.provider
+    return budget.provider in ("", offering.provider)
 
 
 def _admits(purse: Purse) -> bool:

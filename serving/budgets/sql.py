@@ -56,6 +56,7 @@ _TRUTH = (
     " AND (:tenant = '' OR tenant = :tenant"
     " OR substr(tenant, 1, length(:tenant) + 1) = :tenant || '/')"
     " AND (:project = '' OR project = :project) AND (:model = '' OR model = :model)"
+    " AND (:tenant <> '' OR money_kind <> 'tenant')"
     " AND (:provider = '' OR substr(target, 1, length(:provider) + 1) = :provider || '/')"
     " GROUP BY currency"
 )

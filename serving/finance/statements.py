@@ -68,6 +68,7 @@ SUMS = """
                WHERE b.request_id = a.request_id AND b.attempt = a.attempt
                AND b.kind <> 'cash')), 0)
     FROM attempts a WHERE a.ended_ms >= :since_ms AND a.ended_ms < :until_ms AND a.currency <> ''
+    AND a.money_kind <> 'tenant'
     GROUP BY a.target, a.currency ORDER BY a.target, a.currency"""
 BUSY = """
     SELECT model, sum(CASE WHEN begun_ms >= before_ms THEN ended_ms - begun_ms

@@ -17,11 +17,12 @@ from serving.finance.allocation import PoolCost, shared_out, weight
 from serving.finance.rates import total
 from serving.finance.values import CostLine
 from serving.ledger.costs import Answer, Cost
-from serving.records import Price
+from serving.records import TENANT_MONEY, Price
 
 BY = ("feature", "model", "tier")
 """How the answer that this is made from is grouped."""
 _MTOK = 1_000_000
+_NOT_GRANTED = ("cash", TENANT_MONEY)
 Amounts = Sequence[tuple[str, int]]
 """Money by currency."""
 
@@ -54,6 +55,8 @@ class Share(msgspec.Struct, frozen=True):
     idle_micro: int
     shared_micro: int
     """Monthly lines."""
+    tenant_micro: int = 0
+    """Paid by tenants' own accounts: no cost of the house."""
 
     @property
     def micro(self) -> int:
@@ -197,8 +200,9 @@ def _share(
         *name, requests, sum(cell.tokens for _, cell in cells),
         delivered / requests if requests else None,
         worth([(one.currency, one.micro) for one in money if one.kind == "cash"]),
-        worth([(one.currency, one.micro) for one in money if one.kind != "cash"]),
+        worth([(one.currency, one.micro) for one in money if one.kind not in _NOT_GRANTED]),
         used, idle, shared,
+        worth([(one.currency, one.micro) for one in money if one.kind == TENANT_MONEY]),
     )  # fmt: skip
 
 

@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable, Iterable
 
 from serving.limits import plan_store, windows
-from serving.limits.base import LimitsAway
+from serving.limits.base import LimitsAway, Rule
 from serving.limits.plan_store import PlanStore
 from serving.limits.redis_rates import RedisRates
 from serving.limits.renewing import Renewer
+from serving.limits.slice import Slice
 from serving.settings import Settings
 
 RATES_EVERY_S = 0.1
@@ -48,6 +49,11 @@ class Sharing:
     def away(self) -> dict[str, str]:
         """Why a store does not answer, by what it holds."""
         return {f"limits in {one.name}": one.away for one in self.renewers if one.away}
+
+    def window(self, key: str, limit: int, length_s: float) -> Slice:
+        """A counter of a window that all processes share."""
+        now_s = asyncio.get_running_loop().time()
+        return self.plans.meter(key, Rule(limit, length_s, is_window=True), now_s)
 
     async def start(self, on_death: Callable[[], None]) -> None:
         """Hear what was used, and go on renewing."""

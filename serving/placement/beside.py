@@ -3,14 +3,14 @@ rim: it lays them beside each new view and decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from serving.placement import spill
 from serving.placement.pacing import Headroom
 from serving.placement.spill import Marks
-from serving.placement.tally import Tally
+from serving.placement.tally import Meter, Tally
 from serving.placement.values import Route, Spill
 from serving.records import Call, FleetView, LatencyClass, Offering, Surface
 
@@ -27,13 +27,25 @@ class Beside:
     """One process's."""
 
     def __init__(
-        self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks
-    ) -> None:
+        self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks,
+        pods: int = 1, theirs: Iterable[Offering] = (),
+    ) -> None:  # fmt: skip
         self._routes, self._marks = routes, marks
         self._spills: Mapping[str, Spill] = {}
-        self.paces = {o.id: Headroom(o.concurrent) for rows in sold.values() for o in rows}
+        bought = [*(o for rows in sold.values() for o in rows), *theirs]
+        self.paces = {o.id: Headroom(o.concurrent, pods) for o in bought}
         is_bounded = any(route.ceilings is not None for route in routes.values())
         self.tally = Tally() if is_bounded else None
+
+    def share(self, make: Callable[[str, int, float], Meter], clock: Callable[[], float]) -> None:
+        """Count what ceilings bound together with all pods; see `Tally.share`."""
+        if self.tally is not None:
+            most = {
+                name: (route.model, route.ceilings)
+                for name, route in self._routes.items()
+                if route.ceilings is not None
+            }
+            self.tally.share(most, make, clock)
 
     def laid(self, view: FleetView, now_s: float) -> FleetView:
         """The view with all of it; looks at the pressure once more."""

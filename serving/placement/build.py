@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from serving.placement.beside import Beside
@@ -16,9 +16,12 @@ _MICRO = 1_000_000
 _NOTHING = NameSettings()
 
 
-def beside(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> Beside:
+def beside(
+    settings: Settings, sold: Mapping[str, tuple[Offering, ...]], theirs: Iterable[Offering] = ()
+) -> Beside:
     """What one gateway keeps of placement. Raises SettingsError."""
-    return Beside(routes(settings, sold), sold, marks(settings))
+    pods = settings.gateway.pods
+    return Beside(routes(settings, sold), sold, marks(settings), pods, theirs)
 
 
 def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict[str, Route]:
@@ -85,7 +88,7 @@ def _route(
         arms=tuple(Arm(a.name, a.percent, a.toward, a.model) for a in given.split),
         rules=tuple(map(_rule, given.rules)),
         second_micro=float(given.second_usd * _MICRO),
-        ceilings=_ceilings(given.ceilings, settings.gateway.pods),
+        ceilings=_ceilings(given.ceilings, name),
         is_thinking=model.is_always_thinking,
         tier_max=settings.routing.substitutes_max_tier,
         context_tokens=model.context_tokens,
@@ -101,13 +104,13 @@ def _rule(given: RuleSettings) -> Rule:
     )  # fmt: skip
 
 
-def _ceilings(given: CeilingSettings | None, pods: int) -> Ceilings | None:
+def _ceilings(given: CeilingSettings | None, name: str) -> Ceilings | None:
     if given is None:
         return None
-    hour, day = (_micro(amount, pods) for amount in (given.hour_usd, given.day_usd))
-    return Ceilings(given.share, hour, day)
+    hour, day = (_micro(amount) for amount in (given.hour_usd, given.day_usd))
+    return Ceilings(given.share, hour, day, name)
 
 
-def _micro(amount: Decimal, pods: int) -> int:
-    """A pod's part; a bound that is said never becomes none."""
-    return max(1, int(amount * _MICRO) // pods) if amount else 0
+def _micro(amount: Decimal) -> int:
+    """A bound that is said never becomes none."""
+    return max(1, int(amount * _MICRO)) if amount else 0

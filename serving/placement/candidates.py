@@ -150,4 +150,4 @@ def _held(row: Offering, ask: Ask) -> str:
     unfinished = 0 if state is None else state.unfinished
     if pace is not None and pace.holds_back(tokens, unfinished, ask.now_s):
         return "pace"
-    return "ceiling" if ceiling(ask) else ""
+    return "ceiling" if not row.owner and ceiling(ask) else ""

@@ -6,6 +6,7 @@ calls of a kind and kept with the view; what moves from call to call is asked of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from serving.codecs.coverage import needs
@@ -23,13 +24,14 @@ from serving.records import (
     Offering,
     Residency,
 )
-from serving.rules import EGRESS_POLICY_S_MAX, may_leave, may_see
+from serving.rules import EGRESS_POLICY_S_MAX, may_leave, may_see, may_use, owners
 
 KINDS_MAX: Final = 1000
 """Kinds of calls that one view remembers."""
 USUAL_TOKENS: Final = 1000
 _PATIENT = (LatencyClass.PATIENT, LatencyClass.BATCH)
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
+_NOTHING: Mapping[str, tuple[Offering, ...]] = {}
 _NONE: frozenset[str] = frozenset()
 
 
@@ -54,15 +56,29 @@ class Found(NamedTuple):
 
 
 def offered(call: Call, view: FleetView) -> tuple[Offering, ...]:
-    """Those behind the call's name: an adapter has its own."""
-    return view.offerings.get(call.adapter or call.model, ())
+    """Those behind the call's name: an adapter has its own. Its tenant's accounts come first."""
+    name = call.adapter or call.model
+    rows = view.offerings.get(name, ())
+    if not view.theirs or not (own := view.theirs.get(call.tenant)):
+        return rows
+    return (*own.get(name, ()), *rows)
 
 
 def best(ask: Ask, by: Terms) -> Found | None:
-    """The third party with the lowest score; the owner's order where scores are equal."""
+    """The third party with the lowest score; the owner's order where scores are equal. Of the
+    caller's own accounts, where its key uses those; of ours only if the key may and none of its own
+    can take the call."""
+    for owner in owners(ask.caller):
+        found = _best(ask, by, owner)
+        if found is not None:
+            return found
+    return None
+
+
+def _best(ask: Ask, by: Terms, owner: str) -> Found | None:
     call, view = ask.call, ask.view
-    fit = _fit(ask)
-    if not fit or ceiling(ask):
+    fit = _fit(ask, owner)
+    if not fit or (not owner and ceiling(ask)):
         return None
     now_s, prompt, context = ask.now_s, call.prompt_tokens, call.prompt_tokens
     context += call.max_tokens or 0
@@ -82,21 +98,22 @@ def best(ask: Ask, by: Terms) -> Found | None:
         if total >= least or context > offering.context_tokens or offering.id in out:
             continue  # cheaper ones cannot be beaten by one that is late too
         state = states.get(offering.id)
-        if state is not None and max(state.open_until_s, state.full_until_s) > now_s:
+        if state is not None and (state.open_until_s > now_s or state.full_until_s > now_s):
             continue
-        if paces:
-            pace = paces.get(offering.id)
-            unfinished = 0 if state is None else state.unfinished
-            if pace is not None and pace.holds_back(context, unfinished, now_s):
-                continue
         when = score.expected(offering, call, state, now_s)
         first_s, complete_s = when
         total += second_micro * first_s.p50
         is_slow = complete_s is not None and complete_s > whole_left_s
         if (is_slow or first_s.p90 > left_s) and (late_s := by.late(when)):
             total += score.LATE + score.LATE_SECOND * late_s
-        if total < least:
-            found, least, when_found = offering, total, when
+        if total >= least:
+            continue
+        if paces:  # last: only of those that would be chosen
+            pace = paces.get(offering.id)
+            unfinished = 0 if state is None else state.unfinished
+            if pace is not None and pace.holds_back(context, unfinished, now_s):
+                continue
+        found, least, when_found = offering, total, when
     if found is None or when_found is None:
         return None
     return Found(found, least, when_found)
@@ -105,7 +122,7 @@ def best(ask: Ask, by: Terms) -> Found | None:
 def named(ask: Ask, offering_id: str, by: Terms) -> Found | None:
     """That one third party, if every rule allows it now."""
     call = ask.call
-    if not any(o.id == offering_id for _, _, _, o in _fit(ask)):
+    if not any(o.id == offering_id for owner in owners(ask.caller) for *_, o in _fit(ask, owner)):
         return None
     pinned = ask._replace(tried=ask.tried | {o.id for o in offered(call, ask.view)} - {offering_id})
     return best(pinned, by)
@@ -118,19 +135,29 @@ def ceiling(ask: Ask) -> str:
     if most is None or tally is None:
         return ""
     states = ask.view.state
-    rows = ask.view.offerings.get(call.model, ())
-    out = sum(states[o.id].unfinished for o in rows if o.id in states)
+    out = sum([states[name].unfinished for name in _behind(call.model, ask.view) if name in states])
     now_ms = call.received_ms + round((ask.now_s - call.received_s) * 1e3)
     name, used = tally.reached(call.model, most, out, now_ms)
     bound = NEAR if call.latency_class in _PATIENT else 1.0
     return name if used >= bound else ""
 
 
-def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
+def _behind(model: str, view: FleetView) -> tuple[str, ...]:
+    """All third parties' models that stand for one of ours: its adapters' own tunings too, whose
+    calls count as the model's."""
+    kept: tuple[str, ...] | None = view.sifted.get(model)
+    if kept is None:
+        rows = (row for rows in view.offerings.values() for row in rows if row.model == model)
+        kept = view.sifted[model] = tuple({row.id: None for row in rows})
+    return kept
+
+
+def _fit(ask: Ask, owner: str) -> tuple[tuple[float, float, float, Offering], ...]:
     """(score that no call changes, micro a prompt token, micro an answer token, offering) of those
-    that may answer calls of this kind."""
+    that may answer calls of this kind, bought with that owner's accounts."""
     call, caller, view, residency = ask.call, ask.caller, ask.view, ask.residency
-    rows = offered(call, view)
+    sold = view.theirs.get(owner, _NOTHING) if owner else view.offerings
+    rows = sold.get(call.adapter or call.model, ())
     if not rows or not may_leave(call, caller):
         return ()
     if ask.now_s - view.policy_at_s > EGRESS_POLICY_S_MAX:
@@ -139,7 +166,7 @@ def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
     asked = Asked(call, caller, ask.route, wanted)
     kind = (
         call.adapter or call.model, call.surface, residency.level, residency.jurisdictions,
-        asked.tier_max, asked.is_live, wanted, call.pin,
+        asked.tier_max, asked.is_live, wanted, call.pin, owner and (owner, caller.key_id),
     )  # fmt: skip
     fit = view.sifted.get(kind)
     if fit is None:
@@ -152,6 +179,7 @@ def _fit(ask: Ask) -> tuple[tuple[float, float, float, Offering], ...]:
                     _priced(row, view)
                     for row in rows
                     if residency.admits(row.label)
+                    and may_use(row, caller)
                     and may_see(row, view, ask.now_s)
                     and call.pin in ("", row.id)
                     and not unfit(row, call, asked)
@@ -176,5 +204,5 @@ def _priced(row: Offering, view: FleetView) -> tuple[float, float, float, Offeri
     if row.rates or not row.exchange:
         return base, -1.0, 0.0, row
     price = row.price
-    share = row.exchange / 1e6 * (1.0 if price.money_kind == "cash" else score.SPENT_SHARE)
+    share = row.exchange / 1e6 * score.spent_share(price)
     return base, price.input_micro_per_mtok * share, price.output_micro_per_mtok * share, row

@@ -2,7 +2,8 @@
 
 A provider that says "997 of 1,000 requests left, all back in 6 s" is believed: calls it would
 refuse go elsewhere before they are sent. What it has not told yet bounds nothing, and what it told
-is forgotten once its window is over.
+is forgotten once its window is over. All gateways draw on one account: of what it said was left,
+each spends its part until it says so again, which it does with each answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ WINDOW_S: Final = 60.0
 WINDOW_S_MAX: Final = 3600.0
 """A day's quota that is used up is a refusal (`quota_window`), and the breaker's business."""
 KEPT_BACK: Final = 0.02
-"""Share of a limit that is never used: other pods draw on the same account meanwhile."""
+"""Share of a limit that is never used: somebody else may draw on the same account."""
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _KINDS: Final = (
@@ -35,20 +36,28 @@ _KINDS: Final = (
 class _Quota:
     """One limit: what is left of it until when."""
 
-    __slots__ = ("left", "limit", "until_s")
+    __slots__ = ("left", "limit", "pods", "spent", "until_s")
 
-    def __init__(self) -> None:
+    def __init__(self, pods: int) -> None:
+        self.pods = pods
         self.left = math.inf
+        """Of all pods together, as it was told."""
+        self.spent = 0.0
+        """By this pod since then."""
         self.limit = math.inf
         self.until_s = 0.0
 
     def told(self, limit: float, left: float, until_s: float) -> None:
-        self.limit, self.until_s = limit, until_s
+        self.limit, self.until_s, self.spent = limit, until_s, 0.0
         self.left = left - (limit * KEPT_BACK if math.isfinite(limit) else 0.0)
 
     def lacks(self, amount: float, now_s: float) -> bool:
         """A call larger than the whole limit is let through: only the provider can tell."""
-        return self.left < amount and now_s < self.until_s and amount <= self.limit
+        if now_s >= self.until_s or amount > self.limit:
+            return False
+        # One that is larger than a pod's part of the whole limit would fit into none.
+        parts = 1 if amount > self.limit / self.pods else self.pods
+        return self.left / parts - self.spent < amount
 
 
 class Headroom:
@@ -56,9 +65,9 @@ class Headroom:
 
     __slots__ = ("concurrent", "requests", "tokens")
 
-    def __init__(self, concurrent: int = 0) -> None:
-        self.requests, self.tokens = _Quota(), _Quota()
-        self.concurrent = concurrent
+    def __init__(self, concurrent: int = 0, pods: int = 1) -> None:
+        self.requests, self.tokens = _Quota(pods), _Quota(pods)
+        self.concurrent = max(1, concurrent // pods) if concurrent else 0
         """Calls at once, of this pod; 0 is unknown."""
 
     def holds_back(self, tokens: int, unfinished: int, now_s: float) -> bool:
@@ -73,8 +82,8 @@ class Headroom:
 
     def sent(self, tokens: int) -> None:
         """A call goes out: counted until the next answer tells."""
-        self.requests.left -= 1.0
-        self.tokens.left -= tokens
+        self.requests.spent += 1.0
+        self.tokens.spent += tokens
 
     def learn(self, headers: Mapping[str, str], now_s: float, utc_s: float) -> None:
         """Take in the head of an answer, good or bad. What cannot be read counts for nothing."""

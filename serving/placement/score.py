@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from models.capacity import Estimate, Quantiles
 from serving.accounting import price_at
 from serving.placement.values import PolicyName, Route
-from serving.records import Call, FleetView, Offering, TargetState
+from serving.records import Call, FleetView, Offering, Price, TargetState
 
 LATE: Final = 1e15
 LATE_SECOND: Final = 1e11
@@ -28,6 +28,7 @@ gone for a dearer one. ASSUMED."""
 OUTPUT_TOKENS: Final = 256
 """Of an answer whose length nobody named."""
 _MTOK: Final = 1e6
+_PAID_BEFORE: Final = ("credit", "prepaid")
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
 
 
@@ -64,8 +65,12 @@ def money_micro(offering: Offering, call: Call, *, is_warm: bool = False) -> flo
     price = price_at(offering, call.received_ms, call.prompt_tokens)
     fresh = price.cached_micro_per_mtok if is_warm else price.input_micro_per_mtok
     spent = call.prompt_tokens * fresh + output_tokens(call) * price.output_micro_per_mtok
-    share = 1.0 if price.money_kind == "cash" else SPENT_SHARE
-    return spent * offering.exchange * share / _MTOK
+    return spent * offering.exchange * spent_share(price) / _MTOK
+
+
+def spent_share(price: Price) -> float:
+    """What of a price counts: a tenant's own money as any."""
+    return SPENT_SHARE if price.money_kind in _PAID_BEFORE else 1.0
 
 
 def output_tokens(call: Call) -> int:

@@ -68,8 +68,8 @@ class RuleSettings(Way):
 
 
 class CeilingSettings(Group):
-    """What may go to third parties at most; what would pass it stays at home. Each gateway keeps
-    its part (a pod of three a third of the money). Budgets (0111) are the exact account."""
+    """What may go to third parties at most, of all gateways together; what would pass it stays at
+    home. Budgets (0111) are the exact account."""
 
     share: float = Field(0.0, ge=0, le=1)
     """Of the model's tokens of the last hour; 0 is no bound."""

@@ -1,14 +1,16 @@
 """What went to our engines and to third parties lately, by model, and what it cost: the memory
 behind ceilings. Pure but for its own counters; time is an argument.
 
-Of this pod alone and since its start: a ceiling is a fence around one gateway, a budget (0111) is
-the account that all of them share.
+It counts what this pod did since its start. Money is also counted by `meters` that all pods share
+(0113), where there are some: slices of a window, which outlive a restart. A share of tokens needs
+none: where each pod keeps to it, all together do.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Protocol
 
 from serving.placement.values import Ceilings
 
@@ -19,6 +21,27 @@ NEAR: Final = 0.9
 """Share of a ceiling from which calls that can wait no longer leave."""
 TOKENS_MIN: Final = 50_000
 """A share of less than this, own and third parties' tokens together, says nothing yet."""
+
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+
+class Meter(Protocol):
+    """What is asked of `limits.base.Meter`. Units are millionths of a US dollar."""
+
+    limit: int
+
+    def has(self, units: float, now_s: float) -> bool:
+        """Whether so much may be spent now."""
+        ...
+
+    def take(self, units: float, now_s: float) -> int:
+        """It was spent."""
+        ...
+
+    def left(self, now_s: float) -> float:
+        """Of all pods, as far as this one knows."""
+        ...
 
 
 class _Model:
@@ -43,6 +66,21 @@ class Tally:
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
+        self._meters: dict[str, list[tuple[str, str, Meter]]] = {}
+        """By model: the name whose ceiling it is, `hour` or `day`."""
+        self._clock: Callable[[], float] = lambda: 0.0
+
+    def share(
+        self, most: Mapping[str, tuple[str, Ceilings]],
+        make: Callable[[str, int, float], Meter], clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        """Count money with all pods from now on. `most`: by public name its model and ceilings;
+        `make` a meter from a counter's name, a limit and the seconds of its window."""
+        self._clock = clock
+        for name, (model, bounds) in most.items():
+            for what, limit, length_s in _windows(bounds):
+                meter = make(f"ceiling {name} {what}", limit, length_s)
+                self._meters.setdefault(model, []).append((name, what, meter))
 
     def ended(self, model: str, tokens: int, micro: int | None, now_ms: int) -> None:
         """An attempt ended; `micro` is what a third party's cost in millionths of a dollar, None
@@ -62,16 +100,22 @@ class Tally:
             sums.minutes[-1][3] += micro
             sums.hour[2] += micro
             sums.cost_micro += 0.1 * (micro - sums.cost_micro) if sums.cost_micro else micro
+            if micro and (meters := self._meters.get(model)):
+                now_s = self._clock()
+                for _, _, meter in meters:
+                    meter.take(micro, now_s)
 
     def reached(self, model: str, most: Ceilings, out: int, now_ms: int) -> tuple[str, float]:
         """The ceiling that is nearest, and how much of it is used (1 is all). `out` are calls at
         third parties now: they count as the mean of those that ended."""
-        sums = self._models.get(model)
-        if sums is None:
-            return "", 0.0
-        _forget(sums, now_ms // MINUTE_MS)
         used: list[tuple[str, float]] = []
-        due = out * sums.cost_micro
+        sums = self._models.get(model)
+        cost_micro = 0.0 if sums is None else sums.cost_micro
+        used += self._shared(model, most, (out + 1) * cost_micro)
+        if sums is None:
+            return max(used, key=lambda one: one[1], default=("", 0.0))
+        _forget(sums, now_ms // MINUTE_MS)
+        due = out * cost_micro
         if most.day_micro:
             used.append(("day", (sums.day_micro + due) / most.day_micro))
         if most.hour_micro:
@@ -80,6 +124,22 @@ class Tally:
         if most.share and total >= TOKENS_MIN:
             used.append(("share", sums.hour[1] / total / most.share))
         return max(used, key=lambda one: one[1], default=("", 0.0))
+
+    def _shared(self, model: str, most: Ceilings, due: float) -> Iterator[tuple[str, float]]:
+        """The same of what all pods spent; `due` is what this one's calls under way and the next
+        are likely to cost."""
+        now_s = self._clock()
+        for name, what, meter in self._meters.get(model, ()):
+            if name == most.name:
+                used = 1.0 - meter.left(now_s) / meter.limit
+                yield what, used if meter.has(max(due, 1.0), now_s) else max(1.0, used)
+
+
+def _windows(most: Ceilings) -> Iterator[tuple[str, int, float]]:
+    if most.hour_micro:
+        yield "hour", most.hour_micro, HOUR_S
+    if most.day_micro:
+        yield "day", most.day_micro, DAY_S
 
 
 def _forget(sums: _Model, minute: int) -> None:

@@ -58,7 +58,9 @@ class Ceilings(msgspec.Struct, frozen=True):
     """Of its tokens in the last hour."""
     hour_micro: int = 0
     day_micro: int = 0
-    """Millionths of a US dollar, in the last 60 minutes and 24 hours; of this pod."""
+    """Millionths of a US dollar, in the last 60 minutes and 24 hours; of all pods."""
+    name: str = ""
+    """The public name whose ceilings they are."""
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.placement.offered import Ask, ceiling, offered
 from serving.records import LatencyClass, Overflow, Refuse, Target
+from serving.rules import may_use, owners
 
 RETRY_S_DEFAULT: Final = 30.0
 """Nothing is known to be coming back: a client may as well ask again in half a minute."""
@@ -32,7 +33,8 @@ def unserved(ask: Ask) -> Refuse:
 
 def kept_home(ask: Ask) -> str:
     """That a ceiling keeps the call from third parties, where one does."""
-    if not offered(ask.call, ask.view) or not (name := ceiling(ask)):
+    is_ours = "" in owners(ask.caller)
+    if not is_ours or not offered(ask.call, ask.view) or not (name := ceiling(ask)):
         return ""
     return f"; the ceiling for third parties ({name}) is reached"
 
@@ -47,12 +49,15 @@ def _third_parties(ask: Ask) -> str:
     call, caller, rows = ask.call, ask.caller, offered(ask.call, ask.view)
     if not rows:
         return ""
-    if caller.policy.overflow is not Overflow.ALLOWED:
+    if caller.policy.overflow is Overflow.NEVER:
         return "; this key may not overflow to a third party's API"
+    if not any(may_use(row, caller) for row in rows):
+        return "; its tenant has no account of its own there that this key may use"
     if call.is_home_only:
         return "; a third party refused its content"
     if text := kept_home(ask):
         return text
+    rows = tuple(row for row in rows if may_use(row, caller))
     tier_max = caller.policy.tier_max or ask.route.tier_max
     if all(row.tier > tier_max for row in rows):
         return "; third parties have other weights, which this tenant has not allowed"

@@ -132,7 +132,7 @@ def _asked(ended: Ended, one: Try, hosts: Hosts) -> Attributes:
     if isinstance(target, Offering):
         model, tier = target.upstream_model, "api"
         provider = WELL_KNOWN.get(target.provider, target.provider)
-        host, port = hosts.get(target.provider, ("", 0))
+        host, port = hosts.get(target.account_id, ("", 0))
     else:
         model, tier, provider = target.model, "own", OWN_PROVIDER
         host, port = target.host, target.port

@@ -218,6 +218,7 @@ def test_rows_that_never_come_are_given_up_after_a_day(store: BudgetStore) -> No
     [
         (Scope("", "", "", ""), 1111),
         (Scope("fw", "", "", ""), 11),
+        (Scope("own", "", "", ""), 100_000),
         (Scope("fw/one", "", "", ""), 10),
         (Scope("f", "", "", ""), 0),
         (Scope("", "q", "", ""), 100),
@@ -239,9 +240,12 @@ def test_the_truth_is_what_is_in_scope(
         (begin(HOLDERS[1], 4, model="m2"), 1000),
         (begin(HOLDERS[1], 5, at_ms=SPAN.start_ms - 1), 10_000),
         (begin(HOLDERS[1], 6, at_ms=SPAN.end_ms), 10_000),
+        (begin(HOLDERS[1], 7, tenant="own", model="m3", target="alpha@own/big"), 100_000),
     ]
     for begun, cost in rows:
-        ledger.apply([begun, end(begun, cost), request(begun)], Position(HOLDERS[1], 0, 9))
+        kind = "tenant" if begun.tenant == "own" else "cash"
+        ended = msgspec.structs.replace(end(begun, cost), money_kind=kind)
+        ledger.apply([begun, ended, request(begun)], Position(HOLDERS[1], 0, 9))
     other = begin(HOLDERS[2], 1)
     ledger.apply([other, end(other, 7)], Position(HOLDERS[2], 0, 9))
     recovered(ledger, HOLDERS[1])

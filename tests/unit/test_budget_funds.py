@@ -74,7 +74,8 @@ def looked(made: Funds, call: Call = CALL) -> Funding:
 
 
 def closed(made: Funds, call: Call = CALL, *, is_local: bool = False) -> list[str]:
-    bound = made.bound(call, looked(made, call), VIEW, is_local=is_local)
+    local_by = next(iter(made.in_force.values())) if is_local else None
+    bound = made.bound(call, looked(made, call), VIEW, local_by)
     return sorted(id_.partition("/")[0] for id_ in bound.unaffordable)
 
 
@@ -109,21 +110,21 @@ def test_an_answer_without_a_limit_is_bounded_by_the_model_s_context() -> None:
     made = funds(10**6, {})
     bare = replace(CALL, max_tokens=None)
     assert FIRST_GUESS > 2048
-    assert made.bound(bare, looked(made), VIEW, is_local=False).answer_max == 2048
-    assert made.bound(CALL, looked(made), VIEW, is_local=False).answer_max == 0
+    assert made.bound(bare, looked(made), VIEW).answer_max == 2048
+    assert made.bound(CALL, looked(made), VIEW).answer_max == 0
 
 
 def test_vectors_have_no_answer_to_bound() -> None:
     made = funds(60, {})
     vectors = replace(CALL, max_tokens=None, surface=Surface.EMBEDDINGS)
-    bound = made.bound(vectors, looked(made), VIEW, is_local=False)
+    bound = made.bound(vectors, looked(made), VIEW)
     assert (bound.answer_max, CHEAP.id in bound.unaffordable) == (0, False)
 
 
 def tried(made: Funds, target: Offering, charge: Charge) -> None:
     """One attempt, from bound to end."""
     funding = looked(made)
-    call = made.bound(CALL, funding, VIEW, is_local=False)
+    call = made.bound(CALL, funding, VIEW)
     ticket = Ticket("0" * 32, 1, target, "x", 0.0, 50, 50, 0.0, True)
     made.reserve(call, funding, ticket)
     assert all(one.purse.reserved == one.micro for one in funding.held)

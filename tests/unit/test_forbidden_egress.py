@@ -95,9 +95,13 @@ class World:
             for i in range(draw(st.integers(0, 2)))
         ]  # fmt: skip
         self.offerings = [self._offering(i) for i in range(draw(st.integers(1, 4)))]
+        own = {tenant: (self._their(tenant),) for tenant in ("acme", "beta")}
+        self.theirs = {tenant: {"m": rows, "lora": rows} for tenant, rows in own.items()}
         self.own = draw(residencies)
         self.caller = make.caller(
-            self.own, overflow=draw(often(Overflow.ALLOWED, Overflow.NEVER)),
+            self.own,
+            overflow=draw(often(Overflow.ALLOWED, Overflow.NEVER, Overflow.OWN_KEYS,
+                                Overflow.OWN_KEYS_FIRST)),
             tier_max=draw(often(3, 0, 1, 2)),
             is_load_test=draw(often(False, True)),
         )  # fmt: skip
@@ -118,6 +122,13 @@ class World:
         self.route = self._route()
         self.pending, self.spill, self.tally = {}, Spill(), Tally()
         self.seen = None
+
+    def _their(self, tenant):
+        row = self._offering(0)
+        return msgspec.structs.replace(
+            row, id=f"a@{tenant}/0", owner=tenant, account=f"a@{tenant}",
+            keys=self.draw(often(None, frozenset(), frozenset({"key"}))),
+        )  # fmt: skip
 
     def _offering(self, i):
         draw, provider = self.draw, "ab"[i % 2]
@@ -149,7 +160,7 @@ class World:
             spills={"m": self.spill}, tally=self.tally,
             drifting=frozenset({"a/0"}),
         )  # fmt: skip
-        self.seen = msgspec.structs.replace(view, offerings=everything)
+        self.seen = msgspec.structs.replace(view, offerings=everything, theirs=self.theirs)
         return self.seen
 
     def happens(self, event):
@@ -232,7 +243,13 @@ class World:
             assert call.pin in ("", "own")
             assert not call.adapter or call.adapter in target.adapters
             return
-        assert self.caller.policy.overflow is Overflow.ALLOWED
+        mode = self.caller.policy.overflow
+        if target.owner:
+            assert mode in (Overflow.OWN_KEYS, Overflow.OWN_KEYS_FIRST)
+            assert target.owner == "acme"
+            assert target.keys is None or "key" in target.keys
+        else:
+            assert mode in (Overflow.ALLOWED, Overflow.OWN_KEYS_FIRST)
         assert not self.caller.policy.is_load_test
         assert not call.is_home_only
         assert call.pin in ("", target.id)
@@ -243,7 +260,7 @@ class World:
         assert call.surface is Surface.CHAT or target.is_same_weights
         assert not (call.latency_class is LatencyClass.LIVE and target.is_thinking)
         if call.adapter:
-            assert target is self.offerings[0]
+            assert target is self.offerings[0] or target.owner
 
 
 VIEWED = ("read", "stops", "route", "loading")
@@ -307,6 +324,8 @@ def test_each_hard_rule_keeps_its_own_target_out_and_is_named(make, name):
         now_s = 10.1
     elif name == "overflow":
         caller = make.caller(overflow=Overflow.NEVER)
+    elif name == "account":
+        caller = make.caller(overflow=Overflow.OWN_KEYS)
     elif name == "load_test":
         caller = make.caller(is_load_test=True)
     elif name in ("home_only", "pin", "budget"):

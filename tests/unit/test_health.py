@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from models.api_pace import USUAL_SEEN_MIN
 from serving.admission import Admission
 from serving.breaker import PROBE_S
 from serving.errors import Kind
@@ -104,6 +105,38 @@ def test_four_times_what_the_row_says_is_not_slow_below_five_seconds(house):
     assert house.shut_until(house.one) == 0.0
 
 
+def answered(house, seconds: float, count: int, from_s: float = 0.0) -> float:
+    """So many answers a second apart, each after `seconds`; when the last one came."""
+    for at in range(count):
+        house.answer(house.send(house.one, from_s + at), from_s + at + seconds)
+    return from_s + count - 1 + seconds
+
+
+def test_what_is_usual_there_counts_once_it_is_known_and_the_row_before(house):
+    house.one = replace(house.one, first_token_s=3.0)
+    answered(house, 0.5, USUAL_SEEN_MIN - SLOW_MIN - 1)
+    answered(house, 9.0, SLOW_MIN, 50.0)
+    assert house.shut_until(house.one) == 0.0, "its row allows 12 s"
+    answered(house, 0.5, OF_LAST, 100.0)
+    last_s = answered(house, 9.0, SLOW_MIN, 150.0)
+    assert house.shut_until(house.one) == last_s + REST_S, "half a second is usual"
+
+
+def test_an_api_that_is_slower_than_its_row_says_is_left_alone_once_that_is_usual(house):
+    answered(house, 4.0, USUAL_SEEN_MIN)
+    answered(house, 12.0, OF_LAST, 50.0)
+    assert house.shut_until(house.one) == 0.0
+    last_s = answered(house, 17.0, OF_LAST, 100.0)
+    assert house.shut_until(house.one) == last_s + REST_S
+
+
+def test_a_brown_out_does_not_become_usual_by_its_first_slow_answers(house):
+    answered(house, 0.5, 64)
+    for start_s in (100.0, 200.0, 300.0):
+        last_s = answered(house, 6.0, SLOW_MIN, start_s)
+        assert house.shut_until(house.one) == last_s + REST_S
+
+
 def test_a_long_prompt_may_take_as_long_as_reading_it_does(house):
     for at_s in range(12):
         house.answer(house.send(house.one, float(at_s), prompt_tokens=60_000), at_s + 34.9)
@@ -115,7 +148,7 @@ def test_a_long_prompt_may_take_as_long_as_reading_it_does(house):
 
 def test_one_tenant_s_slow_answers_do_not_shut_an_api_that_serves_others_well(house):
     house.answer(house.send(house.one, 0.0), 1.0, "beta")
-    for at_s in range(3 * OF_LAST):
+    for at_s in range(OF_LAST + SLOW_MIN):
         house.answer(house.send(house.one, float(at_s)), at_s + 9.0, f"acme/{at_s}")
     assert house.shut_until(house.one) == 0.0
     house.answer(house.send(house.one, 40.0), 49.0, "beta")

@@ -1,8 +1,38 @@
-"""The money of second tries, hour by hour."""
+"""The money of second tries, hour by hour, and how long a first one has."""
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from serving.admission import Admission
 from serving.hedge_purse import Purse
+from serving.hedging import Hedger
+from serving.records import Burst
+from serving.settings_rescue import Hedge
+
+
+def patience_s(ticket) -> float:
+    stages = SimpleNamespace(loop=asyncio.new_event_loop())
+    try:
+        return Hedger(stages, None, Hedge(hour_max="1", after_s=1.0)).patience_s(ticket)
+    finally:
+        stages.loop.close()
+
+
+def test_an_api_has_the_time_that_nine_of_ten_of_its_answers_took(make):
+    admission, call = Admission(), make.call(stream=True)
+    offering = make.offering(first_token_s=3.0)
+    first = admission.issue(call, Burst(offering, "t"), 1, 0.0)
+    assert patience_s(first) == 6.0, "twice the median that its row states"
+    for at_s in range(64):
+        ticket = admission.issue(call, Burst(offering, "t"), 1, float(at_s))
+        admission.opened(ticket, at_s + (4.0 if at_s % 5 else 2.0), is_stream=True)
+    learnt = admission.issue(call, Burst(offering, "t"), 1, 65.0)
+    assert patience_s(learnt) == pytest.approx(4.0)
+    assert patience_s(make.ticket(offering)) == 1.0, "no less than the setting says"
 
 
 def test_an_hour_s_money_is_never_passed_and_comes_anew():

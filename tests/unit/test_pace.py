@@ -160,6 +160,17 @@ def test_an_answer_is_never_expected_longer_than_its_limit(make):
     assert learnt.p90 == 170
 
 
+def test_longer_answers_are_expected_once_a_few_dozen_have_come(make):
+    admission, rng = Admission(), random.Random(3)
+    for turn in range(560):
+        stretch = 1.0 if turn < 500 else 2.0
+        admission.lengths.learn(
+            make.call(), round(rng.lognormvariate(math.log(250 * stretch), 0.7))
+        )
+    learnt = expected_tokens(make.call(max_tokens=None), admission.lengths, LARGE)
+    assert learnt.p50 > 1.5 * 250
+
+
 # -- third parties
 
 

@@ -34,12 +34,12 @@ def test_every_public_name_has_a_route(make):
     assert found["small"].context_tokens == 4096
 
 
-def test_money_is_each_gateway_s_part_of_the_ceiling(make):
+def test_a_ceiling_s_money_is_that_of_all_gateways(make):
     most = {"share": 0.25, "hour_usd": "3", "day_usd": "30"}
     routing = {"names": {"m": {"ceilings": most}}}
     tree = {"models": MODELS, "gateway": {"pods": 3}, "routing": routing}
     found = routes(Settings.model_validate(tree), {})
-    assert found["m"].ceilings == Ceilings(0.25, 1_000_000, 10_000_000)
+    assert found["m"].ceilings == Ceilings(0.25, 3_000_000, 30_000_000, "m")
 
 
 def test_a_ceiling_over_money_that_nobody_can_count_refuses_to_start(make):

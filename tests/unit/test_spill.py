@@ -185,6 +185,21 @@ def test_a_share_says_nothing_before_there_is_traffic_and_ends_with_its_hour():
     assert tally.reached("m", half, 0, HOUR * MINUTE_MS) == ("", 0.0)
 
 
+def test_calls_under_way_at_an_adapter_s_own_tuning_count_as_its_model_s(make):
+    tally, tune = Tally(), make.offering("api/tuned")
+    spent(tally, 100)
+    busy = TargetState()
+    busy.unfinished = 9
+    route = Route(ceilings=Ceilings(hour_micro=1000))
+    view = make.view([], [make.offering()], routes={"m": route}, tally=tally)
+    assert isinstance(place(make.call(), make.caller(), view, 0.0), Burst)
+    rows = {"m": (make.offering(),), "law": (tune,)}
+    view = msgspec.structs.replace(view, offerings=rows, state={tune.id: busy}, sifted={})
+    placement = place(make.call(), make.caller(), view, 0.0)
+    assert isinstance(placement, Refuse)
+    assert "(hour) is reached" in placement.message
+
+
 @pytest.mark.parametrize(
     ("used", "latency_class", "leaves_home"),
     [(0.5, "batch", True), (NEAR, "batch", False), (NEAR, "interactive", True),
