@@ -65,6 +65,7 @@ from serving.pipeline import Pipeline
 from serving.placement.build import beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
+from serving.rollout.desk import RolloutDesk
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Settled, Stages
 from serving.tracing import start as tracing
@@ -167,7 +168,7 @@ class Gateway:
         policies = await self._obey(keeper, gate, parts)
         ops_app = self._ops(facts)
         limits = Limits(allowances, sharing, loop.time)
-        behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
+        behind = Behind(reviews, limits, parts.finance(), self._elsewhere(), self._rollouts())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
@@ -195,6 +196,7 @@ class Gateway:
 
         def changed(directory: Directory) -> None:
             self._fleet.stops = stops(directory)
+            self._beside.obey(directory.rollouts.values())
             self._fleet.publish()
             projects = directory.projects.values()
             keeper.obey(scopes.in_force(directory.budgets, projects, self._settings.budgets))
@@ -224,6 +226,13 @@ class Gateway:
         """What the console asks: the controller, and our own public listener."""
         given = self._settings.controller
         return Elsewhere(given.url or f"http://127.0.0.1:{given.ops_port}", lambda: self._url)
+
+    def _rollouts(self) -> RolloutDesk:
+        clock = asyncio.get_running_loop().time
+        standing, holder = self._beside.standing, self._keys.holder
+        return RolloutDesk(
+            self._settings, standing, lambda: self._fleet.view, holder, clock, utc_ms
+        )
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

@@ -3,7 +3,7 @@ rim: it lays them beside each new view and decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -13,6 +13,8 @@ from serving.placement.spill import Marks
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
 from serving.records import Call, FleetView, LatencyClass, Offering, Surface
+from serving.rollout import weights
+from serving.rollout.values import Rollout
 
 _PROBE = Call(
     request_id="0" * 32, surface=Surface.CHAT, tenant="", model="", alias="", fields={},
@@ -29,11 +31,17 @@ class Beside:
     def __init__(
         self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks
     ) -> None:
-        self._routes, self._marks = routes, marks
+        self.standing = self._routes = routes
+        """As the settings say."""
+        self._marks = marks
         self._spills: Mapping[str, Spill] = {}
         self.paces = {o.id: Headroom(o.concurrent) for rows in sold.values() for o in rows}
         is_bounded = any(route.ceilings is not None for route in routes.values())
         self.tally = Tally() if is_bounded else None
+
+    def obey(self, rollouts: Iterable[Rollout]) -> None:
+        """From the next view on the names have these rollouts' weights."""
+        self._routes = weights.over(self.standing, rollouts)
 
     def laid(self, view: FleetView, now_s: float) -> FleetView:
         """The view with all of it; looks at the pressure once more."""
