@@ -56,7 +56,7 @@ def asked(
     rollout: Rollout, which: str, since_ms: int, first_s: Mapping[LatencyClass, float]
 ) -> dict[str, Any]:
     """The values of SIDE; `first_s` are the classes' times to the first token, seconds."""
-    name = side(rollout.id, which)
+    name = f"split:{side(rollout.id, which)}"
     gone = f"{name}/overflow:no_replica" if rollout.needs_engine else ""
     limits = {str(one): min(NEVER_MS, round(first_s[one] * 1e3)) for one in LatencyClass}
     return {

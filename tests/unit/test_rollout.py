@@ -170,9 +170,7 @@ def view_of(make, *rollouts, **more):
     found = weights.over({**routes, **more}, rollouts)
     view = make.view([make.replica(model="a")], (), routes=found)
     other = make.replica("r2", model="b")
-    return msgspec.structs.replace(
-        view, replicas={"a": (make.replica(model="a"),), "b": (other,)}
-    )
+    return msgspec.structs.replace(view, replicas={"a": (make.replica(model="a"),), "b": (other,)})
 
 
 def placed(make, view, session):
@@ -317,8 +315,12 @@ def test_a_price_without_a_rate_is_said_and_a_quiet_model_has_no_gap(make):
 def test_the_question_names_its_side_and_the_classes_deadlines():
     first_s = {one: 5.0 for one in LatencyClass} | {LatencyClass.BATCH: float(1 << 60)}
     found = counts.asked(row(), "new", 7, first_s)
-    assert (found["side"], found["begin"], found["length"]) == ("chat~new", "chat~new/", 9)
+    assert (found["side"], found["begin"], found["length"]) == (
+        "split:chat~new",
+        "split:chat~new/",
+        15,
+    )
     assert (found["live"], found["batch"]) == (5000, counts.NEVER_MS)
-    assert found["gone"] == "chat~new/overflow:no_replica"
+    assert found["gone"] == "split:chat~new/overflow:no_replica"
     assert counts.asked(row(needs_engine=False), "new", 7, first_s)["gone"] == ""
     assert counts.tally([]) == Tally()
