@@ -1,4 +1,4 @@
-"""`ballast rollout`: move a public name from one model to another by weights, over the admin API."""
+"""`ballast rollout`: move a public name to another model by weights, over the admin API."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 how their answers are read; both stores understand them.
 
 A call counts when it has ended, by its request row. An error is a call in which a target failed,
-also where another answered in its stead (the client saw nothing of it, the new version did fail), or
-one that left because no engine of its side could be used, as with a breaker open.
-A caller's own fault, a hang-up and a limit say nothing about either side and are left out.
+also where another answered in its stead (the client saw nothing of it, the new version did fail),
+or one that left because no engine of its side could be used, as with a breaker open. A refusal
+names no side, so those of a side's model count as its own, whatever name was called. A caller's
+fault or limit, a hang-up and what an operator stopped say nothing about either side.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ SELECT COUNT(*),
    WHEN 'live' THEN :live WHEN 'interactive' THEN :interactive
    WHEN 'patient' THEN :patient ELSE :batch END THEN 1 ELSE 0 END), 0)
  FROM requests r WHERE r.ended_ms >= :since AND r.received_ms >= :since AND r.batch = ''
- AND (r.reason = :side OR substr(r.reason, 1, :length) = :begin)
- AND r.outcome NOT IN ('caller_error', 'disconnected')
+ AND (r.reason = :side OR substr(r.reason, 1, :length) = :begin
+  OR (r.attempts = 0 AND r.status >= 500 AND r.model = :model)
+  OR EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.request_id
+   AND (a.reason = :side OR substr(a.reason, 1, :length) = :begin)))
+ AND r.code <> 'stopped' AND r.outcome NOT IN ('caller_error', 'disconnected')
  AND NOT (r.status >= 400 AND r.status < 500)
 """
 LOADS = (
@@ -65,6 +69,7 @@ def asked(
         "begin": f"{name}/",
         "length": len(name) + 1,
         "gone": gone,
+        "model": rollout.new if which == "new" else rollout.old,
         **limits,
     }
 

@@ -24,11 +24,11 @@ NEW, OLD = "split:chat~new", "split:chat~old"
 AT = 1_800_000_000_000
 
 
-def call(name: str, reason: str, *tries: str, **more: Any) -> list[Record]:
+def call(name: str, reason: str, *tries: str, at: str = "", **more: Any) -> list[Record]:
     """A request's row and its attempts' outcomes."""
     begins = [
         AttemptBegin(name, n, AT, AT, "acme", "p", "k", "chat", "b", "interactive", "b@x:1",
-                     False, reason, 1, 1, "", 0, 0)
+                     False, at or reason, 1, 1, "", 0, 0)
         for n, _ in enumerate(tries, 1)
     ]  # fmt: skip
     ends = [
@@ -36,10 +36,10 @@ def call(name: str, reason: str, *tries: str, **more: Any) -> list[Record]:
         for n, outcome in enumerate(tries, 1)
     ]
     given = {"received_ms": AT, "outcome": "ok", "status": 200, "first_token_ms": 9, "batch": "",
-             "latency_class": "interactive"} | more  # fmt: skip
+             "latency_class": "interactive", "code": ""} | more  # fmt: skip
     end = RequestEnd(
         request_id=name, ended_ms=AT + 10, tenant="acme", project="p", key_id="k", surface="chat",
-        model="b", code="", reason=reason, target="b@x:1", attempts=len(tries), queue_ms=0,
+        model="b", reason=reason, target="b@x:1", attempts=len(tries), queue_ms=0,
         usage=Usage(10, 2), **given,
     )  # fmt: skip
     return [*begins, *ends, end]
@@ -51,7 +51,15 @@ CALLS = {
     "late": (call("3", f"{NEW}/local", "ok", first_token_ms=5001), (1, 0, 1)),
     "another helped out": (call("4", f"{NEW}/overflow:retry", "upstream_error", "ok"), (1, 1, 0)),
     "cut": (call("5", f"{NEW}/local", "cut", outcome="cut"), (1, 1, 0)),
-    "refused by us": (call("6", NEW, outcome="refused", status=503), (1, 1, 0)),
+    "refused by us": (call("6", "no_target", outcome="refused", status=503), (1, 1, 0)),
+    "tried, then refused": (
+        call("16", "no_target", "upstream_error", outcome="upstream_error", status=502, at=NEW),
+        (1, 1, 0),
+    ),
+    "stopped by an operator": (
+        call("17", "kill_switch", outcome="refused", status=503, code="stopped"),
+        (0, 0, 0),
+    ),
     "no engine of its side": (call("7", f"{NEW}/overflow:no_replica", "ok"), (1, 1, 0)),
     "full is no error": (call("8", f"{NEW}/overflow:full", "full", "ok"), (1, 0, 0)),
     "the caller's fault": (call("9", NEW, outcome="caller_error", status=400), (0, 0, 0)),
@@ -92,5 +100,5 @@ def test_each_call_counts_as_it_should(told):
 
 def test_the_load_of_a_model_comes_by_key_and_class(told):
     rows = told.rows(counts.LOADS, {"since": AT, "model": "b"})
-    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 15, 150, 30)]
+    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 17, 170, 34)]
     assert counts.loads(told.rows(counts.LOADS, {"since": AT, "model": "c"})) == []

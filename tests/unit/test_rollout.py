@@ -56,7 +56,8 @@ CASES = {
     "too early": (row(), seen(), 59, Hold, "59 of 60 s"),
     "no engine is left": (row(), seen(engines=0), 60, Hold, "no engine"),
     "the last step": (row(step=4), seen(), 60, Finish, "100 calls"),
-    "errors": (row(), seen(100, 12), 60, RollBack, "errors in 12 of 100 calls (12.0%); the old model 1.0%"),
+    "errors": (row(), seen(100, 12), 60, RollBack,
+        "errors in 12 of 100 calls (12.0%); the old model 1.0%"),
     "errors that may be chance": (row(), seen(100, 5), 60, Advance, "5 with errors"),
     "as bad as the old one": (row(), seen(100, 12, old=Tally(1000, 120)), 60, Advance, ""),
     "the old one's few calls do not count": (
@@ -131,7 +132,7 @@ def test_in_place_nothing_is_judged_until_the_new_engine_is_there():
 
 def looks(rate: float, seed: int, old_rate: float = 0.01) -> str:
     """How a step of 400 calls ends that is looked at after every call."""
-    draw = random.Random(seed)  # noqa: S311 - replayable
+    draw = random.Random(seed)
     one = row(checks=Checks(calls_min=400, hold_s=0, deadline_s=1e6, error_max=0.0))
     errors = 0
     for calls in range(1, 401):
@@ -313,7 +314,7 @@ def test_a_price_without_a_rate_is_said_and_a_quiet_model_has_no_gap(make):
 
 
 def test_the_question_names_its_side_and_the_classes_deadlines():
-    first_s = {one: 5.0 for one in LatencyClass} | {LatencyClass.BATCH: float(1 << 60)}
+    first_s = dict.fromkeys(LatencyClass, 5.0) | {LatencyClass.BATCH: float(1 << 60)}
     found = counts.asked(row(), "new", 7, first_s)
     assert (found["side"], found["begin"], found["length"]) == (
         "split:chat~new",
