@@ -94,8 +94,9 @@ class Gateway:
         bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
-            settings.models, lambda: self._fleet.view, self._started_ms // 1000
-        )
+            settings.models, lambda: self._fleet.view, self._started_ms // 1000,
+            settings.rollout.endings,
+        )  # fmt: skip
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
         self._demand = Demand({m.name: m.speed for m in settings.models})

@@ -62,7 +62,7 @@ class Ending(Group):
     """A public name that will go."""
 
     deprecated: date
-    """From this day (UTC) answers say so."""
+    """The day (UTC); answers name it before and after."""
     sunset: date | None = None
     """The name may be gone after this day; it is told, and nothing is switched off by it."""
     successor: str = Field("", max_length=200)

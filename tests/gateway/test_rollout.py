@@ -194,6 +194,24 @@ def test_without_room_the_gap_is_told_and_must_be_accepted(run, kit):
     )  # fmt: skip
 
 
+def test_a_name_that_will_go_says_so_in_answers_and_in_the_list(run, kit):
+    async def check(stack):
+        told = await stack.chat(model="m-alias")
+        assert told.headers["deprecation"] == "@1798761600"
+        assert told.headers["sunset"] == "Thu, 01 Apr 2027 00:00:00 GMT"
+        assert "deprecation" not in (await stack.chat(model="m")).headers
+        listed = {row["id"]: row["ballast"] for row in (await stack.get("/v1/models")).json["data"]}
+        assert listed["m-alias"]["deprecation"] == {
+            "deprecated": "2027-01-01", "sunset": "2027-04-01", "successor": "m",
+            "warning": "m-alias is deprecated from 2027-01-01 and may be gone after 2027-04-01;"
+            " call m",
+        }  # fmt: skip
+        assert "deprecation" not in listed["m"]
+
+    ending = {"deprecated": "2027-01-01", "sunset": "2027-04-01", "successor": "m"}
+    run(check, engines=[kit.engine()], **{"rollout.endings": {"m-alias": ending}})
+
+
 GATES = {
     "yes": ({"argv": (sys.executable, "-c", "pass")}, ""),
     "no": (

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from datetime import date
 
 import msgspec
 import pytest
 
+from serving.api.models import Catalogue
 from serving.directory.changes import By
 from serving.directory.values import Directory, build
 from serving.errors import CallerError
 from serving.placement.assign import assign
 from serving.placement.values import Arm, Route
-from serving.records import Burst, LatencyClass, Refuse, Wait
+from serving.records import Burst, FleetView, LatencyClass, Refuse, Wait
 from serving.rollout import commands, counts, weights
 from serving.rollout.counts import Load
 from serving.rollout.decide import (
@@ -31,9 +33,11 @@ from serving.rollout.decide import (
     decide,
 )
 from serving.rollout.desk import staying
+from serving.rollout.endings import header_lines, told
 from serving.rollout.gap import gap
 from serving.rollout.values import CANARY, Checks, Rollout
-from serving.settings import KeySettings
+from serving.settings import KeySettings, SettingsError
+from serving.settings_rollout import Ending, RolloutSettings
 
 BY = By("ops", 1_000_000, "because")
 CHECKS = Checks(calls_min=50, hold_s=60, deadline_s=600)
@@ -325,3 +329,27 @@ def test_the_question_names_its_side_and_the_classes_deadlines():
     assert found["gone"] == "split:chat~new/overflow:no_replica"
     assert counts.asked(row(needs_engine=False), "new", 7, first_s)["gone"] == ""
     assert counts.tally([]) == Tally()
+
+
+WRONG_SETTINGS = {
+    "two gates": ({"gate": {"argv": ["x"], "url": "https://x/"}}, "argv or url"),
+    "an open gate": ({"gate": {"url": "http://x/"}}, "https"),
+    "an open hook": ({"hook": {"url": "http://x/", "secret_file": "/s"}}, "https"),
+    "unsigned": ({"hook": {"url": "https://x/"}}, "secret_file"),
+    "backwards": (
+        {"endings": {"m": {"deprecated": "2027-02-01", "sunset": "2027-01-01"}}}, "before"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "word"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
+def test_settings_that_contradict_themselves_are_refused(given, word):
+    with pytest.raises(ValueError, match=word):
+        RolloutSettings.model_validate(given)
+
+
+def test_a_name_that_nobody_serves_cannot_end():
+    ending = Ending(deprecated=date(2027, 1, 1))
+    assert header_lines(ending) == "deprecation: @1798761600\r\n"
+    assert told("m", ending)["warning"] == "m is deprecated from 2027-01-01"
+    with pytest.raises(SettingsError, match="no model, alias or adapter 'x'"):
+        Catalogue((), FleetView, 0, {"x": ending})
