@@ -104,7 +104,8 @@ def lines(found: list[Changed]) -> Iterator[str]:
 def _restarts(one: Changed) -> bool:
     if one.kind != "Deployment" or one.what != "changed":
         return False
-    return one.before["spec"].get("template") != one.after["spec"].get("template")
+    before, after = one.before["spec"], one.after["spec"]
+    return bool(before.get("template") != after.get("template"))
 
 
 def _restart(one: Changed) -> Finding:

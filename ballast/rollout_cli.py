@@ -11,7 +11,10 @@ from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, done, table, when
 from ballast.printing import print_json
 from ballast.problem import ProblemError
+from serving.rollout.history import spans
 
+PAGE = 1000
+ENTRIES_MAX = 100_000
 rollout = typer.Typer(help="Rollouts: a name's calls go to a new model step by step.")
 Name = Annotated[str, typer.Argument(help="The public name: a model's or an alias.")]
 Steps = Annotated[
@@ -144,3 +147,27 @@ def close(
     """Take the row of an ended rollout away, once the settings name the new model."""
     answer = desk(config, key_file).delete(f"/rollouts/{path_of(name)}", why=why)
     done(answer, "closed", as_json=as_json)
+
+
+@rollout.command("history")
+def history(
+    name: Name, config: Config = None, key_file: KeyFile = None, as_json: AsJson = False
+) -> None:
+    """Which model the name meant from when to when; needs the right to see the history."""
+    client, entries, after = desk(config, key_file), [], 0
+    while len(entries) < ENTRIES_MAX:
+        page = client.get("/history", after=after, limit=PAGE)["entries"]
+        entries += [entry for entry in page if not entry.get("is_unreadable")]
+        if len(page) < PAGE:
+            break
+        after = page[-1]["number"]
+    found = spans(entries, name)
+    if as_json:
+        print_json([span._asdict() for span in found])
+        return
+    rows = [
+        (when(s.from_ms), "now" if s.until_ms is None else when(s.until_ms), s.meaning, s.number,
+         s.actor, s.why)
+        for s in found
+    ]  # fmt: skip
+    table(("from", "until", "meant", "entry", "by", "why"), rows)

@@ -70,7 +70,7 @@ PURE = (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"serving/tracing/{name}.py" for name in ("context", "values", "spans", "settings")),
     *(f"serving/rollout/{name}.py" for name in (
-        "values", "decide", "commands", "weights", "counts", "gap", "endings")),
+        "values", "decide", "commands", "weights", "counts", "gap", "endings", "history")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
         "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",

@@ -35,6 +35,7 @@ from serving.rollout.decide import (
 from serving.rollout.desk import staying
 from serving.rollout.endings import header_lines, told
 from serving.rollout.gap import gap
+from serving.rollout.history import spans
 from serving.rollout.values import CANARY, Checks, Rollout
 from serving.settings import KeySettings, SettingsError
 from serving.settings_rollout import Ending, RolloutSettings
@@ -353,3 +354,32 @@ def test_a_name_that_nobody_serves_cannot_end():
     assert told("m", ending)["warning"] == "m is deprecated from 2027-01-01"
     with pytest.raises(SettingsError, match="no model, alias or adapter 'x'"):
         Catalogue((), FleetView, 0, {"x": ending})
+
+
+def entry(number, subject, details):
+    return {"number": number, "at_ms": number * 10, "actor": "x", "why": "w", "subject": subject,
+            "details": details}  # fmt: skip
+
+
+def test_the_history_tells_which_model_a_name_meant_when():
+    def settings(number, **models):
+        rows = {model: {"aliases": names, "adapters": {}} for model, names in models.items()}
+        return entry(number, "settings:policy", {"policy": {"models": rows}})
+
+    def moved(number, percent):
+        return entry(number, "rollout:chat", {"old": "a", "new": "b", "percent": percent})
+
+    told = spans(
+        [
+            settings(1, a=["other"]), settings(2, a=["chat"], b=[]), moved(3, 0), moved(4, 25),
+            moved(5, 100), settings(6, a=[], b=["chat"]), entry(7, "rollout:chat", {}),
+            entry(8, "rollout:more", {"old": "a", "new": "b", "percent": 50}),
+            entry(9, "settings:policy", {"policy": {"models": {"count": 9, "sha256": "ab"}}}),
+            settings(10, b=[]),
+        ],
+        "chat",
+    )  # fmt: skip
+    assert [(s.meaning, s.from_ms, s.until_ms) for s in told] == [
+        ("a", 20, 40), ("75 % a, 25 % b", 40, 50), ("b", 50, 100), ("", 100, None)
+    ]  # fmt: skip
+    assert spans([settings(1, a=[])], "chat") == []
