@@ -154,7 +154,8 @@ def history(
     name: Name, config: Config = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
     """Which model the name meant from when to when; needs the right to see the history."""
-    client, entries, after = desk(config, key_file), [], 0
+    client, after = desk(config, key_file), 0
+    entries: list[dict[str, Any]] = []
     while len(entries) < ENTRIES_MAX:
         page = client.get("/history", after=after, limit=PAGE)["entries"]
         entries += [entry for entry in page if not entry.get("is_unreadable")]
