@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from autoscale.rollout_gate import ask as ask_gate
 from autoscale.rollout_hook import RolloutHook, signature
-from autoscale.rollouts import Means, Rollouts
+from autoscale.rollouts import Means, Rollouts, is_watched
 from serving.auth import digest
 from serving.directory.store import opener
 from serving.fakes.server import serve
@@ -210,6 +210,16 @@ def test_a_name_that_will_go_says_so_in_answers_and_in_the_list(run, kit):
 
     ending = {"deprecated": "2027-01-01", "sunset": "2027-04-01", "successor": "m"}
     run(check, engines=[kit.engine()], **{"rollout.endings": {"m-alias": ending}})
+
+
+@pytest.mark.parametrize(
+    ("state", "after_s", "wanted"),
+    [("running", 9e6, True), ("paused", 9e6, True), ("done", 3599, True), ("done", 3600, False),
+     ("aborted", 0, False), ("rolled_back", 0, False)],
+)  # fmt: skip
+def test_what_nothing_can_become_of_is_not_counted_any_more(state, after_s, wanted):
+    row = ROW.model_copy(update={"state": state, "since_ms": 1000})
+    assert is_watched(row, 1000 + round(after_s * 1e3)) == wanted
 
 
 GATES = {
