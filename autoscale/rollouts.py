@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ FLEET_S = 2.0
 REST = 4.0
 """Pause after a look, in looks: at most a fifth of the time is spent on counting."""
 FLEET_BYTES_MAX = 4 << 20
+_NUMBER = re.compile(r"\d+")
 _log = logging.getLogger("autoscale.rollouts")
 
 
@@ -105,7 +107,7 @@ class Rollouts:
             self._gates[(row.id, row.started_ms)] = why
             return  # it may have taken long: look anew
         if isinstance(step, Hold):
-            self.holding[row.id] = step.reason
+            self._held(row.id, step.reason)
             return
         if await asyncio.to_thread(self._store, row, step):
             kind = type(step).__name__
@@ -113,6 +115,12 @@ class Rollouts:
             level = logging.WARNING if isinstance(step, RollBack) else logging.INFO
             facts = {"rollout": row.id, "step": kind, "reason": step.reason}
             _log.log(level, "rollout_step", extra=facts)
+
+    def _held(self, name: str, reason: str) -> None:
+        """Remember why, and log it when more than a number changed."""
+        before, self.holding[name] = self.holding.get(name, ""), reason
+        if _NUMBER.sub("", before) != _NUMBER.sub("", reason):
+            _log.info("rollout_holds", extra={"rollout": name, "reason": reason})
 
     async def _look(self, row: Rollout, session: aiohttp.ClientSession) -> Seen | Unseen:
         engines = await self._engines(row.new, session)

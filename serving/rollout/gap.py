@@ -51,11 +51,6 @@ class Gap(NamedTuple):
     kept: tuple[Kept, ...]
     """The largest first, at most `KEPT_MAX`."""
 
-    @property
-    def is_harmless(self) -> bool:
-        """Whether every call of the time looked at finds an answer."""
-        return not self.kept and not self.unpriced
-
 
 def gap(
     found: Iterable[Load], place: Callable[[Load], Placement], gap_s: float, window_s: float
