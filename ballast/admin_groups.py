@@ -17,8 +17,8 @@ from ballast import (
     limits_cli,
     projects_cli,
     review_cli,
-    split_cli,
     rollout_cli,
+    split_cli,
 )
 from ballast import terms_cli as terms_cli  # adds commands to the group of keys
 

@@ -229,11 +229,9 @@ class Gateway:
         return Elsewhere(given.url or f"http://127.0.0.1:{given.ops_port}", lambda: self._url)
 
     def _rollouts(self) -> RolloutDesk:
-        clock = asyncio.get_running_loop().time
+        clock, own, fleet = asyncio.get_running_loop().time, self._settings, self._fleet
         standing, holder = self._beside.standing, self._keys.holder
-        return RolloutDesk(
-            self._settings, standing, lambda: self._fleet.view, holder, clock, utc_ms
-        )
+        return RolloutDesk(own, standing, lambda: fleet.view, holder, clock, utc_ms)
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

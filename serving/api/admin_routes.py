@@ -22,8 +22,8 @@ from serving.api import (
     admin_limits,
     admin_removals,
     admin_reviews,
-    admin_scorecard,
     admin_rollouts,
+    admin_scorecard,
 )
 from serving.api.actors import Actors
 from serving.api.admin import Admin, Desk, answer_errors, plain, said
