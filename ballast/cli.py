@@ -163,8 +163,7 @@ def doctor(
     findings: list[doctoring.Finding] = []
     if upgrade is not None:
         told, findings = clustering.upgrade(*upgrade)
-        if not as_json:
-            typer.echo("\n".join([*told, ""]))
+        typer.echo("" if as_json else "\n".join([*told, ""]), nl=not as_json)
     if cluster is not None:
         findings += clustering.findings(cluster, config, kube_api)
     elif upgrade is None:
