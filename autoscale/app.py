@@ -26,13 +26,17 @@ from autoscale.bookkeeping import Bookkeeper
 from autoscale.canaries import Canaries, key
 from autoscale.checkpoints import Checkpoints, Kept
 from autoscale.controller import Controller
+from autoscale.gateways import Gateways
 from autoscale.journal import Journal
+from autoscale.rollout_hook import RolloutHook
+from autoscale.rollouts import Means, Rollouts
 from serving import logs
 from serving.audit.auditor import KEY_FILE, signer
 from serving.directory.store import opener as directory_opener
-from serving.finance.store import opener
+from serving.finance.store import open_to_read, opener
 from serving.ledger.store import opener as ledger_opener
 from serving.quality import store as quality_store
+from serving.rollout.counts import first_s
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 
 _log = logging.getLogger("autoscale.app")
@@ -105,7 +109,29 @@ def jobs(
     if signing is not None:
         given = settings.audit
         found.append(("checkpoints", lambda: signing.run(session, given.anchor_url, given.every_s)))
+    rolling = Rollouts(rollout_means(settings), registry)
+    found.append(("rollouts", lambda: rolling.run(session)))
+    if settings.rollout.hook.url:
+        telling = hook_of(settings, registry)
+        found.append(("rollout hook", lambda: telling.run(session)))
     return found
+
+
+def rollout_means(settings: Settings) -> Means:
+    """What drives rollouts."""
+    own = settings.gateway
+    return Means(
+        settings.rollout, directory_opener(settings), lambda: open_to_read(settings),
+        Gateways(own.ops_host, own.ops_port, own.pods), first_s(settings), logs.utc_ms,
+    )  # fmt: skip
+
+
+def hook_of(settings: Settings, registry: CollectorRegistry) -> RolloutHook:
+    """What tells of them."""
+    path = settings.state_dir.expanduser() / "controller" / "rollout-hook"
+    name = settings.deployment_id or ""
+    opened = directory_opener(settings)
+    return RolloutHook(settings.rollout.hook, name, path, opened, registry)
 
 
 async def while_leading(

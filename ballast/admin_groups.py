@@ -17,6 +17,7 @@ from ballast import (
     limits_cli,
     projects_cli,
     review_cli,
+    rollout_cli,
     split_cli,
 )
 from ballast import terms_cli as terms_cli  # adds commands to the group of keys
@@ -33,6 +34,7 @@ def guarded(guard: Guard) -> Iterator[tuple[str, typer.Typer]]:
         "canaries": canaries_cli.canaries, "audit": audit_cli.audit,
         "limits": limits_cli.limits, "budgets": budgets_cli.budgets,
         "split": split_cli.split, "evaluate": evaluate_cli.evaluate,
+        "rollout": rollout_cli.rollout,
     }  # fmt: skip
     for name, group in groups.items():
         for info in group.registered_commands:

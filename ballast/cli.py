@@ -152,12 +152,21 @@ def doctor(
     kube_api: Annotated[
         str, typer.Option(help="Its API, from `kubectl proxy`; else a pod's.")
     ] = "",
+    upgrade: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="OLD NEW", help="Two manifests: what an upgrade would do."),
+    ] = None,
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
-    to mend it; with --cluster, what would stop a release of the chart there."""
+    to mend it; with --cluster, what would stop a release of the chart there; with --upgrade, what
+    going from one manifest to another changes and restarts."""
+    findings: list[doctoring.Finding] = []
+    if upgrade is not None:
+        told, findings = clustering.upgrade(*upgrade)
+        typer.echo("" if as_json else "\n".join([*told, ""]), nl=not as_json)
     if cluster is not None:
-        findings = list(clustering.findings(cluster, config, kube_api))
-    else:
+        findings += clustering.findings(cluster, config, kube_api)
+    elif upgrade is None:
         wish = plan.Wish(model=model, port=port, has_engine=engine)
         findings = list(stacking.findings(load(config), wish))
     if as_json:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ballast import cluster_checks, cluster_probe
+from ballast import cluster_checks, cluster_probe, release_diff
 from ballast.cluster_facts import Wanted, read
 from ballast.doctor import Finding, Level
 from ballast.outlook import Terms, outlook
+from ballast.problem import ProblemError
 from serving.auth import KeyConflict
 from serving.keys import Keys
 from serving.offerings import accounts, offerings
@@ -31,6 +32,23 @@ def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding
     yield from cluster_checks.examine(wanted, seen, settings)
     if wanted.ray:
         yield from cluster_checks.asked(list(cluster_probe.hubs(settings)))
+
+
+def upgrade(old: Path, new: Path) -> tuple[list[str], list[Finding]]:
+    """What going from one manifest to the other changes, for people, and what that does. Raises
+    ProblemError."""
+    texts = []
+    for path in (old, new):
+        try:
+            texts.append(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProblemError(f"cannot read {path}: {error}", "name a rendered manifest") from None
+    try:
+        found = release_diff.changes(*texts)
+    except release_diff.NotAManifestError as error:
+        remedy = "old: `helm get manifest RELEASE`; new: `helm template RELEASE CHART --values ...`"
+        raise ProblemError(f"no manifest: {error}", remedy) from None
+    return list(release_diff.lines(found)), list(release_diff.consequences(found))
 
 
 def _settings(settings: Settings, wanted: Wanted) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ from serving.pipeline import Pipeline
 from serving.placement.build import beside
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
+from serving.rollout.desk import RolloutDesk
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Settled, Stages
 from serving.tenant_accounts import registered, theirs
@@ -97,8 +98,9 @@ class Gateway:
         bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside, own_sold)
         self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
         self._catalogue = Catalogue(
-            settings.models, lambda: self._fleet.view, self._started_ms // 1000
-        )
+            settings.models, lambda: self._fleet.view, self._started_ms // 1000,
+            settings.rollout.endings,
+        )  # fmt: skip
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
         labels = {name: frozenset(row.label for row in rows) for name, rows in sold.items()}
@@ -172,7 +174,7 @@ class Gateway:
         policies = await self._obey(keeper, gate, parts)
         ops_app = self._ops(facts)
         limits = Limits(allowances, sharing, loop.time)
-        behind = Behind(reviews, limits, parts.finance(), self._elsewhere())
+        behind = Behind(reviews, limits, parts.finance(), self._elsewhere(), self._rollouts())
         admin_routes.mount(ops_app, *self._admin(policies, keeper), behind)
         ops_app.add_middleware(BodyLimit)
         await self._listen(server, ops_app, stop, closing)
@@ -201,6 +203,7 @@ class Gateway:
 
         def changed(directory: Directory) -> None:
             self._fleet.stops = stops(directory)
+            self._beside.obey(directory.rollouts.values())
             self._fleet.publish()
             projects = directory.projects.values()
             keeper.obey(scopes.in_force(directory.budgets, projects, self._settings.budgets))
@@ -232,6 +235,11 @@ class Gateway:
         """What the console asks: the controller, and our own public listener."""
         given = self._settings.controller
         return Elsewhere(given.url or f"http://127.0.0.1:{given.ops_port}", lambda: self._url)
+
+    def _rollouts(self) -> RolloutDesk:
+        clock, own, fleet = asyncio.get_running_loop().time, self._settings, self._fleet
+        standing, holder = self._beside.standing, self._keys.holder
+        return RolloutDesk(own, standing, lambda: fleet.view, holder, clock, utc_ms)
 
     def _viewed(self, line: Line) -> None:
         """A new view: wake who can be served, hang up on engines that left."""

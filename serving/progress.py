@@ -215,7 +215,7 @@ class Progress:
     def head(self) -> bytes:
         """Header lines that explain the decision, as much as the key may see."""
         call = self.call
-        line = f"x-request-id: {call.request_id}\r\n"
+        line = f"x-request-id: {call.request_id}\r\n{call.notice}"
         if self.standing is not None:
             line += headers(self.standing)
         exposure = self.caller.policy.exposure

@@ -328,6 +328,8 @@ class Call(msgspec.Struct, frozen=True):
     """Its last message is the beginning of the answer."""
     trace: Context | None = None
     """None where traces are off."""
+    notice: str = ""
+    """Header lines that its answer carries: the name it was called by will go."""
 
 
 class Replica(msgspec.Struct, frozen=True):

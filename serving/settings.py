@@ -48,6 +48,7 @@ from serving.settings_accounts import TenantAccount
 from serving.settings_acting import Acting, MachineSettings
 from serving.settings_engines import Pool, StaticReplica
 from serving.settings_rescue import Rescue
+from serving.settings_rollout import RolloutSettings
 from serving.settings_scaling import RentPool, Scaling
 from serving.settings_tree import SettingsError, reason
 from serving.tracing.settings import TracingSettings
@@ -557,6 +558,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     controller: Controller = Controller()
     tracing: TracingSettings = TracingSettings()
+    rollout: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="before")
     @classmethod

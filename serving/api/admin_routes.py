@@ -22,6 +22,7 @@ from serving.api import (
     admin_limits,
     admin_removals,
     admin_reviews,
+    admin_rollouts,
     admin_scorecard,
 )
 from serving.api.actors import Actors
@@ -42,6 +43,7 @@ from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory, names
 from serving.finance.desk import FinanceDesk
 from serving.review.keeper import Reviews
+from serving.rollout.desk import RolloutDesk
 
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
@@ -53,6 +55,7 @@ class Behind(NamedTuple):
     limits: Limits
     finance: FinanceDesk
     elsewhere: Elsewhere
+    rollouts: RolloutDesk
 
 
 def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
@@ -81,6 +84,7 @@ def mount(app: FastAPI, admin: Admin, actors: Actors, behind: Behind) -> None:
     admin_costs.add(router, behind.finance, desk)
     admin_scorecard.add(router, behind.finance, admin, desk)
     admin_evaluations.add(router, behind.finance, desk)
+    admin_rollouts.add(router, behind.rollouts, admin, desk)
     app.include_router(router)
     console.add(app, behind.elsewhere, desk)
 

@@ -93,6 +93,7 @@ class Calls(NamedTuple):
             hints.residency, parsed.n,
             parsed.model if parsed.model in self.catalogue.adapters else "", hints.pin,
             trace=trace,
+            notice=self.catalogue.notices.get(parsed.model, ""),
         )  # fmt: skip
 
     def _fault(

@@ -3,22 +3,25 @@ left can still be asked for and so wake one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from serving.errors import CallerError
 from serving.records import Caller, FleetView
+from serving.rollout.endings import header_lines, told
 from serving.settings import Model, SettingsError
+from serving.settings_rollout import Ending
 
 
 class Catalogue:
     """The names this gateway answers to. Raises SettingsError when one is ambiguous."""
 
     def __init__(
-        self, models: Iterable[Model], view: Callable[[], FleetView], created_s: int
-    ) -> None:
+        self, models: Iterable[Model], view: Callable[[], FleetView], created_s: int,
+        endings: Mapping[str, Ending] | None = None,
+    ) -> None:  # fmt: skip
         self._view = view
         self._created_s = created_s
         self._by_name: dict[str, Model] = {}
@@ -29,6 +32,11 @@ class Catalogue:
                 self._by_name[name] = model
         self.adapters = frozenset(a.name for m in self._by_name.values() for a in m.adapters)
         """Names of LoRA adapters, each served by its model's engines."""
+        self._endings = endings or {}
+        if unknown := sorted(self._endings.keys() - self._by_name.keys()):
+            raise SettingsError(f"rollout.endings: no model, alias or adapter {unknown[0]!r}")
+        self.notices = {name: header_lines(one) for name, one in self._endings.items()}
+        """Header lines of answers, by public name."""
 
     @property
     def names(self) -> list[str]:
@@ -75,5 +83,9 @@ class Catalogue:
             "created": self._created_s,
             "owned_by": "ballast",
             "max_model_len": model.context_tokens,
-            "ballast": {"model": model.name, "status": status},
+            "ballast": {"model": model.name, "status": status} | self._ending(alias),
         } | ({"parent": model.name} if alias in self.adapters else {})
+
+    def _ending(self, name: str) -> dict[str, Any]:
+        ending = self._endings.get(name)
+        return {"deprecation": told(name, ending)} if ending is not None else {}

@@ -22,6 +22,8 @@ class Right(StrEnum):
     """Make, change, raise and remove budgets."""
     SWITCH = "switch"
     """Throw and take back kill switches; revoke a key in an emergency."""
+    ROLL = "roll"
+    """Start, pause, resume, abort and close rollouts."""
     REVIEW = "review"
     """Read sampled conversations and complaints, and judge them."""
     MANAGE = "manage"
@@ -31,7 +33,7 @@ class Right(StrEnum):
 _ALL = frozenset({Right.SEE, Right.ASK})
 RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.VIEWER: _ALL,
-    Role.OPERATOR: _ALL | {Right.SWITCH},
+    Role.OPERATOR: _ALL | {Right.SWITCH, Right.ROLL},
     Role.FINANCE: _ALL | {Right.SEE_MONEY, Right.BUDGET},
     Role.AUDITOR: _ALL | {Right.SEE_MONEY, Right.SEE_HISTORY},
     Role.REVIEWER: _ALL | {Right.REVIEW},

@@ -15,6 +15,7 @@ from serving.budgets.values import Budget
 from serving.directory.newer import OPTIONAL_FIELD, optional_in, read
 from serving.limits.settings import AllowanceSettings
 from serving.records import LatencyClass, Overflow
+from serving.rollout.values import Rollout
 from serving.settings import (
     MANY,
     NAME,
@@ -97,7 +98,7 @@ class PepperMark(Group):
 
 
 Kind: TypeAlias = Literal[
-    "tenant", "project", "key", "administrator", "switch", "request", "pepper", "budget"
+    "tenant", "project", "key", "administrator", "switch", "request", "pepper", "budget", "rollout"
 ]
 MODELS: Mapping[Kind, type[BaseModel]] = {
     "tenant": TenantSettings,
@@ -108,6 +109,7 @@ MODELS: Mapping[Kind, type[BaseModel]] = {
     "request": KeyRequest,
     "pepper": PepperMark,
     "budget": Budget,
+    "rollout": Rollout,
 }
 
 
@@ -149,6 +151,7 @@ class Directory(msgspec.Struct, frozen=True):
     requests: Mapping[str, KeyRequest] = {}
     pepper: Mapping[str, PepperMark] = {}
     budgets: Mapping[str, Budget] = {}
+    rollouts: Mapping[str, Rollout] = {}
     newer: frozenset[str] = frozenset()
     """Rows, as `kind:id`, with fields that only a newer Ballast knows: changed there only."""
     confined: frozenset[str] = frozenset()
@@ -159,7 +162,7 @@ class Directory(msgspec.Struct, frozen=True):
 _FIELDS: Mapping[Kind, str] = {
     "tenant": "tenants", "project": "projects", "key": "keys",
     "administrator": "administrators", "switch": "switches", "request": "requests",
-    "pepper": "pepper", "budget": "budgets",
+    "pepper": "pepper", "budget": "budgets", "rollout": "rollouts",
 }  # fmt: skip
 
 

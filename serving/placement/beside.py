@@ -13,6 +13,8 @@ from serving.placement.spill import Marks
 from serving.placement.tally import Meter, Tally
 from serving.placement.values import Route, Spill
 from serving.records import Call, FleetView, LatencyClass, Offering, Surface
+from serving.rollout import weights
+from serving.rollout.values import Rollout
 
 _PROBE = Call(
     request_id="0" * 32, surface=Surface.CHAT, tenant="", model="", alias="", fields={},
@@ -30,7 +32,9 @@ class Beside:
         self, routes: Mapping[str, Route], sold: Mapping[str, tuple[Offering, ...]], marks: Marks,
         pods: int = 1, theirs: Iterable[Offering] = (),
     ) -> None:  # fmt: skip
-        self._routes, self._marks = routes, marks
+        self.standing = self._routes = routes
+        """As the settings say."""
+        self._marks = marks
         self._spills: Mapping[str, Spill] = {}
         bought = [*(o for rows in sold.values() for o in rows), *theirs]
         self.paces = {o.id: Headroom(o.concurrent, pods) for o in bought}
@@ -42,10 +46,14 @@ class Beside:
         if self.tally is not None:
             most = {
                 name: (route.model, route.ceilings)
-                for name, route in self._routes.items()
+                for name, route in self.standing.items()
                 if route.ceilings is not None
             }
             self.tally.share(most, make, clock)
+
+    def obey(self, rollouts: Iterable[Rollout]) -> None:
+        """From the next view on the names have these rollouts' weights."""
+        self._routes = weights.over(self.standing, rollouts)
 
     def laid(self, view: FleetView, now_s: float) -> FleetView:
         """The view with all of it; looks at the pressure once more."""

@@ -355,3 +355,28 @@ def test_budgets_are_set_shown_raised_and_removed_as_typed(typed):
         ]  # fmt: skip
 
     typed(check)
+
+
+def test_a_rollout_is_planned_started_watched_paused_taken_back_and_told_of(typed):
+    async def check(shell: Shell, stack) -> None:
+        name = "m-alias"
+        words = ("rollout", "start", name, "--to", "m2")
+        assert "would go from m to m2" in await shell.good(*words, "--plan")
+        assert await shell.json("rollout", "status") == []
+        await shell.bad(*words, "--in-place")  # its gap is not accepted
+        assert "say it like" in await shell.bad(*words, "--steps", "few")
+        assert "say it like" in await shell.bad(*words, "--check", "calls_min=many")
+        await shell.good(*words, "--steps", "5,100", "--check", "calls_min=9", "--why", "newer")
+        (row,) = await shell.json("rollout", "status")
+        assert (row["percent"], row["steps"], row["checks"]["calls_min"]) == (0, [5, 100], 9)
+        assert "started" in await shell.good("rollout", "status")
+        await shell.good("rollout", "pause", name)
+        await shell.good("rollout", "resume", name, "--why", "go on")
+        await shell.good("rollout", "abort", name)
+        await shell.good("rollout", "close", name)
+        assert "there is no rollout" in await shell.bad("rollout", "pause", name)
+        (span,) = await shell.json("rollout", "history", name)
+        assert (span["meaning"], span["until_ms"]) == ("m", None)
+        assert "now" in await shell.good("rollout", "history", name)
+
+    typed(check)

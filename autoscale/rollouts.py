@@ -1,0 +1,188 @@
+"""Drives rollouts while this controller leads: looks, asks `rollout.decide`, stores the step.
+
+The row in the directory is the only state: a controller that comes anew goes on from it, and two of
+them could not both store a step, since each is decided on one version of the directory. Without a
+controller the weights stay as they are, and nothing is taken back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from autoscale.bodies import whole
+from autoscale.gateways import Gateways
+from autoscale.rollout_gate import ask as ask_gate
+from serving.directory.base import DirectoryAway, DirectoryStore, VersionConflict
+from serving.directory.changes import By
+from serving.directory.values import Directory, DirectoryFault, build
+from serving.finance.base import Database
+from serving.ledger.base import LedgerUnavailable
+from serving.records import LatencyClass
+from serving.rollout import counts
+from serving.rollout.commands import taken
+from serving.rollout.decide import Hold, RollBack, Seen, Step, Tally, Unseen, decide
+from serving.rollout.values import Rollout
+from serving.settings_rollout import RolloutSettings
+
+ACTOR = "controller"
+FLEET_S = 2.0
+REST = 4.0
+"""Pause after a look, in looks: at most a fifth of the time is spent on counting."""
+FLEET_BYTES_MAX = 4 << 20
+_NUMBER = re.compile(r"\d+")
+_log = logging.getLogger("autoscale.rollouts")
+
+
+def is_watched(row: Rollout, now_ms: int) -> bool:
+    """Whether anything may still become of it by itself. Pure."""
+    if row.state == "done":
+        return now_ms - row.since_ms < row.checks.deadline_s * 1e3
+    return row.is_under_way
+
+
+class Means(NamedTuple):
+    """What it works with."""
+
+    settings: RolloutSettings
+    open_directory: Callable[[], DirectoryStore]
+    open_ledger: Callable[[], Database]
+    """For questions only."""
+    gateways: Gateways
+    first_s: dict[LatencyClass, float]
+    """Each class's time to the first token."""
+    utc_ms: Callable[[], int]
+
+
+class Rollouts:
+    """Remembers which gate was asked, and why nothing happens, nothing else."""
+
+    def __init__(self, means: Means, registry: CollectorRegistry) -> None:
+        self._means = means
+        self._gates: dict[tuple[str, int], str] = {}
+        """What the gate said of a rollout, by name and start; empty is yes."""
+        self.holding: dict[str, str] = {}
+        """Why each rollout stays where it is."""
+        self._percent = Gauge("ballast_rollout_percent", "Of a name's calls, the new model's",
+                              ["name"], registry=registry)  # fmt: skip
+        self._steps = Counter("ballast_rollout_steps", "Steps taken by rollouts, by kind",
+                              ["kind"], registry=registry)  # fmt: skip
+        self._errors = Gauge("ballast_rollout_error_ratio", "Calls with errors in this step",
+                             ["name", "side"], registry=registry)  # fmt: skip
+
+    async def run(self, session: aiohttp.ClientSession) -> None:
+        """Look until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            began_s = clock()
+            try:
+                await self.once(session)
+            except (DirectoryAway, DirectoryFault) as error:
+                _log.warning("rollouts_unreadable", extra={"reason": str(error)[:300]})
+            # A step that lasts days is many rows to count: the ledger has other work.
+            await asyncio.sleep(max(self._means.settings.tick_s, REST * (clock() - began_s)))
+
+    async def once(self, session: aiohttp.ClientSession) -> None:
+        """One look at every rollout. Raises DirectoryAway, DirectoryFault."""
+        found = (await asyncio.to_thread(self._read)).rollouts
+        self.holding = {n: why for n, why in self.holding.items() if n in found}
+        for row in found.values():
+            self._percent.labels(row.id).set(row.percent)
+            if is_watched(row, self._means.utc_ms()):
+                await self._move(row, session)
+
+    async def _move(self, row: Rollout, session: aiohttp.ClientSession) -> None:
+        seen = await self._look(row, session)
+        step = decide(row, seen, self._means.utc_ms())
+        if isinstance(step, Hold) and step.reason == "waits for the gate":
+            why = await ask_gate(self._means.settings.gate, row, session)
+            self._gates[(row.id, row.started_ms)] = why
+            return  # it may have taken long: look anew
+        if isinstance(step, Hold):
+            self._held(row.id, step.reason)
+            return
+        if await asyncio.to_thread(self._store, row, step):
+            kind = type(step).__name__
+            self._steps.labels(kind).inc()
+            level = logging.WARNING if isinstance(step, RollBack) else logging.INFO
+            facts = {"rollout": row.id, "step": kind, "reason": step.reason}
+            _log.log(level, "rollout_step", extra=facts)
+
+    def _held(self, name: str, reason: str) -> None:
+        """Remember why, and log it when more than a number changed."""
+        before, self.holding[name] = self.holding.get(name, ""), reason
+        if _NUMBER.sub("", before) != _NUMBER.sub("", reason):
+            _log.info("rollout_holds", extra={"rollout": name, "reason": reason})
+
+    async def _look(self, row: Rollout, session: aiohttp.ClientSession) -> Seen | Unseen:
+        engines = await self._engines(row.new, session)
+        if isinstance(engines, str):
+            return Unseen(engines)
+        gate = self._gates.get((row.id, row.started_ms))
+        try:
+            new, old, before = await asyncio.to_thread(self._count, row)
+        except LedgerUnavailable as error:
+            return Unseen(str(error)[:300])
+        for name, tally in (("new", new), ("old", old)):
+            self._errors.labels(row.id, name).set(tally.error_share)
+        return Seen(new, old, before, engines, gate)
+
+    def _count(self, row: Rollout) -> tuple[Tally, Tally, Tally]:
+        if row.step < 0:
+            return Tally(), Tally(), Tally()
+        sides = (("new", row.since_ms), ("old", row.since_ms), ("old", row.started_ms))
+        with closing(self._means.open_ledger()) as ledger:
+            new, old, before = (
+                counts.tally(
+                    ledger.rows(counts.SIDE, counts.asked(row, which, since, self._means.first_s))
+                )
+                for which, since in sides
+            )
+        return new, old, before
+
+    async def _engines(self, model: str, session: aiohttp.ClientSession) -> int | str:
+        """How many engines of a model every gateway sees at least; why that is not known."""
+        urls, missing = await self._means.gateways.urls()
+        if missing or not urls:
+            return ", ".join(missing) or "no gateway is known"
+        timeout = aiohttp.ClientTimeout(total=FLEET_S)
+        fewest = None
+        for url in urls:
+            try:
+                async with session.get(f"{url}/fleet", timeout=timeout) as response:
+                    fleet: Any = msgspec.json.decode(await whole(response, FLEET_BYTES_MAX))
+                if model not in fleet["models"]:
+                    return f"{url} does not know model {model!r}: its settings are older"
+                rows = len(fleet["models"][model]["replicas"])
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+                return f"{url}/fleet: {type(error).__name__}"
+            fewest = rows if fewest is None else min(fewest, rows)
+        return fewest or 0
+
+    def _read(self) -> Directory:
+        with closing(self._means.open_directory()) as store:
+            head, rows = store.read()
+        return build(head.number, rows)
+
+    def _store(self, row: Rollout, step: Step) -> bool:
+        """Store a step if the row is still as it was decided on; the next look decides anew."""
+        with closing(self._means.open_directory()) as store:
+            head, rows = store.read()
+            if build(head.number, rows).rollouts.get(row.id) != row:
+                return False
+            change = taken(row, step, By(ACTOR, self._means.utc_ms()))
+            if change is None:
+                return False
+            try:
+                store.commit(head, change)
+            except VersionConflict:
+                return False
+        return True

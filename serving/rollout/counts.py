@@ -1,0 +1,91 @@
+"""What the ledger tells of a rollout's two sides, and of a model's usual load. Pure: questions and
+how their answers are read; both stores understand them.
+
+A call counts when it has ended, by its request row. An error is a call in which a target failed,
+also where another answered in its stead (the client saw nothing of it, the new version did fail),
+or one that left because no engine of its side could be used, as with a breaker open. A refusal
+names no side, so those of a side's model count as its own, whatever name was called. A caller's
+fault or limit, a hang-up and what an operator stopped say nothing about either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from serving.records import LatencyClass
+from serving.rollout.decide import Tally
+from serving.rollout.values import Rollout
+from serving.rollout.weights import side
+from serving.settings import Settings
+
+SIDE = """
+SELECT COUNT(*),
+ COALESCE(SUM(CASE WHEN r.status >= 500 OR r.reason = :gone
+  OR r.outcome IN ('upstream_error', 'timeout', 'cut', 'internal', 'gateway_lost')
+  OR EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.request_id
+   AND a.outcome IN ('upstream_error', 'timeout', 'cut', 'internal', 'gateway_lost'))
+  THEN 1 ELSE 0 END), 0),
+ COALESCE(SUM(CASE WHEN r.first_token_ms > CASE r.latency_class
+   WHEN 'live' THEN :live WHEN 'interactive' THEN :interactive
+   WHEN 'patient' THEN :patient ELSE :batch END THEN 1 ELSE 0 END), 0)
+ FROM requests r WHERE r.ended_ms >= :since AND r.received_ms >= :since AND r.batch = ''
+ AND (r.reason = :side OR substr(r.reason, 1, :length) = :begin
+  OR (r.attempts = 0 AND r.status >= 500 AND r.model = :model)
+  OR EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.request_id
+   AND (a.reason = :side OR substr(a.reason, 1, :length) = :begin)))
+ AND r.code <> 'stopped' AND r.outcome NOT IN ('caller_error', 'disconnected')
+ AND NOT (r.status >= 400 AND r.status < 500)
+"""
+LOADS = (
+    "SELECT tenant, key_id, latency_class, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens)"
+    " FROM requests WHERE ended_ms >= :since AND model = :model AND feature <> 'load-test'"
+    " GROUP BY tenant, key_id, latency_class ORDER BY COUNT(*) DESC LIMIT 10000"
+)
+NEVER_MS = 1 << 53
+
+
+class Load(NamedTuple):
+    """Calls of one key and class in the time that was asked for."""
+
+    tenant: str
+    key_id: str
+    latency_class: LatencyClass
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def asked(
+    rollout: Rollout, which: str, since_ms: int, first_s: Mapping[LatencyClass, float]
+) -> dict[str, Any]:
+    """The values of SIDE; `first_s` are the classes' times to the first token, seconds."""
+    name = f"split:{side(rollout.id, which)}"
+    gone = f"{name}/overflow:no_replica" if rollout.needs_engine else ""
+    limits = {str(one): min(NEVER_MS, round(first_s[one] * 1e3)) for one in LatencyClass}
+    return {
+        "since": since_ms,
+        "side": name,
+        "begin": f"{name}/",
+        "length": len(name) + 1,
+        "gone": gone,
+        "model": rollout.new if which == "new" else rollout.old,
+        **limits,
+    }
+
+
+def tally(rows: Iterable[tuple[Any, ...]]) -> Tally:
+    """The answer to SIDE."""
+    for row in rows:
+        return Tally(*map(int, row))
+    return Tally()
+
+
+def loads(rows: Iterable[tuple[Any, ...]]) -> list[Load]:
+    """The answer to LOADS."""
+    return [Load(r[0], r[1], LatencyClass(r[2]), *map(int, r[3:])) for r in rows]
+
+
+def first_s(settings: Settings) -> dict[LatencyClass, float]:
+    """Each class's time to the first token."""
+    return {one: settings.gateway.classes[one].first_token_s for one in LatencyClass}

@@ -1,0 +1,218 @@
+"""What a rollout does next. Pure: a row, what was seen and the time in; one step with its reason
+out.
+
+A difference counts when chance hardly makes it: if the new model were as the old one, or as bad as
+is allowed, so many errors or more among so many calls would come less than once in `1 / CHANCE_MAX`
+(the upper tail of the binomial distribution, exact: nearly all approximations are wrong where calls
+are few). The question is asked every few seconds, so the bound is far below the usual 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypeAlias
+
+from serving.rollout.values import Rollout
+
+CHANCE_MAX = 1e-4
+"""tests/unit/test_rollout.py counts the false alarms of many looks."""
+LOST_SHARE = 0.5
+"""At the deadline: fewer ended calls than this share of those sent means that they hang."""
+
+
+class Tally(NamedTuple):
+    """Ended calls of one side."""
+
+    calls: int = 0
+    errors: int = 0
+    late: int = 0
+
+    @property
+    def error_share(self) -> float:
+        """Of calls in which a target failed, whether or not another helped out."""
+        return self.errors / self.calls if self.calls else 0.0
+
+    @property
+    def late_share(self) -> float:
+        """Of calls whose first token came too late."""
+        return self.late / self.calls if self.calls else 0.0
+
+
+class Seen(NamedTuple):
+    """What the ledger and the gateways tell."""
+
+    new: Tally
+    """Since the step began."""
+    old: Tally
+    before: Tally = Tally()
+    """The old model's, since the rollout began."""
+    engines: int = 0
+    """Engines of the new model that the gateways see."""
+    gate: str | None = None
+    """Why the gate said no; empty is yes, None is not asked."""
+
+
+class Unseen(NamedTuple):
+    """Nothing is known now."""
+
+    reason: str
+
+
+class Hold(NamedTuple):
+    """Go on as it is."""
+
+    reason: str
+
+
+class Advance(NamedTuple):
+    """The next step."""
+
+    step: int
+    reason: str
+
+
+class Arrive(NamedTuple):
+    """In place: the new engine is there; the step is judged from now on."""
+
+    reason: str
+
+
+class Finish(NamedTuple):
+    """The last step has passed."""
+
+    reason: str
+
+
+class RollBack(NamedTuple):
+    """All calls to the old model again, at once."""
+
+    reason: str
+
+
+class Pause(NamedTuple):
+    """Stay at this weight until somebody decides."""
+
+    reason: str
+
+
+Step: TypeAlias = Hold | Advance | Arrive | Finish | RollBack | Pause
+
+
+def decide(rollout: Rollout, seen: Seen | Unseen, now_ms: int) -> Step:
+    """The next step. A paused rollout is still taken back when it burns; one that is done too, for
+    as long as a step may last."""
+    in_step_s = (now_ms - rollout.since_ms) / 1e3
+    is_over = in_step_s >= rollout.checks.deadline_s
+    if rollout.state not in ("running", "paused", "done"):
+        return Hold(f"it is {rollout.state}")
+    if rollout.state == "done" and is_over:
+        return Hold("it is done")
+    if isinstance(seen, Unseen):
+        if is_over and rollout.state == "running":
+            return Pause(f"nothing is known at the step's deadline: {seen.reason}")
+        return Hold(f"nothing is known: {seen.reason}")
+    if rollout.step < 0:
+        return _begin(rollout, seen, is_over)
+    if rollout.is_in_place and not rollout.has_begun:
+        return _in_the_gap(rollout, seen, is_over)
+    burn = burning(rollout, seen)
+    if burn:
+        return RollBack(burn)
+    if rollout.state != "running":
+        return Hold(f"it is {rollout.state}")
+    missing = _missing(rollout, seen, in_step_s)
+    if not missing:
+        return _onward(rollout, seen)
+    return _expired(rollout, seen, missing) if is_over else Hold(missing)
+
+
+def burning(rollout: Rollout, seen: Seen) -> str:
+    """Why the new model must not go on; empty is no reason."""
+    checks, new = rollout.checks, seen.new
+    if new.calls >= checks.hard_calls_min and new.error_share >= checks.error_hard:
+        return (f"errors in {new.errors} of {new.calls} calls: above the hard bound of"
+                f" {checks.error_hard:.0%}")  # fmt: skip
+    old = seen.old if seen.old.calls >= checks.calls_min else seen.before
+    for what, count, most, was in (
+        ("errors", new.errors, checks.error_max, old.error_share),
+        ("a late first token", new.late, checks.late_max, old.late_share),
+    ):
+        share = max(most, was)
+        if new.calls >= checks.hard_calls_min and by_chance(count, new.calls, share) < CHANCE_MAX:
+            return (f"{what} in {count} of {new.calls} calls ({count / new.calls:.1%}); the old"
+                    f" model {was:.1%}, allowed {most:.1%}")  # fmt: skip
+    return ""
+
+
+def by_chance(count: int, calls: int, share: float) -> float:
+    """How likely `count` or more of `calls` are where each is one with the chance `share`."""
+    if count <= calls * share:
+        return 1.0
+    if share <= 0.0:
+        return 0.0
+    log = (
+        math.lgamma(calls + 1) - math.lgamma(count + 1) - math.lgamma(calls - count + 1)
+        + count * math.log(share) + (calls - count) * math.log1p(-share)
+    )  # fmt: skip
+    term = total = math.exp(log)
+    odds = share / (1 - share)
+    for one in range(count, calls):  # each is smaller than the one before: above the mean
+        term *= (calls - one) / (one + 1) * odds
+        total += term
+        if term < total * 1e-12:
+            break
+    return min(1.0, total)
+
+
+def _begin(rollout: Rollout, seen: Seen, is_over: bool) -> Step:
+    if rollout.state == "paused":
+        return Hold("it is paused")
+    if rollout.needs_engine and not rollout.is_in_place and not seen.engines:
+        if is_over:
+            return Pause("no engine of the new model by the deadline; nothing was moved")
+        return Hold("waits for an engine of the new model")
+    if seen.gate is None:
+        return Hold("waits for the gate")
+    if seen.gate:
+        return RollBack(f"the gate said no: {seen.gate}")
+    return Advance(0, f"engines of the new model: {seen.engines}; the gate said yes")
+
+
+def _in_the_gap(rollout: Rollout, seen: Seen, is_over: bool) -> Step:
+    """No engine of either model: what third parties answer or we refuse is no judgement."""
+    if seen.engines:
+        return Arrive(f"engines of the new model: {seen.engines}")
+    if is_over and rollout.state == "running":
+        return RollBack("no engine of the new model by the deadline")
+    return Hold("waits for the new model's engine; third parties carry the gap")
+
+
+def _missing(rollout: Rollout, seen: Seen, in_step_s: float) -> str:
+    """What the step still lacks to be passed."""
+    checks = rollout.checks
+    if seen.new.calls < checks.calls_min:
+        return f"{seen.new.calls} of {checks.calls_min} calls seen"
+    if in_step_s < checks.hold_s:
+        return f"{in_step_s:.0f} of {checks.hold_s:.0f} s at this weight"
+    if rollout.needs_engine and not seen.engines:
+        return "no engine of the new model is left"
+    return ""
+
+
+def _onward(rollout: Rollout, seen: Seen) -> Step:
+    new = seen.new
+    said = f"{new.calls} calls, {new.errors} with errors, {new.late} late"
+    if rollout.step + 1 == len(rollout.steps):
+        return Finish(said)
+    return Advance(rollout.step + 1, said)
+
+
+def _expired(rollout: Rollout, seen: Seen, missing: str) -> Step:
+    """The deadline has come. Calls that were sent and did not end are the worst sign; too few of
+    them are none."""
+    percent = rollout.percent
+    if percent < 100:
+        sent = seen.old.calls * percent / (100 - percent)
+        if sent >= rollout.checks.calls_min and seen.new.calls < LOST_SHARE * sent:
+            return RollBack(f"about {sent:.0f} calls were its own and {seen.new.calls} have ended")
+    return Pause(f"at the step's deadline: {missing}")
