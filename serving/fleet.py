@@ -104,6 +104,8 @@ class Fleet:
         self.ready_times = ReadyTimes(models)
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self.first_look = asyncio.Event()
+        """Set once every engine was asked; until then no view knows of any."""
         self.on_view: Callable[[], None] = lambda: None
         self.on_death: Callable[[], None] = lambda: None
         self.secret = Secret(settings.secret_file)
@@ -151,6 +153,7 @@ class Fleet:
             self._seen = {a: self._seen.get(a) or _Seen(a) for a in addresses}
             await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
             self.publish()
+            self.first_look.set()
             await asyncio.sleep(max(0.05, self._settings.poll_s - (loop.time() - at_s)))
 
     async def _list(self, index: int, source: Source) -> None:
@@ -212,7 +215,7 @@ class Fleet:
             stale_s=self._settings.stale_s,
             hold_s_max=self._bounds.hold_s_max,
             stops=self.stops, policy_at_s=self.policy_at_s, drifting=self.drifting,
-            held=self._bounds.held,
+            held=self._bounds.held, homes={a.model: self._label for a in self._seen},
         )  # fmt: skip
         if self._bounds.beside is not None:
             self.view = self._bounds.beside.laid(self.view, now_s)
@@ -220,17 +223,10 @@ class Fleet:
 
     def _replica(self, address: Address, seen: _Seen, model: Model) -> Replica:
         return Replica(
-            id=address.id,
-            model=model.name,
-            host=address.host,
-            port=address.port,
-            prefix=address.prefix,
-            label=address.label or self._label,
-            profile=model.speed,
-            limit=seen.limit,
-            seed=zlib.crc32(address.id.encode()),
-            adapters=seen.adapters,
-        )
+            id=address.id, model=model.name, host=address.host, port=address.port,
+            prefix=address.prefix, label=address.label or self._label, profile=model.speed,
+            limit=seen.limit, seed=zlib.crc32(address.id.encode()), adapters=seen.adapters,
+        )  # fmt: skip
 
     def _pending(
         self, replicas: Mapping[str, tuple[Replica, ...]], now_s: float

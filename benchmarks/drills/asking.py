@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.drills.values import (
     CLOSED,
     HUNG,
+    LEFT,
     MODEL,
     REFUSED,
     TOLD_CUT,
@@ -27,6 +28,7 @@ from serving.wire.client import Exchange, WireError
 
 SLOW_BYTES = 4096
 """Read at a time by a slow client, and its window."""
+AGAIN_S, FOREVER_S = 1.0, 1e6
 
 
 class Crowd:
@@ -62,10 +64,10 @@ class Crowd:
     async def _until_told(self, wave: Wave, text: str) -> None:
         for left in range(wave.tries - 1, -1, -1):
             told = await self._ask(wave, text)
-            if not left or told.end != REFUSED or told.retry_after_s < 0:
+            if not left or told.end != REFUSED or told.status < 429:
                 return
             told.will_come_again = True
-            await asyncio.sleep(told.retry_after_s)
+            await asyncio.sleep(told.retry_after_s if told.retry_after_s >= 0 else AGAIN_S)
 
     async def _ask(self, wave: Wave, text: str) -> Told:
         messages = [{"role": "user", "content": text}]
@@ -85,7 +87,7 @@ class Crowd:
                     if told.end != UNREACHED:
                         break
         except TimeoutError:
-            told.end = HUNG
+            told.end = LEFT if wave.reads_s else HUNG
         told.done_s = self._now_s()
         return told
 
@@ -98,12 +100,12 @@ class Crowd:
         reader = Reader(lambda _: None, keeps_text=True)
         deadline_s = self._loop.time() + wave.give_up_s
         try:
-            if wave.read_pause_s:
+            if wave.read_pause_s or wave.reads_s:
                 exchange = await _slowly_asked(connections.target, data, deadline_s)
             else:
                 exchange = await connections.post(data, "", deadline_s)
             _head(told, exchange)
-            rest = await self._read(exchange, reader, wave.read_pause_s)
+            rest = await self._read(exchange, reader, wave)
             connections.give(exchange)
         except Failed as failed:
             is_new = failed.kind in ("connect", "connect_timeout")
@@ -115,11 +117,12 @@ class Crowd:
             _judge(told, reader, rest, answer_text(seed_of(raw), wave.tokens))
         told.first_s = reader.answer.first_s
 
-    async def _read(self, exchange: Exchange, reader: Reader, pause_s: float) -> bytes:
+    async def _read(self, exchange: Exchange, reader: Reader, wave: Wave) -> bytes:
         """The body of what is no good stream; a stream is read by the reader. Raises WireError."""
         kind = exchange.headers.get(b"content-type", b"")
         is_stream = exchange.status == 200 and kind.startswith(b"text/event-stream")
         parts: list[bytes] = []
+        began_s = self._loop.time()
         try:
             while data := await exchange.read():
                 if is_stream:
@@ -127,7 +130,8 @@ class Crowd:
                 else:
                     parts.append(data)
                 if isinstance(exchange, _Slow):
-                    await exchange.rest(pause_s)
+                    is_over = wave.reads_s and self._loop.time() >= began_s + wave.reads_s
+                    await exchange.rest(FOREVER_S if is_over else wave.read_pause_s)
         except BaseException:
             exchange.abort()
             raise

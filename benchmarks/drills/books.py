@@ -11,6 +11,7 @@ from benchmarks.drills.values import (
     CLEAR,
     CLOSED,
     HUNG,
+    LEFT,
     REFUSED,
     TOLD_CUT,
     UNREACHED,
@@ -116,7 +117,7 @@ def _unclear(evidence: Evidence) -> list[str]:
     return [
         f"{one.wave} at {one.sent_s:.2f} s: {one.end} {one.words}"
         for one in evidence.told
-        if one.end not in CLEAR and one.end != UNREACHED and not _died_with(one, evidence)
+        if one.end not in CLEAR and one.end not in (UNREACHED, LEFT) and not _died_with(one, evidence)
     ]
 
 

@@ -123,6 +123,28 @@ def rows_with(words: str, outcome: str, least: int, most: int) -> Criterion:
     return judge
 
 
+def rows_for(words: str, reason: str, least: int, most: int) -> Criterion:
+    """So many request rows whose decision had this reason."""
+
+    def judge(evidence: Evidence) -> Finding:
+        found = sum(row.reason == reason for row in evidence.books.rows.values())
+        return Finding(words, str(found), least <= found <= most)
+
+    return judge
+
+
+def ended_within(words: str, outcome: str, seconds: float, least: int) -> Criterion:
+    """At least so many rows with this outcome, each over in that time."""
+
+    def judge(evidence: Evidence) -> Finding:
+        rows = [row for row in evidence.books.rows.values() if row.outcome == outcome]
+        longest_s = max((row.ended_ms - row.received_ms for row in rows), default=0) / 1e3
+        found = f"{len(rows)}, the longest {longest_s:.1f} s"
+        return Finding(words, found, len(rows) >= least and longest_s <= seconds)
+
+    return judge
+
+
 def reading(words: str, name: str, least: float, most: float) -> Criterion:
     """What a fault of the kind `read` found."""
 

@@ -31,6 +31,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "own": {"overflow": "never"},
     "patient": {"latency_class": "patient", "overflow": "never"},
+    "other": {"tenant": "beta"},
     "home": {"tenant": "home"},
     "live": {"latency_class": "live"},
 }
@@ -67,7 +68,6 @@ class Ground:
         self._held = contextlib.ExitStack()
         self._ports: list[int] = []
         self._reached: list[Reached] = []
-        self._forgotten: dict[str, int] = {}
 
     def start(self) -> None:
         """Everything, in the order in which it is needed. Raises StartFailed."""
@@ -148,16 +148,14 @@ class Ground:
         """Tell a fake how to behave."""
         if kind == "engine":
             asked(self.engine_urls[int(name)] + "/internal/control", how)
-            return
-        self._forgotten[name] = self.count(name)
-        asked(self.provider_urls[name] + "/__control", dict(how) | {"reset": True})
+        else:
+            asked(self.provider_urls[name] + "/__control", how)
 
     def count(self, provider: str) -> int:
-        """Requests that a provider saw; it remembers a thousand since it was last told how to
-        behave."""
+        """Requests that a provider saw; it remembers a thousand."""
         seen = len(asked(self.provider_urls[provider] + "/__requests"))
         assert seen < REMEMBERED, "more requests than the fake provider remembers: ask for less"
-        return self._forgotten.get(provider, 0) + seen
+        return seen
 
     def tree(self, number: int) -> dict[str, Any]:
         """A gateway's settings, as its file holds them."""
@@ -194,7 +192,8 @@ class Ground:
                 {"name": MODEL, "profile": "instant", "context_tokens": 32768,
                  "offerings": [f"{name}/big" for name in self.provider_urls]},
             ],
-            "tenants": [{"id": "acme", "residency": "anywhere"}, {"id": "home"}],
+            "tenants": [*({"id": name, "residency": "anywhere"} for name in ("acme", "beta")),
+                        {"id": "home"}],
             "keys": keys, "providers": access,
             "ledger": {"drain_s": 0.1, "segment_bytes": 1 << 20, "reserve_bytes": 1 << 16},
         }  # fmt: skip

@@ -74,14 +74,17 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     is_stream: bool = True
     read_pause_s: float = 0.0
     """Between two reads of 4 KiB, over a small window: a slow client. 0 = as fast as it comes."""
+    reads_s: float = 0.0
+    """Of a client that then reads no more, but stays; 0 = it reads to the end."""
     tries: int = 1
-    """More: it comes again when a refusal says when, after exactly that time, as bad clients do."""
+    """More: it comes again when a refusal says when, after exactly that time, as bad clients do;
+    after one that does not, in a second."""
     at_once: int = 1
     """So many at each of its moments."""
     gateway: int | None = None
     """One gateway only; None: all in turn, and the next where nobody listens."""
     give_up_s: float = 60.0
-    """No end after so long is a hang."""
+    """No end after so long is a hang; of a client that reads no more it is when it leaves."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,10 @@ def _targets(ask: Ask) -> tuple[Target, ...]:
 
 
 def _is_residency_bound(ask: Ask) -> bool:
+    """Not while an engine of ours that may take it is only down: that passes."""
+    home = ask.view.homes.get(ask.call.model)
+    if home is not None and ask.residency.admits(home):
+        return False
     targets = _targets(ask)
     return bool(targets) and not any(ask.residency.admits(t.label) for t in targets)
 
