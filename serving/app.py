@@ -73,7 +73,7 @@ from serving.wire.client import Pool
 from serving.wire.server import Server
 
 FIRST_LOOK_POLLS = 2
-"""Polls that may time out (the list of engines, then an engine) before the listener opens anyway."""
+"""Polls that may time out (of the list, then of an engine) before the listener opens anyway."""
 _log = logging.getLogger("serving.app")
 
 

@@ -16,8 +16,8 @@ import msgspec
 
 from benchmarks.drills import runner
 from benchmarks.drills.catalogue import DRILLS
-from benchmarks.drills.values import Drill, Outcome
 from benchmarks.drills.ground import ROOT
+from benchmarks.drills.values import Drill, Outcome
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"no drill {unknown}; --list names them")
     if not drills:
         parser.error("name a drill, or all")
-    made = provenance(["python", "-m", "benchmarks.drills", *argv], ROOT, {})
+    made = provenance(argv, ROOT, {}, "benchmarks.drills")
     outcomes = []
     for drill in drills:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.drills import clock
-from benchmarks.drills.ground import Ground, asked, read_text
+from benchmarks.drills.ground import Ground, read_text
 from benchmarks.drills.values import Fault
 
 

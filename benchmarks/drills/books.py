@@ -1,4 +1,7 @@
-"""Whether client, ledger and audit tell the same of every request. Reading is I/O, judging is pure."""
+"""Whether client, ledger and audit tell the same of every request.
+
+Reading is I/O, judging is pure.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from benchmarks.drills.ground import MODEL, Ground
+from benchmarks.drills.ground import Ground
 from benchmarks.drills.values import (
     CLEAR,
     CLOSED,
     HUNG,
     LEFT,
+    MODEL,
     REFUSED,
     TOLD_CUT,
     UNREACHED,
@@ -23,7 +27,7 @@ from benchmarks.drills.values import (
 )
 from serving.audit.verify import differing
 from serving.directory.chain import breaks
-from serving.ledger.base import Ledger
+from serving.ledger.base import Attempt, Ledger
 from serving.ledger.store import opener
 from serving.rows import RequestEnd
 from serving.settings import Settings
@@ -47,7 +51,9 @@ def read(ground: Ground, told: Sequence[Told]) -> Books:
         ledgers = [ground.settings(number) for number in range(ground.topology.gateways)]
     found = [_settled(settings, expected) for settings in ledgers]
     knocks = {name: ground.count(name) for name in ground.providers}
-    rows, attempts, chained = {}, {}, []
+    rows: dict[str, RequestEnd] = {}
+    attempts: dict[str, Sequence[Attempt]] = {}
+    chained: list[tuple[str, int]] = []
     for one in found:
         rows |= one.rows
         attempts |= one.attempts
@@ -117,7 +123,9 @@ def _unclear(evidence: Evidence) -> list[str]:
     return [
         f"{one.wave} at {one.sent_s:.2f} s: {one.end} {one.words}"
         for one in evidence.told
-        if one.end not in CLEAR and one.end not in (UNREACHED, LEFT) and not _died_with(one, evidence)
+        if one.end not in CLEAR
+        and one.end not in (UNREACHED, LEFT)
+        and not _died_with(one, evidence)
     ]
 
 
@@ -153,7 +161,9 @@ def _difference(one: Told, row: RequestEnd) -> str:
     wanted = _OUTCOMES.get(one.end)
     if wanted is not None and row.outcome not in wanted:
         return f"the client saw {one.end}, the row says {row.outcome}"
-    if one.end == REFUSED and (row.outcome == "ok" or (row.status, row.code) != (one.status, one.code)):
+    if one.end == REFUSED and (
+        row.outcome == "ok" or (row.status, row.code) != (one.status, one.code)
+    ):
         return f"the client saw {one.status} {one.code}, the row {row.status} {row.code}"
     if row.model != MODEL or row.key_id != one.key:
         return f"sent by {one.key} for {MODEL}, the row says {row.key_id}, {row.model}"
@@ -176,7 +186,9 @@ def _left(books: Books) -> list[str]:
     for request_id, attempts in books.attempts.items():
         for attempt in attempts:
             is_egress = attempt.begin is not None and attempt.begin.is_egress
-            if is_egress and (attempt.intent is None or (request_id, attempt.attempt) not in chained):
+            if is_egress and (
+                attempt.intent is None or (request_id, attempt.attempt) not in chained
+            ):
                 faults.append(f"{request_id} left without an intent on a chain")
             if attempt.intent is not None:
                 intents[attempt.intent.provider] += 1

@@ -33,7 +33,7 @@ PACED: Final = Engine(profile="cpu-embedded", time_scale=0.5, max_num_seqs=16, m
 KILLED: Final = Drill(
     name="engine-kill",
     meaning="an engine is killed under its streams: the others go on with each of them",
-    topology=Topology(engines=(PACED,) * 3),
+    topology=Topology(engines=(PACED,) * 2),
     load=(
         Wave(name="streams", key="own", rate=8, seconds=3, tokens=60),
         Wave(name="plain", key="own", rate=4, seconds=3, tokens=20, is_stream=False),
@@ -133,18 +133,19 @@ SLOW: Final = Drill(
         settings={"gateway.limits": {"write_stall_s": 3.0}},
     ),
     load=(
-        Wave(name="slow", key="own", rate=40, seconds=1, tokens=4000, read_pause_s=0.05),
-        Wave(name="stuck", key="own", rate=20, seconds=1, tokens=25_000, read_pause_s=0.05,
+        Wave(name="slow", key="own", rate=10, seconds=2, tokens=2000, read_pause_s=0.1),
+        Wave(name="stuck", key="own", rate=3, seconds=2, tokens=28_000, read_pause_s=0.1,
              reads_s=0.5, give_up_s=15),
-        Wave(name="others", key="own", rate=15, seconds=15, tokens=8),
+        Wave(name="others", key="own", rate=10, seconds=15, tokens=8),
     ),
     faults=(),
     criteria=(
         answered("the others are all answered", 1.0, asked("others")),
-        done_within("within a second", 1.0, 0.98, asked("others")),
+        # Client, gateway and engine share a machine, and the engine makes all it can at once.
+        done_within("within three seconds", 3.0, 0.98, asked("others")),
         answered("who reads slowly gets all of it", 1.0, asked("slow")),
-        ended_within("who reads no more is cut", "client_gone", 10.0, 20),
-        memory_grew("60 open answers cost little beside the 100 MiB that they say", 64.0),
+        ended_within("who reads no more is cut", "disconnected", 12.0, 6),
+        memory_grew("their answers stay at the engine, not with us", 48.0),
     ),
 )  # fmt: skip
 HERD: Final = Drill(

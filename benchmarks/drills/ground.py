@@ -9,45 +9,24 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import yaml
 
-from benchmarks.drills import clock
-from benchmarks.drills.asking import key_of
-from benchmarks.drills.values import MODEL, Engine, Provider, Topology
+from benchmarks.drills import clock, papers
+from benchmarks.drills.papers import PROVIDER_KEY, SECRET, Reached
+from benchmarks.drills.values import MODEL, Provider, Topology
 from benchmarks.gateway import processes
 from benchmarks.gateway.processes import Started
 from benchmarks.ledger.server import QUICK, PostgresServer
 from benchmarks.redis_server import RedisServer
-from serving.auth import digest
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PEPPER = b"drill-pepper-drill-pepper-drill!"
-SECRET, PROVIDER_KEY = "drill-secret", "sk-drill"
-KEYS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "own": {"overflow": "never"},
-    "patient": {"latency_class": "patient", "overflow": "never"},
-    "other": {"tenant": "beta"},
-    "home": {"tenant": "home"},
-    "live": {"latency_class": "live"},
-}
-"""Whom waves ask as."""
-ENGINE_LIMIT = 64
 REMEMBERED = 1000
 SOCKET = ".s.PGSQL.5432"
 """PostgreSQL's, in its folder."""
-
-
-class Reached(NamedTuple):
-    """Addresses as one gateway reaches them."""
-
-    engines: list[str]
-    redis: str
-    database: str
 
 
 class Ground:
@@ -72,6 +51,7 @@ class Ground:
     def start(self) -> None:
         """Everything, in the order in which it is needed. Raises StartFailed."""
         topology = self.topology
+        papers.write(self.folder, list(topology.providers))
         if topology.has_redis:
             self.redis = RedisServer(self.folder)
             self._held.callback(self.redis.stop)
@@ -87,10 +67,10 @@ class Ground:
             self.engine_urls.append(f"http://127.0.0.1:{port}")
             self.engines.append(None)
             if engine.starts:
-                self.start_engine(number)
+                self._begin_engine(number)
         for name, provider in topology.providers.items():
             self._start_provider(name, provider)
-        self._write()
+        self._hear()
         for number in range(topology.gateways):
             self._reached.append(self._linked(number) if topology.has_links else self._direct())
             self.gateways.append(None)
@@ -108,17 +88,21 @@ class Ground:
         self._held.close()
 
     def start_engine(self, number: int) -> None:
-        """An engine at its address."""
+        """An engine at its address. Raises StartFailed."""
+        self._begin_engine(number)
+        started = self.engines[number]
+        assert started is not None
+        started.line()
+
+    def _begin_engine(self, number: int) -> None:
         engine = self.topology.engines[number]
         flags = {
             "port": self._ports[number], "model": MODEL, "profile": engine.profile,
             "time-scale": engine.time_scale, "output-tokens": engine.output_tokens,
             "max-num-seqs": engine.max_num_seqs, "max-queued-reqs": engine.max_queued_reqs,
-            "start-delay-s": engine.start_delay_s or None, "secret-file": self._secret(),
+            "secret-file": self.folder / "secret",
         }  # fmt: skip
-        self.engines[number] = started = self._begin("engine", f"engine{number}", flags)
-        if not engine.start_delay_s:
-            started.line()
+        self.engines[number] = self._begin("engine", f"engine{number}", flags)
 
     def start_gateway(self, number: int) -> None:
         """A gateway; at its old ports if it ran before. Raises StartFailed."""
@@ -159,49 +143,13 @@ class Ground:
 
     def tree(self, number: int) -> dict[str, Any]:
         """A gateway's settings, as its file holds them."""
-        topology, folder = self.topology, self.folder
-        engines, redis, database = self._reached[number]
-        ports = [int(url.rpartition(":")[2]) for url in (self.urls[number], self.ops[number]) if url]
-        port, ops_port = ports or (0, 0)
-        state = folder / f"state{number}"
+        state = self.folder / f"state{number}"
         state.mkdir(exist_ok=True)
-        keys = [
-            {"id": name, "tenant": "acme", "exposure": "full",
-             "hmac": digest(PEPPER, key_of(name).encode()).hex()}
-            | more | dict(topology.key_settings)
-            for name, more in KEYS.items()
-        ]  # fmt: skip
-        access = [
-            {"id": name, "base_url": f"{url}/v1", "api_key_file": str(folder / "provider-key")}
-            for name, url in self.provider_urls.items()
-        ]
-        tree: dict[str, Any] = {
-            "deployment_id": "drill", "state_dir": str(state), "cache_dir": str(folder / "cache"),
-            "pepper_file": str(folder / "pepper"), "providers_dir": str(folder / "providers"),
-            "gateway": {
-                "port": port, "ops_port": ops_port, "drain_s": 5.0, "pods": topology.gateways,
-            },
-            "fleet": {
-                "static": [
-                    {"model": MODEL, "url": url, "limit": engine.max_queued_reqs or ENGINE_LIMIT}
-                    for url, engine in zip(engines, topology.engines, strict=True)
-                ],
-                "secret_file": self._secret(), "poll_s": 0.2, "poll_timeout_s": 1.0,
-            },
-            "models": [
-                {"name": MODEL, "profile": "instant", "context_tokens": 32768,
-                 "offerings": [f"{name}/big" for name in self.provider_urls]},
-            ],
-            "tenants": [*({"id": name, "residency": "anywhere"} for name in ("acme", "beta")),
-                        {"id": "home"}],
-            "keys": keys, "providers": access,
-            "ledger": {"drain_s": 0.1, "segment_bytes": 1 << 20, "reserve_bytes": 1 << 16},
-        }  # fmt: skip
-        if database:
-            tree["ledger"]["url"] = database
-        if redis:
-            tree["redis"] = {"url": redis}
-        return _laid(tree, topology.settings)
+        here = [self.urls[number], self.ops[number]]
+        ports = [int(url.rpartition(":")[2] or 0) for url in here]
+        place = papers.Place(state, *ports)
+        reached = self._reached[number]
+        return papers.settings(self.topology, self.folder, place, reached, self.provider_urls)
 
     def settings(self, number: int) -> Settings:
         """The same, read, for the ledger it names: reached over no link."""
@@ -236,27 +184,20 @@ class Ground:
         redis = f"redis://{near[count]}/0" if self.redis is not None else ""
         return Reached([f"http://{name}" for name in near[:count]], redis, database)
 
-    def _write(self) -> None:
-        (self.folder / "pepper").write_bytes(PEPPER)
-        (self.folder / "provider-key").write_text(PROVIDER_KEY)
-        (self.folder / "providers").mkdir(exist_ok=True)
-        for name in self.topology.providers:
-            path = self.folder / "providers" / f"{name}.yaml"
-            path.write_text(yaml.safe_dump(_row(name)), "utf-8")
-
-    def _secret(self) -> str:
-        path = self.folder / "secret"
-        path.write_text(SECRET + "\n")
-        return str(path)
-
     def _start_provider(self, name: str, provider: Provider) -> None:
         flags = {
             "key": PROVIDER_KEY, "scenario": provider.scenario, "ttft-ms": provider.ttft_ms,
             "itl-ms": provider.itl_ms, "output-tokens": provider.output_tokens,
         }  # fmt: skip
-        started = self._begin("provider", name, flags)
-        self.providers[name] = started
-        self.provider_urls[name] = str(started.line()["url"])
+        self.providers[name] = self._begin("provider", name, flags)
+
+    def _hear(self) -> None:
+        """Until all that was begun listens: they start side by side."""
+        for engine in self.engines:
+            if engine is not None:
+                engine.line()
+        for name, provider in self.providers.items():
+            self.provider_urls[name] = str(provider.line()["url"])
 
     def _begin(self, kind: str, name: str, flags: Mapping[str, Any]) -> Started:
         given = [f"--{flag}={value}" for flag, value in flags.items() if value is not None]
@@ -278,26 +219,3 @@ def read_text(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         text: bytes = answer.read()
     return text.decode()
-
-
-def _row(name: str) -> dict[str, Any]:
-    """A third party that is none."""
-    return {
-        "id": name, "name": name, "jurisdiction": "us", "operator": name,
-        "base_url": "http://unset", "api_key_env": "UNSET", "surfaces": ["chat"],
-        "models": [
-            {"id": "big", "context_tokens": 65536, "currency": "USD", "input_per_mtok": "1.7",
-             "output_per_mtok": "5.3", "cached_per_mtok": "0.3", "source": "a drill",
-             "as_of": "2026-01-01"},
-        ],
-    }  # fmt: skip
-
-
-def _laid(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    for dotted, value in changes.items():
-        node = tree
-        *parents, last = dotted.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return tree

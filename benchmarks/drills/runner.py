@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import uvloop
 
 from benchmarks.drills import acts, books
 from benchmarks.drills.asking import Crowd
-from benchmarks.drills.ground import Ground
+from benchmarks.drills.ground import Ground, asked
 from benchmarks.drills.values import Drill, Evidence, Fault, Outcome
 from benchmarks.gateway import processes
 from benchmarks.ledger.server import ServerMissing, binaries
@@ -31,10 +30,12 @@ def run(drill: Drill) -> Outcome:
     if missing := lacking(drill):
         return _outcome(drill, 0.0, None, f"no {', '.join(missing)} here")
     begun_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder,
         # PostgreSQL ends with the thread that started it: one thread for all that blocks.
-        with ThreadPoolExecutor(1, "drill-hand") as hand:
-            evidence = uvloop.run(_run(drill, Path(folder), hand))
+        ThreadPoolExecutor(1, "drill-hand") as hand,
+    ):
+        evidence = uvloop.run(_run(drill, Path(folder), hand))
     return _outcome(drill, time.monotonic() - begun_s, evidence, "")
 
 
@@ -66,12 +67,11 @@ async def _run(drill: Drill, folder: Path, hand: ThreadPoolExecutor) -> Evidence
 def _ready(ground: Ground) -> None:
     """Every gateway sees every engine that runs."""
     wanted = sum(one is not None for one in ground.engines)
-    delayed = sum(engine.start_delay_s > 0 for engine in ground.topology.engines)
     until_s = time.monotonic() + READY_S_MAX
     for ops in ground.ops:
         while True:
-            models = acts.asked(f"{ops}/fleet")["models"]
-            if len(models["m"]["replicas"]) >= wanted - delayed:
+            models = asked(f"{ops}/fleet")["models"]
+            if len(models["m"]["replicas"]) >= wanted:
                 break
             if time.monotonic() > until_s:
                 raise processes.StartFailed("a gateway does not see the engines")
@@ -104,9 +104,7 @@ class _Play:
         told = crowd.told
         found = await self._loop.run_in_executor(self._hand, books.read, ground, told)
         killed = [(number, *span) for number, span in self._killed.items()]
-        return Evidence(
-            told, found, start_ms, killed, self._faults, self._rss, self._readings
-        )
+        return Evidence(told, found, start_ms, killed, self._faults, self._rss, self._readings)
 
     async def _all_faults(self) -> None:
         for fault in sorted(self._drill.faults, key=lambda one: one.at_s):

@@ -28,7 +28,6 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 4000
     max_num_seqs: int | None = None
     max_queued_reqs: int | None = None
-    start_delay_s: float = 0.0
     starts: bool = True
     """False: it is in the settings, and a fault `start` brings it up."""
 
