@@ -30,18 +30,7 @@ def chosen(names: Sequence[str], *, is_fast: bool) -> list[Drill]:
 
 def table(outcomes: Iterable[Outcome]) -> str:
     """For people: a line per criterion."""
-    lines = []
-    for one in outcomes:
-        verdict = f"SKIPPED: {one.skipped}" if one.skipped else (
-            "passed" if one.has_passed else "FAILED")  # fmt: skip
-        lines.append(f"{one.name}: {verdict} ({one.requests} requests, {one.seconds:g} s)")
-        lines.append(f"  {one.meaning}")
-        lines += [f"  at {fault}" for fault in one.faults]
-        lines += [
-            f"  {'ok  ' if finding.is_met else 'FAIL'} {finding.words}: {finding.found}"
-            for finding in one.findings
-        ]
-    return "\n".join(lines)
+    return "\n".join(line for one in outcomes for line in runner.lines(one))
 
 
 def main(argv: Sequence[str]) -> int:

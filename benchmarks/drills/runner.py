@@ -140,3 +140,17 @@ def _outcome(drill: Drill, seconds: float, evidence: Evidence | None, skipped: s
         name=drill.name, meaning=drill.meaning, seconds=round(seconds, 1), requests=count,
         ends=ends, findings=findings, faults=faults, skipped=skipped,
     )  # fmt: skip
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """For people: the verdict, then a line per criterion."""
+    verdict = "passed" if outcome.has_passed else "FAILED"
+    if outcome.skipped:
+        verdict = f"SKIPPED: {outcome.skipped}"
+    return [
+        f"{outcome.name}: {verdict} ({outcome.requests} requests, {outcome.seconds:g} s)",
+        f"  {outcome.meaning}",
+        *(f"  at {fault}" for fault in outcome.faults),
+        *(f"  {'ok  ' if one.is_met else 'FAIL'} {one.words}: {one.found}"
+          for one in outcome.findings),
+    ]  # fmt: skip
