@@ -1,7 +1,7 @@
-"""Programs that measurements and checks use and Ballast does not: each in an environment of its own.
+"""Programs that measurements and checks use and Ballast does not, in environments of their own.
 
-Made once by uv, under the user's cache, named by what is in it; the package index is uv's own setting
-(`UV_DEFAULT_INDEX`). Nothing of it gets into the project's environment.
+Made once by uv, under the user's cache, named by what is in it; the package index is uv's own
+setting (`UV_DEFAULT_INDEX`). Nothing of it gets into the project's environment.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.drills.soak --minutes 30`: a steady load, and whether memory grows under it.
+"""`python -m benchmarks.drills.soak --minutes 30`: a steady load, and whether memory grows.
 
-One gateway and two simulated engines as processes; streams, plain answers, clients that hang up, keys
-that are unknown. The gateway's RSS is read four times a second; the slope of what comes after the
-warm-up is told with its interval of confidence. After it the books are compared as after a drill.
-A short run can show that something leaks fast, not that nothing leaks slowly: the interval says which.
+One gateway and two simulated engines as processes; streams, plain answers, clients that hang up,
+keys that are unknown. The gateway's RSS is read four times a second; the slope of what comes after
+the warm-up is told with its interval of confidence. Then the books are compared as after a drill.
+A short run can show that something leaks fast, not that nothing leaks slowly: see the interval.
 """
 
 from __future__ import annotations

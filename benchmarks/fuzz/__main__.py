@@ -1,8 +1,8 @@
-"""`python -m benchmarks.fuzz`: schemathesis on every endpoint of a real gateway; no answer is a 5xx.
+"""`python -m benchmarks.fuzz`: schemathesis on every endpoint of a real gateway; none answers 5xx.
 
-The public listener's requests are made from `v1.yaml`, the admin API's from the schema that it serves
-itself. Both right and wrong ones, by the tool's own law. schemathesis stands in an environment of its own
-(`benchmarks.tools`).
+The public listener's requests are made from `v1.yaml`, the admin API's from the schema that it
+serves itself: right and wrong ones, by the tool's own lot. schemathesis stands in an environment of
+its own (`benchmarks.tools`).
 """
 
 from __future__ import annotations
