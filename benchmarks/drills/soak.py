@@ -22,7 +22,7 @@ from benchmarks.drills.values import Criterion, Drill, Engine, Evidence, Finding
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
 
-WARM_SHARE = 0.4
+WARM_SHARE = 0.5
 """Of the run, at its start: caches fill, the allocator finds its size."""
 HOUR_S = 3600.0
 

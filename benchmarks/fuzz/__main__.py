@@ -84,7 +84,9 @@ def tried(door: Door, command: Path, seconds: float, seed: int) -> int:
         "--phases", "examples,coverage,fuzzing",
     ]  # fmt: skip
     print(f"== {door.name}: {door.url}", flush=True)
-    done = subprocess.run(asked, check=False, timeout=ALLOWED * seconds + 60)
+    with tempfile.TemporaryDirectory(prefix="ballast-fuzz-") as folder:  # it keeps a cache
+        limit_s = ALLOWED * seconds + 60
+        done = subprocess.run(asked, check=False, timeout=limit_s, cwd=folder)
     return done.returncode
 
 

@@ -21,6 +21,7 @@ from benchmarks.drills.criteria import (
     refused_with,
     tries,
 )
+from benchmarks.drills.slope import fitted
 from benchmarks.drills.values import (
     CLOSED,
     HUNG,
@@ -175,3 +176,15 @@ def test_the_clock_s_offset_is_what_the_library_reads(tmp_path: Any) -> None:
     )
     clock.set_by(tmp_path, 2.0)
     assert (tmp_path / "clock").stat().st_size == 8
+
+
+def test_a_slope_is_told_with_how_sure_one_is() -> None:
+    steady = [(t / 4, 100.0 + 0.5 * (t % 7)) for t in range(400)]
+    found = fitted(steady)
+    assert found.low < 0.0 < found.high
+    leaking = [(t, mib + 0.01 * t) for t, mib in steady]
+    found = fitted(leaking)
+    assert found.low > 0.005
+    assert found.low < found.middle < found.high
+    with pytest.raises(ValueError, match="too short"):
+        fitted(steady[:100])
