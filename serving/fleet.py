@@ -215,7 +215,8 @@ class Fleet:
             stale_s=self._settings.stale_s,
             hold_s_max=self._bounds.hold_s_max,
             stops=self.stops, policy_at_s=self.policy_at_s, drifting=self.drifting,
-            held=self._bounds.held, homes={a.model: self._label for a in self._seen},
+            held=self._bounds.held,
+            homes=frozenset((a.model, a.label or self._label) for a in self._seen),
         )  # fmt: skip
         if self._bounds.beside is not None:
             self.view = self._bounds.beside.laid(self.view, now_s)
