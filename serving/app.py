@@ -74,6 +74,8 @@ from serving.waiting import Queue
 from serving.wire.client import Pool
 from serving.wire.server import Server
 
+FIRST_LOOK_POLLS = 2
+"""Polls that may time out (of the list, then of an engine) before the listener opens anyway."""
 _log = logging.getLogger("serving.app")
 
 
@@ -287,6 +289,9 @@ class Gateway:
         closing.callback(self._fleet.ready_times.save, times)
         closing.push_async_callback(self._fleet.close)
         self._fleet.start(sources)
+        with contextlib.suppress(TimeoutError):  # a call that came before would meet no engine
+            wait_s = FIRST_LOOK_POLLS * settings.fleet.poll_timeout_s
+            await asyncio.wait_for(self._fleet.first_look.wait(), wait_s)
         ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
         self._url = own.url(public_socket.getsockname()[1])

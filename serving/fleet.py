@@ -105,6 +105,8 @@ class Fleet:
         self.ready_times = ReadyTimes(models)
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self.first_look = asyncio.Event()
+        """Set once every engine was asked; until then no view knows of any."""
         self.on_view: Callable[[], None] = lambda: None
         self.on_death: Callable[[], None] = lambda: None
         self.secret = Secret(settings.secret_file)
@@ -153,6 +155,7 @@ class Fleet:
             self._seen = {a: self._seen.get(a) or _Seen(a) for a in addresses}
             await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
             self.publish()
+            self.first_look.set()
             await asyncio.sleep(max(0.05, self._settings.poll_s - (loop.time() - at_s)))
 
     async def _list(self, index: int, source: Source) -> None:
@@ -214,6 +217,7 @@ class Fleet:
             hold_s_max=self._bounds.hold_s_max,
             stops=self.stops, policy_at_s=self.policy_at_s, drifting=self.drifting,
             held=self._bounds.held,
+            homes=frozenset((a.model, a.label or self._label) for a in self._seen),
         )  # fmt: skip
         if self._bounds.beside is not None:
             self.view = self._bounds.beside.laid(self.view, now_s)
@@ -221,17 +225,10 @@ class Fleet:
 
     def _replica(self, address: Address, seen: _Seen, model: Model) -> Replica:
         return Replica(
-            id=address.id,
-            model=model.name,
-            host=address.host,
-            port=address.port,
-            prefix=address.prefix,
-            label=address.label or self._label,
-            profile=model.speed,
-            limit=seen.limit,
-            seed=zlib.crc32(address.id.encode()),
-            adapters=seen.adapters,
-        )
+            id=address.id, model=model.name, host=address.host, port=address.port,
+            prefix=address.prefix, label=address.label or self._label, profile=model.speed,
+            limit=seen.limit, seed=zlib.crc32(address.id.encode()), adapters=seen.adapters,
+        )  # fmt: skip
 
     def _pending(
         self, replicas: Mapping[str, tuple[Replica, ...]], now_s: float

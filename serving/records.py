@@ -507,6 +507,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """What went where lately; live. None where nothing is bounded by it."""
     drifting: frozenset[str] = frozenset()
     """Offerings whose answers have changed: asked last."""
+    homes: frozenset[tuple[str, DataLabel]] = frozenset()
+    """Models and where our own engines of them stand, whether they answer now or not."""
     sifted: dict[Any, Any] = msgspec.field(default_factory=dict)
     """What `placement.offered` has worked out from this view for calls of a kind."""
 

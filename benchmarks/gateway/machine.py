@@ -34,12 +34,14 @@ class Provenance(msgspec.Struct, frozen=True):
     versions: dict[str, str]
 
 
-def provenance(argv: Sequence[str], root: Path, versions: dict[str, str]) -> Provenance:
-    """Of a run that starts now; `versions` are those of the peers."""
+def provenance(
+    argv: Sequence[str], root: Path, versions: dict[str, str], module: str = "benchmarks.gateway"
+) -> Provenance:
+    """Of a run of `module` that starts now; `versions` are those of the peers."""
     status = _git(root, "status", "--porcelain")
     own = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return Provenance(
-        command=shlex.join(["python", "-m", "benchmarks.gateway", *argv]),
+        command=shlex.join(["python", "-m", module, *argv]),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_git(root, "rev-parse", "HEAD") or "unknown",
         is_dirty=bool(status),

@@ -3,6 +3,8 @@
   run        one load, measured
   capacity   the highest rate within the goal
   compare    two runs, with intervals of confidence
+  drill      faults under load on processes of its own, judged (`benchmarks.drills`)
+  soak       a long steady load on such processes, and whether memory grows
 
 `COMMAND --help` tells the flags; docs/load-testing.md tells the rest.
 """
@@ -12,9 +14,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from benchmarks.drills import __main__ as drills
+from benchmarks.drills import soak
 from benchmarks.load import against, run, search
 
-COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main}
+COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main,
+            "drill": drills.main, "soak": soak.main}  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:

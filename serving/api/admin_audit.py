@@ -15,9 +15,9 @@ from serving.audit.anchor import AnchorFault
 from serving.audit.auditor import Auditor
 from serving.audit.values import CLASSES, PAGE_MAX, Egress, Question
 from serving.directory.roles import Right
-from serving.errors import OwnError
+from serving.errors import CallerError, OwnError
 from serving.logs import utc_ms
-from serving.settings import Group
+from serving.settings import Group, SettingsError
 
 _CURSOR = r"^(\d{1,15}:[0-9a-f]{1,64}:\d{1,9})?$"
 
@@ -56,6 +56,10 @@ def add(router: APIRouter, auditor: Auditor, desk: Callable[..., Any]) -> None:
         at.need(Right.SEE_HISTORY)
         try:
             found = await asyncio.to_thread(auditor.verify, utc_ms())
+        except SettingsError as error:  # who signs holds the key; it need not be this gateway
+            raise CallerError(
+                "conflict", f"nothing to check signatures with here: {error}"
+            ) from None
         except (AnchorFault, OSError) as error:
             raise OwnError("internal_error", str(error)) from None
         faults = [fault._asdict() for fault in found.faults]

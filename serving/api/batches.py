@@ -59,7 +59,10 @@ class BatchRoutes:
     def route(self, request: Request, caller: Caller, connection: Connection) -> None:
         """Answer one request. Raises CallerError for a path or a method that is none."""
         path, _, query_text = request.path.decode("latin-1").partition("?")
-        query = dict(parse_qsl(query_text, max_num_fields=20))
+        try:
+            query = dict(parse_qsl(query_text, max_num_fields=20))
+        except ValueError as error:
+            raise CallerError("invalid_request", f"the query cannot be read: {error}") from None
         base, *rest = path.removeprefix("/v1/").split("/")
         if not all(map(_ID.fullmatch, rest)):
             raise CallerError("not_found", "no such path; the API is under /v1")

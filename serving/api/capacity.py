@@ -108,7 +108,10 @@ class Capacity:
 
 def _asked(query: bytes) -> tuple[int, str]:
     """Prompt tokens (0: not said) and model (empty: all). Raises CallerError."""
-    found = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
+    try:
+        found = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
+    except ValueError as error:
+        raise CallerError("invalid_request", f"the query cannot be read: {error}") from None
     if unknown := sorted(found.keys() - _WANTED):
         message = (
             f"unknown query parameter {unknown[0][:50]!r}; known: {', '.join(sorted(_WANTED))}"

@@ -14,6 +14,7 @@ import msgspec
 import uuid_utils
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
 
 from serving.batch.base import PIECE_BYTES, BatchStore, Lost, Used
 from serving.batch.desk import Desk
@@ -29,6 +30,10 @@ _FRAME_BYTES = 64 << 10
 _FIELD_BYTES_MAX, _NAME_CHARS_MAX, _PARTS_MAX = 1024, 200, 8
 _CHUNK_BYTES = 256 << 10
 _EXPIRES_S = 3600, 30 * 86_400
+
+
+_MALFORMED = (ValueError, HttpProcessingError)
+"""The second: a part's own headers cannot be read."""
 
 
 class _Cut(Exception):  # noqa: N818 - a state
@@ -128,7 +133,7 @@ class Upload:
             if isinstance(error, Lost):
                 message = "the file was removed while it came in"
                 raise CallerError("conflict", message) from error
-            if isinstance(error, ValueError) and not isinstance(error, BallastError):
+            if isinstance(error, _MALFORMED) and not isinstance(error, BallastError):
                 message = "the body is not the multipart/form-data expected"
                 raise CallerError("invalid_value", message) from error
             raise

@@ -137,7 +137,7 @@ def _choice(value: Any) -> dict[str, Any]:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "tool":
         chosen: Any = {"type": "function", "function": {"name": value.get("name")}}
-    elif kind in _CHOICES:
+    elif isinstance(kind, str) and kind in _CHOICES:
         chosen = _CHOICES[kind]
     else:
         raise wrong("tool_choice", "must be auto, any, tool or none")

@@ -19,8 +19,9 @@ _KNOWN = (*_SAME, "input", "instructions", "max_output_tokens", "text", "reasoni
           "prompt_cache_retention")  # fmt: skip
 _KEPT = ("previous_response_id", "conversation", "prompt", "background")
 """Members that need something kept at the server."""
-_ROLES = frozenset({"user", "assistant", "system", "developer"})
-_TEXTS = frozenset({"input_text", "output_text", "text"})
+_ROLES = ("assistant", "developer", "system", "user")
+_TEXTS = ("input_text", "output_text", "text")
+"""Tuples: what a client sends in their place need not have a hash."""
 
 
 def to_chat(data: bytes) -> bytes:
@@ -84,7 +85,7 @@ def _items(value: Any) -> Iterator[dict[str, Any]]:
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
     role, content = item.get("role"), item.get("content")
     if role not in _ROLES:
-        raise wrong(f"{where}.role", f"must be one of {', '.join(sorted(_ROLES))}")
+        raise wrong(f"{where}.role", f"must be one of {', '.join(_ROLES)}")
     role = "system" if role == "developer" else role
     if isinstance(content, str):
         return {"role": role, "content": content}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from serving.fakes.text import tokenize
 
 DIMENSION: Final = 8
+COUNT_MAX: Final = 8192
 FORMS: Final = {
     "embeddings": ("input",),
     "rerank": ("query", "documents"),
@@ -39,6 +40,9 @@ def answered(surface: str, body: dict[str, Any], model: str) -> dict[str, Any] |
     for name in FORMS[surface]:
         if name not in body:
             return f"{name}: field required"
+    for name in ("dimensions", "top_n"):
+        if not _is_count(body.get(name)):
+            return f"{name}: a whole number from 0 to {COUNT_MAX}"
     if surface == "embeddings":
         return _embedded(body, model)
     first, second = (body[name] for name in FORMS[surface])
@@ -55,6 +59,11 @@ def answered(surface: str, body: dict[str, Any], model: str) -> dict[str, Any] |
         {"index": i, "document": {"text": documents[i]}, "relevance_score": scores[i]} for i in best
     ]
     return {"id": "rerank-1", "model": model, "results": results, "usage": {"total_tokens": tokens}}
+
+
+def _is_count(value: Any) -> bool:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value is None or (is_number and 0 <= value <= COUNT_MAX)
 
 
 def _embedded(body: dict[str, Any], model: str) -> dict[str, Any]:

@@ -71,6 +71,10 @@ def _targets(ask: Ask) -> tuple[Target, ...]:
 
 
 def _is_residency_bound(ask: Ask) -> bool:
+    """Not while an engine of ours that may take it is only down: that passes."""
+    name, homes = ask.call.model, ask.view.homes
+    if any(model == name and ask.residency.admits(label) for model, label in homes):
+        return False
     targets = _targets(ask)
     return bool(targets) and not any(ask.residency.admits(t.label) for t in targets)
 

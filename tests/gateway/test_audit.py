@@ -64,6 +64,18 @@ def watched(run, kit, check) -> None:
     run(keyed, providers={"alpha": kit.provider()}, administrators=people)
 
 
+def test_a_gateway_without_the_audit_s_key_says_so_and_does_not_fail(run, kit):
+    async def check(stack) -> None:
+        (stack.state / KEY_FILE).unlink()
+        url = f"{stack.ops}/admin/v1/egress/verify"
+        async with stack.session.get(url, headers={"Authorization": "Bearer ba-auditor"}) as reply:
+            error = (await reply.json())["error"]
+            assert (reply.status, error["code"]) == (409, "conflict")
+            assert "audit.key_file" in error["message"]
+
+    watched(run, kit, check)
+
+
 def edit(stack, statement: str) -> None:
     with closing(sqlite3.connect(stack.state / "ledger.sqlite")) as db:
         db.execute(statement)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from serving.api.capacity import KEPT_S
 
 
@@ -94,3 +96,12 @@ def test_many_that_ask_at_once_get_one_answer_and_leave_no_row(run, kit):
         assert len(await stack.rows(1)) == 1
 
     run(check, engines=[kit.engine()])
+
+
+@pytest.mark.parametrize("path", ["/v1/capacity", "/v1/files", "/v1/batches"])
+def test_a_query_with_too_many_fields_is_refused_and_no_fault_of_ours(run, kit, path):
+    async def check(stack) -> None:
+        reply = await stack.get(path + "?" + "&".join(["limit=1"] * 30))
+        assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+
+    run(check)

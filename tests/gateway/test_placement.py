@@ -90,8 +90,8 @@ def test_a_held_call_whose_engine_never_comes_is_refused_in_time(run, kit):
         assert row.attempts == 0
         assert row.queue_ms >= 500
 
-    queue = {"gateway.queue": {"hold_s_max": 0.7}}
-    with_ray(run, kit, check, ready_s=0.5, **queue)
+    queue = {"gateway.queue": {"hold_s_max": 2.2}}
+    with_ray(run, kit, check, ready_s=2.0, **queue)
 
 
 def test_a_new_first_guess_in_the_settings_counts_after_a_restart(run, kit):

@@ -61,3 +61,24 @@ def test_an_upload_whose_file_was_removed_meanwhile_says_so(tmp_path: Path) -> N
         await made.desk.close()
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b'content-disposition: form-data; name="\x03"', b"no header at all", b"a b: c", b": x"],
+    ids=["control", "no-colon", "space", "no-name"],
+)
+def test_a_part_whose_headers_cannot_be_read_is_refused_by_name(
+    tmp_path: Path, part: bytes
+) -> None:
+    async def check() -> None:
+        made = terms(tmp_path)
+        upload = Upload(made, caller(), FORM, asyncio.Transport())
+        upload.feed(b"--b\r\n" + part + b"\r\n\r\nx\r\n--b--\r\n")
+        upload.end(is_whole=True)
+        with pytest.raises(CallerError) as refused:
+            await upload.file()
+        assert refused.value.code == "invalid_value"
+        await made.desk.close()
+
+    asyncio.run(check())

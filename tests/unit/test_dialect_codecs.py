@@ -256,6 +256,20 @@ def test_nothing_follows_an_error(make: Any) -> None:
     assert "it broke" in json.dumps(events[-1])
 
 
+def test_members_that_have_no_hash_are_refused_like_others() -> None:
+    message = {"role": "user", "content": [{"type": {}}]}
+    said = {"role": "user", "content": "x"}
+    bodies: list[tuple[Any, dict[str, Any]]] = [
+        (responses, {"model": "m", "input": [message]}),
+        (responses, {"model": "m", "input": [{"role": [], "content": "x"}]}),
+        (messages, {"model": "m", "max_tokens": 1, "messages": [said],
+                    "tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": {}}}),
+    ]  # fmt: skip
+    for codec, body in bodies:
+        with pytest.raises(CallerError):
+            codec.to_chat(json.dumps(body).encode())
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429, 500, 503])
 def test_errors_keep_their_message(status: int) -> None:
     body = b'{"error":{"message":"because","type":"t","param":null,"code":"c"}}'

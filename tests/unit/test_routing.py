@@ -631,6 +631,17 @@ def test_without_an_admitted_target_the_reason_is_residency(make):
     assert (refusal.code, refusal.retry_after_s) == ("residency_refused", None)
 
 
+def test_an_engine_of_ours_that_is_down_is_no_matter_of_residency(make):
+    """It passes: the caller comes again, as with any engine that is down."""
+    rows, home = [make.offering(label=US)], DataLabel("cn", "self", on_premises=True)
+    view = make.view([], rows, homes=frozenset({("m", home)}))
+    refusal = place(make.call(), make.caller(PREMISES), view, 0.0)
+    assert (refusal.code, refusal.retry_after_s) == ("no_capacity", 30.0)
+    for other in (("m", DataLabel("us", "self", on_premises=True)), ("other", home)):
+        view = make.view([], rows, homes=frozenset({other}))
+        assert place(make.call(), make.caller(PREMISES), view, 0.0).code == "residency_refused"
+
+
 def test_our_own_pool_abroad_is_filtered_like_anybody_s(make):
     view = make.view([make.replica(label=US)])
     assert place(make.call(), make.caller(PREMISES), view, 0.0).code == "residency_refused"

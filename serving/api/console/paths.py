@@ -156,5 +156,8 @@ def _body(row: Ask) -> dict[str, Any]:
 
 
 def _head(row: Ask) -> dict[str, str]:
-    head = {"authorization": f"Bearer {row.key.get_secret_value().strip()}"}
+    key = row.key.get_secret_value().strip()
+    if not (key.isascii() and key.isprintable()):  # it could not stand in a header
+        raise CallerError("invalid_api_key", "this API key is not known here")
+    head = {"authorization": f"Bearer {key}"}
     return head | ({"x-ballast-pin": row.target} if row.target else {})

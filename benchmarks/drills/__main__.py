@@ -1,0 +1,73 @@
+"""`python -m benchmarks.drills NAME...|all`: faults under load, on real processes, judged.
+
+Each drill starts what it needs on loopback (gateways, simulated engines, a third party that
+misbehaves on order, Redis, PostgreSQL), sends a load, does something to a part, and then compares
+what every client saw with the ledger and the audit, row by row. docs/drills.md has the list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.drills import runner
+from benchmarks.drills.catalogue import DRILLS
+from benchmarks.drills.ground import ROOT
+from benchmarks.drills.values import Drill, Outcome
+from benchmarks.gateway.machine import provenance
+from benchmarks.gateway.processes import StartFailed
+
+
+def chosen(names: Sequence[str], *, is_fast: bool) -> list[Drill]:
+    """The drills of these names. Raises KeyError with the one that is unknown."""
+    wanted = list(DRILLS) if "all" in names else list(dict.fromkeys(names))
+    return [DRILLS[name] for name in wanted if DRILLS[name].is_fast or not is_fast]
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """For people: a line per criterion."""
+    return "\n".join(line for one in outcomes for line in runner.lines(one))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point: 0 when all passed, 1 when one failed, 2 for bad flags, 3 when one cannot run."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.drills", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or {', '.join(DRILLS)}")
+    parser.add_argument("--list", action="store_true", help="name them and end")
+    parser.add_argument("--fast", action="store_true", help="of those, the short ones")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the report here")
+    given = parser.parse_args(argv)
+    if given.list:
+        width = max(map(len, DRILLS))
+        print("\n".join(f"{one.name:<{width}}  {one.meaning}" for one in DRILLS.values()))
+        return 0
+    try:
+        drills = chosen(given.names, is_fast=given.fast)
+    except KeyError as unknown:
+        parser.error(f"no drill {unknown}; --list names them")
+    if not drills:
+        parser.error("name a drill, or all")
+    made = provenance(argv, ROOT, {}, "benchmarks.drills")
+    outcomes = []
+    for drill in drills:
+        try:
+            outcomes.append(runner.run(drill))
+        except StartFailed as failed:
+            print(f"error: {drill.name}: {failed}", file=sys.stderr)
+            return 3
+        print(table(outcomes[-1:]), flush=True)
+    if given.out:
+        report = {"provenance": made, "drills": outcomes}
+        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    return int(not all(one.has_passed or one.skipped for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

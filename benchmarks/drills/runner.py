@@ -1,0 +1,156 @@
+"""Runs one drill: its ground, its load, its faults on time; then the books, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.drills import acts, books
+from benchmarks.drills.asking import Crowd
+from benchmarks.drills.ground import Ground, asked
+from benchmarks.drills.values import Drill, Evidence, Fault, Outcome
+from benchmarks.gateway import processes
+from benchmarks.ledger.server import ServerMissing, binaries
+
+READY_S_MAX = 30.0
+RSS_EVERY_S = 0.25
+AFTER_S = 3.0
+"""What a killed gateway's clients may still find closed."""
+
+
+def run(drill: Drill) -> Outcome:
+    """The drill's outcome. Raises StartFailed when the ground does not stand."""
+    if missing := lacking(drill):
+        return _outcome(drill, 0.0, None, f"no {', '.join(missing)} here")
+    begun_s = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder,
+        # PostgreSQL ends with the thread that started it: one thread for all that blocks.
+        ThreadPoolExecutor(1, "drill-hand") as hand,
+    ):
+        evidence = uvloop.run(_run(drill, Path(folder), hand))
+    return _outcome(drill, time.monotonic() - begun_s, evidence, "")
+
+
+def lacking(drill: Drill) -> list[str]:
+    """Programs that it needs and that are not here."""
+    missing = []
+    for name in drill.needs:
+        if name == "postgres":
+            try:
+                binaries()
+            except ServerMissing:
+                missing.append(name)
+        elif shutil.which(name) is None:
+            missing.append(name)
+    return missing
+
+
+async def _run(drill: Drill, folder: Path, hand: ThreadPoolExecutor) -> Evidence:
+    loop = asyncio.get_running_loop()
+    ground = Ground(drill.topology, folder)
+    try:
+        await loop.run_in_executor(hand, ground.start)
+        await loop.run_in_executor(hand, _ready, ground)
+        return await _Play(drill, ground, hand).evidence()
+    finally:
+        await loop.run_in_executor(hand, ground.stop)
+
+
+def _ready(ground: Ground) -> None:
+    """Every gateway sees every engine that runs."""
+    wanted = sum(one is not None for one in ground.engines)
+    until_s = time.monotonic() + READY_S_MAX
+    for ops in ground.ops:
+        while True:
+            models = asked(f"{ops}/fleet")["models"]
+            if len(models["m"]["replicas"]) >= wanted:
+                break
+            if time.monotonic() > until_s:
+                raise processes.StartFailed("a gateway does not see the engines")
+            time.sleep(0.05)
+
+
+class _Play:
+    """A load and its faults over a ground that stands."""
+
+    def __init__(self, drill: Drill, ground: Ground, hand: ThreadPoolExecutor) -> None:
+        self._drill, self._ground, self._hand = drill, ground, hand
+        self._loop = asyncio.get_running_loop()
+        self._start_s = self._loop.time()
+        self._killed: dict[int, tuple[float, float]] = {}
+        self._faults: list[tuple[float, Fault]] = []
+        self._readings: dict[str, float] = {}
+        self._rss: list[tuple[float, float]] = []
+
+    async def evidence(self) -> Evidence:
+        """All that criteria look at."""
+        drill, ground = self._drill, self._ground
+        start_ms = time.time_ns() // 1_000_000
+        crowd = Crowd(ground.urls, self._start_s)
+        watching = self._loop.create_task(self._watch())
+        try:
+            await asyncio.gather(crowd.send(drill.load), self._all_faults())
+        finally:
+            watching.cancel()
+            crowd.close()
+        told = crowd.told
+        found = await self._loop.run_in_executor(self._hand, books.read, ground, told)
+        killed = [(number, *span) for number, span in self._killed.items()]
+        return Evidence(told, found, start_ms, killed, self._faults, self._rss, self._readings)
+
+    async def _all_faults(self) -> None:
+        for fault in sorted(self._drill.faults, key=lambda one: one.at_s):
+            await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
+            began_s = self._now_s()
+            found = await self._loop.run_in_executor(self._hand, acts.done, self._ground, fault)
+            self._faults.append((began_s, fault))
+            kind, _, number = fault.on.partition(":")
+            if kind == "gateway" and fault.act == "kill":
+                self._killed[int(number)] = (began_s, self._now_s() + AFTER_S)
+            if found is not None:
+                self._readings[str(fault.how["as"])] = found
+
+    async def _watch(self) -> None:
+        while True:
+            gateway = self._ground.gateways[0]
+            if gateway is not None:
+                self._rss.append((self._now_s(), processes.rss_mib(gateway.pid)))
+            await asyncio.sleep(RSS_EVERY_S)
+
+    def _now_s(self) -> float:
+        return self._loop.time() - self._start_s
+
+
+def _outcome(drill: Drill, seconds: float, evidence: Evidence | None, skipped: str) -> Outcome:
+    findings, ends, faults, count = [], {}, [], 0
+    if evidence is not None:
+        findings = [*books.always(evidence), *(judge(evidence) for judge in drill.criteria)]
+        ends = dict(Counter(f"{one.end} {one.code}".strip() for one in evidence.told))
+        faults = [f"{at:.1f} s: {one.act} {one.on}" for at, one in evidence.faults]
+        count = len(evidence.told)
+    return Outcome(
+        name=drill.name, meaning=drill.meaning, seconds=round(seconds, 1), requests=count,
+        ends=ends, findings=findings, faults=faults, skipped=skipped,
+    )  # fmt: skip
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """For people: the verdict, then a line per criterion."""
+    verdict = "passed" if outcome.has_passed else "FAILED"
+    if outcome.skipped:
+        verdict = f"SKIPPED: {outcome.skipped}"
+    return [
+        f"{outcome.name}: {verdict} ({outcome.requests} requests, {outcome.seconds:g} s)",
+        f"  {outcome.meaning}",
+        *(f"  at {fault}" for fault in outcome.faults),
+        *(f"  {'ok  ' if one.is_met else 'FAIL'} {one.words}: {one.found}"
+          for one in outcome.findings),
+    ]  # fmt: skip
