@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.provider import Provider
-from serving.offerings import key_variable
+from serving.account_key import key_variable
 from serving.settings import Settings
 from serving.tenant_accounts import variables as tenant_keys
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from serving import errors
+from serving.attempt import outcome_of
 from serving.errors import BallastError, UpstreamError
-from serving.progress import Progress, Tail, outcome_of
+from serving.progress import Progress, Tail
 from serving.records import Exposure, Outcome
 
 _PASSED = frozenset({400, 403, 413, 422})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from serving import accounting
+from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
 from serving.records import Call, Offering, Outcome, Surface, Ticket, Usage
 
 NO_USAGE = Usage()
@@ -70,3 +71,18 @@ def _moved(usage: Usage, tokens: int) -> Usage:
         prompt_tokens=max(0, usage.prompt_tokens + tokens),
         completion_tokens=max(0, usage.completion_tokens - tokens),
     )
+
+
+def outcome_of(error: BallastError) -> Outcome:
+    """The outcome label of a failure."""
+    if isinstance(error, UpstreamError):
+        if error.kind is Kind.FULL:
+            return Outcome.FULL
+        if error.kind is Kind.TIMEOUT:
+            return Outcome.TIMEOUT
+        return Outcome.CALLER_ERROR if TABLE[error.code].status == 400 else Outcome.UPSTREAM_ERROR
+    if isinstance(error, CallerError):
+        return Outcome.CALLER_ERROR
+    if error.code == "upstream_timeout":
+        return Outcome.TIMEOUT
+    return Outcome.INTERNAL if error.code == "internal_error" else Outcome.REFUSED

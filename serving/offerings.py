@@ -85,34 +85,6 @@ def _is_ourselves(url: str, own: Gateway) -> bool:
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
-def key_variable(access: ProviderAccess, row: Provider) -> str | None:
-    """The environment variable that holds a provider's key; None where a file does."""
-    return None if access.api_key_file is not None else access.api_key_env or row.api_key_env
-
-
-def _key(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
-    if access.api_key_file is not None:
-        try:
-            return keyfile.read(access.api_key_file)
-        except (OSError, ValueError) as error:
-            is_odd = isinstance(error, UnicodeDecodeError)
-            reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
-            what = f"{where}.api_key_file: cannot read {access.api_key_file}"
-            raise SettingsError(f"{what}: {reason}") from None
-    if row.auth.is_short_lived:
-        raise SettingsError(
-            f"{where}: its tokens live about an hour: name an api_key_file that"
-            " somebody renews, a variable would go stale"
-        )
-    name = key_variable(access, row) or ""
-    key = environ.get(name, "").strip()
-    if not key:
-        raise SettingsError(f"{where}: set {name}, or name an api_key_file")
-    if not (key.isascii() and key.isprintable()):
-        raise SettingsError(f"{where}: the key holds characters no header can carry")
-    return key
-
-
 def offerings(
     settings: Settings, bought: Mapping[str, Account], today: date | None = None
 ) -> dict[str, tuple[Offering, ...]]:

@@ -11,8 +11,8 @@ import msgspec
 
 from serving import accounting
 from serving.allowances import Lease
-from serving.attempt import NO_USAGE, Attempt
-from serving.errors import TABLE, BallastError, CallerError, Kind, UpstreamError
+from serving.attempt import NO_USAGE, Attempt, outcome_of
+from serving.errors import Kind, UpstreamError
 from serving.guard.screening import Verdict
 from serving.json_found import Kept
 from serving.limits.standing import Standing, headers
@@ -236,18 +236,3 @@ class Progress:
             f"x-ballast-queue-ms: {queue_ms}\r\nx-ballast-model: {call.model}\r\n"
             f"x-ballast-weights: {whose}\r\n"
         ).encode()
-
-
-def outcome_of(error: BallastError) -> Outcome:
-    """The outcome label of a failure."""
-    if isinstance(error, UpstreamError):
-        if error.kind is Kind.FULL:
-            return Outcome.FULL
-        if error.kind is Kind.TIMEOUT:
-            return Outcome.TIMEOUT
-        return Outcome.CALLER_ERROR if TABLE[error.code].status == 400 else Outcome.UPSTREAM_ERROR
-    if isinstance(error, CallerError):
-        return Outcome.CALLER_ERROR
-    if error.code == "upstream_timeout":
-        return Outcome.TIMEOUT
-    return Outcome.INTERNAL if error.code == "internal_error" else Outcome.REFUSED

@@ -1,0 +1,39 @@
+"""Where an account's key at a third party is kept: an environment variable or a secret file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.provider import Provider
+from serving.backends import keyfile
+from serving.provider_access import ProviderAccess
+from serving.settings import SettingsError
+
+
+def key_variable(access: ProviderAccess, row: Provider) -> str | None:
+    """The environment variable that holds a provider's key; None where a file does."""
+    return None if access.api_key_file is not None else access.api_key_env or row.api_key_env
+
+
+def read(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str, str]) -> str:
+    """An account's key. `where` names its settings. Raises SettingsError."""
+    if access.api_key_file is not None:
+        try:
+            return keyfile.read(access.api_key_file)
+        except (OSError, ValueError) as error:
+            is_odd = isinstance(error, UnicodeDecodeError)
+            reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
+            what = f"{where}.api_key_file: cannot read {access.api_key_file}"
+            raise SettingsError(f"{what}: {reason}") from None
+    if row.auth.is_short_lived:
+        raise SettingsError(
+            f"{where}: its tokens live about an hour: name an api_key_file that"
+            " somebody renews, a variable would go stale"
+        )
+    name = key_variable(access, row) or ""
+    key = environ.get(name, "").strip()
+    if not key:
+        raise SettingsError(f"{where}: set {name}, or name an api_key_file")
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(f"{where}: the key holds characters no header can carry")
+    return key
