@@ -26,6 +26,7 @@ from ballast import (
     models_cli,
     plan,
     scorecard_cli,
+    up_cli,
 )
 from ballast import bench as benching
 from ballast import chat as chatting
@@ -118,13 +119,7 @@ def root(
     """Ballast: self-hosted LLM serving, with APIs for the peaks."""
 
 
-@app.command()
-@command
-def up(
-    config: Config = None, model: Source = "", port: Public = None, engine: WithEngine = True
-) -> None:
-    """Start gateway, engine and controller on this machine; Ctrl-C stops them."""
-    stacking.up(load(config), plan.Wish(model=model, port=port, has_engine=engine))
+up_cli.register(app, command)
 
 
 @app.command()
