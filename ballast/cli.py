@@ -23,6 +23,7 @@ from ballast import (
     ledger_cli,
     login_cli,
     messages,
+    milestones,
     models_cli,
     plan,
     scorecard_cli,
@@ -222,6 +223,7 @@ costing.register(app, command, settings_of)
 settling.register(app, command)
 app.add_typer(explain_cli.guarded(command))
 simulating.register(app, command)
+milestones.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)
 app.command("login")(command(login_cli.log_in))
