@@ -27,6 +27,7 @@ from ballast import (
     models_cli,
     plan,
     scorecard_cli,
+    poc_cli,
     up_cli,
 )
 from ballast import bench as benching
@@ -224,6 +225,7 @@ settling.register(app, command)
 app.add_typer(explain_cli.guarded(command))
 simulating.register(app, command)
 milestones.register(app, command)
+poc_cli.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)
 app.command("login")(command(login_cli.log_in))
