@@ -32,7 +32,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         new: Callable[[], str] = request.getfixturevalue("new_database")
         tree["ledger"] = {"url": new(), "sslmode": "disable"}
     own = identity.ensure(state)
-    made = Settings.model_validate(tree | {"deployment_id": own.deployment_id})
+    made = Settings.model_validate({**tree, "deployment_id": own.deployment_id})
     staged.make_budget(made, stages.load(stages.Name.POC))
     row = ("t", "p", "k", "chat", "m", "interactive")
     with closing(opener(made)()) as ledger:
@@ -47,8 +47,9 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
                     RequestEnd(name, 1, 2, *row, "ok", 200, "", "x", "a/b", 1, 0, 1, usage),
                 ]
             ledger.apply(records)
-    for name, text in (("up.yaml", "a: 1\n"), ("journal/0/1-x.log", "rest"), ("logs/g.log", "l"),
-                       ("audit-anchor.jsonl", "{}\n"), ("odd/of-a-newer-ballast", "n")):  # fmt: skip
+    others = {"up.yaml": "a: 1\n", "journal/0/1-x.log": "rest", "logs/g.log": "l",
+              "audit-anchor.jsonl": "{}\n", "odd/of-a-newer-ballast": "n"}  # fmt: skip
+    for name, text in others.items():
         place = state / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, "utf-8")
