@@ -19,11 +19,11 @@ from ballast import (
     admin_groups,
     alerts_cli,
     explain_cli,
+    first_week_cli,
     identity,
     ledger_cli,
     login_cli,
     messages,
-    milestones,
     models_cli,
     plan,
     scorecard_cli,
@@ -121,9 +121,6 @@ def root(
     """Ballast: self-hosted LLM serving, with APIs for the peaks."""
 
 
-up_cli.register(app, command)
-
-
 @app.command()
 @command
 def status(config: Config = None, as_json: AsJson = False) -> None:
@@ -218,14 +215,13 @@ def models(context: typer.Context, config: Config = None) -> None:
         typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
 
 
+first_week_cli.register(app, command)
 faking.register(app, command)
 benching.register(app, command)
 costing.register(app, command, settings_of)
 settling.register(app, command)
 app.add_typer(explain_cli.guarded(command))
 simulating.register(app, command)
-milestones.register(app, command)
-poc_cli.register(app, command)
 app.command("alerts")(command(alerts_cli.alerts))
 planning.register(app, command)
 app.command("login")(command(login_cli.log_in))

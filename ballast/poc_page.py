@@ -53,11 +53,11 @@ def _money(amount: float) -> str:
 
 def _conditions(found: list[Gate], trial: Trial, say: Words) -> Card:
     rows = [
-        (say(f"poc.gate.{gate.id}"), say(f"poc.wanted.{gate.id}", **_limits()),
-         _seen(gate, trial, say), say(f"poc.answer.{gate.answer}"))
+        (say(f"poc.gate.{gate.id}"), say(f"poc.answer.{gate.answer}"),
+         _seen(gate, trial, say), say(f"poc.wanted.{gate.id}", **_limits()))
         for gate in found
     ]  # fmt: skip
-    columns = [f"<{say(f'poc.column.{name}')}" for name in ("gate", "wanted", "seen", "answer")]
+    columns = [f"<{say(f'poc.column.{name}')}" for name in ("gate", "answer", "seen", "wanted")]
     return Card(say("poc.card.gates"), say("poc.say.gates"), table=Table(columns, rows),
                 is_wide=True)  # fmt: skip
 
@@ -70,8 +70,10 @@ def _limits() -> dict[str, str]:
 def _seen(gate: Gate, trial: Trial, say: Words) -> str:
     if gate.missing:
         return say("poc.page.missing", what=say(f"poc.lacks.{gate.missing}"))
+    forms = {"saving": ".1%", "share": ".1%", "worst": ".1%", "rows": ",.0f", "api": ",.0f",
+             "local": ",.0f"}  # fmt: skip
     shown = {
-        name: f"{value:.1%}" if name in ("saving", "share", "worst") else _money(value)
+        name: format(value, forms[name]) if name in forms else _money(value)
         for name, value in gate.figures.items()
     }
     return say(f"poc.seen.{gate.id}", currency=trial.currency, **shown)
