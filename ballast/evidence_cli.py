@@ -12,6 +12,7 @@ import typer
 
 from ballast import audit_files, compliance_files, evidence, evidence_page, evidence_rules
 from ballast.admin_flags import AsJson, Config
+from ballast.evidence_values import Facts
 from ballast.messages import Said, text
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
@@ -31,7 +32,7 @@ Questions = Annotated[
 ]
 
 
-def asked(settings: Settings, asking: evidence.Asking, now_s: float) -> evidence.Facts:
+def asked(settings: Settings, asking: evidence.Asking, now_s: float) -> Facts:
     """The facts of a month that has begun; without one the last that is over. Raises
     ProblemError."""
     if not asking.month:
