@@ -177,11 +177,12 @@ def write(settings: Settings, facts: Facts, now_s: float) -> list[Path]:
     is_over = now_s * 1e3 >= until_ms
     at = f"{datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M} UTC"
     found = evidence_rules.sections(facts)
+    seal = f"{page.stem}.sig.json" if is_over else ""
     try:
         page.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = [page, page.with_name(f"report-{facts.month}.en.html"), page.with_name(DATA)]
         for path, language in ((made[0], "zh"), (made[1], "en")):
-            told = evidence_page.made(facts, found, (at, page.stem + ".sig.json"), language)  # type: ignore[arg-type]
+            told = evidence_page.made(facts, found, (at, seal), language)  # type: ignore[arg-type]
             path.write_text(told, encoding="utf-8")
         body = {"month": facts.month, "lists": facts.lists, "at": at,
                 "sections": evidence_page.as_objects(found)}  # fmt: skip

@@ -19,10 +19,10 @@ COLUMNS = ("what", "value", "needs", "source")
 def made(
     facts: Facts, found: Sequence[Section], at: tuple[str, str], language: Language
 ) -> str:  # fmt: skip
-    """The whole page; `at`: when it was made, and the seal's name."""
+    """The whole page; `at`: when it was made, and the seal's name; empty for a draft."""
     say = words(language)
     lead = say("evidence.lead", deployment=facts.settings.deployment_id or "-", at=at[0],
-               open=open_points(list(found)), seal=at[1])  # fmt: skip
+               open=open_points(list(found)), seal=at[1] or say("evidence.unsigned"))  # fmt: skip
     figures = [
         (str(sum(line.needs is None for line in section.lines)) + f" / {len(section.lines)}",
          say(f"evidence.section.{section.id}"))

@@ -171,6 +171,7 @@ def test_a_month_under_way_is_a_draft(settings: Settings) -> None:
     made = evidence.write(settings, found, LATER_S)
     assert not any(path.name.endswith(".sig.json") for path in made)
     assert compliance_files.sealed_months(settings) == []
+    assert "草稿未签名" in made[0].read_text("utf-8")
 
 
 def test_the_pages_stand_alone_in_both_languages(settings: Settings) -> None:
