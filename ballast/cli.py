@@ -27,8 +27,6 @@ from ballast import (
     models_cli,
     plan,
     scorecard_cli,
-    poc_cli,
-    up_cli,
 )
 from ballast import bench as benching
 from ballast import chat as chatting

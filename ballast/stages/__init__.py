@@ -142,8 +142,15 @@ def _providers(
     elif not settings.providers:
         what = Said("stage.lacks.key", some=tuple(known)[:NAMED_MAX])
         yield Lack(stops, what, Said("stage.get.key", stage=name.value))
-    elif len({offering.partition("/")[0] for m in settings.models for offering in m.offerings}) < 2:
+    elif len(_sellers(settings)) < 2:
         yield Lack(False, Said("stage.lacks.second"), Said("stage.get.second"))
+
+
+def _sellers(settings: Settings) -> set[str]:
+    """Providers that models name, or, where no model is named yet, all that are switched on."""
+    if not settings.models:
+        return {access.id for access in settings.providers}
+    return {offering.partition("/")[0] for m in settings.models for offering in m.offerings}
 
 
 def _own(name: Name, settings: Settings) -> Iterator[Lack]:

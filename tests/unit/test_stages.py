@@ -85,9 +85,14 @@ def test_one_provider_alone_is_told_to_have_no_stand_in() -> None:
     assert lacking(Name.POC) == {}
 
 
+def test_providers_count_as_stand_ins_before_a_model_names_them() -> None:
+    assert "second" not in lacking(Name.BETA)
+    assert lacking(Name.BETA, Keyed(("deepseek",), ()))["second"] is False
+
+
 def test_beta_and_scale_name_what_is_half_configured() -> None:
-    beta = {"second", "pilot", "rent", "terms", "database"}
-    assert set(lacking(Name.BETA, Keyed((), ()))) == beta - {"second"} | {"key"}
+    beta = {"key", "pilot", "rent", "terms", "database"}
+    assert set(lacking(Name.BETA, Keyed((), ()))) == beta
     scale = lacking(Name.SCALE, controller={"is_dry_run": True})
     assert {"acting", "pilot", "rent"} <= set(scale)
     assert not any(scale.values())
