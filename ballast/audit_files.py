@@ -6,6 +6,7 @@ import hashlib
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -60,11 +61,15 @@ def report(
     printed = reporting.Printed(page.name, ", ".join(rows.names), signer.fingerprint, at_ms)
     page.write_text(reporting.page(scope, found, auditor.verify(), printed, lang), encoding="utf-8")
     made = [page, *(folder / name for name in rows.names)]
-    files = {path.name: _digest(path) for path in made}
-    named = Seal(FORM, files, signer.fingerprint)
+    write_seal(signer, made, seal)
+    return [*made, seal]
+
+
+def write_seal(signer: Signer, files: Sequence[Path], seal: Path) -> None:
+    """Write the signature over the hashes of files that lie beside it. Raises OSError."""
+    named = Seal(FORM, {path.name: _digest(path) for path in files}, signer.fingerprint)
     signature = signer.sign(_covered(named)).hex()
     seal.write_bytes(_encode(msgspec.structs.replace(named, signature=signature)))
-    return [*made, seal]
 
 
 def check(page: Path, public: bytes) -> list[str]:

@@ -19,6 +19,7 @@ from ballast import (
     admin_groups,
     alerts_cli,
     explain_cli,
+    first_week_cli,
     identity,
     ledger_cli,
     login_cli,
@@ -116,15 +117,6 @@ def root(
     ] = "",  # taken by Speaking wherever it stands; here for --help alone
 ) -> None:
     """Ballast: self-hosted LLM serving, with APIs for the peaks."""
-
-
-@app.command()
-@command
-def up(
-    config: Config = None, model: Source = "", port: Public = None, engine: WithEngine = True
-) -> None:
-    """Start gateway, engine and controller on this machine; Ctrl-C stops them."""
-    stacking.up(load(config), plan.Wish(model=model, port=port, has_engine=engine))
 
 
 @app.command()
@@ -230,6 +222,7 @@ def models(context: typer.Context, config: Config = None) -> None:
         typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
 
 
+first_week_cli.register(app, command)
 faking.register(app, command)
 benching.register(app, command)
 costing.register(app, command, settings_of)

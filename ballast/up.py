@@ -7,9 +7,9 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -32,7 +32,26 @@ from serving.settings import Settings, SettingsError
 LOCK = "up.lock"
 
 
-def up(settings: Settings, wish: plan.Wish) -> None:
+def _nothing(settings: Settings) -> None:
+    """Done before a plain start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What a stage adds to a plain start."""
+
+    parts: tuple[plan.Part, ...] = ()
+    """Started before the gateway."""
+    notes: tuple[str, ...] = ()
+    """Said once the gateway listens."""
+    before: Callable[[Settings], None] = _nothing
+    """Done with the settings in force, before anything starts."""
+
+
+PLAIN = Aside()
+
+
+def up(settings: Settings, wish: plan.Wish, aside: Aside = PLAIN) -> None:
     """Run the stack in the foreground until a signal. Raises ProblemError, SettingsError."""
     settings = rooted(settings)
     own = identity.ensure(settings.state_dir)
@@ -53,7 +72,8 @@ def up(settings: Settings, wish: plan.Wish) -> None:
             sys.stdout.flush()
         refuse(Said("up.not_had"), list(sources.examine(prepared)))
         write(prepared, own)
-        _run(prepared, own, preflight.warnings(prepared, terms))
+        aside.before(prepared.settings)
+        _run(prepared, own, preflight.warnings(prepared, terms), aside)
 
 
 def device_of(facts: Facts) -> str:
@@ -122,11 +142,12 @@ def write(prepared: Prepared, own: identity.Identity) -> None:
         identity.write_private(own.state / "cluster-spec.json", spec)
 
 
-def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding]) -> None:
+def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding], aside: Aside) -> None:
     settings = prepared.settings
     files = own.state / "up.yaml", own.state / "cluster-spec.json"
     inherited = environs.by_part(os.environ, settings, prepared.rows)
     parts = plan.parts(*files, settings, inherited, has_engine=prepared.has_engine)
+    parts = [*aside.parts, *parts]
     board = Board([part.name for part in parts], language=spoken())
 
     def announce(url: str) -> None:
@@ -135,6 +156,8 @@ def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding]) ->
         for warning in warnings:
             board.tell(Said("up.warning", text=warning.text))
             board.tell(Said("up.remedy", text=warning.remedy))
+        for note in aside.notes:
+            board.say(note)
 
     try:
         asyncio.run(Stack(parts, own.state / "logs", board, announce).run())

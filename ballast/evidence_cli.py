@@ -1,0 +1,110 @@
+"""`ballast evidence show|write|check`: what is shown to a regulator, with its sources."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ballast import audit_files, compliance_files, evidence, evidence_page, evidence_rules
+from ballast.admin_flags import AsJson, Config
+from ballast.evidence_values import Facts
+from ballast.messages import Said, text
+from ballast.messages.chosen import spoken
+from ballast.printing import print_json, show
+from ballast.problem import ProblemError
+from ballast.running import settings_of
+from serving.audit.auditor import signer
+from serving.errors import OwnError
+from serving.settings import Settings
+
+group = typer.Typer(help="Compliance evidence, each line with its source.", no_args_is_help=True)
+Month = Annotated[str, typer.Option(help="As 2026-10; else the last that is over.")]
+FactsFile = Annotated[
+    Path | None, typer.Option("--facts", help="YAML with what only people know (docs/evidence.md).")
+]
+Questions = Annotated[
+    Path | None, typer.Option(help="YAML with more questions: `refuse` and `allow`.")
+]
+
+
+def asked(settings: Settings, asking: evidence.Asking, now_s: float) -> Facts:
+    """The facts of a month that has begun; without one the last that is over. Raises
+    ProblemError."""
+    if not asking.month:
+        offset = timedelta(hours=settings.ledger.utc_offset_hours)
+        today = datetime.fromtimestamp(now_s, UTC) + offset
+        asking = asking._replace(month=f"{today.replace(day=1) - timedelta(days=1):%Y-%m}")
+    since_ms, _ = evidence.bounds_of(asking.month, settings)
+    if since_ms > now_s * 1e3:
+        raise ProblemError(
+            Said("evidence.later", month=asking.month), Said("evidence.earlier")
+        )  # fmt: skip
+    try:
+        return evidence.gather(settings, asking)
+    except OwnError as error:
+        raise ProblemError(str(error), "`ballast doctor` knows more") from None
+
+
+@group.command("show")
+def show_(
+    month: Month = "", facts: FactsFile = None, questions: Questions = None,
+    config: Config = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show what a report would say; writes nothing."""
+    found = asked(settings_of(config), evidence.Asking(month, facts, questions), time.time())
+    sections = evidence_rules.sections(found)
+    if as_json:
+        print_json(evidence_page.as_objects(sections))
+    else:
+        show(*evidence_page.tables(sections, spoken()))
+
+
+@group.command()
+def write(
+    month: Month = "", facts: FactsFile = None, questions: Questions = None,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Write a month's report in Chinese and English; one that is over is signed."""
+    settings, now_s = settings_of(config), time.time()
+    found = asked(settings, evidence.Asking(month, facts, questions), now_s)
+    made = evidence.write(settings, found, now_s)
+    for path in made:
+        typer.echo(str(path))
+    if not any(path.name.endswith(".sig.json") for path in made):
+        typer.echo(text("evidence.partial", spoken(), month=found.month), err=True)
+
+
+@group.command()
+def check(
+    month: Annotated[str, typer.Argument(help="As 2026-10.")], config: Config = None
+) -> None:  # fmt: skip
+    """Hold a month's report against its signature; ends with 1 if it was changed."""
+    settings = settings_of(config)
+    evidence.bounds_of(month, settings)
+    page = compliance_files.page(settings, month)
+    if not page.exists():
+        raise ProblemError(
+            Said("evidence.no_report", month=month), Said("evidence.write_one", month=month)
+        )
+    try:
+        faults = audit_files.check(page, signer(settings).public)
+    except OSError:
+        faults = [text("evidence.partial", spoken(), month=month)]
+    for fault in faults:
+        typer.echo(fault)
+    if not faults:
+        typer.echo(text("evidence.holds", spoken(), month=month))
+    raise typer.Exit(1 if faults else 0)
+
+
+def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    """Add the group; `guard` turns problems into words."""
+    for info in group.registered_commands:
+        if info.callback is not None:
+            info.callback = guard(info.callback)
+    app.add_typer(group, name="evidence")

@@ -1,0 +1,93 @@
+"""`ballast poc report|export|check`: what a manager decides by, and the way out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ballast import leaving, poc_page
+from ballast import poc as gathering
+from ballast.admin_flags import AsJson, Config
+from ballast.messages import text
+from ballast.messages.chosen import spoken
+from ballast.poc_values import HOURS_OF_BASE_URL, Effort, gates, verdict
+from ballast.printing import print_json, write_page
+from ballast.running import settings_of
+
+HOUR_COST = 300.0
+"""600,000 yuan a year over 2,000 hours: the engineer of `ballast plan`; ASSUMED there too."""
+ASSUMED, GIVEN = "ASSUMED: 600,000 CNY / 2,000 h", "--hours, --hour-cost"
+poc = typer.Typer(help="A PoC's report, and the export of all data.", no_args_is_help=True)
+
+
+@poc.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)],
+    config: Config = None,
+) -> None:
+    """Write all data of this deployment: every table, every file but secrets, and a manifest."""
+    made = leaving.export(settings_of(config), folder, time.time())
+    rows = sum(table.rows for table in made.tables)
+    typer.echo(text("leaving.done", spoken(), tables=len(made.tables), rows=f"{rows:,}",
+                    files=len(made.files), folder=folder))  # fmt: skip
+    secrets = tuple(sorted(name for name, why in made.left_out.items() if why == "secret"))
+    typer.echo(text("leaving.left", spoken(), count=len(made.left_out), secrets=secrets or ("-",)))
+
+
+@poc.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="What `export` wrote.", file_okay=False)],
+) -> None:
+    """Count and hash an export against its manifest; ends with 1 if anything is missing."""
+    faults = leaving.check(folder)
+    for fault in faults:
+        typer.echo(fault)
+    if not faults:
+        typer.echo(text("leaving.whole", spoken()))
+    raise typer.Exit(1 if faults else 0)
+
+
+@poc.command()
+def report(
+    html: Annotated[Path, typer.Option(help="The page; in Chinese beside it as NAME.zh.html.")],
+    days: Annotated[int, typer.Option(help="Of own traffic.", min=1, max=90)] = 30,
+    currency: Annotated[str, typer.Option(help="CNY or USD.")] = "CNY",
+    api_run: Annotated[
+        Path | None, typer.Option(help="Instead of own traffic: a run of `ballast bench run`.")
+    ] = None,
+    local_run: Annotated[Path | None, typer.Option(help="The same load on own engines.")] = None,
+    gpu_hour: Annotated[
+        float, typer.Option(help="Rent of all GPUs of the local run, an hour.", min=0)
+    ] = 0.0,
+    hours: Annotated[
+        float, typer.Option(help="Hours of work that the migration takes.", min=0)
+    ] = HOURS_OF_BASE_URL,
+    hour_cost: Annotated[float, typer.Option(help="Of one of these hours.", min=0)] = HOUR_COST,
+    exported: Annotated[
+        Path | None, typer.Option("--export", help="Folder of `poc export`, checked anew.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set API and own engines side by side: one page that stands alone, in two languages."""
+    is_assumed = (hours, hour_cost) == (HOURS_OF_BASE_URL, HOUR_COST)
+    effort = Effort(hours, hour_cost, ASSUMED if is_assumed else GIVEN)
+    wish = gathering.Wish(days, currency, effort, api_run, local_run, gpu_hour, exported)
+    trial = gathering.gather(settings_of(config), wish, time.time())
+    write_page(html, poc_page.made(trial, "en"))
+    write_page(html.with_suffix(f".zh{html.suffix}"), poc_page.made(trial, "zh"))
+    if as_json:
+        found = gates(trial)
+        print_json({"trial": trial, "gates": found, "verdict": verdict(found)})
+
+
+def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    """Add the group; `guard` turns problems into words."""
+    for info in poc.registered_commands:
+        if info.callback is not None:
+            info.callback = guard(info.callback)
+    app.add_typer(poc, name="poc")

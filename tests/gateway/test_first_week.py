@@ -1,0 +1,103 @@
+"""A newcomer's first minute: a fresh folder, `ballast up --stage poc --try`, an answer, its cost,
+a budget that refuses. Real processes on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(180)]
+MINUTE_S = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
+
+
+class Newcomer:
+    """Somebody at a terminal, and the stack in another."""
+
+    def __init__(self, folder: Path) -> None:
+        keys = {name for name in os.environ if name.endswith("_API_KEY")}
+        self._environ = {n: v for n, v in os.environ.items() if n not in keys} | {
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "BALLAST_LANG": "en",
+        }
+        port, ops, controller = free_ports(3)
+        config = folder / "ports.yaml"
+        ports = {"gateway": {"port": port, "ops_port": ops}, "controller": {"ops_port": controller}}
+        config.write_text(yaml.safe_dump(ports), "utf-8")
+        self.log = folder / "up.log"
+        with self.log.open("w") as log:
+            self.up = subprocess.Popen(
+                [*self._argv("up", "--stage", "poc", "--try"), "-c", str(config)],
+                stdout=log, stderr=log, env=self._environ,
+            )  # fmt: skip
+
+    def _argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "ballast", *words]
+
+    def types(self, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            self._argv(*words), capture_output=True, text=True, env=self._environ, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def waits_until(self, mark: str) -> str:
+        while mark not in (text := self.log.read_text("utf-8")):
+            assert self.up.poll() is None, text
+            time.sleep(0.05)
+        return text
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+    found = Newcomer(tmp_path)
+    try:
+        yield found
+    finally:
+        found.up.send_signal(signal.SIGINT)
+        found.up.wait(30)
+
+
+def test_a_newcomer_has_answer_cost_and_a_refusing_budget_in_a_minute(newcomer: Newcomer) -> None:
+    began_s = time.monotonic()
+    said = newcomer.waits_until("everything is up")
+    assert "stage poc" in said
+    assert "engine" not in [line.split()[2] for line in said.splitlines() if "process" in line]
+    code, answer = newcomer.types("chat", "hello")
+    assert code == 0, answer
+    assert "simulated-a/simulated-a-chat" in answer
+    assert "CNY 0.00" in answer
+    first_s = time.monotonic() - began_s
+    _, cost = newcomer.types("cost", "--json", "--days", "1")
+    (money,) = json.loads(cost)["total"]["money"]
+    assert (money["currency"], money["micro"] > 0) == ("CNY", True)
+    newcomer.types("budgets", "set", "poc-month", "0.0001", "--why", "to see it refuse")
+    while True:  # every gateway obeys within a second
+        code, refused = newcomer.types("chat", "hello")
+        if code != 0:
+            break
+    assert "poc-month" in refused
+    newcomer.types("budgets", "set", "poc-month", "100")
+    newcomer.types("switch", "throw", "provider", "simulated-a", "--why", "to see its stand-in")
+    while "simulated-b/" not in newcomer.types("chat", "hello")[1]:
+        assert time.monotonic() - began_s < 2 * MINUTE_S
+    spent_s = time.monotonic() - began_s
+    print(f"first answer after {first_s:.0f} s, all of it after {spent_s:.0f} s")
+    assert first_s < MINUTE_S
