@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
+from serving import account_key
 from serving.backends import keyfile
 from serving.backends.account import Account
 from serving.codecs import coverage
@@ -53,7 +54,7 @@ def account(
     unsold = access.models.keys() - {sold.id for sold in row.models}
     if unsold and not row.any_model:
         raise SettingsError(f"{where}.models: not sold: {', '.join(sorted(unsold))}")
-    key = _key(where, access, row, os.environ if environ is None else environ)
+    key = account_key.read(where, access, row, os.environ if environ is None else environ)
     url = _address(where, access, row)
     if _is_ourselves(url, settings.gateway):
         why = "is this gateway's own address; a call that overflows there would only come back"
