@@ -57,9 +57,9 @@ from serving.jwks import KeySet
 from serving.keys import Keys, pepper
 from serving.listen import Ops, bind
 from serving.logs import RequestLog, utc_ms
+from serving.market import read as read_market
 from serving.metrics import Metrics
 from serving.observer import Observer
-from serving.offerings import accounts, offerings
 from serving.parts import Around, Parts
 from serving.pipeline import Pipeline
 from serving.placement.build import beside
@@ -68,7 +68,6 @@ from serving.records import Offering, Replica
 from serving.rollout.desk import RolloutDesk
 from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Settled, Stages
-from serving.tenant_accounts import registered, theirs
 from serving.tracing import start as tracing
 from serving.waiting import Queue
 from serving.wire.client import Pool
@@ -88,29 +87,26 @@ class Gateway:
         self._settings = settings
         self._started_ms = utc_ms()
         self._deployment_id = self._url = ""
-        bought = accounts(settings)
-        self._sold = sold = offerings(settings, bought)
-        tenants = registered(settings, bought)
-        own_sold = theirs(settings, tenants)
-        self._theirs = tuple(o for own in own_sold.values() for rows in own.values() for o in rows)
+        self._market = market = read_market(settings)
         self._admission = Admission()
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
-        self._beside = beside(settings, sold, self._theirs)
-        bounds = Bounds(own.pods, own.queue.hold_s_max, self._queue.held, self._beside, own_sold)
-        self._fleet = Fleet(settings.fleet, settings.models, sold, self._admission, bounds)
+        self._beside = beside(settings, market.sold, market.theirs)
+        bounds = Bounds(
+            own.pods, own.queue.hold_s_max, self._queue.held, self._beside, market.by_tenant
+        )
+        self._fleet = Fleet(settings.fleet, settings.models, market.sold, self._admission, bounds)
         self._catalogue = Catalogue(
             settings.models, lambda: self._fleet.view, self._started_ms // 1000,
             settings.rollout.endings,
         )  # fmt: skip
         self._keys = Keys(settings)
         self._ratios = {m.name: TokenRatio() for m in settings.models}
-        labels = {name: frozenset(row.label for row in rows) for name, rows in sold.items()}
+        labels = {name: frozenset(row.label for row in rows) for name, rows in market.sold.items()}
         self._demand = Demand({m.name: m.speed for m in settings.models}, labels)
         contexts = {m.name: m.context_tokens for m in settings.models}
         self.funds = Funds(settings.budgets, contexts, utc_ms)
         self._log = RequestLog()
-        self._bought = bought | tenants
         self._pool = Pool(settings.fleet.connect_s, settings.fleet.connections_per_replica)
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -182,7 +178,7 @@ class Gateway:
         await self._listen(server, ops_app, stop, closing)
 
     def _traced(self, parts: Parts, metrics: Metrics, observer: Observer) -> Settled:
-        exporter = tracing.exporter(self._settings, self._deployment_id, self._bought)
+        exporter = tracing.exporter(self._settings, self._deployment_id, self._market.accounts)
         if exporter is not None:
             metrics.more.append(exporter.counted)
             parts.closing.push_async_callback(exporter.close)
@@ -198,8 +194,7 @@ class Gateway:
 
     async def _obey(self, keeper: Keeper, gate: Gate, parts: Parts) -> Policies:
         """What administrators decided, read and obeyed from now on."""
-        sold = {**self._sold, "tenants' own": self._theirs}
-        await parts.record_policy(self._deployment_id, (self._keys, sold, gate))
+        await parts.record_policy(self._deployment_id, (self._keys, self._market.named, gate))
         policies = Policies(directory_opener(self._settings))
         parts.closing.push_async_callback(policies.close)
 
@@ -224,9 +219,7 @@ class Gateway:
         tokens = None
         if settings.oidc is not None:
             tokens = settings.oidc, KeySet(settings.oidc, asyncio.get_running_loop().time)
-        found = targets(
-            settings, [*(o for rows in self._sold.values() for o in rows), *self._theirs]
-        )
+        found = targets(settings, self._market.rows)
         admin = Admin(
             policies, secret, lambda: self._keys.standing, found, os.urandom, utc_ms,
             Auditor(settings), keeper,
@@ -257,20 +250,15 @@ class Gateway:
         return backends
 
     def _backends(self) -> Mapping[type[Any], Backend]:
+        settings, admission = self._settings, self._admission
+        exact = settings.gateway.rescue.exact
         return {
-            Replica: ReplicaBackend(
-                self._pool,
-                self._fleet.secret,
-                self._admission.reported,
-                self._settings.gateway.rescue.exact,
-            ),
+            Replica: ReplicaBackend(self._pool, self._fleet.secret, admission.reported, exact),
             Offering: ProviderBackend(
-                self._bought,
-                self._deployment_id,
-                paces=self._beside.paces,
-                traced=self._settings.tracing.providers,
+                self._market.accounts, self._deployment_id, paces=self._beside.paces,
+                traced=settings.tracing.providers,
             ),
-        }
+        }  # fmt: skip
 
     async def _listen(
         self, server: Server, ops_app: FastAPI, stop: asyncio.Event,
