@@ -180,3 +180,9 @@ def test_the_gateways_steps_work_in_a_clean_root(tmp_path: Path) -> None:
     assert "gateway.prt" in done.stderr
     names = {c["name"] for c in json.loads((app / "sbom.cdx.json").read_text())["components"]}
     assert {"ballast", "kubernetes"} <= names
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([linter, str(FILE)], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (0, "")
