@@ -67,6 +67,7 @@ class Subject:
     def __init__(self, name: str, backend: Backend, target: Target, served: Served | None) -> None:
         self.name, self.backend, self.target, self.served = name, backend, target, served
         self.loads: list[Load] = []
+        self.servers: list[asyncio.Server] = []
         self.session: aiohttp.ClientSession = None  # type: ignore[assignment]
 
     def call(self, surface: Surface = Surface.CHAT, **changes: Any) -> Call:
@@ -100,6 +101,19 @@ class Subject:
         }  # fmt: skip
         ticket = Ticket(**{name: facts[name] for name in Ticket.__struct_fields__})
         return self.backend.stream(call, target, ticket, now_s + within_s)
+
+    def moves_to(self, server: asyncio.Server) -> None:
+        """The provider stands there from now on; the server is closed at the end at the latest,
+        for a loop with an open one never closes."""
+        self.servers.append(server)
+        self.has_port(server.sockets[0].getsockname()[1])
+
+    def has_port(self, port: int) -> None:
+        """The provider answers at this port of loopback from now on."""
+        assert isinstance(self.backend, ProviderBackend)
+        assert isinstance(self.target, Offering)
+        account = self.backend.account(self.target, self.call())
+        object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
 
     async def running(self) -> int:
         """Requests the upstream works on; always 0 for an echo."""
@@ -190,6 +204,8 @@ def against() -> Callable[..., None]:
                     async with asyncio.timeout(WAIT_S):
                         await check(subject)
                 finally:
+                    for server in subject.servers:
+                        server.close()
                     await subject.backend.close()
                     if subject.served is not None:
                         await subject.served.close()

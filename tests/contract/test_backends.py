@@ -431,9 +431,7 @@ def test_a_provider_that_stays_after_done_is_not_waited_for(against: Against):
             server, writers = await speaking(
                 b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + body + mark
             )
-            account = subject.backend.account("fake")
-            port = server.sockets[0].getsockname()[1]
-            object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
+            subject.moves_to(server)
             blocks = await blocks_of(subject.stream(subject.call(stream=True)))
             assert events_of(blocks)[-1] == "[DONE]"
             server.close()
@@ -469,9 +467,7 @@ def test_usage_that_came_with_a_wrong_answer_is_told(against: Against):
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
             % len(body) + body
         )  # fmt: skip
-        account = subject.backend.account("fake")
-        port = server.sockets[0].getsockname()[1]
-        object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
+        subject.moves_to(server)
         blocks, error = await failed(subject.stream(subject.call(stream=True)))
         assert (blocks, error.kind) == ([], Kind.PROTOCOL)
         assert error.usage == Usage(7, 3)
@@ -494,9 +490,7 @@ def test_a_stream_of_two_answers_is_whole_when_both_have_ended(finished, against
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
             + b"".join([*events, b"data: [DONE]\n\n"])
         )
-        account = subject.backend.account("fake")
-        port = server.sockets[0].getsockname()[1]
-        object.__setattr__(account, "base_url", f"http://127.0.0.1:{port}")
+        subject.moves_to(server)
         call = msgspec.structs.replace(subject.call(stream=True), n=2)
         if finished == 2:
             assert events_of(await blocks_of(subject.stream(call)))[-1] == "[DONE]"
@@ -552,8 +546,7 @@ def test_a_provider_that_cannot_be_reached_in_time(against: Against):
             for client in clients:
                 client.setblocking(False)
                 client.connect_ex(full.getsockname())
-            account = subject.backend.account("fake")
-            object.__setattr__(account, "base_url", f"http://127.0.0.1:{full.getsockname()[1]}")
+            subject.has_port(full.getsockname()[1])
             _, error = await failed(subject.stream(subject.call(), 0.3))
             assert error.kind is Kind.TIMEOUT
             for client in clients:

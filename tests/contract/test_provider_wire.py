@@ -353,7 +353,7 @@ def test_mistral_is_never_sent_what_it_refuses_and_tells_usage_all_the_same(tmp_
 
 def test_a_provider_is_reached_through_its_own_proxy(tmp_path):
     async def check(line: Line) -> None:
-        account = line.backend.account(line.row.id)
+        account = accounts(line.settings, {})[line.row.id]
         far = replace(account, base_url="http://far.invalid/v1", proxy=line.served.url)
         line.backend = ProviderBackend({line.row.id: far}, "gw")
         whole, _ = await line.plain()
