@@ -1,4 +1,4 @@
-"""Times the stages of a start where they happen: inside vLLM's worker, in the core's process."""
+"""What we add to vLLM's workers: a clock for the stages of a start, and an end with the replica."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from serving.engine.orphan import end_with_replica
+
 
 class StageClock:
     """Mixed in before a vLLM worker class; each method is the worker's own, timed."""
+
+    def init_device(self) -> Any:
+        config = self.parallel_config  # type: ignore[attr-defined]
+        end_with_replica(is_in_core=config.distributed_executor_backend == "uni")
+        return super().init_device()  # type: ignore[misc]
 
     def load_model(self, *args: Any, **named: Any) -> Any:
         with self._timed("load"):

@@ -278,15 +278,17 @@ def test_a_killed_engine_s_answer_goes_on_at_the_other(
         settings = settings_of(tmp_path / "state", [one.port for one in engines.values()])
         async with gateway(settings, 2) as (session, url, ops):
             whole = await ask(session, url, "stop", 0)
-            killed: list[float] = []
+            killed: list[psutil.Process] = []
 
             def kill(told: Told) -> None:
                 serving = engines[told.target.rpartition(":")[2]]
+                killed.extend(psutil.Process(serving.process.pid).children(recursive=True))
                 os.kill(serving.process.pid, signal.SIGKILL)
-                killed.append(time.monotonic())
 
             told = await ask(session, url, "stop", 1, (9, kill))
+            _, left = psutil.wait_procs(killed, timeout=10)
             assert killed
+            assert not left, "its core outlived it"
             assert (told.text, told.finish) == (whole.text, whole.finish)
             assert told.counts == whole.counts
             with capsys.disabled():
