@@ -109,6 +109,9 @@ def test_a_server_that_went_and_came_back_has_all_and_goes_on(
 
 
 def test_a_hanging_connection_is_cut_and_asked_anew(url: str, postgres: PostgresServer) -> None:
+    made = directory(address(Settings(url=url)), Limits(2.0, 1.0, 20.0))
+    made.head()  # every step of the schema, which takes longer than a look at it
+    made.close()
     store = directory(address(Settings(url=url)), Limits(2.0, 1.0, 0.3))
     store.head()
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
