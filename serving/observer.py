@@ -114,17 +114,17 @@ class Observer:
         metrics.tokens.add(series.completion, usage.completion_tokens)
         if usage.cached_tokens:
             metrics.tokens.add(series.cached, usage.cached_tokens)
-        if self.tally is not None:
+        # A tenant's own account is no part of what ceilings bound, nor of the mean they expect.
+        is_theirs = isinstance(ticket.target, Offering) and ticket.target.owner != ""
+        if self.tally is not None and not is_theirs:
             micro = None
             if isinstance(ticket.target, Offering):
-                # A tenant's own account spends no money of ours.
-                ours = 0 if ticket.target.owner else row.charge.micro
-                micro = round(ours * ticket.target.exchange)
+                micro = round(row.charge.micro * ticket.target.exchange)
             tokens = usage.prompt_tokens + usage.completion_tokens
             self.tally.ended(model, tokens, micro, row.ended_ms)
         if isinstance(ticket.target, Offering):
             labels = (model, ticket.target.provider, row.charge.currency)
-            if not ticket.target.owner:
+            if not is_theirs:
                 metrics.money.add(labels, row.charge.micro)
         else:
             is_filler = progress.call.batch and progress.call.pin  # filled what was idle

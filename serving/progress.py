@@ -115,7 +115,7 @@ class Progress:
         """Written with the next journal frame."""
         self.finish = ""
         """The answer's last finish reason."""
-        self.kept = Kept.where_asked(call.fields)
+        self.kept = Kept.where_asked(call)
 
     def begin(self, ticket: Ticket, placement: Run | Burst, known: int = 0) -> None:
         """An attempt is on record."""

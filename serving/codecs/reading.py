@@ -20,16 +20,33 @@ CHOICES_MAX = 128
 def spoken(answer: bytes) -> list[dict[str, Any]]:
     """Per choice `content`, `reasoning`, `calls` (name and arguments) and `finish`; an error is one
     choice of its own."""
-    heard: dict[int, dict[str, Any]] = {}
-    for event in _events(answer):
-        choices = event.get("choices")
-        if isinstance(choices, list):
-            for node in choices:
-                if isinstance(node, dict):
-                    _hear(heard, node)
-        if "error" in event and len(heard) < CHOICES_MAX:
-            heard[-1] = {"error": event["error"]}
-    return [heard[index] for index in sorted(heard)]
+    whole = Hearing()
+    whole.took(answer)
+    return whole.choices()
+
+
+class Hearing:
+    """An answer that is put together while it comes, in pieces of whole events."""
+
+    __slots__ = ("_heard",)
+
+    def __init__(self) -> None:
+        self._heard: dict[int, dict[str, Any]] = {}
+
+    def took(self, piece: bytes) -> None:
+        """The next events, or the one body."""
+        for event in _events(piece):
+            choices = event.get("choices")
+            if isinstance(choices, list):
+                for node in choices:
+                    if isinstance(node, dict):
+                        _hear(self._heard, node)
+            if "error" in event and len(self._heard) < CHOICES_MAX:
+                self._heard[-1] = {"error": event["error"]}
+
+    def choices(self) -> list[dict[str, Any]]:
+        """As `spoken`, of what came so far."""
+        return [self._heard[index] for index in sorted(self._heard)]
 
 
 def _events(answer: bytes) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ FACTS_BYTES_MAX = 16 << 20
 _ADD = "INSERT INTO evaluations (id, created_ms, facts) VALUES (:id, :created_ms, :facts)"
 _COUNT = "SELECT count(*) FROM evaluations"
 _GET = "SELECT facts FROM evaluations WHERE id = :id"
-_LIST = "SELECT facts FROM evaluations ORDER BY created_ms DESC, id DESC LIMIT :limit"
+_LIST = "SELECT id FROM evaluations ORDER BY created_ms DESC, id DESC LIMIT :limit"
 _DROP = "DELETE FROM evaluations WHERE id = :id"
 _DROP_VOTES = "DELETE FROM evaluation_votes WHERE evaluation = :id"
 _VOTE = (
@@ -85,12 +85,13 @@ def get(database: Database, evaluation: str) -> Evaluation:
 
 
 def listed(database: Database) -> list[Listed]:
-    """All, newest first."""
-    heads = [
-        msgspec.json.decode(bytes(facts), type=Head)
-        for (facts,) in database.rows(_LIST, {"limit": KEPT_MAX})
-    ]
-    return [Listed(one.id, one.name, one.created_ms, len(one.questions)) for one in heads]
+    """All, newest first. Read one by one: all at once would be gigabytes of answers."""
+    found = []
+    for (id_,) in database.rows(_LIST, {"limit": KEPT_MAX}):
+        for (facts,) in database.rows(_GET, {"id": id_}):  # none: removed meanwhile
+            one = msgspec.json.decode(bytes(facts), type=Head)
+            found.append(Listed(one.id, one.name, one.created_ms, len(one.questions)))
+    return found
 
 
 def remove(database: Database, evaluation: str) -> bool:

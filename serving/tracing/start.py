@@ -50,6 +50,9 @@ def exporter(
         except (OSError, ValueError) as error:
             where = f"tracing.token_file: cannot read {given.token_file}"
             raise SettingsError(f"{where}: {type(error).__name__}") from None
+        if not token or not token.isprintable():
+            said = "tracing.token_file: holds nothing that a header could carry, on one line"
+            raise SettingsError(f"{said}: {given.token_file}")
     resource = {
         "service.name": SERVICE,
         "service.version": _version(),

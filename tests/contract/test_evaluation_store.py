@@ -73,3 +73,21 @@ def test_only_so_many_and_so_large_ones_are_kept(database: Database) -> None:
         store.add(database, made("b"), kept_max=1)
     with pytest.raises(EvaluationError, match="at most 10"):
         store.add(database, made("c"), bytes_max=10)
+
+
+class Narrow:
+    """A database of which no question brings more than one evaluation's answers."""
+
+    def __init__(self, inner: Database) -> None:
+        self._inner = inner
+
+    def rows(self, query: str, values: Any = None) -> Any:
+        found = self._inner.rows(query, values or {})
+        assert sum(isinstance(cell, bytes | memoryview) for row in found for cell in row) <= 1
+        return found
+
+
+def test_a_list_never_holds_the_answers_of_two_evaluations_at_once(database: Database) -> None:
+    for name in ("a", "b", "c"):
+        store.add(database, made(name))
+    assert len(store.listed(Narrow(database))) == 3  # type: ignore[arg-type]

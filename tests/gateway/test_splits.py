@@ -49,6 +49,15 @@ def test_json_is_judged_only_where_it_was_asked_for(run, kit):
         rows = await stack.rows(3)
         assert [row.json for row in rows] == ["", "invalid", "invalid"]
 
+    split(run, kit, check)
+
+
+def test_an_answer_of_no_split_is_not_read_for_json(run, kit):
+    async def check(stack):
+        await stack.chat(response_format={"type": "json_object"}, stream=True)
+        (row,) = await stack.rows(1)
+        assert row.json == ""
+
     run(check, engines=[kit.engine()])
 
 

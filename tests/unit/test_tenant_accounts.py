@@ -13,30 +13,41 @@ from pydantic import ValidationError
 
 from ballast.environs import by_part
 from models import prices
+from models.capacity import PROFILES
 from models.provider import FOLDER, load
+from models.tokens import TokenRatio
 from serving.admission import Admission
 from serving.backends.provider import ProviderBackend
 from serving.budgets.funds import Funds
 from serving.budgets.settings import BudgetSettings
 from serving.budgets.values import Budget
+from serving.demand import Demand
 from serving.errors import Kind, OwnError
 from serving.finance.summary import Facts, summary
 from serving.health import Health
 from serving.ledger.costs import Answer, Cost, Money
+from serving.logs import RequestLog
+from serving.metrics import Metrics
+from serving.observer import Observer
 from serving.offerings import accounts, offerings, rows
 from serving.placement.score import SPENT_SHARE, spent_share
 from serving.placement.tally import Tally
 from serving.placement.values import Ceilings, Route
+from serving.progress import Progress
 from serving.records import (
     Burst,
+    Charge,
     DataLabel,
+    Outcome,
     Overflow,
     Refuse,
     Residency,
     ResidencyLevel,
     Stops,
+    Usage,
 )
 from serving.routing import place
+from serving.rows import AttemptEnd
 from serving.settings import Settings, SettingsError
 from serving.tenant_accounts import registered, theirs
 
@@ -299,6 +310,47 @@ def test_what_a_tenant_s_account_paid_is_neither_our_cash_nor_a_grant():
     (share,) = found.features
     assert (found.cash_micro, found.granted_micro, share.tenant_micro) == (5, 3, 70)
     assert share.micro == 5
+
+
+@pytest.mark.parametrize(("owner", "is_counted"), [("", True), ("acme", False)])
+def test_no_ceiling_counts_what_a_tenant_s_account_answered(make, owner, is_counted):
+    ratios = {"m": TokenRatio()}
+    metrics, demand = Metrics(lambda: ()), Demand({"m": PROFILES["instant"]})
+    observer = Observer(metrics, RequestLog(), ratios, demand, Admission())
+    told = []
+    observer.tally = tally = Tally()
+    tally.share({"m": ("m", Ceilings(hour_micro=9, name="m"))}, Meter.made(told), lambda: 0.0)
+    progress = Progress(make.call(model="m"), make.caller())
+    end = AttemptEnd("r", 1, 5, Outcome.OK, "", Usage(1000, 1000), Charge("USD", 70), 1)
+    account = "openai@acme" if owner else ""
+    for target in (make.offering(exchange=1.0),
+                   make.offering(exchange=1.0, owner=owner, account=account)):  # fmt: skip
+        progress.begin(make.ticket(target), Burst(target, "t"))
+        observer.attempt(progress, end)
+    assert told == ([70, 70] if is_counted else [70])
+    _, used = tally.reached("m", Ceilings(hour_micro=700), 1, 5)
+    assert used == pytest.approx((sum(told) + 70) / 700)  # the next is expected to cost 70 too
+
+
+class Meter:
+    """Writes down what is taken."""
+
+    def __init__(self, told, limit):
+        self.told, self.limit = told, limit
+
+    @classmethod
+    def made(cls, told):
+        return lambda _key, limit, _s: cls(told, limit)
+
+    def take(self, units, _now_s):
+        self.told.append(units)
+        return 0
+
+    def has(self, _units, _now_s):
+        return True
+
+    def left(self, _now_s):
+        return float(self.limit)
 
 
 def test_only_the_gateway_inherits_a_tenant_s_key():

@@ -294,6 +294,16 @@ def test_a_token_that_cannot_be_read_is_named_without_what_it_holds(tmp_path):
         exporter(Settings(tracing=given), "here", {})
 
 
+@pytest.mark.parametrize("held", ["", "Bearer one\nX: two", "Bearer a\x00b"])
+def test_a_token_that_no_header_can_carry_refuses_to_start_unprinted(tmp_path, held):
+    file = tmp_path / "token"
+    file.write_text(held)
+    given = {"endpoint": "https://c/v1/traces", "token_file": str(file)}
+    with pytest.raises(SettingsError, match="on one line") as refused:
+        exporter(Settings(tracing=given), "here", {})
+    assert "Bearer" not in str(refused.value)
+
+
 def test_a_call_that_no_message_can_hold_costs_its_own_spans_only(listener):
     async def check():
         bodies = []
