@@ -45,15 +45,19 @@ def add(router: APIRouter, finance: FinanceDesk, desk: Callable[..., Any]) -> No
 
     @router.get("/evaluations/{evaluation}")
     async def result(at: Annotated[Desk, Depends(desk)], evaluation: Id) -> Response:
-        """The arms, their figures with intervals, and the votes so far."""
+        """The arms, their figures with intervals (but how alike they answer: the command line
+        knows), and the votes so far; null for a voter who is not done: by its changes the tally
+        would tell whose each answer was."""
         at.need(Right.SEE)
+        voter = at.actor.id
 
         def work(database: Database) -> dict[str, Any]:
             found = store.get(database, evaluation)
+            cast = store.votes(database, found.id)
             return {
                 "id": found.id, "name": found.name, "created_ms": found.created_ms,
-                "results": verdict.results(found),
-                "votes": votes.tally(store.votes(database, found.id)),
+                "results": verdict.results(found, is_compared=False),
+                "votes": None if votes.is_voting(found, voter, cast) else votes.tally(cast),
             }  # fmt: skip
 
         return _json(await _asked(finance, work))

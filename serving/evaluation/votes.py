@@ -89,6 +89,12 @@ def choice(evaluation: str, question: str, voter: str, said: Said) -> str:
     return str(int((said == "right") != is_swapped(evaluation, question, voter)))
 
 
+def is_voting(found: Evaluation, voter: str, votes: Iterable[Vote]) -> bool:
+    """Whether a person has begun to vote and is not done."""
+    done = {one.question for one in votes if one.voter == voter}
+    return bool(done) and next_pair(found, voter, done) is not None
+
+
 def tally(votes: Sequence[Vote]) -> Tally:
     """What all said."""
     wins = sum(one.choice == "0" for one in votes), sum(one.choice == "1" for one in votes)

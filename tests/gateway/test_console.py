@@ -246,6 +246,32 @@ def test_only_reviewers_vote_and_only_on_pairs_that_there_are(run, kit):
     govern(run, kit, check)
 
 
+def test_a_voter_sees_no_tally_between_the_first_vote_and_the_last(run, kit):
+    async def check(stack):
+        await evaluated(stack, 2)
+        url = f"{stack.ops}/admin/v1/evaluations/e1"
+
+        async def tally(role):
+            head = {"authorization": f"Bearer ba-{role}"}
+            async with stack.session.get(url, headers=head) as reply:
+                return (await reply.json())["votes"]
+
+        async def vote(question):
+            head, row = {"authorization": "Bearer ba-reviewer"}, {"choice": "left"}
+            row |= {"question": question}
+            async with stack.session.post(f"{url}/votes", json=row, headers=head) as reply:
+                assert reply.status == 201, await reply.text()
+
+        assert (await tally("reviewer"))["votes"] == 0
+        await vote("q0")
+        assert await tally("reviewer") is None
+        assert (await tally("viewer"))["votes"] == 1
+        await vote("q1")
+        assert (await tally("reviewer"))["votes"] == 2
+
+    govern(run, kit, check)
+
+
 @pytest.mark.parametrize(("language", "scheme"), [("en-GB", "dark"), ("zh-CN", "light")])
 def test_it_fits_a_phone_in_both_languages_and_both_lights(run, kit, language, scheme):
     async def check(stack):

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from serving.evaluation import questions, verdict, votes
@@ -154,6 +155,13 @@ def test_figures_are_shares_with_intervals_and_pairs_are_compared_as_pairs() -> 
     assert (base.whole_ms, candidate.whole_ms, base.tokens) == (100, 200, 10)
     assert found.agreement is not None
     assert 0.5 < found.agreement.value < 1
+
+
+def test_a_gateway_s_figures_compare_no_texts() -> None:
+    found = evaluation("++", "++")
+    assert verdict.results(found, is_compared=False) == msgspec.structs.replace(
+        verdict.results(found), agreement=None
+    )
 
 
 def test_a_question_passes_only_if_every_repetition_does() -> None:
