@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import msgspec
 import psycopg
 
 from ballast import audit_files
+from ballast.left_behind import named_secrets, reason
 from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.audit.auditor import signer
@@ -28,12 +29,6 @@ from serving.settings import Settings
 
 MANIFEST = "manifest.json"
 PAGE = 2_000
-SECRETS = frozenset({
-    "secret", "pepper", "demo-key", "admin-key", "admin-token", "audit-key.pem", "review-key",
-})  # fmt: skip
-"""Files of the state folder that open something; whoever moves carries them by hand."""
-PASSING = ("-wal", "-shm", "-journal", ".lock", "lease", ".new")
-"""Ends of names that mean something to a running process only."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -69,9 +64,10 @@ def export(settings: Settings, folder: Path, now_s: float) -> Manifest:
         raise ProblemError(Said("leaving.not_empty", folder=folder), Said("leaving.other_folder"))
     state = settings.state_dir.expanduser()
     try:
-        (folder / "tables").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "tables").mkdir(exist_ok=True)
         tables = [table for base in _bases(settings, state) for table in base_tables(base, folder)]
-        files, left_out = _copied(state, folder)
+        files, left_out = _copied(state, folder, named_secrets(settings.model_dump()))
         made = Manifest(
             FORM, datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds"),
             settings.deployment_id or "", tuple(tables), files, left_out,
@@ -203,7 +199,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _copied(state: Path, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _copied(
+    state: Path, folder: Path, secrets: Collection[Path]
+) -> tuple[dict[str, str], dict[str, str]]:
     files: dict[str, str] = {}
     left_out: dict[str, str] = {}
     own = folder.resolve()
@@ -211,7 +209,7 @@ def _copied(state: Path, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         if not path.is_file() or path.is_symlink() or own in path.resolve().parents:
             continue
         name = path.relative_to(state).as_posix()
-        if why := reason(name):
+        if why := "secret" if path.resolve() in secrets else reason(name):
             left_out[name] = why
             continue
         place = folder / "files" / name
@@ -219,18 +217,6 @@ def _copied(state: Path, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         shutil.copyfile(path, place)
         files[name] = _digest(place)
     return files, left_out
-
-
-def reason(name: str) -> str:
-    """Why a file of the state folder is not copied; empty where it is, as the journal's segments
-    are, whose last records may not be in the ledger yet. Pure."""
-    if name in SECRETS:
-        return "secret"
-    if name.endswith(PASSING):
-        return "passing"
-    if name.startswith(("logs/", "ray.log")):
-        return "logs"
-    return "in_tables" if name.endswith(".sqlite") else ""
 
 
 def _digest(path: Path) -> str:

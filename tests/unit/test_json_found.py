@@ -1,4 +1,4 @@
-"""Whether JSON came: read while the answer passes, and only where a split's report wants to know."""
+"""Whether JSON came: read while the answer passes, only where a split's report wants to know."""
 
 from __future__ import annotations
 

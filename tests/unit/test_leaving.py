@@ -13,7 +13,10 @@ import psycopg
 import pytest
 
 from ballast import identity, leaving, staged, stages
+from ballast.keys_cli import TICKETS
+from ballast.left_behind import PASSING
 from ballast.problem import ProblemError
+from serving.engine.ray_head import TOKEN_FILE
 from serving.ledger.address import address
 from serving.ledger.store import opener
 from serving.records import Charge, Usage
@@ -84,7 +87,7 @@ def test_every_row_and_every_file_is_written_or_named(settings: Settings, tmp_pa
     assert {f"{t.database}.{t.table}": t.rows for t in made.tables} == counted(settings)
     state = settings.state_dir
     everything = {p.relative_to(state).as_posix() for p in state.rglob("*") if p.is_file()}
-    passing = {n for n in made.left_out if n.endswith(leaving.PASSING)}
+    passing = {n for n in made.left_out if n.endswith(PASSING)}
     assert everything - passing <= set(made.files) | set(made.left_out)
     assert "odd/of-a-newer-ballast" in made.files
     assert "journal/0/1-x.log" in made.files
@@ -120,6 +123,25 @@ def small(tmp_path: Path) -> Settings:
         connection.execute("INSERT INTO t VALUES (1, x'00ff'), (2, 'text')")
         connection.commit()
     return Settings(state_dir=tmp_path / "state")
+
+
+def test_a_secret_stays_behind_wherever_it_lies_and_whoever_named_it(
+    small: Settings, tmp_path: Path
+) -> None:
+    state, out = small.state_dir, tmp_path / "out"
+    given = {"providers": [{"id": "openai", "api_key_file": state / "vendors" / "openai.key"}],
+             "rollout": {"hook": {"url": "https://c", "secret_file": state / "hook"}},
+             "guard": {"terms_dir": state / "terms"}}  # fmt: skip
+    own = {TOKEN_FILE, f"{TICKETS}/0123456789abcdef", "vendors/openai.key", "hook"}
+    for name in (*own, "terms/list.txt"):
+        (state / name).parent.mkdir(exist_ok=True)
+        (state / name).write_text("opens-sesame" if name in own else "a term", "utf-8")
+    found = Settings.model_validate({"state_dir": state, **given})
+    made = leaving.export(found, out, NOW_S)
+    assert {name for name in own if made.left_out.get(name) == "secret"} == own
+    assert "terms/list.txt" in made.files
+    assert not any(b"opens-sesame" in p.read_bytes() for p in out.rglob("*") if p.is_file())
+    assert out.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("how", ["lost", "short", "changed", "gone"])
