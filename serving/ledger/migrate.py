@@ -1,7 +1,7 @@
 """PostgreSQL's schema: made and brought up to date in steps, by whoever comes first.
 
-All steps of one start are one transaction under an advisory lock, so gateways that start together
-do it once. A step that only adds leaves `oldest` as it was: gateways of the version before go on
+Each step is one transaction under an advisory lock, so gateways that start together do it once, and
+no step holds the locks of the one before: an index on a table that is full stands alone. A step that only adds leaves `oldest` as it was: gateways of the version before go on
 while they are replaced one by one. `python -m serving.ledger.migrate --config FILE` does it alone,
 for an owner whose gateways may not change tables.
 """
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 STEPS = (
     Step(1, 1), Step(2, 1), Step(3, 1), Step(4, 1), Step(5, 1), Step(6, 1), Step(7, 1), Step(8, 1),
-    Step(9, 1), Step(10, 1), Step(11, 1),
+    Step(9, 1), Step(10, 1), Step(11, 1), Step(12, 1),
 )  # fmt: skip
 VERSION = STEPS[-1].version
 _NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)
@@ -78,7 +78,7 @@ def ready(connection: psycopg.Connection[Any]) -> int:
 def migrate(connection: psycopg.Connection[Any], lock_s: float) -> None:
     """Bring the schema up to date, waiting `lock_s` at most for others who do. Raises as `ready`,
     and psycopg.Error."""
-    if _found(connection)[0] < VERSION:
+    while _found(connection)[0] < VERSION:
         try:
             with connection.transaction():
                 limit = f"{round(lock_s * 1000)}ms"
@@ -95,14 +95,14 @@ def migrate(connection: psycopg.Connection[Any], lock_s: float) -> None:
 
 
 def _climb(connection: psycopg.Connection[Any], version: int) -> None:
-    """Take the steps that are missing; none if another gateway was faster."""
-    for step in STEPS:
-        if step.version > version:
-            connection.execute(step.statements)
-            connection.execute(
-                "INSERT INTO schema_versions (version, oldest) VALUES (%s, %s)",
-                [step.version, step.oldest],
-            )
+    """Take the next step; none if another gateway was faster."""
+    step = next((one for one in STEPS if one.version > version), None)
+    if step is not None:
+        connection.execute(step.statements)
+        connection.execute(
+            "INSERT INTO schema_versions (version, oldest) VALUES (%s, %s)",
+            [step.version, step.oldest],
+        )
 
 
 def _found(connection: psycopg.Connection[Any]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -261,6 +262,22 @@ def test_gateways_that_start_together_make_the_schema_once(
     assert versions == [(step.version,) for step in migrate.STEPS]
     for case in cases:
         case.ledger.close()
+
+
+def test_each_step_lets_go_of_its_locks_before_the_next(case: Case) -> None:
+    case.ledger.apply([request("a")])
+    assert case.run("SELECT count(DISTINCT xmin::text) FROM schema_versions") == [
+        (len(migrate.STEPS),)
+    ]
+
+
+@pytest.mark.parametrize("step", [one for one in migrate.STEPS if one.version > 10],
+                         ids=lambda step: str(step.version))  # fmt: skip
+def test_an_index_on_a_table_that_is_full_is_a_step_of_its_own(step: migrate.Step) -> None:
+    text = re.sub(r"--.*", "", step.statements.decode())
+    made = set(re.findall(r"CREATE TABLE (\w+)", text))
+    full = set(re.findall(r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?\w+ ON (\w+)", text)) - made
+    assert not full or text.count(";") == 1
 
 
 def test_a_newer_schema_is_refused_unless_it_only_added(case: Case) -> None:

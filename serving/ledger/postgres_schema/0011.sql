@@ -7,7 +7,6 @@ ALTER TABLE requests ADD COLUMN part BIGINT NOT NULL DEFAULT -1;
 ALTER TABLE requests ADD COLUMN finish TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN json_found TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN is_stream BOOLEAN NOT NULL DEFAULT FALSE;
-CREATE INDEX requests_split ON requests (name, ended_ms) WHERE part >= 0;
 CREATE TABLE scores (
     span TEXT COLLATE "C" NOT NULL,
     begin_ms BIGINT NOT NULL,
