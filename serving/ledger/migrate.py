@@ -1,9 +1,10 @@
 """PostgreSQL's schema: made and brought up to date in steps, by whoever comes first.
 
 Each step is one transaction under an advisory lock, so gateways that start together do it once, and
-no step holds the locks of the one before: an index on a table that is full stands alone. A step that only adds leaves `oldest` as it was: gateways of the version before go on
-while they are replaced one by one. `python -m serving.ledger.migrate --config FILE` does it alone,
-for an owner whose gateways may not change tables.
+no step holds the locks of the one before: an index on a table that is full stands alone. A step
+that only adds leaves `oldest` as it was: gateways of the version before go on while they are
+replaced one by one. `python -m serving.ledger.migrate --config FILE` does it alone, for an owner
+whose gateways may not change tables.
 """
 
 from __future__ import annotations
