@@ -146,24 +146,23 @@ def _sqlite(path: Path) -> Iterator[Base]:
 
 
 @contextmanager
-def _postgres(settings: Settings) -> Iterator[Base]:
+def postgres(settings: Settings) -> Iterator[Base]:
+    """The ledger's server."""
     found = address(settings.ledger, is_read_only=True)
     catalogue = (
         "SELECT table_name FROM information_schema.tables"
         " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
     )
-    with (
-        closing(found.connect()) as connection,
-        connection.transaction(),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield Base("postgresql", cursor, catalogue)
+    with closing(found.connect()) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Named, so that the server keeps the rows: a whole ledger would not fit in here.
+        with connection.cursor(name="ballast_export") as cursor:
+            yield Base("postgresql", cursor, catalogue)
 
 
 def _bases(settings: Settings, state: Path) -> Iterator[Base]:
     if settings.ledger.url:
-        with _postgres(settings) as base:
+        with postgres(settings) as base:
             yield base
     for path in sorted(state.resolve().glob("*.sqlite")):
         with _sqlite(path) as base:

@@ -106,6 +106,18 @@ def test_secrets_are_named_and_never_written(settings: Settings, tmp_path: Path)
             assert not any(word in held for word in words), path
 
 
+@pytest.mark.server
+def test_a_table_of_the_server_is_never_here_as_a_whole(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    url += ("&" if "?" in url else "?") + "options=-c%20statement_timeout%3D3000"
+    settings = Settings.model_validate({"ledger": {"url": url, "sslmode": "disable"}})
+    with closing(address(settings.ledger).connect()) as connection:
+        connection.execute("CREATE VIEW endless AS SELECT generate_series(1, 10000000000) AS n")
+    with leaving.postgres(settings) as base:
+        columns, rows = base.rows("endless")
+        assert (columns, next(rows)) == (("n",), (1,))
+
+
 def test_rows_are_written_as_they_stand_in_the_ledger(settings: Settings, tmp_path: Path) -> None:
     made = leaving.export(settings, tmp_path / "out", NOW_S)
     (table,) = [one for one in made.tables if one.table == "requests"]
