@@ -47,11 +47,15 @@ class Surface(Label):
     EMBEDDINGS = "embeddings"
     RERANK = "rerank"
     SCORE = "score"
+    SPEECH = "speech"
+    """A text said aloud, by third parties only; its characters count as tokens (0138)."""
 
 
 POOLED = frozenset({Surface.EMBEDDINGS, Surface.RERANK, Surface.SCORE})
 """Surfaces whose answer is computed from the prompt alone: other weights, another dimension or
 another instruction would make it useless beside what the caller has stored."""
+AS_WRITTEN = POOLED | {Surface.SPEECH}
+"""Surfaces whose answer holds no text in which what was masked could be restored."""
 
 
 class LatencyClass(Label):
