@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 
 class Label(StrEnum):
-    """A closed set of names. Hashes as the string it is: `Enum.__hash__` is a Python function, and
-    a request looks up a dozen of them."""
+    """A closed set of names. Hashes as a string: a request looks up a dozen of them."""
 
     __hash__ = str.__hash__
 
@@ -48,14 +47,11 @@ class Surface(Label):
     RERANK = "rerank"
     SCORE = "score"
     SPEECH = "speech"
-    """A text said aloud, by third parties only; its characters count as tokens (0138)."""
 
 
 POOLED = frozenset({Surface.EMBEDDINGS, Surface.RERANK, Surface.SCORE})
 """Surfaces whose answer is computed from the prompt alone: other weights, another dimension or
 another instruction would make it useless beside what the caller has stored."""
-AS_WRITTEN = POOLED | {Surface.SPEECH}
-"""Surfaces whose answer holds no text in which what was masked could be restored."""
 
 
 class LatencyClass(Label):

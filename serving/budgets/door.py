@@ -17,7 +17,8 @@ from serving.budgets.period import zone
 from serving.budgets.values import Budget
 from serving.errors import OwnError
 from serving.progress import Progress
-from serving.records import AS_WRITTEN, FleetView, Refuse, Wait
+from serving.records import FleetView, Refuse, Wait
+from serving.rules import AS_WRITTEN
 
 CODE = "budget_exceeded"
 AWAY_RETRY_S = 5.0

@@ -1,4 +1,4 @@
-"""Plain answers of third parties, by surface: what comes whole, and how long that may take. Pure."""
+"""Plain answers of third parties: what comes whole, and how long that may take. Pure."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Provider:
         return await self._answer(request, "completions")
 
     async def _pooled(self, request: web.Request) -> web.StreamResponse:
-        """Vectors, scores and sound where nothing goes wrong, else what the scenario does to a chat."""
+        """What is made of the text where nothing goes wrong, else what happens to a chat."""
         return await self._answer(request, request.path.rpartition("/")[2])
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:

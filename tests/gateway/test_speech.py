@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from serving import auth
 from serving.fakes import spoken
 
 MODEL = {"name": "m", "profile": "instant", "surfaces": ["speech"], "context_tokens": 4096}
@@ -43,34 +44,25 @@ def test_a_text_is_said_aloud_and_costs_what_its_characters_cost(run, kit):
     async def check(stack) -> None:
         async with client(stack, kit) as asked:
             raw = await asked.audio.speech.with_raw_response.create(**ASKED)
-            sound = raw.content
-        assert sound == spoken.answered(ASKED)[1]
-        assert raw.headers["content-type"] == "audio/mpeg"
-        assert raw.headers["x-ballast-target"] == "api;alpha/loud"
-        (seen,) = await stack.seen()
-        assert seen["path"].endswith("/audio/speech")
-        assert seen["body"] == ASKED | {"model": "loud", "response_format": "mp3"}
-        row = (await stack.rows(1))[0]
-        assert (row.surface, row.outcome, row.status) == ("speech", "ok", 200)
-        (attempt,) = stack.attempts(row.request_id)
-        assert (attempt.end.charge.currency, attempt.end.charge.micro) == ("USD", 15 * len(TEXT))
-        assert (row.usage.prompt_tokens, row.usage.completion_tokens) == (len(TEXT), 0)
-        assert row.usage.is_estimated, "counted by us: sound tells no usage"
-        assert attempt.begin.is_egress
-
-    run(check, **sold(kit))
-
-
-def test_a_streaming_client_gets_the_format_it_asked_for(run, kit):
-    async def check(stack) -> None:
-        async with client(stack, kit) as asked:
             streamed = asked.audio.speech.with_streaming_response
             async with streamed.create(**ASKED, response_format="wav", speed=1.5) as reply:
                 sound = await reply.read()
                 assert reply.headers["content-type"] == "audio/wav"
         with wave.open(io.BytesIO(sound)) as file:
             assert file.getnframes() == len(TEXT) * spoken.SAMPLES_PER_CHARACTER
-        assert (await stack.seen())[0]["body"]["speed"] == 1.5
+        assert raw.content == spoken.answered(ASKED)[1]
+        assert raw.headers["content-type"] == "audio/mpeg"
+        assert raw.headers["x-ballast-target"] == "api;alpha/loud"
+        first, second = (one["body"] for one in await stack.seen())
+        assert first == ASKED | {"model": "loud", "response_format": "mp3"}
+        assert second == first | {"response_format": "wav", "speed": 1.5}
+        row = (await stack.rows(2))[0]
+        assert (row.surface, row.outcome, row.status) == ("speech", "ok", 200)
+        (attempt,) = stack.attempts(row.request_id)
+        assert (attempt.end.charge.currency, attempt.end.charge.micro) == ("USD", 15 * len(TEXT))
+        assert (row.usage.prompt_tokens, row.usage.completion_tokens) == (len(TEXT), 0)
+        assert row.usage.is_estimated, "counted by us: sound tells no usage"
+        assert attempt.begin.is_egress
 
     run(check, **sold(kit))
 
@@ -87,30 +79,41 @@ def test_what_no_seller_can_say_is_refused_by_name(run, kit):
         for changed in ({"input": ""}, {"input": [1]}, {"response_format": "midi"}):
             reply = await stack.post(SPEECH, ASKED | changed)
             assert (reply.status, reply.error["code"]) == (400, "invalid_value"), changed
+        for path, body in (
+            (SPEECH, ASKED | {"model": "m2"}),
+            ("/v1/chat/completions", {"model": "m", "messages": kit.MESSAGES}),
+            ("/v1/audio/transcriptions", ASKED),
+        ):
+            reply = await stack.post(path, body)
+            assert (reply.status, reply.error["code"]) == (404, "unsupported_surface"), path
+        assert "hears" in reply.error["message"]
+        for key, headers in (("never", {}), ("load", {}), ("main", {"x_ballast_residency": "cn"})):
+            reply = await stack.post(SPEECH, ASKED, key, **headers)
+            assert reply.status in (403, 503), (key, reply.body)
         reply = await stack.post(SPEECH, ASKED | {"input": "x" * 4097})
         assert reply.status in (400, 503), reply.body
-        assert await stack.seen() == []
-
-    run(check, **sold(kit))
-
-
-def test_a_chat_is_not_sent_to_a_voice_nor_a_text_to_a_chat(run, kit):
-    async def check(stack) -> None:
-        reply = await stack.chat()
-        assert (reply.status, reply.error["code"]) == (404, "unsupported_surface")
-        reply = await stack.post(SPEECH, ASKED | {"model": "m2"})
-        assert (reply.status, reply.error["code"]) == (404, "unsupported_surface")
-        reply = await stack.post("/v1/audio/transcriptions", ASKED)
-        assert (reply.status, reply.error["code"]) == (404, "unsupported_surface")
-        assert "hears" in reply.error["message"]
         assert await stack.seen() == []
 
     models = [*sold(kit)["models"], {"name": "m2", "profile": "instant"}]
     run(check, **sold(kit, models=models))
 
 
+def test_a_masked_text_is_not_said_aloud_and_personal_data_stays(run, kit):
+    async def check(stack) -> None:
+        reply = await stack.post(SPEECH, ASKED | {"input": "打 13812345678"})
+        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
+        assert await stack.seen() == []
+        assert (await stack.post(SPEECH, ASKED)).status == 200
+
+    guard = {"tenants": {"acme": {"personal": "mask"}}}
+    run(check, guard=guard, **sold(kit, seller(kit, jurisdiction="cn")))
+
+
+FAULTS = ("wrong_content_type", "reset_after_headers", "timeout", "redirect", "error_in_200")
+
+
 @pytest.mark.parametrize(
-    "fault", ["unavailable", "wrong_content_type", "reset_after_headers", "timeout", "redirect"]
+    "fault", ["unavailable", *(pytest.param(one, marks=pytest.mark.full) for one in FAULTS)]
 )
 def test_another_seller_answers_when_the_first_fails(run, kit, fault):
     async def check(stack) -> None:
@@ -126,6 +129,7 @@ def test_another_seller_answers_when_the_first_fails(run, kit, fault):
     run(check, **sold(kit, seller(kit), seller(kit, "beta")))
 
 
+@pytest.mark.full
 def test_an_error_under_a_good_status_is_no_sound(run, kit):
     async def check(stack) -> None:
         await stack.control(stack.providers["alpha"], default="error_in_200")
@@ -136,29 +140,18 @@ def test_an_error_under_a_good_status_is_no_sound(run, kit):
     run(check, **sold(kit))
 
 
-def test_a_caller_who_may_not_leave_is_not_heard_abroad(run, kit):
+@pytest.mark.full
+def test_a_voice_that_fails_often_is_left_alone_by_its_breaker(run, kit):
     async def check(stack) -> None:
-        for key, headers in (("never", {}), ("load", {}), ("main", {"x_ballast_residency": "cn"})):
-            reply = await stack.post(SPEECH, ASKED, key, **headers)
-            assert reply.status in (403, 503), (key, reply.body)
-        assert await stack.seen() == []
-        rows = await stack.rows(3)
-        assert {row.attempts for row in rows} == {0}
+        await stack.control(stack.providers["alpha"], default="unavailable")
+        replies = [await stack.post(SPEECH, ASKED) for _ in range(20)]
+        assert {reply.status for reply in replies} <= {429, 502, 503}
+        assert 0 < len(await stack.seen()) < 20
 
     run(check, **sold(kit))
 
 
-def test_a_masked_text_is_not_said_aloud_and_personal_data_stays(run, kit):
-    async def check(stack) -> None:
-        reply = await stack.post(SPEECH, ASKED | {"input": "打 13812345678"})
-        assert (reply.status, reply.error["code"]) == (403, "residency_refused")
-        assert await stack.seen() == []
-        assert (await stack.post(SPEECH, ASKED)).status == 200
-
-    guard = {"tenants": {"acme": {"personal": "mask"}}}
-    run(check, guard=guard, **sold(kit, seller(kit, jurisdiction="cn")))
-
-
+@pytest.mark.full
 def test_the_same_key_is_answered_with_the_same_sound_once_paid(run, kit):
     async def check(stack) -> None:
         first = await stack.post(SPEECH, ASKED, idempotency_key="k")
@@ -173,7 +166,22 @@ def test_the_same_key_is_answered_with_the_same_sound_once_paid(run, kit):
     run(check, **sold(kit))
 
 
-def test_a_batch_takes_no_speech():
-    from serving.batch.lines import ENDPOINTS
+@pytest.mark.full
+def test_a_budget_pays_by_characters_and_refuses_before_anything_is_sent(run, kit):
+    """15 micro-dollars a character: 200 pay for two texts of five, not for a third."""
 
-    assert SPEECH not in ENDPOINTS
+    async def check(stack) -> None:
+        given = {"id": "b", "tenant": "acme", "currency": "USD", "limit_micro": 200,
+                 "period": "day"}  # fmt: skip
+        head = {"authorization": "Bearer ba-owner"}
+        url = f"{stack.ops}/admin/v1/budgets"
+        async with stack.session.put(url, json=given, headers=head, params={"why": "t"}) as reply:
+            assert reply.status == 200, await reply.text()
+        replies = [await stack.post(SPEECH, ASKED) for _ in range(4)]
+        assert [reply.status for reply in replies] == [200, 200, 429, 429]
+        assert replies[-1].error["code"] == "budget_exceeded"
+        assert len(await stack.seen()) == 2
+
+    mark = auth.digest(kit.PEPPER, b"ba-owner").hex()
+    owner = {"id": "admin", "role": "admin", "hmac": mark}
+    run(check, administrators=[owner], **sold(kit))
