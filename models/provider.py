@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.provider_facts import UNKNOWN, Facts, Prefix, Processing
+from models.provider_facts import UNKNOWN, AudioFormat, Facts, Limits, Prefix, Processing
 from models.tariff import Exceptional, MicroPrice, micro
 from models.thinking import SWITCHES, Thinking
 
@@ -74,15 +74,6 @@ class ErrorRule(Group):
         return self.code is None and self.message is None
 
 
-class Limits(Group):
-    """What the provider allows one account for one model; None where nobody has read it."""
-
-    requests_per_min: int | None = Field(None, ge=1)
-    tokens_per_min: int | None = Field(None, ge=1)
-    concurrent: int | None = Field(None, ge=1)
-    source: str = Field(min_length=1)
-
-
 class Sold(Group):
     """One model as this provider sells it."""
 
@@ -103,6 +94,9 @@ class Sold(Group):
     """Beyond those of the provider."""
     sees: bool = False
     """Takes pictures; false also where nobody has read it."""
+    audio_formats: tuple[AudioFormat, ...] = ()
+    """In which it says a text aloud: it then does nothing else, and its context and prices count
+    characters of that text (0138)."""
     limits: Limits | None = None
     retires: str | None = Field(None, pattern=DAY)
     """The day on which it will be withdrawn, as announced."""
@@ -115,6 +109,8 @@ class Sold(Group):
     def _free_is_free(self) -> Self:
         if self.free and (self.input_per_mtok or self.output_per_mtok or self.exceptions):
             raise ValueError("free, and with a price: one of them is wrong")
+        if self.audio_formats and (self.output_per_mtok or self.cached_per_mtok):
+            raise ValueError("audio_formats: what is said aloud is priced by its text alone")
         return self
 
 
@@ -198,6 +194,8 @@ class Provider(Group):
             raise ValueError(f"surfaces: the {self.dialect} dialect has chats only")
         if self.dialect != "openai" and self.prefix is not None:
             raise ValueError(f"prefix: not in the {self.dialect} dialect")
+        if self.dialect != "openai" and any(sold.audio_formats for sold in self.models):
+            raise ValueError(f"audio_formats: not in the {self.dialect} dialect")
         return self
 
     @model_validator(mode="after")

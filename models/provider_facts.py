@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 Unknown: TypeAlias = Literal["unknown"]
+AudioFormat: TypeAlias = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+"""Of OpenAI's `/v1/audio/speech` (openai 3.54.0, `SpeechCreateParams`)."""
 
 
 class Group(BaseModel):
@@ -22,6 +24,15 @@ class Sourced(Group, Generic[T]):
     value: T
     source: str = Field(min_length=1)
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class Limits(Group):
+    """What the provider allows one account for one model; None where nobody has read it."""
+
+    requests_per_min: int | None = Field(None, ge=1)
+    tokens_per_min: int | None = Field(None, ge=1)
+    concurrent: int | None = Field(None, ge=1)
+    source: str = Field(min_length=1)
 
 
 class Facts(Group):

@@ -27,7 +27,8 @@ A provider is one such file, packaged or in `providers_dir`;
   the place its contract gives (`providers[].jurisdiction`).
 - **price**: per million tokens of prompt / answer / cached prompt, in the currency the provider
   bills in. `unknown`: nobody has read it at a source, and the model is not offered until the owner
-  gives a price (`providers[].models`). Facts were collected on the day shown; a price is data with
+  gives a price (`providers[].models`). A model that says texts aloud is priced, and its context
+  counted, in characters of the text. Facts were collected on the day shown; a price is data with
   an expiry date, so look before you bill anybody.
 - **trust** in a price: high (two sources agree), medium (one machine-readable source), low
   (inferred, rounded or third party).
@@ -142,6 +143,9 @@ def _one(row: Provider) -> Iterator[str]:
         yield f"\nWhere: {row.processing.note}"
     if seeing := [code(sold.id) for sold in row.models if sold.sees]:
         yield f"\nPictures are sent to {', '.join(seeing)} alone."
+    for sold in row.models:
+        if sold.audio_formats:
+            yield f"\n{code(sold.id)} says texts aloud: {_listed(sold.audio_formats)}."
     if row.drop_fields:
         yield f"\nNever sent there: calls with {', '.join(map(code, row.drop_fields))}."
     if row.retired:
@@ -160,8 +164,8 @@ def _one(row: Provider) -> Iterator[str]:
 def _model(sold: Sold) -> list[str]:
     return [
         code(sold.id),
-        tokens(sold.context_tokens) if sold.context_tokens else "unknown",
-        tokens(sold.output_tokens_max) if sold.output_tokens_max else "unknown",
+        _context(sold),
+        "sound" if sold.audio_formats else _answer(sold),
         _price(sold),
         sold.confidence,
         sold.as_of,
@@ -169,11 +173,25 @@ def _model(sold: Sold) -> list[str]:
     ]
 
 
+def _context(sold: Sold) -> str:
+    if sold.context_tokens is None:
+        return "unknown"
+    if sold.audio_formats:
+        return f"{sold.context_tokens} characters"
+    return tokens(sold.context_tokens)
+
+
+def _answer(sold: Sold) -> str:
+    return tokens(sold.output_tokens_max) if sold.output_tokens_max else "unknown"
+
+
 def _price(sold: Sold) -> str:
     if sold.free:
         return "free"
     if sold.input_per_mtok is None:
         return "unknown"
+    if sold.audio_formats:
+        return f"{sold.currency} {_number(sold.input_per_mtok)} a million characters"
     return f"{sold.currency} {_triple(sold)}"
 
 

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from models.tokens import UPPER
-from serving.records import Call, Caller, Charge, Offering, Outcome, Price, Target, Ticket, Usage
+from serving.records import (
+    Call,
+    Caller,
+    Charge,
+    Offering,
+    Outcome,
+    Price,
+    Surface,
+    Target,
+    Ticket,
+    Usage,
+)
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 from serving.rules import effective_residency
 
@@ -43,9 +54,11 @@ def charge(price: Price, usage: Usage) -> Charge:
 _NOTHING = Charge()
 
 
-def estimated(prompt_tokens: int, events: int) -> Usage:
+def estimated(prompt_tokens: int, events: int, surface: str = "") -> Usage:
     """Usage of an attempt whose target never told: a token an event, and of the prompt the mean,
-    not the upper bound that limits use."""
+    not the upper bound that limits use. Characters to be said aloud were counted, not guessed."""
+    if surface == Surface.SPEECH:
+        return Usage(prompt_tokens, 0, is_estimated=True)
     return Usage(int(prompt_tokens / UPPER), events, is_estimated=True)
 
 
@@ -82,7 +95,7 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
 
 def lost(row: AttemptBegin, ended_ms: int) -> tuple[AttemptEnd, RequestEnd]:
     """The rows of an attempt that was under way when its gateway died."""
-    usage = estimated(row.prompt_tokens, row.completion_tokens)
+    usage = estimated(row.prompt_tokens, row.completion_tokens, row.surface)
     cached = row.cached_micro_per_mtok
     price = Price(
         row.currency, row.input_micro_per_mtok, row.output_micro_per_mtok,

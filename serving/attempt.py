@@ -50,7 +50,8 @@ class Attempt:
                 return NO_USAGE, NO_USAGE
             # The first event is the role's, the last ones carry no text: close enough, flagged.
             prompt_tokens = self.ticket.prompt_tokens - self.known
-            whole = accounting.estimated(prompt_tokens, self._guessed(call) + self.known)
+            events = self._guessed(call) + self.known
+            whole = accounting.estimated(prompt_tokens, events, call.surface)
         elif not self.tells_whole:
             return whole, _moved(whole, -self.known)
         return _moved(whole, self.known), whole

@@ -9,8 +9,8 @@ from serving.allowances import Allowances, Exceeded
 from serving.errors import CallerError
 from serving.guard.gate import Gate
 from serving.progress import Progress
-from serving.records import POOLED, Sensitivity
-from serving.rules import confined
+from serving.records import Sensitivity
+from serving.rules import AS_WRITTEN, confined
 
 
 def let_in(progress: Progress, allowances: Allowances, now_s: float) -> None:
@@ -36,8 +36,9 @@ async def screen(progress: Progress, gate: Gate) -> None:
             if verdict.is_blocked:
                 message = "the input holds what this tenant's rules refuse"
                 raise CallerError("content_filter", message)
-            if progress.call.surface in POOLED and verdict.vault.values:
-                # A vector of masked text is another vector: the text stays where it may be read.
+            if progress.call.surface in AS_WRITTEN and verdict.vault.values:
+                # A vector of masked text is another vector, and a mask said aloud is not mended:
+                # the text stays where it may be read.
                 progress.call = confined(progress.call, progress.caller, Sensitivity.SECRET)
     if progress.sensitivity > Sensitivity.INTERNAL:
         progress.call = confined(progress.call, progress.caller, progress.sensitivity)

@@ -112,6 +112,9 @@ def offerings(
 def _check(model: Model) -> None:
     """One name, one target. Raises SettingsError."""
     where = f"models.{model.name}"
+    if "speech" in model.surfaces and (model.surfaces != ("speech",) or model.engine is not None):
+        why = "speech is bought, and what says it does nothing else: no engine, no other surface"
+        raise SettingsError(f"{where}.surfaces: {why}")
     twice = sorted({text for text in model.offerings if model.offerings.count(text) > 1})
     if twice:
         raise SettingsError(f"{where}.offerings: named twice: {', '.join(twice)}")
@@ -170,7 +173,7 @@ def offering(
         upstream_model=terms.deployment or upstream,
         label=DataLabel(access.jurisdiction or row.jurisdiction, row.operator),
         price=price,
-        surfaces=frozenset(Surface(s) for s in row.surfaces),
+        surfaces=_surfaces(row, sold),
         context_tokens=context,
         first_token_s=row.first_token_s,
         speaks=coverage.spoken(row, sold),
@@ -183,6 +186,12 @@ def offering(
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
     )
+
+
+def _surfaces(row: Provider, sold: Sold) -> frozenset[Surface]:
+    if sold.audio_formats:
+        return frozenset({Surface.SPEECH})
+    return frozenset(Surface(s) for s in row.surfaces)
 
 
 def _is_same(model: Model, sold: Sold) -> bool:
@@ -221,6 +230,9 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
             return sold.model_copy(update={"sees": sees})
     if row.any_model and upstream in access.models:
         as_of, sees = day.isoformat(), bool(terms.sees)
-        return Sold(id=upstream, context_tokens=None, sees=sees, source="settings", as_of=as_of)
+        return Sold(
+            id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
+            source="settings", as_of=as_of,
+        )  # fmt: skip
     names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
     raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

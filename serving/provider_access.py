@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.provider_facts import AudioFormat
+
 Money: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6)]
 
 
@@ -28,6 +30,9 @@ class Terms(Group):
     output_tokens_max: int | None = Field(None, ge=1)
     sees: bool | None = None
     """Whether it takes pictures, where the row does not know."""
+    audio_formats: tuple[AudioFormat, ...] = ()
+    """Of a model that says texts aloud, where the row does not know it: `[mp3, wav]`. Context and
+    price then count characters; output_per_mtok is 0."""
     currency: Literal["CNY", "USD", "EUR"] | None = None
     input_per_mtok: Money | None = None
     """Per million tokens, exact to a millionth."""

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 
 class Label(StrEnum):
-    """A closed set of names. Hashes as the string it is: `Enum.__hash__` is a Python function, and
-    a request looks up a dozen of them."""
+    """A closed set of names. Hashes as a string: a request looks up a dozen of them."""
 
     __hash__ = str.__hash__
 
@@ -47,6 +46,7 @@ class Surface(Label):
     EMBEDDINGS = "embeddings"
     RERANK = "rerank"
     SCORE = "score"
+    SPEECH = "speech"
 
 
 POOLED = frozenset({Surface.EMBEDDINGS, Surface.RERANK, Surface.SCORE})

@@ -31,6 +31,7 @@ from serving.records import (
     Refuse,
     Replica,
     Run,
+    Surface,
     TargetState,
     Wait,
 )
@@ -38,6 +39,7 @@ from serving.rules import effective_residency, may_see, stopped, unpaid
 
 _NONE: frozenset[str] = frozenset()
 _OWN_PINS = ("", OWN)
+_SPEECH = Surface.SPEECH  # no engine of ours speaks
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
 
 
@@ -81,7 +83,9 @@ def own_engines(ask: Ask) -> Survey:
     for each label: the engines of one pool share it."""
     call, view = ask.call, ask.view
     rows = view.replicas.get(call.model, ()) if call.pin in _OWN_PINS else ()
-    if ask.route.is_thinking and call.latency_class is LatencyClass.LIVE:
+    if call.surface is _SPEECH or (
+        ask.route.is_thinking and call.latency_class is LatencyClass.LIVE
+    ):
         rows = ()
     label, is_in, kept = None, False, []
     for replica in rows:

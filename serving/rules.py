@@ -14,6 +14,7 @@ import msgspec
 from serving.records import (
     MAINLAND,
     OWN,
+    POOLED,
     Call,
     Caller,
     FleetView,
@@ -24,6 +25,7 @@ from serving.records import (
     ResidencyLevel,
     Sensitivity,
     Stops,
+    Surface,
     Target,
 )
 
@@ -47,6 +49,8 @@ _OWN, _OWN_FIRST = Overflow.OWN_KEYS, Overflow.OWN_KEYS_FIRST
 _OURS = ("",)
 _NONE: frozenset[str] = frozenset()
 _MAINLAND = frozenset({MAINLAND})
+AS_WRITTEN = POOLED | {Surface.SPEECH}
+"""Surfaces whose answer holds no text in which what was masked could be restored."""
 EGRESS_POLICY_S_MAX = 10.0
 """Older knowledge of who may do what sends nothing off the premises but to our own pools."""
 UNPAID_RETRY_S = 30.0

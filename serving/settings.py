@@ -303,10 +303,11 @@ class Model(Group):
     tiers: dict[str, Tier] = {}
     """By offering, where its row cannot tell: 1 the same weights, 2 others, 3 another size or
     family. Unsaid: 1 where row and `weights` agree, or where the model names no weights."""
-    surfaces: tuple[Literal["chat", "completions", "embeddings", "rerank", "score"], ...] = Field(
-        ("chat", "completions"), min_length=1
-    )
-    """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools."""
+    surfaces: tuple[
+        Literal["chat", "completions", "embeddings", "rerank", "score", "speech"], ...
+    ] = Field(("chat", "completions"), min_length=1)
+    """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools.
+    `speech` is bought; the context then counts characters."""
     weights: str = Field("", max_length=200)
     """Hub id of its weights. Embeddings and rerankings leave only for a third party whose row names
     the same: vectors of other weights cannot be compared."""

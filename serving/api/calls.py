@@ -28,6 +28,7 @@ SURFACES = {
     b"/v1/embeddings": Surface.EMBEDDINGS,
     b"/v1/rerank": Surface.RERANK,
     b"/v1/score": Surface.SCORE,
+    b"/v1/audio/speech": Surface.SPEECH,
 }
 HOP_CHARS_MAX = 512
 _UNKNOWN_MODEL = "unknown"
@@ -79,6 +80,7 @@ class Calls(NamedTuple):
         session = hints.session or parsed.cache_key
         name = model.name if model is not None else _UNKNOWN_MODEL
         ratio, request_id, trace = self.ratios.get(name), uuid_utils.uuid7().hex, None
+        upper = ratio.upper(sample, parsed.text_bytes) if ratio is not None else 0
         if self.sampling is not None:
             trace = self.sampling.context(request_id, headers, caller)
         return Call(
@@ -86,7 +88,7 @@ class Calls(NamedTuple):
             now_s, utc_ms(), now_s + min(hints.first_token_s, hints.complete_s),
             now_s + hints.complete_s, hints.latency_class,
             prompt, size,
-            ratio.upper(sample, parsed.text_bytes) if ratio is not None else 0,
+            upper if parsed.counted is None else parsed.counted,
             parsed.max_tokens, parsed.stream, parsed.wants_usage,
             crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),
             session, text(headers, b"x-ballast-hop"), text(headers, b"idempotency-key"),

@@ -19,7 +19,8 @@ from serving.api.calls import SURFACES, Calls, Given
 from serving.api.capacity import CAPACITY, HEAD, Capacity
 from serving.api.dialects import DIALECTS, Translated
 from serving.api.files import FILES
-from serving.codecs import openai
+from serving.api.sounding import Sounding
+from serving.codecs import openai, speech
 from serving.errors import BallastError, CallerError
 from serving.idempotent import Idempotent
 from serving.metrics import Counter
@@ -103,7 +104,10 @@ class Inference:
         caller = self._caller(headers)
         _check_type(headers)
         client: Client = connection
-        if dialect is None:
+        if surface is Surface.SPEECH:
+            parsed = openai.parse(surface, request.body)
+            client = Sounding(connection, speech.kind(parsed.fields))
+        elif dialect is None:
             parsed = openai.parse(surface, request.body)
         else:
             parsed = openai.parse(surface, dialect.to_chat(request.body))
@@ -169,9 +173,8 @@ class Inference:
             self._terms.batches.route(request, self._caller(request.headers), connection)
         elif path.startswith(_AUDIO):
             message = (
-                "no target here hears or speaks: no provider's row sells audio; chat, completions, "
-                "responses, messages, embeddings, rerank, score, files, batches, models and "
-                "capacity are served"
+                "no target here hears: speech, chat, completions, responses, messages, embeddings, "
+                "rerank, score, files, batches, models and capacity are served"
             )
             raise CallerError("unsupported_surface", message)
         else:

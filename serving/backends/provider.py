@@ -19,22 +19,19 @@ from serving.backends.account import Account, Timers, chosen
 from serving.backends.base import BlockStream
 from serving.backends.bounded import bounded
 from serving.backends.broken import transport_fault
-from serving.codecs import failures, pooling
+from serving.codecs import failures, whole
 from serving.codecs.dialects import DIALECTS, Translator, address
 from serving.codecs.told import told
 from serving.errors import Kind, UpstreamError
 from serving.logs import utc_ms
 from serving.placement.pacing import Headroom
-from serving.records import POOLED, Block, Call, Offering, Target, Ticket
+from serving.records import Block, Call, Offering, Target, Ticket
 from serving.tracing.context import HEADER, traceparent
 from serving.wire import sse
 
 _BODY_BYTES_MAX = 64 << 20
 _ERROR_BYTES_MAX = 64 << 10
 _PIECES_BYTES = 1 << 20
-PLAIN_TOKENS, PLAIN_TOKEN_S = 4096, 0.05
-"""A plain answer is waited for as if it had so many tokens (when the caller named no limit) at 20
-tokens a second: slower providers are of no use."""
 _NO_FINISH = "the provider's stream ended without a finish reason"
 
 
@@ -165,8 +162,7 @@ class _ProviderStream:
             self._first_by_s = now_s + self._backend.timers.first_content_s
             if not self._call.stream:
                 # A plain answer comes whole: its length is part of the wait.
-                limit = self._call.max_tokens
-                self._first_by_s += (PLAIN_TOKENS if limit is None else limit) * PLAIN_TOKEN_S
+                self._first_by_s += whole.wait_s(self._call)
         return min(self._deadline_s, self._first_by_s)
 
     async def _advance(self) -> Block:
@@ -197,7 +193,7 @@ class _ProviderStream:
         text = await bounded(response, _BODY_BYTES_MAX)
         if self._dialect.plain is not None and not is_stream:
             text = self._dialect.plain(text)
-        block = pooling.plain(text) if call.surface in POOLED else sse.plain(text)
+        block = whole.plain(call.surface, response.content_type, text)
         if call.stream or is_stream:
             message = "the provider did not answer with an event stream"
             raise UpstreamError(Kind.PROTOCOL, message, usage=block.usage)

@@ -31,13 +31,16 @@ _RETRY = re.compile(rb"(?:^|\r\n)retry-after: (\d{1,6})\r\n", re.IGNORECASE)
 HEADERS = (b"x-ballast-residency", b"x-ballast-hop")
 """What a batch's caller said for all its lines; kept with the batch."""
 
+_NOT_IN_BATCHES = (None, Surface.TOKENIZE, Surface.SPEECH)
+"""Sound is no line of JSON."""
+
 
 def surface_of(endpoint: str) -> tuple[Surface, Dialect | None] | None:
     """What a batch's endpoint is; None for one that takes no batches."""
     path = endpoint.encode("latin-1", "replace")
     dialect = DIALECTS.get(path)
     surface = SURFACES.get(path) if dialect is None else Surface.CHAT
-    return None if surface is None or surface is Surface.TOKENIZE else (surface, dialect)
+    return None if surface in _NOT_IN_BATCHES else (surface, dialect)
 
 
 ENDPOINTS = tuple(

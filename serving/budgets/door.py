@@ -17,7 +17,8 @@ from serving.budgets.period import zone
 from serving.budgets.values import Budget
 from serving.errors import OwnError
 from serving.progress import Progress
-from serving.records import POOLED, FleetView, Refuse, Wait
+from serving.records import FleetView, Refuse, Wait
+from serving.rules import AS_WRITTEN
 
 CODE = "budget_exceeded"
 AWAY_RETRY_S = 5.0
@@ -53,11 +54,11 @@ def bound(progress: Progress, keeper: Keeper, view: FleetView) -> None:
 def _may_change(progress: Progress, keeper: Keeper, model: str) -> bool:
     """Whether another model may answer: before anybody works or waits for it, one that we have,
     that the key may call, and that the prompt fits. An adapter has one model only, and so have
-    vectors and what was asked of one target."""
+    vectors, voices and what was asked of one target."""
     call, allowed = progress.call, progress.caller.policy.models
     if progress.attempts or progress.had_turn or model == call.model:
         return False
-    if call.adapter or call.pin or call.surface in POOLED:
+    if call.adapter or call.pin or call.surface in AS_WRITTEN:
         return False
     if allowed is not None and model not in allowed:
         return False

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import get_args
 
 import msgspec
 
 from models import thinking
 from models.provider import Provider, Sold
+from models.provider_facts import AudioFormat
 from serving.unreadable import UNREADABLE
 
 FORCED_TOOL, JSON_OBJECT = "tool_choice=required", "response_format=json_object"
@@ -32,6 +34,10 @@ IGNORED = frozenset({
 })  # fmt: skip
 """Members that change cost, storage or bookkeeping at a third party, not the answer: not sent.
 `drop_params` is a wish to a LiteLLM proxy, which RAGFlow sends to everybody with each embedding."""
+SPEECH = frozenset({"model", "input", "voice", "response_format", "speed"})
+"""Members of a call for speech; `response_format=...` is asked for beside them."""
+FORMAT = "response_format="
+_FORMATS = {b'"%b"' % one.encode(): FORMAT + one for one in get_args(AudioFormat)}
 PICTURES = "messages=pictures"
 _MEDIA = {
     b"image_url": PICTURES,
@@ -53,6 +59,7 @@ _DEFAULTS: dict[str, tuple[bytes, ...]] = {
     "best_of": (b"1",),
     "presence_penalty": (b"0", b"0.0"),
     "frequency_penalty": (b"0", b"0.0"),
+    "stream_format": (b'"audio"',),
 }
 """Values that SDKs send though they change nothing."""
 _decode = msgspec.json.Decoder().decode
@@ -75,6 +82,8 @@ def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozen
         found.add(FORCED_TOOL)
     if "response_format" in found and b'"json_object"' in bytes(fields["response_format"]):
         found.add(JSON_OBJECT)
+    if "response_format" in found:
+        found |= {_FORMATS[v] for v in (bytes(fields["response_format"]).strip(),) if v in _FORMATS}
     if "messages" in found:
         found |= {_MEDIA[name] for name in set(_MEDIUM.findall(fields["messages"]))}
     return frozenset(found)
@@ -93,6 +102,8 @@ def wish(fields: Mapping[str, msgspec.Raw]) -> thinking.Wish:
 
 def spoken(row: Provider, sold: Sold) -> frozenset[str]:
     """What a provider's model knows."""
+    if sold.audio_formats:
+        return SPEECH.union(FORMAT + one for one in sold.audio_formats) - {*sold.drop_fields}
     known = STANDARD | frozenset(row.extra_fields)
     if sold.sees:
         known |= {PICTURES}

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from models.provider import Provider as Row
-from serving.fakes import dialects, pooled
+from serving.fakes import dialects, pooled, spoken
 from serving.fakes.exchange import Exchange, Record, Timing
 from serving.fakes.provider_answer import Json
 from serving.fakes.rule_refusals import refusals
@@ -78,6 +78,7 @@ class Provider:
         router.add_post("/{base:.*}completions", self._completions)
         router.add_post("/{base:.*}embeddings", self._pooled)
         router.add_post("/{base:.*}rerank", self._pooled)
+        router.add_post("/{base:.*}audio/speech", self._pooled)
         router.add_post("/{base:.*}messages", self._messages)
         router.add_post("/{base:.*}models/{model}:{verb}", self._generate)
         router.add_get("/{base:.*}models", self._models)
@@ -93,7 +94,7 @@ class Provider:
         return await self._answer(request, "completions")
 
     async def _pooled(self, request: web.Request) -> web.StreamResponse:
-        """Vectors and scores where nothing goes wrong, else what the scenario does to a chat."""
+        """What is made of the text where nothing goes wrong, else what happens to a chat."""
         return await self._answer(request, request.path.rpartition("/")[2])
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
@@ -126,6 +127,9 @@ class Provider:
             if isinstance(said, str):
                 return _error(400, said, None)
             return web.json_response(said)
+        if surface == "speech" and scenario.name == "ok":
+            record.outcome = "done"
+            return _sound(body)
         exchange = dialects.exchange(surface)(
             request=request,
             body=body,
@@ -223,6 +227,13 @@ class Provider:
 def _mark_lost(record: Record) -> None:
     if record.outcome == "open":
         record.outcome = "disconnected"
+
+
+def _sound(body: Json) -> web.Response:
+    said = spoken.answered(body)
+    if isinstance(said, str):
+        return _error(400, said, None)
+    return web.Response(body=said[1], content_type=said[0])
 
 
 def _error(status: int, message: str, code: str | None) -> web.Response:
