@@ -58,7 +58,7 @@ def verify(
     settings = running.settings_of(config)
     now_ms = 0 if stopped else time.time_ns() // 1_000_000
     with _said():
-        found = Auditor(settings, _public(public_key), not no_copy).verify(now_ms)
+        found = Auditor(settings, public_of(public_key), not no_copy).verify(now_ms)
     if as_json:
         print_json(found._asdict() | {"faults": [fault._asdict() for fault in found.faults]})
     elif found.faults:
@@ -122,7 +122,7 @@ def check(
     config: Config = None,
 ) -> None:
     """Check a report's signature and that its files are as they were signed; ends with 1 if not."""
-    public = _public(public_key)
+    public = public_of(public_key)
     if public is None:
         with _said():
             public = signer(running.settings_of(config)).public
@@ -194,7 +194,8 @@ def _said() -> Iterator[None]:
         raise ProblemError(str(error), "see `audit` in the settings") from None
 
 
-def _public(text: str) -> bytes | None:
+def public_of(text: str) -> bytes | None:
+    """A key as it was handed over; None where none is named. Raises ProblemError."""
     if not text:
         return None
     try:

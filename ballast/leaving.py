@@ -27,7 +27,7 @@ from serving.audit.auditor import signer
 from serving.ledger.address import address
 from serving.settings import Settings
 
-MANIFEST = "manifest.json"
+MANIFEST, SEAL = "manifest.json", "manifest.sig.json"
 PAGE = 2_000
 
 
@@ -52,7 +52,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     """SHA-256 by name, below `files/`."""
     left_out: dict[str, str]
-    """Why, by name: `secret`, `logs`, `in_tables`, `passing`."""
+    """Why, by name: `secret`, `logs`, `in_tables`, `passing`, `link`."""
 
 
 FORM = "ballast-export-1"
@@ -74,7 +74,7 @@ def export(settings: Settings, folder: Path, now_s: float) -> Manifest:
         )  # fmt: skip
         path = folder / MANIFEST
         path.write_bytes(msgspec.json.format(msgspec.json.encode(made, order="deterministic")))
-        audit_files.write_seal(signer(settings), [path], path.with_suffix(".sig.json"))
+        audit_files.write_seal(signer(settings), [path], folder / SEAL)
     except OSError as error:
         what = Said("leaving.cannot", folder=folder, why=error.strerror or str(error))
         raise ProblemError(what, Said("leaving.other_folder")) from None
@@ -82,31 +82,6 @@ def export(settings: Settings, folder: Path, now_s: float) -> Manifest:
         what = Said("leaving.database", why=str(error).strip())
         raise ProblemError(what, Said("leaving.doctor")) from None
     return made
-
-
-def check(folder: Path) -> list[str]:
-    """What is not in the folder as the manifest says; empty is complete. Raises ProblemError."""
-    try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        raise ProblemError(Said("leaving.none", folder=folder), Said("leaving.export")) from None
-    faults = []
-    for table in manifest.tables:
-        path = folder / table.file
-        if not path.is_file():
-            faults.append(f"{table.file}: not there")
-            continue
-        with path.open("rb") as stream:
-            rows = sum(1 for _ in stream)
-        if rows != table.rows:
-            faults.append(f"{table.file}: {rows} rows of {table.rows}")
-        elif _digest(path) != table.sha256:
-            faults.append(f"{table.file}: changed")
-    for name, digest in manifest.files.items():
-        path = folder / "files" / name
-        if not path.is_file() or _digest(path) != digest:
-            faults.append(f"files/{name}: not there or changed")
-    return faults
 
 
 class Base:
@@ -205,19 +180,23 @@ def _copied(
     left_out: dict[str, str] = {}
     own = folder.resolve()
     for path in sorted(state.rglob("*")):
-        if not path.is_file() or path.is_symlink() or own in path.resolve().parents:
-            continue
         name = path.relative_to(state).as_posix()
+        if path.is_symlink():
+            left_out[name] = "link"
+            continue
+        if not path.is_file() or own in path.resolve().parents:
+            continue
         if why := "secret" if path.resolve() in secrets else reason(name):
             left_out[name] = why
             continue
         place = folder / "files" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
-        files[name] = _digest(place)
+        files[name] = digest(place)
     return files, left_out
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256. Raises OSError."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.filedigest(file, "sha256").hexdigest()

@@ -10,7 +10,8 @@ SECRETS = frozenset({
     "secret", "pepper", "demo-key", "admin-key", "admin-token", "audit-key.pem", "review-key",
     "ray_token",
 })  # fmt: skip
-"""Files of the state folder that open something; whoever moves carries them by hand."""
+"""Files that open something, wherever they lie below the state folder; whoever moves carries them
+by hand."""
 TICKETS = "tickets/"
 """Each fetches a key that was asked for."""
 _OPENS = ("secret_file", "key_file", "token_file", "password_file", "pepper_file", "kubeconfig")
@@ -32,7 +33,7 @@ def named_secrets(tree: Any, name: str = "") -> set[Path]:
 def reason(name: str) -> str:
     """Why a file of the state folder is not copied; empty where it is, as the journal's segments
     are, whose last records may not be in the ledger yet."""
-    if name in SECRETS or name.startswith(TICKETS):
+    if name.rpartition("/")[2] in SECRETS or name.startswith(TICKETS):
         return "secret"
     if name.endswith(PASSING):
         return "passing"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ballast import books, leaving, traffic
+from ballast import books, leaving_check, traffic
 from ballast.messages import Said
 from ballast.milestones import spent
 from ballast.milestones_judge import DAYS_MIN, MONTH_DAYS
@@ -17,6 +17,7 @@ from ballast.poc_values import Effort, Measured, Trial, Works
 from ballast.problem import ProblemError
 from ballast.traffic import Calls, Side, Times
 from models import prices
+from serving.audit.auditor import signer
 from serving.finance.rates import total
 from serving.finance.values import FinanceError
 from serving.ledger.costs import DAY_MS
@@ -43,7 +44,7 @@ def gather(settings: Settings, wish: Wish, now_s: float) -> Trial:
     if (wish.api_run is None) != (wish.local_run is None):
         raise ProblemError(Said("poc.one_run"), Said("poc.both_runs"))
     day = datetime.fromtimestamp(now_s, UTC)
-    faults, rows = (None, 0) if wish.exported is None else _exit(wish.exported)
+    faults, rows = (None, 0) if wish.exported is None else _exit(settings, wish.exported)
     if wish.api_run is not None and wish.local_run is not None:
         api, works = of_run(wish.api_run, wish, is_local=False)
         local, _ = of_run(wish.local_run, wish, is_local=True)
@@ -56,10 +57,9 @@ def gather(settings: Settings, wish: Wish, now_s: float) -> Trial:
     return msgspec.structs.replace(found, exit_faults=faults, exit_rows=rows)
 
 
-def _exit(folder: Path) -> tuple[int, int]:
-    faults = leaving.check(folder)
-    made = msgspec.json.decode((folder / leaving.MANIFEST).read_bytes(), type=leaving.Manifest)
-    return len(faults), sum(table.rows for table in made.tables)
+def _exit(settings: Settings, folder: Path) -> tuple[int, int]:
+    faults = leaving_check.check(folder, signer(settings).public)
+    return len(faults), sum(table.rows for table in leaving_check.read(folder).tables)
 
 
 def of_ledger(settings: Settings, wish: Wish, now_ms: int) -> Trial:

@@ -9,14 +9,18 @@ from typing import Annotated
 
 import typer
 
-from ballast import leaving, poc_page
+from ballast import leaving, leaving_check, poc_page
 from ballast import poc as gathering
 from ballast.admin_flags import AsJson, Config
+from ballast.admin_words import clean
+from ballast.audit_cli import UNPROVEN, PublicKey, public_of
 from ballast.messages import text
 from ballast.messages.chosen import spoken
 from ballast.poc_values import HOURS_OF_BASE_URL, Effort, gates, verdict
 from ballast.printing import print_json, write_page
 from ballast.running import settings_of
+from serving.audit.auditor import signer
+from serving.settings import SettingsError
 
 HOUR_COST = 300.0
 """600,000 yuan a year over 2,000 hours: the engineer of `ballast plan`; ASSUMED there too."""
@@ -41,14 +45,27 @@ def export(
 @poc.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="What `export` wrote.", file_okay=False)],
+    public_key: PublicKey = "",
+    config: Config = None,
 ) -> None:
-    """Count and hash an export against its manifest; ends with 1 if anything is missing."""
-    faults = leaving.check(folder)
+    """Check an export's signature, and count and hash it; ends with 1 if anything is missing or
+    changed, with 2 if there is no key to check the signature by."""
+    leaving_check.read(folder)
+    public = public_of(public_key) or _own_key(config)
+    faults = leaving_check.check(folder, public)
     for fault in faults:
-        typer.echo(fault)
+        typer.echo(clean(fault))
     if not faults:
-        typer.echo(text("leaving.whole", spoken()))
-    raise typer.Exit(1 if faults else 0)
+        typer.echo(text("leaving.whole" if public else "leaving.unsigned", spoken()))
+    raise typer.Exit(1 if faults else 0 if public else UNPROVEN)
+
+
+def _own_key(config: Path | None) -> bytes | None:
+    """This deployment's; None on a machine that has none, as where an export is carried to."""
+    try:
+        return signer(settings_of(config)).public
+    except SettingsError:
+        return None
 
 
 @poc.command()

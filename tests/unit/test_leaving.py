@@ -12,10 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from ballast import identity, leaving, staged, stages
+from ballast import identity, leaving, leaving_check, staged, stages
 from ballast.keys_cli import TICKETS
 from ballast.left_behind import PASSING
 from ballast.problem import ProblemError
+from serving.audit import sign
 from serving.engine.ray_head import TOKEN_FILE
 from serving.ledger.address import address
 from serving.ledger.store import opener
@@ -25,6 +26,11 @@ from serving.settings import Settings
 
 NOW_S = 1_795_000_000.0
 ROWS = 5_000
+
+
+def checked(out: Path) -> list[str]:
+    """By the key of the state folder beside it."""
+    return leaving_check.check(out, sign.read_key(out.parent / "state" / "audit-key.pem").public)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
@@ -91,7 +97,7 @@ def test_every_row_and_every_file_is_written_or_named(settings: Settings, tmp_pa
     assert everything - passing <= set(made.files) | set(made.left_out)
     assert "odd/of-a-newer-ballast" in made.files
     assert "journal/0/1-x.log" in made.files
-    assert leaving.check(out) == []
+    assert checked(out) == []
 
 
 def test_secrets_are_named_and_never_written(settings: Settings, tmp_path: Path) -> None:
@@ -172,7 +178,82 @@ def test_what_was_lost_on_the_way_is_found(small: Settings, tmp_path: Path, how:
             table.write_text(text.replace("text", "next"), "utf-8")
         case "gone":
             (out / "files" / "keys.yaml").unlink()
-    assert len(leaving.check(out)) == 1
+    assert len(checked(out)) == 1
+
+
+def test_a_manifest_rewritten_to_match_what_was_changed_is_not_as_it_was_signed(
+    small: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    leaving.export(small, out, NOW_S)
+    table = out / "tables" / "ledger.t.jsonl"
+    table.write_text(table.read_text("utf-8").replace("text", "next"), "utf-8")
+    manifest = out / leaving.MANIFEST
+    told = json.loads(manifest.read_text("utf-8"))
+    (row,) = [one for one in told["tables"] if one["file"] == "tables/ledger.t.jsonl"]
+    row["sha256"] = leaving.digest(table)
+    manifest.write_text(json.dumps(told), "utf-8")
+    assert leaving_check.check(out, None) == []
+    assert checked(out) == ["manifest.json was changed"]
+    (out / leaving.SEAL).unlink()
+    assert checked(out) == ["manifest.sig.json: not there"]
+
+
+def test_an_export_of_another_deployment_is_not_taken_for_ours(
+    small: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    leaving.export(small, out, NOW_S)
+    identity.ensure(tmp_path / "other")
+    key = sign.read_key(tmp_path / "other" / "audit-key.pem")
+    (fault,) = leaving_check.check(out, key.public)
+    assert "not signed by the key" in fault
+
+
+@pytest.mark.parametrize("name", ["../state/pepper", "/etc/passwd", "tables/../../state/pepper"])
+def test_a_manifest_leads_nobody_out_of_its_folder(
+    small: Settings, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    leaving.export(small, out, NOW_S)
+    manifest = out / leaving.MANIFEST
+    told = json.loads(manifest.read_text("utf-8"))
+    told["tables"][0]["file"] = name
+    told["files"][f"../{name}"] = "0" * 64
+    manifest.write_text(json.dumps(told), "utf-8")
+    faults = leaving_check.check(out, None)
+    assert f"{name}: leads out of the folder" in faults
+    assert f"files/../{name}: leads out of the folder" in faults
+
+
+def test_what_was_slipped_in_is_told(small: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    leaving.export(small, out, NOW_S)
+    (out / "tables" / "more.jsonl").write_text("{}\n", "utf-8")
+    (out / "files" / "link").symlink_to("/etc/hostname")
+    assert checked(out) == [
+        "files/link: not in the manifest", "tables/more.jsonl: not in the manifest",
+    ]  # fmt: skip
+
+
+def test_secrets_of_every_kind_stay_where_they_are(small: Settings, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    opening = {"ray_token": "R" * 40, "tickets/0a1b": "T" * 40, "old/pepper": "P" * 40,
+               "pg-pass": "W" * 40, "openai.key": "O" * 40}  # fmt: skip
+    for name, value in opening.items():
+        (state / name).parent.mkdir(exist_ok=True)
+        (state / name).write_text(value, "ascii")
+    (state / "elsewhere").symlink_to("/etc")
+    tree = small.model_dump(exclude_none=True)
+    tree["ledger"]["password_file"] = state / "pg-pass"
+    tree["providers"] = [{"id": "openai", "api_key_file": state / "openai.key"}]
+    made = leaving.export(Settings.model_validate(tree), tmp_path / "out", NOW_S)
+    assert {made.left_out[name] for name in opening} == {"secret"}
+    assert made.left_out["elsewhere"] == "link"
+    assert "keys.yaml" in made.files
+    held = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert not [value for value in opening.values() if value.encode() in held]
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
 
 
 def test_a_folder_that_holds_something_is_refused(small: Settings, tmp_path: Path) -> None:
@@ -182,7 +263,7 @@ def test_a_folder_that_holds_something_is_refused(small: Settings, tmp_path: Pat
 
 def test_a_folder_without_a_manifest_is_no_export(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match="manifest"):
-        leaving.check(tmp_path)
+        leaving_check.check(tmp_path, None)
 
 
 def test_a_damaged_database_is_no_silent_gap(small: Settings, tmp_path: Path) -> None:
