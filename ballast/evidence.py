@@ -23,8 +23,9 @@ from serving.audit.auditor import Auditor
 from serving.audit.values import Question
 from serving.directory.base import ENTRIES_MAX, decode_event
 from serving.directory.store import opener as directory_opener
+from serving.directory.values import DirectoryFault, build
 from serving.errors import OwnError
-from serving.finance import months
+from serving.finance import months, rolling
 from serving.finance.values import FinanceError
 from serving.guard.termfile import ListFault
 from serving.review import store as review_store
@@ -60,6 +61,7 @@ def gather(settings: Settings, asking: Asking) -> Facts:
     since_ms, until_ms = bounds_of(asking.month, settings)
     with books.finance(settings, is_to_read=True) as database:
         ((requests, blocked),) = database.rows(_CALLS, {"since_ms": since_ms, "until_ms": until_ms})
+        is_kept = rolling.trimmed_ms(database) <= since_ms
     left = reporting.Gathered()
     auditor = Auditor(settings)
     auditor.every(Question(since_ms, until_ms), left.take)
@@ -69,8 +71,8 @@ def gather(settings: Settings, asking: Asking) -> Facts:
         own=_read(asking.own, Own) if asking.own else Own(), lists=lists,
         lists_before=_before(settings, asking.month), asked=asked, asked_fault=fault,
         cases=_cases(settings, since_ms, until_ms), left=left.count, abroad=left.abroad,
-        requests=int(requests), blocked=int(blocked), audit=_audit(auditor),
-        changes=_changes(settings, since_ms, until_ms),
+        requests=int(requests) if is_kept else None, blocked=int(blocked), audit=_audit(auditor),
+        changes=_changes(settings, since_ms, until_ms), tenants=_tenants(settings),
     )  # fmt: skip
 
 
@@ -153,7 +155,20 @@ def _audit(auditor: Auditor) -> dict[str, Any]:
             "faults": len(found.faults)}  # fmt: skip
 
 
-def _changes(settings: Settings, since_ms: int, until_ms: int) -> dict[str, int]:
+def _tenants(settings: Settings) -> tuple[tuple[str, str], ...] | None:
+    """Those of the settings and those that administrators made."""
+    try:
+        with closing(directory_opener(settings)()) as store:
+            head, documents = store.read()
+            made = build(head.number, documents)
+    except (OwnError, DirectoryFault):
+        return None
+    standing = {one.id: one.residency for one in settings.tenants}
+    stored = {id_: one.residency for id_, one in made.tenants.items()}
+    return tuple(sorted((stored | standing).items()))
+
+
+def _changes(settings: Settings, since_ms: int, until_ms: int) -> dict[str, int] | None:
     """What administrators did in the month, by subject's kind and action."""
     counts: Counter[str] = Counter()
     try:
@@ -166,7 +181,7 @@ def _changes(settings: Settings, since_ms: int, until_ms: int) -> dict[str, int]
                         counts[f"{event.subject.partition(':')[0]}.{event.action}"] += 1
                 after = entries[-1].number
     except OwnError:
-        return {}
+        return None
     return dict(counts)
 
 

@@ -136,8 +136,12 @@ def _complaints(facts: Facts) -> Iterator[Line]:
 
 
 def _record(facts: Facts) -> Iterator[Line]:
-    calls = Said("evidence.value.calls", requests=f"{facts.requests:,}", blocked=facts.blocked)
-    yield Line(Said("evidence.line.calls"), calls, "ledger: requests")
+    if facts.requests is None:
+        yield Line(Said("evidence.line.calls"), Said("evidence.value.trimmed"), "ledger: requests",
+                   Said("evidence.needs.trimmed"))  # fmt: skip
+    else:
+        calls = Said("evidence.value.calls", requests=f"{facts.requests:,}", blocked=facts.blocked)
+        yield Line(Said("evidence.line.calls"), calls, "ledger: requests")
     left = Said("evidence.value.left", left=f"{facts.left:,}", abroad=facts.abroad)
     yield Line(Said("evidence.line.left"), left, "ballast audit query")
     audit, source = facts.audit, "ballast audit verify"
@@ -149,6 +153,10 @@ def _record(facts: Facts) -> Iterator[Line]:
         is_whole = not audit["faults"] and audit["checkpoints"]
         yield Line(Said("evidence.line.audit"), value, source,
                    None if is_whole else Said("evidence.needs.audit"))  # fmt: skip
+    if facts.changes is None:
+        yield Line(Said("evidence.line.history"), Said("evidence.value.unread"), "ballast history",
+                   Said("evidence.needs.directory"))  # fmt: skip
+        return
     told = ", ".join(f"{name} {count}" for name, count in sorted(facts.changes.items())) or "0"
     yield Line(Said("evidence.line.history"), told, "ballast history")
 
@@ -167,24 +175,29 @@ def _retention(facts: Facts) -> Iterator[Line]:
 
 
 def _controls(facts: Facts) -> Iterator[Line]:
-    """The control map: what the rules ask, what is in force, where that stands."""
-    settings, guard = facts.settings, facts.settings.guard
-    policies = (guard.default, *guard.tenants.values())
-    home = [t for t in settings.tenants if t.residency in ("premises", "mainland")]
-    controls: tuple[tuple[str, bool, str], ...] = (
-        ("words", bool(facts.lists) and any(p.lists for p in policies), "guard.*.lists"),
-        ("personal", any(p.personal != "off" or p.kinds for p in policies), "guard.*.personal"),
-        ("label", any(p.ai_text or p.ai_metadata for p in policies), "guard.*.ai_text"),
-        ("moderation", any(p.moderation != "off" for p in policies), "guard.*.moderation"),
-        ("sampling", settings.review.keeps, "review.*.rate"),
-        ("residency", bool(home) and len(home) == len(settings.tenants), "tenants.*.residency"),
-        ("audit", bool(facts.audit.get("checkpoints")), "ballast audit verify"),
-        ("copy", bool(settings.audit.anchor_copy_url), "audit.anchor_copy_url"),
-        ("roles", settings.oidc is not None, "oidc"),
-        ("database", bool(settings.ledger.url), "ledger.url"),
+    """The control map: what the rules ask, for how many tenants it is in force, where that
+    stands."""
+    settings, guard, review = facts.settings, facts.settings.guard, facts.settings.review
+    tenants = facts.tenants or ()
+    policies = [guard.tenants.get(name, guard.default) for name, _ in tenants] or [guard.default]
+    sampled = [review.tenants.get(name, review.default) for name, _ in tenants] or [review.default]
+    controls: tuple[tuple[str, list[bool], str], ...] = (
+        ("words", [bool(facts.lists and p.lists) for p in policies], "guard.*.lists"),
+        ("personal", [p.personal != "off" or bool(p.kinds) for p in policies], "guard.*.personal"),
+        ("label", [bool(p.ai_text or p.ai_metadata) for p in policies], "guard.*.ai_text"),
+        ("moderation", [p.moderation != "off" for p in policies], "guard.*.moderation"),
+        ("sampling", [p.rate > 0 or p.flagged_rate > 0 for p in sampled], "review.*.rate"),
+        ("residency", [_stays(facts, where) for _, where in tenants], "ballast tenants list"),
+        ("audit", [bool(facts.audit.get("checkpoints"))], "ballast audit verify"),
+        ("copy", [bool(settings.audit.anchor_copy_url)], "audit.anchor_copy_url"),
+        ("roles", [settings.oidc is not None], "oidc"),
+        ("database", [bool(settings.ledger.url)], "ledger.url"),
     )
-    for name, is_on, source in controls:
+    for name, found, source in controls:
+        is_on = bool(found) and all(found)
         value = Said("evidence.value.on" if is_on else "evidence.value.off")
+        if any(found) and not is_on:
+            value = Said("evidence.value.some", count=sum(found), all=len(found))
         needs = None if is_on else Said("evidence.needs.control")
         source = source if source.startswith("ballast") else f"settings: {source}"
         yield Line(Said(f"evidence.control.{name}"), value, source, needs)
@@ -193,11 +206,20 @@ def _controls(facts: Facts) -> Iterator[Line]:
                NEEDS_FACTS, None if officer else Said("evidence.needs.officer"))  # fmt: skip
 
 
+def _stays(facts: Facts, residency: str) -> bool:
+    """A rule that something got past in the month is not in force."""
+    return residency in ("premises", "mainland") and not facts.abroad
+
+
 def _impact(facts: Facts) -> Iterator[Line]:
     """The impact assessment: facts filled in, judgements left to people."""
-    tenants = tuple(f"{t.id}: {t.residency}" for t in facts.settings.tenants) or ("-",)
-    yield Line(Said("evidence.impact.where"), Said("evidence.value.plain", text=tenants),
-               "settings: tenants")  # fmt: skip
+    if facts.tenants is None:
+        yield Line(Said("evidence.impact.where"), Said("evidence.value.unread"),
+                   "ballast tenants list", Said("evidence.needs.directory"))  # fmt: skip
+    else:
+        told = tuple(f"{name}: {where}" for name, where in facts.tenants) or ("-",)
+        yield Line(Said("evidence.impact.where"), Said("evidence.value.plain", text=told),
+                   "ballast tenants list")  # fmt: skip
     yield Line(Said("evidence.impact.who"), tuple_of(facts), "settings: providers")
     left = Said("evidence.value.left", left=f"{facts.left:,}", abroad=facts.abroad)
     yield Line(Said("evidence.impact.abroad"), left, "ballast audit query",

@@ -81,9 +81,12 @@ class Facts(msgspec.Struct, frozen=True):
     """`kind.state`: how many; None when they could not be read."""
     left: int
     abroad: int
-    requests: int
+    requests: int | None
+    """None: rows of that month are no longer kept, so nobody can count them."""
     blocked: int
     audit: Mapping[str, Any]
     """`entries`, `checkpoints`, `faults`; or `fault`."""
-    changes: Mapping[str, int]
-    """What administrators did, by action."""
+    changes: Mapping[str, int] | None
+    """What administrators did, by action; None when it could not be read."""
+    tenants: tuple[tuple[str, str], ...] | None
+    """Each with its residency, of settings and directory; None when that could not be read."""

@@ -56,6 +56,7 @@ def gather(
             spending=spending, spending_fault=fault, even=even, even_fault=even_fault,
             has_rent=bool(rentals), is_dry_run=settings.controller.is_dry_run,
             reports=tuple(compliance_files.sealed_months(settings)),
+            utc_offset_hours=settings.ledger.utc_offset_hours,
         )  # fmt: skip
 
 

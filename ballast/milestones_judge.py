@@ -168,7 +168,7 @@ def _share(evidence: Evidence, wanted: float, now_s: float) -> Verdict:
     """Met from the month on since which it has held in every month; the month under way counts
     only when it is the only one."""
     name = f"share_{wanted:.0%}".rstrip("%")
-    running = f"{datetime.fromtimestamp(now_s, UTC):%Y-%m}"
+    running = f"{_today(evidence, now_s):%Y-%m}"
     whole = [one for one in evidence.months if one.month < running] or list(evidence.months)
     told = tuple(
         Said("milestone.month", month=one.month, share=_percent(one.share)) for one in whole[-3:]
@@ -211,18 +211,28 @@ def _saving(evidence: Evidence, name: str, wanted: float) -> Verdict:
 
 def _compliance(evidence: Evidence, now_s: float) -> Verdict:
     """A signed report of each of the last full months."""
-    wanted, month = [], datetime.fromtimestamp(now_s, UTC).replace(day=1)
+    wanted, month = [], _today(evidence, now_s).replace(day=1)
     for _ in range(REPORTS_MIN):
         month = (month - timedelta(days=1)).replace(day=1)
         wanted.append(f"{month:%Y-%m}")
     there = [name for name in wanted if name in evidence.reports]
     told = (Said("milestone.reports", months=tuple(sorted(there)) or ("-",)),)
     absent = tuple(sorted(set(wanted) - set(there)))
+    used = {one.month for one in evidence.months}
+    # A report of a month in which nothing was served shows no practice of reporting.
+    if idle := tuple(name for name in sorted(there) if name not in used):
+        lack = Lack(Said("milestone.lacks.idle", months=idle), Said("milestone.get.idle"))
+        return Verdict("compliance", "not_met", "", told, (lack,))
     if absent:
         lack = Lack(Said("milestone.lacks.reports", months=absent),
                     Said("milestone.get.reports", month=absent[-1]))  # fmt: skip
         return Verdict("compliance", "not_met", "", told, (lack,))
     return Verdict("compliance", "met", min(wanted), told)
+
+
+def _today(evidence: Evidence, now_s: float) -> datetime:
+    """Where the books' days and months begin."""
+    return datetime.fromtimestamp(now_s, UTC) + timedelta(hours=evidence.utc_offset_hours)
 
 
 def _units(micro: int) -> str:

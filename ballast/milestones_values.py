@@ -83,6 +83,8 @@ class Evidence(msgspec.Struct, frozen=True):
     is_dry_run: bool
     reports: tuple[str, ...]
     """Months with a signed compliance report that still holds."""
+    utc_offset_hours: float = 0
+    """Of the books, by which `months` and `reports` are named."""
 
 
 class Lack(NamedTuple):

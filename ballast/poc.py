@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,12 +18,14 @@ from ballast.problem import ProblemError
 from ballast.traffic import Calls, Side, Times
 from models import prices
 from serving.audit.auditor import signer
-from serving.finance.rates import total
+from serving.finance.rates import CURRENCIES, converted, total
 from serving.finance.values import FinanceError
 from serving.ledger.costs import DAY_MS
 from serving.settings import Settings
 
 RESULT = "result.json"
+API_SHARE_MAX = 0.01
+"""Of a run of own engines; more and it is a run of something else."""
 
 
 class Wish(NamedTuple):
@@ -43,11 +45,14 @@ def gather(settings: Settings, wish: Wish, now_s: float) -> Trial:
     """Everything that the page shows. Raises ProblemError."""
     if (wish.api_run is None) != (wish.local_run is None):
         raise ProblemError(Said("poc.one_run"), Said("poc.both_runs"))
+    if wish.currency not in CURRENCIES:
+        raise ProblemError(Said("poc.no_currency", currency=wish.currency), Said("poc.currencies"))
     day = datetime.fromtimestamp(now_s, UTC)
     faults, rows = (None, 0) if wish.exported is None else _exit(settings, wish.exported)
     if wish.api_run is not None and wish.local_run is not None:
-        api, works = of_run(wish.api_run, wish, is_local=False)
-        local, _ = of_run(wish.local_run, wish, is_local=True)
+        api, works, loads = of_run(wish.api_run, wish, is_local=False)
+        local, _, others = of_run(wish.local_run, wish, is_local=True)
+        _alike(wish, loads, others)
         return Trial(
             day=f"{day:%Y-%m-%d}", since="", currency=wish.currency, rate="", api=api, local=local,
             works=works, effort=wish.effort, monthly_tokens=None, exit_faults=faults,
@@ -55,6 +60,17 @@ def gather(settings: Settings, wish: Wish, now_s: float) -> Trial:
         )  # fmt: skip
     found = of_ledger(settings, wish, int(now_s * 1e3))
     return msgspec.structs.replace(found, exit_faults=faults, exit_rows=rows)
+
+
+def of_yuan(amount: float, currency: str, now_s: float) -> float:
+    """Yuan in the report's currency. Raises ProblemError for one without a rate."""
+    rate = prices.load().rate(datetime.fromtimestamp(now_s, UTC).date())
+    try:
+        return converted(round(amount * 1e6), "CNY", currency, rate) / 1e6
+    except FinanceError:
+        raise ProblemError(
+            Said("poc.no_currency", currency=currency), Said("poc.currencies")
+        ) from None
 
 
 def _exit(settings: Settings, folder: Path) -> tuple[int, int]:
@@ -119,7 +135,11 @@ def _measured(side: Side, name: str, cost: float | None) -> Measured:
     )  # fmt: skip
 
 
-def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple[Works, ...]]:
+Load: TypeAlias = dict[str, Any]
+"""What makes two runs comparable, by name."""
+
+
+def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple[Works, ...], Load]:
     """One run of `ballast bench run`. Raises ProblemError naming the file or what it lacks."""
     path = folder / RESULT if folder.is_dir() else folder
     try:
@@ -128,6 +148,8 @@ def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple
         reasons, currency = run["summary"]["reasons"], run["summary"]["currency"]
         times = [_times(found[name]) for name in ("first_ms", "complete_ms")]
         sent, good, priced = int(found["sent"]), int(found["good"]), float(found["cost"])
+        load = {"scenario": run["scenario"], "seed": run["seed"]}
+        of_apis = float(found["api_share"])
         tokens = int(found["prompt_tokens"]), int(found["completion_tokens"])
         works = tuple(
             Works(str(kind["name"]), int(kind["sent"]), int(kind["good"]))
@@ -138,6 +160,9 @@ def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple
     if reasons:
         what = Said("poc.invalid", path=path, why="; ".join(map(str, reasons)))
         raise ProblemError(what, Said("poc.make_run"))
+    if is_local and of_apis > API_SHARE_MAX:
+        what = Said("poc.not_own", path=path, share=f"{of_apis:.1%}")
+        raise ProblemError(what, Said("poc.own_alone"))
     cost: float | None = wish.gpu_hour * seconds / 3600 if wish.gpu_hour else None
     if not is_local:
         if priced and currency != wish.currency:
@@ -145,7 +170,22 @@ def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple
             raise ProblemError(what, Said("poc.same_currency", currency=currency))
         cost = priced or None
     side = Measured(str(run.get("model", "")), str(path), sent, good, sent, *tokens, cost, *times)
-    return side, works
+    return side, works, load
+
+
+def _alike(wish: Wish, api: Load, local: Load) -> None:
+    """Raises ProblemError naming what differs: two loads compared would prove nothing."""
+    for name, value in api.items():
+        # The price of a million tokens is a side's own, the load is not.
+        here, there = (_unpriced(one) for one in (value, local[name]))
+        if here != there:
+            what = Said("poc.unlike", api=wish.api_run, local=wish.local_run,
+                        what=Said(f"poc.what.{name}"))  # fmt: skip
+            raise ProblemError(what, Said("poc.make_run"))
+
+
+def _unpriced(value: Any) -> Any:
+    return value | {"price": None} if isinstance(value, dict) else value
 
 
 def _times(spread: dict[str, float]) -> Times:

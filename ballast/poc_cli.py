@@ -24,7 +24,7 @@ from serving.settings import SettingsError
 
 HOUR_COST = 300.0
 """600,000 yuan a year over 2,000 hours: the engineer of `ballast plan`; ASSUMED there too."""
-ASSUMED, GIVEN = "ASSUMED: 600,000 CNY / 2,000 h", "--hours, --hour-cost"
+ASSUMED, GIVEN = "ASSUMED: 600,000 CNY / 2,000 h", "--hour-cost"
 poc = typer.Typer(help="A PoC's report, and the export of all data.", no_args_is_help=True)
 
 
@@ -83,7 +83,9 @@ def report(
     hours: Annotated[
         float, typer.Option(help="Hours of work that the migration takes.", min=0)
     ] = HOURS_OF_BASE_URL,
-    hour_cost: Annotated[float, typer.Option(help="Of one of these hours.", min=0)] = HOUR_COST,
+    hour_cost: Annotated[
+        float | None, typer.Option(help="Of one of these hours; else 300 CNY.", min=0)
+    ] = None,
     exported: Annotated[
         Path | None, typer.Option("--export", help="Folder of `poc export`, checked anew.")
     ] = None,
@@ -91,10 +93,13 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Set API and own engines side by side: one page that stands alone, in two languages."""
-    is_assumed = (hours, hour_cost) == (HOURS_OF_BASE_URL, HOUR_COST)
-    effort = Effort(hours, hour_cost, ASSUMED if is_assumed else GIVEN)
+    now_s = time.time()
+    if hour_cost is None:
+        effort = Effort(hours, gathering.of_yuan(HOUR_COST, currency, now_s), ASSUMED)
+    else:
+        effort = Effort(hours, hour_cost, GIVEN)
     wish = gathering.Wish(days, currency, effort, api_run, local_run, gpu_hour, exported)
-    trial = gathering.gather(settings_of(config), wish, time.time())
+    trial = gathering.gather(settings_of(config), wish, now_s)
     write_page(html, poc_page.made(trial, "en"))
     write_page(html.with_suffix(f".zh{html.suffix}"), poc_page.made(trial, "zh"))
     if as_json:

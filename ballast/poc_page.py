@@ -71,12 +71,14 @@ def _seen(gate: Gate, trial: Trial, say: Words) -> str:
     if gate.missing:
         return say("poc.page.missing", what=say(f"poc.lacks.{gate.missing}"))
     forms = {"saving": ".1%", "share": ".1%", "worst": ".1%", "rows": ",.0f", "api": ",.0f",
-             "local": ",.0f"}  # fmt: skip
+             "local": ",.0f", "faults": ",.0f"}  # fmt: skip
     shown = {
         name: format(value, forms[name]) if name in forms else _money(value)
         for name, value in gate.figures.items()
     }
-    return say(f"poc.seen.{gate.id}", currency=trial.currency, **shown)
+    is_broken = bool(gate.figures.get("faults"))
+    key = "poc.seen.exit_no" if is_broken else f"poc.seen.{gate.id}"
+    return say(key, currency=trial.currency, **shown)
 
 
 def _sides(trial: Trial, say: Words) -> list[tuple[str, Measured, int]]:

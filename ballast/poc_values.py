@@ -169,7 +169,9 @@ def _stability(trial: Trial) -> Gate:
 
 def _compatibility(trial: Trial) -> Gate:
     tried = [one for one in trial.works if one.requests]
-    if not tried:
+    if trial.simulated:
+        return Gate("compatibility", "unknown", {}, "real")
+    if sum(one.requests for one in tried) < REQUESTS_MIN:
         return Gate("compatibility", "unknown", {}, "surfaces")
     worst = min(one.ok / one.requests for one in tried)
     return Gate("compatibility", _said(worst >= OK_SHARE_MIN), {"worst": worst})
@@ -190,7 +192,8 @@ def _exit(trial: Trial) -> Gate:
     """All data leaves, counted against its manifest, or it is not proved."""
     if trial.exit_faults is None:
         return Gate("exit", "unknown", {}, "export")
-    return Gate("exit", _said(not trial.exit_faults), {"rows": trial.exit_rows})
+    figures = {"rows": trial.exit_rows, "faults": trial.exit_faults}
+    return Gate("exit", _said(not trial.exit_faults), figures)
 
 
 def verdict(found: list[Gate]) -> Answer:

@@ -42,6 +42,8 @@ td.l,th.l{text-align:left}tr.best td{font-weight:600}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;margin:0 0 4px}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
 footer{color:var(--dim);font-size:12.5px;margin-top:22px}
+@media(max-width:600px){main{padding:20px 10px 40px}.figure,.card{padding:10px}th,td{padding:4px}
+table{font-size:12.5px}.figures{grid-template-columns:1fr 1fr}}
 @media print{body{background:#fff}.card,.figure{break-inside:avoid}}
 """
 COLOURS = 8

@@ -16,12 +16,17 @@ from typer.testing import CliRunner
 from ballast import compliance_files, evidence, evidence_guard, evidence_rules, identity
 from ballast.cli import app
 from ballast.evidence_values import Asked, Facts, Own, Section, WordList
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from models import provider
+from serving.directory.changes import By, put
+from serving.directory.store import opener as directory_opener
+from serving.finance import statements
+from serving.finance import store as finance_store
 from serving.ledger.store import opener
 from serving.records import Charge, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
-from serving.settings import Settings
+from serving.settings import Settings, TenantSettings
 
 AT_MS = int(datetime(2026, 10, 15, tzinfo=UTC).timestamp() * 1e3)
 LATER_S = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
@@ -58,6 +63,7 @@ def facts(settings: Settings, **changes: Any) -> Facts:
         month="2026-10", settings=settings, rows=ROWS, own=Own(), lists=(), lists_before=None,
         asked=Asked(2, 2, 24, (), ()), asked_fault="", cases={}, left=0, abroad=0, requests=0,
         blocked=0, audit={"entries": 1, "checkpoints": 1, "faults": 0}, changes={},
+        tenants=(("t", "mainland"),),
     )  # fmt: skip
     return msgspec.structs.replace(found, **changes)
 
@@ -89,6 +95,52 @@ def test_the_month_is_read_from_ledger_guard_and_audit(settings: Settings) -> No
 def test_what_leaves_the_mainland_asks_for_its_legal_ground(settings: Settings) -> None:
     assert "abroad" in needs(evidence_rules.sections(facts(settings, left=3, abroad=1)), "impact")
     assert "abroad" not in needs(evidence_rules.sections(facts(settings, left=3)), "impact")
+
+
+def controls(found: Facts) -> dict[str, str]:
+    (one,) = [s for s in evidence_rules.sections(found) if s.id == "controls"]
+    return {line.what.key.rpartition(".")[2]: str(line.value) for line in one.lines
+            if isinstance(line.what, Said)}  # fmt: skip
+
+
+def test_a_tenant_that_an_administrator_made_counts_like_those_of_the_settings(
+    settings: Settings,
+) -> None:
+    with closing(directory_opener(settings)()) as store:
+        head, _ = store.read()
+        row = TenantSettings(id="loose", residency="anywhere")
+        store.commit(head, put("tenant", row, "create", By("owner", 1)))
+    found = evidence.gather(settings, evidence.Asking("2026-09"))
+    assert found.tenants == (("loose", "anywhere"), ("t", "mainland"))
+    assert controls(found)["residency"] == "in force for 1 of 2 tenants"
+
+
+def test_a_rule_that_calls_got_past_is_not_in_force(settings: Settings) -> None:
+    assert controls(facts(settings))["residency"] == "in force"
+    assert controls(facts(settings, left=3, abroad=1))["residency"] == "not in force"
+    assert controls(facts(settings, tenants=None))["residency"] == "not in force"
+
+
+def test_what_one_tenant_has_is_not_told_of_all(settings: Settings) -> None:
+    tenants = (("t", "mainland"), ("u", "mainland"))
+    rules = {"default": {"personal": "mask"}, "tenants": {"u": {"personal": "off"}}}
+    loose = Settings.model_validate({"state_dir": settings.state_dir, "guard": rules})
+    assert controls(facts(loose, tenants=tenants))["personal"] == "in force for 1 of 2 tenants"
+
+
+def test_what_can_no_longer_be_counted_is_no_nought(settings: Settings) -> None:
+    with closing(finance_store.opener(settings)()) as database:
+        mark = {"name": "trimmed", "at_ms": AT_MS}
+        database.write(lambda at: at.run(statements.PUT_MARK, mark))
+    found = evidence.gather(settings, evidence.Asking("2026-10"))
+    assert found.requests is None
+    assert "trimmed" in needs(evidence_rules.sections(found), "record")
+
+
+def test_a_directory_that_is_away_is_told(settings: Settings) -> None:
+    found = evidence_rules.sections(facts(settings, changes=None, tenants=None))
+    assert "directory" in needs(found, "record")
+    assert "directory" in needs(found, "impact")
 
 
 def test_what_only_people_know_is_taken_from_their_file(settings: Settings, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ GOOD = Evidence(
         40_000, 39_900, 50, 40, 40, 200, 199, 10**7, 10**7, 0, NOW_MS - 20 * DAY_MS, NOW_MS
     ),
     sides=SIDES,
-    months=(Month("2026-09", 100, 40), Month("2026-10", 100, 71), Month("2026-11", 100, 90)),
+    months=(Month("2026-08", 100, 20), Month("2026-09", 100, 40),
+            Month("2026-10", 100, 71), Month("2026-11", 100, 90)),
     growth=Growth(1000, 2000, 3),
     spending=Spending("CNY", "7.0", 100, 300, 0, 900),
     spending_fault="", even=Even("qwen3-32b", 50_000.0, 200_000.0), even_fault="",
@@ -150,6 +151,25 @@ def test_a_missing_report_is_named_with_the_command_that_writes_it() -> None:
     found = verdicts(reports=("2026-08",))["compliance"]
     assert "2026-09, 2026-10" in str(found.missing[0].what)
     assert "--month 2026-10" in str(found.missing[0].remedy)
+
+
+def test_reports_of_months_without_traffic_show_nothing() -> None:
+    found = verdicts(months=GOOD.months[1:])["compliance"]
+    assert (found.state, missing(found)) == ("not_met", ["idle"])
+    assert "2026-08" in str(found.missing[0].what)
+
+
+def test_months_end_where_the_books_days_begin() -> None:
+    """2026-11-30 16:30 UTC is December in China: November is full there, and its report due."""
+    at_s = datetime(2026, 11, 30, 16, 30, tzinfo=UTC).timestamp()
+    months = (*GOOD.months, Month("2026-12", 10, 1))
+    there = msgspec.structs.replace(GOOD, months=months, utc_offset_hours=8)
+    found = {one.id: one for one in judge(there, at_s)}
+    assert "2026-11: 90.0%" in " ".join(map(str, found["share_50"].evidence))
+    assert missing(found["compliance"]) == ["reports"]
+    here = {one.id: one for one in judge(GOOD, at_s)}
+    assert "2026-11" not in " ".join(map(str, here["share_50"].evidence))
+    assert here["compliance"].state == "met"
 
 
 def fill(settings: Settings, days: int = 10) -> None:

@@ -64,6 +64,7 @@ def test_a_slow_or_failing_side_of_ours_is_told() -> None:
     failing = msgspec.structs.replace(OWN, ok=890)
     assert answers(local=failing)["stability"] == "no"
     assert answers(works=(Works("chat", 100, 100), Works("score", 10, 9)))["compatibility"] == "no"
+    assert answers(works=(Works("chat", 5, 5),))["compatibility"] == "surfaces"
 
 
 def test_effort_must_stay_below_half_of_a_years_gain() -> None:
@@ -80,6 +81,7 @@ def test_effort_must_stay_below_half_of_a_years_gain() -> None:
 def test_a_side_that_is_missing_proves_nothing(changes: dict[str, Any], lack: str) -> None:
     found = answers(**changes)
     assert {found[name] for name in ("cost", "latency", "stability", "effort")} == {lack}
+    assert found["compatibility"] == ("real" if lack == "real" else "yes")
     assert verdict(gates(msgspec.structs.replace(GOOD, **changes))) == "unknown"
 
 
@@ -161,11 +163,15 @@ def run(folder: Path, **changes: Any) -> Path:
     spread = {"p50": 100.0, "p90": 150.0, "p95": 200.0, "p99": 300.0, "count": 9}
     total = {
         "sent": 200, "good": 199, "cost": 1.0, "first_ms": spread, "complete_ms": spread,
-        "prompt_tokens": 90_000, "completion_tokens": 10_000, "name": "all",
+        "prompt_tokens": 90_000, "completion_tokens": 10_000, "name": "all", "api_share": -1.0,
     }  # fmt: skip
     summary = {"total": total, "kinds": [total], "seconds": 360.0, "reasons": [], "currency": "CNY"}
     folder.mkdir()
-    body = {"summary": summary | changes, "model": "m"}
+    load = {"scenario": {"title": "Small", "price": None}, "seed": 3}
+    body = {"summary": summary, "model": "m"} | load
+    for name, value in changes.items():
+        place = body if name in body else total if name in total else summary
+        place[name] = value
     (folder / poc.RESULT).write_text(json.dumps(body), "utf-8")
     return folder
 
@@ -197,6 +203,41 @@ def test_a_run_that_cannot_be_compared_says_why(
     given = wish(run(tmp_path / "a", **changes), run(tmp_path / "b"))
     with pytest.raises(ProblemError, match=said):
         poc.gather(Settings(state_dir=tmp_path), given, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 4}, "differ in their seed"),
+        ({"scenario": {"title": "Other", "price": None}}, "differ in their scenario"),
+        ({"api_share": 1.0}, "100.0% of the answers came from APIs"),
+    ],
+)
+def test_two_loads_or_an_api_on_both_sides_are_no_comparison(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    given = wish(run(tmp_path / "a", api_share=1.0), run(tmp_path / "b", **changes))
+    with pytest.raises(ProblemError, match=said):
+        poc.gather(Settings(state_dir=tmp_path), given, NOW_S)
+
+
+def test_the_api_side_may_carry_its_price(tmp_path: Path) -> None:
+    priced = {"title": "Small", "price": {"input": 1}}
+    given = wish(run(tmp_path / "a", scenario=priced), run(tmp_path / "b"), gpu_hour=7.0)
+    assert saving(poc.gather(Settings(state_dir=tmp_path), given, NOW_S)) == pytest.approx(0.3)
+
+
+def test_an_assumed_hour_is_yuan_whatever_the_report_counts_in() -> None:
+    assert poc.of_yuan(300, "CNY", NOW_S) == 300
+    assert 30 < poc.of_yuan(300, "USD", NOW_S) < 60
+    with pytest.raises(ProblemError, match="no currency EUR"):
+        poc.of_yuan(300, "EUR", NOW_S)
+
+
+def test_an_export_with_faults_is_not_told_as_whole() -> None:
+    page = poc_page.made(msgspec.structs.replace(GOOD, exit_faults=2), "en")
+    assert "2 not as the manifest says" in page
+    assert "all as the manifest says" not in page
 
 
 def test_one_run_alone_is_refused(tmp_path: Path) -> None:
