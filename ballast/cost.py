@@ -38,7 +38,8 @@ class Wish(NamedTuple):
     until: str = ""
     """ISO date, exclusive; empty is the end of today."""
     days: int = 30
-    utc_offset_hours: float = 0.0
+    utc_offset_hours: float | None = None
+    """Where days begin; None: as in the books."""
     limit: int = 50
     currency: str = "CNY"
     """Of the summary."""
@@ -61,9 +62,11 @@ class Report(msgspec.Struct, frozen=True):
     tax_percent: Decimal
 
 
-def question(wish: Wish, now_s: float) -> tuple[date, date, Question]:
-    """The period and the question. Raises ProblemError naming the flag. Pure."""
-    offset_ms = round(wish.utc_offset_hours * HOUR_MS)
+def question(wish: Wish, now_s: float, books_hours: int = 0) -> tuple[date, date, Question]:
+    """The period and the question; `books_hours` is the books' own offset. Raises ProblemError
+    naming the flag. Pure."""
+    hours = books_hours if wish.utc_offset_hours is None else wish.utc_offset_hours
+    offset_ms = round(hours * HOUR_MS)
     today = datetime.fromtimestamp(now_s + offset_ms / 1e3, UTC).date()
     until = _date("--until", wish.until) or today + timedelta(days=1)
     since = _date("--since", wish.since) or until - timedelta(days=wish.days)
@@ -92,7 +95,8 @@ def _date(flag: str, text: str) -> date | None:
 
 def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Report:
     """Ask the ledger. Raises ProblemError."""
-    since, until, asked = question(wish, time.time() if now_s is None else now_s)
+    at_s = time.time() if now_s is None else now_s
+    since, until, asked = question(wish, at_s, settings.ledger.utc_offset_hours)
     with books.opened(settings) as ledger, books.finance(settings, is_to_read=True) as database:
         ask: Callable[[Question], Answer] = ledger.costs
         if wish.is_of_rollups:
@@ -219,9 +223,13 @@ def register(
         until: Annotated[str, typer.Option(help="Day after the last; else tomorrow.")] = "",
         days: Annotated[int, typer.Option(help="Length of the period.", min=1)] = 30,
         utc_offset: Annotated[
-            float,
-            typer.Option(help="Hours ahead of UTC, where days begin; 8 in China.", min=-12, max=14),
-        ] = 0.0,
+            float | None,
+            typer.Option(
+                help="Hours ahead of UTC, where days begin; else `ledger.utc_offset_hours`.",
+                min=-12,
+                max=14,
+            ),
+        ] = None,
         limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=ROWS_MAX)] = 50,
         currency: Annotated[str, typer.Option(help="Of the summary: CNY or USD.")] = "CNY",
         tax: Annotated[

@@ -192,7 +192,7 @@ def _exit(trial: Trial) -> Gate:
     """All data leaves, counted against its manifest, or it is not proved."""
     if trial.exit_faults is None:
         return Gate("exit", "unknown", {}, "export")
-    figures = {"rows": trial.exit_rows, "faults": trial.exit_faults}
+    figures: dict[str, float] = {"rows": trial.exit_rows, "faults": trial.exit_faults}
     return Gate("exit", _said(not trial.exit_faults), figures)
 
 

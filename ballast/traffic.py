@@ -146,8 +146,9 @@ def _timed(database: Database, side: Side, bounds: dict[str, int]) -> Side:
     if side.kind != "own":
         condition = _OF_PROVIDER
         values["prefix"] = f"{side.name}/"
+    streamed = f"{condition} AND a.is_stream"  # an answer as a whole has no first token
     first = _times(database, "a.first_token_ms", _TIMED.format(
-        column="first_token_ms", side=condition), values)  # fmt: skip
+        column="first_token_ms", side=streamed), values)  # fmt: skip
     whole = _times(database, "a.ended_ms - a.begun_ms", _TIMED.format(
         column="begun_ms", side=condition), values)  # fmt: skip
     return msgspec.structs.replace(side, first_token=first, whole=whole)

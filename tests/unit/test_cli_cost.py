@@ -41,6 +41,11 @@ def test_the_period_follows_the_clock_of_the_reader() -> None:
     assert asked.since_ms == int(datetime(2026, 11, 25, 16, tzinfo=UTC).timestamp()) * 1000
 
 
+def test_days_are_those_of_the_books_unless_asked_otherwise() -> None:
+    assert question(Wish(days=1), NOW_S, 8) == question(Wish(days=1, utc_offset_hours=8), NOW_S)
+    assert question(Wish(days=1, utc_offset_hours=0), NOW_S, 8)[2].offset_ms == 0
+
+
 @pytest.mark.parametrize(
     ("wish", "said"),
     [

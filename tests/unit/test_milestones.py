@@ -188,7 +188,7 @@ def fill(settings: Settings, days: int = 10) -> None:
             row = ("t", "p", "k", "chat", "chat", "interactive")
             ledger.apply([
                 AttemptBegin(name, 1, at_ms - 900, at_ms - 1000, *row, target, False, "overflow:x",
-                             1, 1, currency, 0, 0),
+                             1, 1, currency, 0, 0, is_stream=True),
                 AttemptEnd(name, 1, at_ms, end, "", usage, Charge(currency, micro), 10 * kind),
                 RequestEnd(name, at_ms - 1000, at_ms, *row, end, 200, "", "overflow:x", target, 1,
                            0, 4, usage),
@@ -219,6 +219,19 @@ def test_sides_are_told_apart_on_either_database(settings: Settings) -> None:
     assert found[2].ok_share == 0.0
     assert (calls.requests, calls.overflowed, calls.overflowed_ok) == (100, 100, 90)
     assert surfaces == [("chat", 100, 90)]
+
+
+def test_an_answer_as_a_whole_has_no_first_token(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    row = ("t", "p", "k", "chat", "chat", "interactive")
+    with closing(opener(settings)()) as ledger:
+        ledger.apply([
+            AttemptBegin("r", 1, 1, 1, *row, "deepseek/f", True, "x", 1, 1, "CNY", 0, 0),
+            AttemptEnd("r", 1, 9_001, "ok", "", Usage(9, 9), Charge("CNY", 1), 9_000),
+        ])  # fmt: skip
+    with closing(finance_store.open_to_read(settings)) as database:
+        (side,) = traffic.sides(database, 0, 10_000)
+    assert (side.first_token, side.whole) == (Times(), Times(9_000, 9_000))
 
 
 def test_evidence_is_gathered_and_judged_on_either_database(settings: Settings) -> None:

@@ -124,7 +124,7 @@ def fill(settings: Settings, per_day: int = 40, days: int = 9) -> None:
         name, usage = f"r{number}", Usage(900, 100)
         records += [
             AttemptBegin(name, 1, at_ms - 900, at_ms - 1000, *row, target, False, "x", 1, 1,
-                         currency, 0, 0),
+                         currency, 0, 0, is_stream=True),
             AttemptEnd(name, 1, at_ms, "ok", "", usage, Charge(currency, micro), 100 + number % 7),
             RequestEnd(name, at_ms - 1000, at_ms, *row, "ok", 200, "", "x", target, 1, 0, 4, usage),
         ]  # fmt: skip
