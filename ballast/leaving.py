@@ -199,4 +199,4 @@ def _copied(
 def digest(path: Path) -> str:
     """SHA-256. Raises OSError."""
     with path.open("rb") as file:
-        return hashlib.filedigest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
