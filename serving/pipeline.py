@@ -41,6 +41,7 @@ from serving.records import (
     Wait,
 )
 from serving.rescuing import Rescuer
+from serving.rollout.aside import instead
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
@@ -144,7 +145,12 @@ class Pipeline:
             if self._keeper is not None and self._keeper.funds.is_any:
                 door.bound(progress, self._keeper, self._fleet.view)
             call = progress.call
-            placement = place(call, caller, self._fleet.view, now_s, progress.tried)
+            view, tried = self._fleet.view, progress.tried
+            placement = place(call, caller, view, now_s, tried)
+            if other := instead(call, caller, view, now_s, tried, placement):
+                self._pass_on(progress)
+                progress.call = other
+                continue
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
                 placement = Wait(min(until_s, call.first_token_by_s), "in line")

@@ -31,8 +31,8 @@ OLDER_FIELD = "_older"
 OLDER: Mapping[str, Literal["ignore", "confine"]] = {"rollout": "ignore"}
 """What a gateway does that does not know a kind: `ignore` where the row widens or narrows nothing
 (without a rollout's row all calls stay with the old model), `confine` where it binds a tenant,
-which its `tenant` then names. A kind that may stop or forbid more than that never stands here: older
-gateways must fail closed. Not here either: kinds from before this rule."""
+which its `tenant` then names. A kind that may stop or forbid more than that never stands here:
+older gateways must fail closed. Not here either: kinds from before this rule."""
 
 
 class Reading(NamedTuple):

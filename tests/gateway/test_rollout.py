@@ -134,6 +134,42 @@ def test_a_rollout_is_started_driven_and_taken_back(run, kit, free_ports):
     run(check, **both(kit, ports))
 
 
+def test_a_bad_canary_costs_no_call_and_is_charged_for_each(run, kit, free_ports):
+    ports = free_ports(2)
+
+    async def check(stack):
+        served = await kit.start_engine(kit.engine(model="m2", port=ports[1]))
+        try:
+            await stack.ready(1, "m2")
+            await walk(stack, served)
+        finally:
+            await served.close()
+
+    async def walk(stack, served):
+        assert (await ask(stack, "POST", "/rollouts", json=NEW))[0] == 201
+        rolling = driver(stack)
+        await rolling.once(stack.session)
+        await rolling.once(stack.session)
+        url, secret = f"{served.url}/internal/control", {"x-ballast-secret": kit.SECRET}
+        async with stack.session.post(url, json={"fail_next": 1_000_000}, headers=secret) as told:
+            assert told.status == 200
+
+        async def moved():
+            return "split:m-alias~new/old_side/local" in await sent(stack, 10)
+
+        await kit.eventually(moved)
+
+        async def is_back():
+            await rolling.once(stack.session)
+            found = (await ask(stack, "GET", "/rollouts"))[1]["rollouts"][0]
+            return found["state"] == "rolled_back" or not await sent(stack, 10)
+
+        await kit.eventually(is_back)
+        assert set(await sent(stack, 10)) == {"local"}
+
+    run(check, **both(kit, ports))
+
+
 def test_who_may_not_and_what_cannot_be_is_refused(run, kit, free_ports):
     async def check(stack):
         async def refused(body, who="operator"):

@@ -387,7 +387,7 @@ def test_a_kind_of_a_newer_version_binds_its_tenant_where_it_says_so():
 @pytest.mark.parametrize("row", [
     {"tenant": "x"}, {"_older": "confine"}, {"_older": "confine", "tenant": 7},
     {"_older": "Ignore"}, {"_older": ["ignore"]}, [{"_older": "ignore"}],
-], ids=["says nothing", "no tenant", "odd tenant", "another word", "a list", "no object"])  # fmt: skip
+], ids=["silent", "no tenant", "odd tenant", "another word", "a list", "no object"])  # fmt: skip
 def test_a_kind_that_does_not_say_it_may_be_passed_over_is_a_fault(row):
     with pytest.raises(DirectoryFault, match=r"moon:m.*upgrade this gateway"):
         build(1, [Document("moon", "m", msgspec.json.encode(row))])  # type: ignore[arg-type]
