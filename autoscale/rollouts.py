@@ -100,6 +100,8 @@ class Rollouts:
         found = (await asyncio.to_thread(self._read)).rollouts
         self.holding = {n: why for n, why in self.holding.items() if n in found}
         self._gauges.show(found.values(), self._means.utc_ms())
+        running = {(one.id, one.started_ms) for one in found.values() if one.state == "running"}
+        await self._end_gates(self._asking.keys() - running)
         for row in found.values():
             if is_watched(row, self._means.utc_ms()):
                 await self._move(row, session)
@@ -134,11 +136,13 @@ class Rollouts:
 
     async def close(self) -> None:
         """Asks no gate any more."""
-        asking = list(self._asking.values())
-        self._asking.clear()
-        for task in asking:
+        await self._end_gates(set(self._asking))
+
+    async def _end_gates(self, keys: set[tuple[str, int]]) -> None:
+        ended = [self._asking.pop(key) for key in keys]
+        for task in ended:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*ended, return_exceptions=True)
 
     def _held(self, name: str, reason: str) -> None:
         """Remember why, and log it when more than a number changed."""
