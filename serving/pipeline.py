@@ -41,7 +41,7 @@ from serving.records import (
     Wait,
 )
 from serving.rescuing import Rescuer
-from serving.rollout.aside import instead
+from serving.rollout.aside import Found, instead
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
@@ -147,7 +147,7 @@ class Pipeline:
             call = progress.call
             view, tried = self._fleet.view, progress.tried
             placement = place(call, caller, view, now_s, tried)
-            if other := instead(call, caller, view, now_s, tried, placement):
+            if other := instead(call, caller, view, now_s, Found(placement, tried)):
                 self._pass_on(progress)
                 progress.call = other
                 continue
@@ -166,15 +166,7 @@ class Pipeline:
                     progress, self._keeper, placement
                 ):
                     continue
-                progress.had_turn = True
-                try:
-                    keeps = await self._line.hold(
-                        call, placement.until_s, caller.policy.latency_class
-                    )
-                finally:
-                    progress.queue_s += self._loop.time() - now_s
-                if not keeps:  # it gave its place to a more urgent one: run or leave, but not wait
-                    progress.call = msgspec.structs.replace(progress.call, may_wait=False)
+                await self._hold(progress, placement.until_s, now_s)
             elif isinstance(placement, Refuse):
                 if self._keeper is None or not await door.may_again(
                     progress, self._keeper, placement
@@ -182,6 +174,16 @@ class Pipeline:
                     self._refused(progress, placement)
             else:
                 assert_never(placement)
+
+    async def _hold(self, progress: Progress, until_s: float, now_s: float) -> None:
+        progress.had_turn = True
+        call, latency_class = progress.call, progress.caller.policy.latency_class
+        try:
+            keeps = await self._line.hold(call, until_s, latency_class)
+        finally:
+            progress.queue_s += self._loop.time() - now_s
+        if not keeps:  # it gave its place to a more urgent one: run or leave, but not wait
+            progress.call = msgspec.structs.replace(progress.call, may_wait=False)
 
     def _refused(self, progress: Progress, placement: Refuse) -> NoReturn:
         self._pass_on(progress)

@@ -7,7 +7,7 @@ new model again.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from serving.placement.assign import toward
 from serving.placement.values import Arm
@@ -21,12 +21,21 @@ _LACKS = frozenset({"no_capacity", "engine_loading", "deadline_unreachable"})
 """Refusals that say something of the engines, not of the caller or an operator's switch."""
 
 
+class Found(NamedTuple):
+    """What came of the call so far."""
+
+    placement: Placement
+    """Where it would go next as it is."""
+    tried: frozenset[str]
+    """Targets that failed it."""
+
+
 def instead(
-    call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str],
-    placement: Placement,
-) -> Call | None:  # fmt: skip
-    """The call as the old model's, when a target failed it (`tried`) or `placement` refuses it and
-    the old model can take it now; None where it stays as it is."""
+    call: Call, caller: Caller, view: FleetView, now_s: float, so_far: Found
+) -> Call | None:
+    """The call as the old model's, when a target failed it or it would be refused, and the old
+    model can take it now; None where it stays as it is."""
+    placement, tried = so_far
     if call.route != f"split:{side(call.alias, 'new')}":
         return None
     if not tried and not (isinstance(placement, Refuse) and placement.code in _LACKS):

@@ -19,7 +19,7 @@ from serving.placement.assign import assign
 from serving.placement.values import Arm, Route
 from serving.records import Burst, FleetView, LatencyClass, Refuse, Run, Wait
 from serving.rollout import commands, counts, weights
-from serving.rollout.aside import instead
+from serving.rollout.aside import Found, instead
 from serving.rollout.counts import Load
 from serving.rollout.decide import (
     Advance,
@@ -206,7 +206,7 @@ def turned(make, view, *, tried=(), placement=None, caller=None, **more):
     given = {"model": "b", "alias": "chat", "route": "split:chat~new"} | more
     call = make.call(**given)
     placement = placement or Run(make.replica("r2", model="b"), "local", SOON)
-    return instead(call, caller or make.caller(), view, 0.0, frozenset(tried), placement)
+    return instead(call, caller or make.caller(), view, 0.0, Found(placement, frozenset(tried)))
 
 
 LACKING = Refuse("no_capacity", "no_target", "none", 1.0)
