@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 from autoscale.bodies import whole
 from autoscale.gateways import Gateways
 from autoscale.rollout_gate import ask as ask_gate
+from autoscale.rollout_gauges import RolloutGauges
 from serving.directory.base import DirectoryAway, DirectoryStore, VersionConflict
 from serving.directory.changes import By
 from serving.directory.values import Directory, DirectoryFault, build
@@ -35,6 +36,8 @@ from serving.settings_rollout import RolloutSettings
 
 ACTOR = "controller"
 FLEET_S = 2.0
+GATE_S = 0.5
+"""Of each look, for a gate that is being asked."""
 REST = 4.0
 """Pause after a look, in looks: at most a fifth of the time is spent on counting."""
 FLEET_BYTES_MAX = 4 << 20
@@ -69,33 +72,37 @@ class Rollouts:
         self._means = means
         self._gates: dict[tuple[str, int], str] = {}
         """What the gate said of a rollout, by name and start; empty is yes."""
+        self._asking: dict[tuple[str, int], asyncio.Task[str]] = {}
         self.holding: dict[str, str] = {}
         """Why each rollout stays where it is."""
-        self._percent = Gauge("ballast_rollout_percent", "Of a name's calls, the new model's",
-                              ["name"], registry=registry)  # fmt: skip
+        self._gauges = RolloutGauges(registry)
         self._steps = Counter("ballast_rollout_steps", "Steps taken by rollouts, by kind",
                               ["kind"], registry=registry)  # fmt: skip
-        self._errors = Gauge("ballast_rollout_error_ratio", "Calls with errors in this step",
-                             ["name", "side"], registry=registry)  # fmt: skip
 
     async def run(self, session: aiohttp.ClientSession) -> None:
         """Look until cancelled."""
         clock = asyncio.get_running_loop().time
-        while True:
-            began_s = clock()
-            try:
-                await self.once(session)
-            except (DirectoryAway, DirectoryFault) as error:
-                _log.warning("rollouts_unreadable", extra={"reason": str(error)[:300]})
-            # A step that lasts days is many rows to count: the ledger has other work.
-            await asyncio.sleep(max(self._means.settings.tick_s, REST * (clock() - began_s)))
+        try:
+            while True:
+                began_s = clock()
+                try:
+                    await self.once(session)
+                except (DirectoryAway, DirectoryFault) as error:
+                    _log.warning("rollouts_unreadable", extra={"reason": str(error)[:300]})
+                # A step that lasts days is many rows to count: the ledger has other work.
+                await asyncio.sleep(max(self._means.settings.tick_s, REST * (clock() - began_s)))
+        finally:
+            self._gauges.show((), 0)  # another leads: two tales of one rollout would contradict
+            await self.close()
 
     async def once(self, session: aiohttp.ClientSession) -> None:
         """One look at every rollout. Raises DirectoryAway, DirectoryFault."""
         found = (await asyncio.to_thread(self._read)).rollouts
         self.holding = {n: why for n, why in self.holding.items() if n in found}
+        self._gauges.show(found.values(), self._means.utc_ms())
+        running = {(one.id, one.started_ms) for one in found.values() if one.state == "running"}
+        await self._end_gates(self._asking.keys() - running)
         for row in found.values():
-            self._percent.labels(row.id).set(row.percent)
             if is_watched(row, self._means.utc_ms()):
                 await self._move(row, session)
 
@@ -103,9 +110,8 @@ class Rollouts:
         seen = await self._look(row, session)
         step = decide(row, seen, self._means.utc_ms())
         if isinstance(step, Hold) and step.reason == "waits for the gate":
-            why = await ask_gate(self._means.settings.gate, row, session)
-            self._gates[(row.id, row.started_ms)] = why
-            return  # it may have taken long: look anew
+            await self._ask_gate(row, session)
+            return  # look anew
         if isinstance(step, Hold):
             self._held(row.id, step.reason)
             return
@@ -115,6 +121,28 @@ class Rollouts:
             level = logging.WARNING if isinstance(step, RollBack) else logging.INFO
             facts = {"rollout": row.id, "step": kind, "reason": step.reason}
             _log.log(level, "rollout_step", extra=facts)
+
+    async def _ask_gate(self, row: Rollout, session: aiohttp.ClientSession) -> None:
+        """A quick gate answers within this look; a slow one keeps no other rollout waiting."""
+        key = (row.id, row.started_ms)
+        if key not in self._asking:
+            asked = ask_gate(self._means.settings.gate, row, session)
+            self._asking[key] = asyncio.create_task(asked, name=f"gate of {row.id}")
+        done, _ = await asyncio.wait({self._asking[key]}, timeout=GATE_S)
+        if done:
+            self._gates[key] = self._asking.pop(key).result()
+        else:
+            self._held(row.id, "waits for the gate's answer")
+
+    async def close(self) -> None:
+        """Asks no gate any more."""
+        await self._end_gates(set(self._asking))
+
+    async def _end_gates(self, keys: set[tuple[str, int]]) -> None:
+        ended = [self._asking.pop(key) for key in keys]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
 
     def _held(self, name: str, reason: str) -> None:
         """Remember why, and log it when more than a number changed."""
@@ -131,8 +159,7 @@ class Rollouts:
             new, old, before = await asyncio.to_thread(self._count, row)
         except LedgerUnavailable as error:
             return Unseen(str(error)[:300])
-        for name, tally in (("new", new), ("old", old)):
-            self._errors.labels(row.id, name).set(tally.error_share)
+        self._gauges.counted(row.id, new, old)
         return Seen(new, old, before, engines, gate)
 
     def _count(self, row: Rollout) -> tuple[Tally, Tally, Tally]:

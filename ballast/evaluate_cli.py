@@ -128,6 +128,9 @@ def gate(
     slower_max: Annotated[
         float | None, typer.Option(help="Median time, times the base's.", min=0)
     ] = None,
+    between: Annotated[
+        str, typer.Option(help="BASE,CANDIDATE: the newest of these two models.")
+    ] = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -136,7 +139,7 @@ def gate(
         questions_min, passed_min, drop_max, answered_min, agreement_min, slower_max
     )
     with _database(running.settings_of(config)) as database:
-        found = _found(database, evaluation)
+        found = _found(database, evaluation, between)
     said = verdict.verdict(verdict.results(found), wanted)
     if as_json:
         print_json(msgspec.to_builtins(said) | {"id": found.id})
@@ -172,11 +175,14 @@ def _database(settings: Settings) -> Iterator[Database]:
             raise ProblemError(str(error), "`ballast evaluate list` shows what is kept") from None
 
 
-def _found(database: Database, evaluation: str) -> Evaluation:
+def _found(database: Database, evaluation: str, between: str = "") -> Evaluation:
     if not evaluation:
         kept = store.listed(database)
+        if between:
+            kept = [one for one in kept if ",".join(one.models) == between]
         if not kept:
-            raise ProblemError("no evaluation is kept", "`ballast evaluate run SET` makes one")
+            what = f"no evaluation of {between} is kept" if between else "no evaluation is kept"
+            raise ProblemError(what, "`ballast evaluate run SET` makes one")
         evaluation = kept[0].id
     return store.get(database, evaluation)
 

@@ -110,7 +110,7 @@ def _identity() -> Schema:
         "name", "deploymentId", "secret", "pepper",
         name=NAME | {"minLength": 1}, deploymentId=KEY | {"minLength": 1},
         secret=KEY | {"minLength": 1}, pepper=KEY | {"minLength": 1},
-        auditKey=KEY, apiKeys=KEY, reviewKey=KEY, canaryKey=KEY,
+        auditKey=KEY, apiKeys=KEY, reviewKey=KEY, canaryKey=KEY, hookKey=KEY,
     )  # fmt: skip
 
 

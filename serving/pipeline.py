@@ -41,6 +41,7 @@ from serving.records import (
     Wait,
 )
 from serving.rescuing import Rescuer
+from serving.rollout.aside import Found, instead
 from serving.routing import place
 from serving.rules import stopped
 from serving.stages import Client, Stages
@@ -144,7 +145,12 @@ class Pipeline:
             if self._keeper is not None and self._keeper.funds.is_any:
                 door.bound(progress, self._keeper, self._fleet.view)
             call = progress.call
-            placement = place(call, caller, self._fleet.view, now_s, progress.tried)
+            view, tried = self._fleet.view, progress.tried
+            placement = place(call, caller, view, now_s, tried)
+            if other := instead(call, caller, view, now_s, Found(placement, tried)):
+                self._pass_on(progress)
+                progress.call = other
+                continue
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
                 until_s = call.received_s + self._fleet.view.hold_s_max
                 placement = Wait(min(until_s, call.first_token_by_s), "in line")
@@ -160,15 +166,7 @@ class Pipeline:
                     progress, self._keeper, placement
                 ):
                     continue
-                progress.had_turn = True
-                try:
-                    keeps = await self._line.hold(
-                        call, placement.until_s, caller.policy.latency_class
-                    )
-                finally:
-                    progress.queue_s += self._loop.time() - now_s
-                if not keeps:  # it gave its place to a more urgent one: run or leave, but not wait
-                    progress.call = msgspec.structs.replace(progress.call, may_wait=False)
+                await self._hold(progress, placement.until_s, now_s)
             elif isinstance(placement, Refuse):
                 if self._keeper is None or not await door.may_again(
                     progress, self._keeper, placement
@@ -176,6 +174,16 @@ class Pipeline:
                     self._refused(progress, placement)
             else:
                 assert_never(placement)
+
+    async def _hold(self, progress: Progress, until_s: float, now_s: float) -> None:
+        progress.had_turn = True
+        call, latency_class = progress.call, progress.caller.policy.latency_class
+        try:
+            keeps = await self._line.hold(call, until_s, latency_class)
+        finally:
+            progress.queue_s += self._loop.time() - now_s
+        if not keeps:  # it gave its place to a more urgent one: run or leave, but not wait
+            progress.call = msgspec.structs.replace(progress.call, may_wait=False)
 
     def _refused(self, progress: Progress, placement: Refuse) -> NoReturn:
         self._pass_on(progress)

@@ -4,12 +4,15 @@ Pure.
 A writer names in `_optional` the fields that an older gateway may do without: those are ignored.
 Any other unknown field may bind in a way nobody here knows, so the row still counts, without it,
 but its tenant is confined to the premises. What cannot be read even so is a fault.
+
+A row of a kind that is unknown here says in `_older` what passing it over would do: nothing, or
+that its tenant must stay on the premises meanwhile. One that says neither is a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -23,6 +26,13 @@ OPTIONAL = frozenset({
 })  # fmt: skip
 """Fields that this version writes and the one before may ignore: a plan that some gateways do not
 count yet. A rule about where data may go never stands here."""
+
+OLDER_FIELD = "_older"
+OLDER: Mapping[str, Literal["ignore", "confine"]] = {"rollout": "ignore"}
+"""What a gateway does that does not know a kind: `ignore` where the row widens or narrows nothing
+(without a rollout's row all calls stay with the old model), `confine` where it binds a tenant,
+which its `tenant` then names. A kind that may stop or forbid more than that never stands here:
+older gateways must fail closed. Not here either: kinds from before this rule."""
 
 
 class Reading(NamedTuple):
@@ -47,12 +57,27 @@ def read(model: type[BaseModel], data: bytes) -> Reading:
             raise error from None
         if not isinstance(tree, dict):
             raise
+        tree.pop(OLDER_FIELD, None)
         said = tree.pop(OPTIONAL_FIELD, ())
         optional = {str(name) for name in said} if isinstance(said, list) else set()
         unknown = _unknown(model, tree)
         row = model.model_validate_json(msgspec.json.encode(tree))
         binding = tuple(path for path in unknown if path not in optional)
         return Reading(row, tuple(unknown), binding)
+
+
+def passed_over(data: bytes) -> str | None:
+    """A row of a kind that is unknown here: the tenant to confine, empty for none; None where it
+    may not be passed over."""
+    try:
+        tree = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return None
+    said = tree.get(OLDER_FIELD) if isinstance(tree, dict) else None
+    if said == "ignore":
+        return ""
+    tenant = tree.get("tenant") if said == "confine" else None
+    return tenant if isinstance(tenant, str) and tenant else None
 
 
 def _unknown(model: type[BaseModel], tree: dict[str, Any]) -> list[str]:

@@ -12,7 +12,14 @@ import msgspec
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from serving.budgets.values import Budget
-from serving.directory.newer import OPTIONAL_FIELD, optional_in, read
+from serving.directory.newer import (
+    OLDER,
+    OLDER_FIELD,
+    OPTIONAL_FIELD,
+    optional_in,
+    passed_over,
+    read,
+)
 from serving.limits.settings import AllowanceSettings
 from serving.records import LatencyClass, Overflow
 from serving.rollout.values import Rollout
@@ -153,7 +160,7 @@ class Directory(msgspec.Struct, frozen=True):
     budgets: Mapping[str, Budget] = {}
     rollouts: Mapping[str, Rollout] = {}
     newer: frozenset[str] = frozenset()
-    """Rows, as `kind:id`, with fields that only a newer Ballast knows: changed there only."""
+    """Rows, as `kind:id`, that only a newer Ballast understands wholly: changed there only."""
     confined: frozenset[str] = frozenset()
     """Tenants whose rows say something that binds and is not understood here: served on the
     premises only."""
@@ -166,9 +173,11 @@ _FIELDS: Mapping[Kind, str] = {
 }  # fmt: skip
 
 
-def build(version: int, documents: list[Document]) -> Directory:
+def build(
+    version: int, documents: list[Document], models: Mapping[Kind, type[BaseModel]] = MODELS
+) -> Directory:
     """The state that stored rows make, those of a newer Ballast as far as they bind here too: see
-    `newer`. Raises DirectoryFault."""
+    `newer`. `models`: the kinds that are known. Raises DirectoryFault."""
     rows: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS.values()}
     unknown: list[str] = []
     confined: set[str] = set()
@@ -176,9 +185,13 @@ def build(version: int, documents: list[Document]) -> Directory:
         if not document.data:
             continue
         name = f"{document.kind}:{document.id}"
+        if document.kind not in models:
+            confined |= _passed_over(document, name)
+            unknown.append(name)
+            continue
         try:
-            found = read(MODELS[document.kind], document.data)
-        except (KeyError, ValidationError) as error:
+            found = read(models[document.kind], document.data)
+        except ValidationError as error:
             text = f"the directory's row {name} cannot be read: {error}"
             raise DirectoryFault(text) from None
         if found.ignored:
@@ -189,6 +202,17 @@ def build(version: int, documents: list[Document]) -> Directory:
             confined.add(document.id if document.kind == "tenant" else found.row.tenant)  # type: ignore[attr-defined]
         rows[_FIELDS[document.kind]][document.id] = found.row
     return Directory(version, **rows, newer=frozenset(unknown), confined=frozenset(confined))
+
+
+def _passed_over(document: Document, name: str) -> set[str]:
+    """Tenants to confine for a row of a kind that is unknown here. Raises DirectoryFault."""
+    tenant = passed_over(document.data)
+    if tenant is None:
+        raise DirectoryFault(
+            f"the directory's row {name} is of a kind that this version does not know, and does not"
+            " say that it may be passed over: upgrade this gateway"
+        )
+    return {tenant} if tenant else set()
 
 
 def over(standing: Directory, stored: Directory) -> Directory:
@@ -208,6 +232,8 @@ def document(kind: Kind, value: BaseModel) -> Document:
     tree = value.model_dump(mode="json", exclude_none=True)
     if optional := optional_in(tree):
         tree[OPTIONAL_FIELD] = optional
+    if kind in OLDER:
+        tree[OLDER_FIELD] = OLDER[kind]
     return Document(kind, value.id, msgspec.json.encode(tree))  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from serving.evaluation.values import Evaluation, Vote
+from serving.evaluation.values import Arm, Evaluation, Vote
 from serving.finance.base import Database, Work
 
 KEPT_MAX = 200
@@ -47,6 +47,7 @@ class Head(msgspec.Struct, frozen=True):
     name: str
     created_ms: int
     questions: tuple[msgspec.Raw, ...] = ()
+    arms: tuple[Arm, Arm] | None = None
 
 
 class Listed(NamedTuple):
@@ -56,6 +57,8 @@ class Listed(NamedTuple):
     name: str
     created_ms: int
     questions: int
+    models: tuple[str, str] = ("", "")
+    """The base's and the candidate's."""
 
 
 def add(
@@ -90,8 +93,13 @@ def listed(database: Database) -> list[Listed]:
     for (id_,) in database.rows(_LIST, {"limit": KEPT_MAX}):
         for (facts,) in database.rows(_GET, {"id": id_}):  # none: removed meanwhile
             one = msgspec.json.decode(bytes(facts), type=Head)
-            found.append(Listed(one.id, one.name, one.created_ms, len(one.questions)))
+            count = len(one.questions)
+            found.append(Listed(one.id, one.name, one.created_ms, count, _models(one)))
     return found
+
+
+def _models(head: Head) -> tuple[str, str]:
+    return ("", "") if head.arms is None else (head.arms[0].model, head.arms[1].model)
 
 
 def remove(database: Database, evaluation: str) -> bool:

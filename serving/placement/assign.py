@@ -40,14 +40,14 @@ def assign(
         return call  # to be refused: what it may not call leads nowhere
     for rule in route.rules:
         if holds(rule, call, headers):
-            other = _toward(call, caller, view, rule, f"rule:{rule.name}")
+            other = toward(call, caller, view, rule, f"rule:{rule.name}")
             if other is not None and not (
                 rule.is_cascade and not _begins(other, caller, view, now_s)
             ):
                 return other
     if route.arms:
         arm = arm_of(call, caller, route)
-        return _toward(call, caller, view, arm, f"split:{arm.name}") or call
+        return toward(call, caller, view, arm, f"split:{arm.name}") or call
     return call
 
 
@@ -101,7 +101,7 @@ def part_of(call: Call, caller: Caller) -> int:
     return crc32(f"{call.alias}\0{caller.tenant}\0{who}".encode()) % _PARTS
 
 
-def _toward(call: Call, caller: Caller, view: FleetView, to: Rule | Arm, why: str) -> Call | None:
+def toward(call: Call, caller: Caller, view: FleetView, to: Rule | Arm, why: str) -> Call | None:
     """The call sent there; None where its key or its size does not let it."""
     if not to.model or to.model == call.model:
         return replace(call, toward=to.toward, route=why)

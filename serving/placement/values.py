@@ -29,6 +29,8 @@ class Arm(msgspec.Struct, frozen=True):
     """`own` or an offering's id; empty is whoever the policy would choose."""
     model: str = ""
     """One of our models; empty is the name's own."""
+    fallback: str = ""
+    """The model that answers where this one's cannot; empty is none."""
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -1,11 +1,11 @@
 """What the ledger tells of a rollout's two sides, and of a model's usual load. Pure: questions and
 how their answers are read; both stores understand them.
 
-A call counts when it has ended, by its request row. An error is a call in which a target failed,
-also where another answered in its stead (the client saw nothing of it, the new version did fail),
-or one that left because no engine of its side could be used, as with a breaker open. A refusal
-names no side, so those of a side's model count as its own, whatever name was called. A caller's
-fault or limit, a hang-up and what an operator stopped say nothing about either side.
+A call counts when it has ended, by its request row, which names its side also where it was refused
+or the other side's model answered it. An error is a call in which a target failed, also where
+another answered in its stead (the client saw nothing of it, the new version did fail), or one that
+left because no engine of its side could be used, as with a breaker open. A caller's fault or limit,
+a hang-up, what an operator stopped and what this gateway itself lacked say nothing about a side.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from serving.records import LatencyClass
+from serving.rollout.aside import OLD_SIDE
 from serving.rollout.decide import Tally
 from serving.rollout.values import Rollout
 from serving.rollout.weights import side
@@ -21,7 +22,7 @@ from serving.settings import Settings
 
 SIDE = """
 SELECT COUNT(*),
- COALESCE(SUM(CASE WHEN r.status >= 500 OR r.reason = :gone
+ COALESCE(SUM(CASE WHEN r.status >= 500 OR r.reason = :gone OR r.route = :aside
   OR r.outcome IN ('upstream_error', 'timeout', 'cut', 'internal', 'gateway_lost')
   OR EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.request_id
    AND a.outcome IN ('upstream_error', 'timeout', 'cut', 'internal', 'gateway_lost'))
@@ -30,11 +31,9 @@ SELECT COUNT(*),
    WHEN 'live' THEN :live WHEN 'interactive' THEN :interactive
    WHEN 'patient' THEN :patient ELSE :batch END THEN 1 ELSE 0 END), 0)
  FROM requests r WHERE r.ended_ms >= :since AND r.received_ms >= :since AND r.batch = ''
- AND (r.reason = :side OR substr(r.reason, 1, :length) = :begin
-  OR (r.attempts = 0 AND r.status >= 500 AND r.model = :model)
-  OR EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.request_id
-   AND (a.reason = :side OR substr(a.reason, 1, :length) = :begin)))
- AND r.code <> 'stopped' AND r.outcome NOT IN ('caller_error', 'disconnected')
+ AND r.route IN (:side, :aside)
+ AND r.code NOT IN ('stopped', 'draining', 'journal_full')
+ AND r.outcome NOT IN ('caller_error', 'disconnected')
  AND NOT (r.status >= 400 AND r.status < 500)
 """
 LOADS = (
@@ -66,10 +65,8 @@ def asked(
     return {
         "since": since_ms,
         "side": name,
-        "begin": f"{name}/",
-        "length": len(name) + 1,
+        "aside": name + OLD_SIDE,
         "gone": gone,
-        "model": rollout.new if which == "new" else rollout.old,
         **limits,
     }
 

@@ -27,8 +27,10 @@ def over(routes: Mapping[str, Route], rollouts: Iterable[Rollout]) -> dict[str, 
         route = routes.get(one.id)
         if route is None or not is_known(one, routes) or not _counts(one, route):
             continue
+        # In place the old model must lose its demand, or its engine would never make room.
+        fallback = "" if one.is_in_place else one.old
         arms = (
-            Arm(side(one.id, "new"), one.percent, model=one.new),
+            Arm(side(one.id, "new"), one.percent, model=one.new, fallback=fallback),
             Arm(side(one.id, "old"), 100 - one.percent, model=one.old),
         )
         found[one.id] = replace(route, arms=arms)

@@ -183,6 +183,24 @@ CASES = {
         {"ballast_controller_ticks_total{outcome='ok'}": "5x20"},
         {"ballast_controller_ticks_total{outcome='ok'}": "0+12x20"},
     ),
+    "BallastRolloutTakenBack": (
+        5,
+        {"ballast_rollout_state{name='chat',state='rolled_back'}": "1x10"},
+        {
+            "ballast_rollout_state{name='chat',state='rolled_back'}": "0x10",
+            "ballast_rollout_state{name='chat',state='done'}": "1x10",
+        },
+    ),
+    "BallastRolloutPaused": (
+        70,
+        {"ballast_rollout_state{name='chat',state='paused'}": "1x80"},
+        {"ballast_rollout_state{name='chat',state='paused'}": "1x50 0x30"},
+    ),
+    "BallastRolloutStuck": (
+        30,
+        {"ballast_rollout_left_seconds{name='chat'}": "300-60x60"},
+        {"ballast_rollout_left_seconds{name='chat'}": "1800-60x20 3600-60x20"},
+    ),
     "BallastLimitsAway": (
         10,
         {"ballast_limits_away{store='redis'}": "1x20"},

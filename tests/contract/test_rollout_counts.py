@@ -37,6 +37,7 @@ def call(name: str, reason: str, *tries: str, at: str = "", **more: Any) -> list
     ]
     given = {"received_ms": AT, "outcome": "ok", "status": 200, "first_token_ms": 9, "batch": "",
              "latency_class": "interactive", "code": ""} | more  # fmt: skip
+    given.setdefault("route", reason.partition("/")[0] if reason.startswith("split:") else "")
     end = RequestEnd(
         request_id=name, ended_ms=AT + 10, tenant="acme", project="p", key_id="k", surface="chat",
         model="b", reason=reason, target="b@x:1", attempts=len(tries), queue_ms=0,
@@ -51,13 +52,44 @@ CALLS = {
     "late": (call("3", f"{NEW}/local", "ok", first_token_ms=5001), (1, 0, 1)),
     "another helped out": (call("4", f"{NEW}/overflow:retry", "upstream_error", "ok"), (1, 1, 0)),
     "cut": (call("5", f"{NEW}/local", "cut", outcome="cut"), (1, 1, 0)),
-    "refused by us": (call("6", "no_target", outcome="refused", status=503), (1, 1, 0)),
+    "refused by us": (
+        call("6", "no_target", outcome="refused", status=503, route=NEW),
+        (1, 1, 0),
+    ),
+    "a direct call's refusal": (
+        call("18", "no_target", outcome="refused", status=503),
+        (0, 0, 0),
+    ),
+    "a refusal of the other side": (
+        call("19", "no_target", outcome="refused", status=503, route=OLD),
+        (0, 0, 0),
+    ),
+    "the old model answered after its failure": (
+        call("20", f"{NEW}/old_side/local", "upstream_error", "ok", route=f"{NEW}/old_side"),
+        (1, 1, 0),
+    ),
+    "the old model answered, as no engine was there": (
+        call("21", f"{NEW}/old_side/local", "ok", route=f"{NEW}/old_side"),
+        (1, 1, 0),
+    ),
+    "this gateway stopped": (
+        call("22", "", outcome="refused", status=503, code="draining", route=NEW),
+        (0, 0, 0),
+    ),
     "tried, then refused": (
-        call("16", "no_target", "upstream_error", outcome="upstream_error", status=502, at=NEW),
+        call(
+            "16",
+            "no_target",
+            "upstream_error",
+            outcome="upstream_error",
+            status=502,
+            at=NEW,
+            route=NEW,
+        ),
         (1, 1, 0),
     ),
     "stopped by an operator": (
-        call("17", "kill_switch", outcome="refused", status=503, code="stopped"),
+        call("17", "kill_switch", outcome="refused", status=503, code="stopped", route=NEW),
         (0, 0, 0),
     ),
     "no engine of its side": (call("7", f"{NEW}/overflow:no_replica", "ok"), (1, 1, 0)),
@@ -91,7 +123,7 @@ def test_each_call_counts_as_it_should(told):
     asked = counts.asked(ROW, "new", AT - 1, FIRST_S)
     assert counts.tally(told.rows(counts.SIDE, asked)) == Tally(*expected)
     assert counts.tally(told.rows(counts.SIDE, counts.asked(ROW, "old", AT - 1, FIRST_S))) == Tally(
-        1, 0, 0
+        2, 1, 0
     )
     assert counts.tally(
         told.rows(counts.SIDE, counts.asked(ROW, "new", AT + 1000, FIRST_S))
@@ -100,5 +132,5 @@ def test_each_call_counts_as_it_should(told):
 
 def test_the_load_of_a_model_comes_by_key_and_class(told):
     rows = told.rows(counts.LOADS, {"since": AT, "model": "b"})
-    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 17, 170, 34)]
+    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 22, 220, 44)]
     assert counts.loads(told.rows(counts.LOADS, {"since": AT, "model": "c"})) == []

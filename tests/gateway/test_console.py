@@ -23,7 +23,8 @@ from serving.finance.store import opener
 STATIC = Path(__file__).parents[2] / "serving/api/console/static"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
-TABS = ("fleet", "decisions", "money", "providers", "switches", "playground", "votes")
+TABS = ("fleet", "decisions", "money", "providers", "rollouts", "switches", "playground",
+        "votes")  # fmt: skip
 pytestmark = pytest.mark.server
 expect.set_options(timeout=15_000)
 
@@ -137,6 +138,46 @@ def test_a_viewer_is_offered_no_switch_and_the_server_would_refuse_it(run, kit):
         assert (await stack.chat()).status == 200
 
     govern(run, kit, check)
+
+
+MODELS = [
+    {"name": "m", "aliases": ["chat"], "profile": "instant"}, {"name": "m2", "profile": "instant"},
+]  # fmt: skip
+
+
+async def roll(stack, role="operator"):
+    """A rollout of `chat`, as an operator starts it."""
+    head, row = {"authorization": f"Bearer ba-{role}"}, {"name": "chat", "new": "m2"}
+    url = f"{stack.ops}/admin/v1/rollouts"
+    async with stack.session.post(url, json=row, headers=head) as reply:
+        assert reply.status == 201, await reply.text()
+
+
+def test_an_operator_alone_pauses_a_rollout_goes_on_and_takes_it_back(run, kit):
+    async def check(stack):
+        await roll(stack)
+        async with browser(stack) as page:
+            page.on("dialog", lambda dialog: dialog.accept("a look"))
+            await sign_in(page, "viewer")
+            await page.locator("nav a[href='#rollouts']").click()
+            row = page.locator("tbody tr")
+            await expect(row).to_contain_text("chat")
+            await expect(page.locator("main button")).to_have_count(0)
+            await page.locator("#leave").click()
+            await sign_in(page, "operator")
+            for word in ("chat", "m2", "0%", "running", "started"):
+                await expect(row).to_contain_text(word)
+            await picture(page, "rollouts")
+            for verb, state in (
+                ("Pause", "paused by operator: a look"), ("Go on", "resumed by operator: a look"),
+                ("Take back", "aborted by operator: a look"),
+            ):  # fmt: skip
+                await page.get_by_role("button", name=verb).click()
+                await expect(row).to_contain_text(state)
+            await expect(row.locator("button")).to_have_count(0)
+            await picture(page, "rollouts-aborted")
+
+    govern(run, kit, check, models=MODELS)
 
 
 def test_a_wrong_key_stays_outside_and_leaves_nothing_behind(run, kit):
@@ -329,8 +370,11 @@ def test_both_languages_have_every_word_that_the_page_uses():
     english, chinese = (set(re.findall(r"\b([a-z_]+): \"", block)) for block in blocks)
     assert english == chinese
     code = "".join(
-        (STATIC / f"{n}.js").read_text("utf-8") for n in ("app", "views", "playground", "votes")
+        (STATIC / f"{n}.js").read_text("utf-8")
+        for n in ("app", "views", "rollouts", "playground", "votes")
     )
     used = set(re.findall(r"\bt\(\"([a-z_]+)\"\)", code)) | set(TABS)
     used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}
+    states = ("running", "paused", "done", "rolled_back", "aborted")
+    used |= {f"state_{one}" for one in states}
     assert used == english, json.dumps(sorted(used ^ english))

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import sys
+from contextlib import closing
 
 import pytest
 from aiohttp import web
@@ -18,8 +19,11 @@ from autoscale.rollout_hook import RolloutHook, signature
 from autoscale.rollouts import Means, Rollouts, is_watched
 from serving.auth import digest
 from serving.directory.store import opener
+from serving.evaluation import store
+from serving.evaluation.values import Answer, Arm, Asked, Evaluation
 from serving.fakes.server import serve
 from serving.finance.store import open_to_read
+from serving.finance.store import opener as finance_opener
 from serving.logs import utc_ms
 from serving.rollout.counts import first_s
 from serving.rollout.values import Rollout
@@ -130,6 +134,115 @@ def test_a_rollout_is_started_driven_and_taken_back(run, kit, free_ports):
             ("operator", "start"), ("controller", "advance"), ("controller", "advance"),
             ("controller", "finish"), ("operator", "abort"), ("operator", "close"),
         ]  # fmt: skip
+
+    run(check, **both(kit, ports))
+
+
+def test_a_bad_canary_costs_no_call_and_is_charged_for_each(run, kit, free_ports):
+    ports = free_ports(2)
+
+    async def check(stack):
+        served = await kit.start_engine(kit.engine(model="m2", port=ports[1]))
+        try:
+            await stack.ready(1, "m2")
+            await walk(stack, served)
+        finally:
+            await served.close()
+
+    async def walk(stack, served):
+        assert (await ask(stack, "POST", "/rollouts", json=NEW))[0] == 201
+        rolling = driver(stack)
+        await rolling.once(stack.session)
+        await rolling.once(stack.session)
+        url, secret = f"{served.url}/internal/control", {"x-ballast-secret": kit.SECRET}
+        async with stack.session.post(url, json={"fail_next": 1_000_000}, headers=secret) as told:
+            assert told.status == 200
+
+        async def moved():
+            return "split:m-alias~new/old_side/local" in await sent(stack, 10)
+
+        await kit.eventually(moved)
+
+        async def is_back():
+            await rolling.once(stack.session)
+            found = (await ask(stack, "GET", "/rollouts"))[1]["rollouts"][0]
+            return found["state"] == "rolled_back" or not await sent(stack, 10)
+
+        await kit.eventually(is_back)
+        assert set(await sent(stack, 10)) == {"local"}
+
+    run(check, **both(kit, ports))
+
+
+@pytest.mark.full
+def test_a_slow_gate_keeps_nothing_waiting_and_ends_with_its_rollout(run, kit, free_ports):
+    ports = free_ports(2)
+
+    async def check(stack):
+        async with second(stack, kit, ports):
+            assert (await ask(stack, "POST", "/rollouts", json=NEW))[0] == 201
+            slow = GateSettings(argv=(sys.executable, "-c", "import time; time.sleep(600)"))
+            rolling = driver(stack, gate=slow)
+            for _ in range(2):
+                await rolling.once(stack.session)
+            assert rolling.holding == {"m-alias": "waits for the gate's answer"}
+            gates = [task for task in asyncio.all_tasks() if task.get_name() == "gate of m-alias"]
+            assert len(gates) == 1
+            await ask(stack, "POST", "/rollouts/m-alias/abort?why=no")
+            await rolling.once(stack.session)
+            assert gates[0].cancelled()
+
+    run(check, **both(kit, ports))
+
+
+def keep_evaluation(settings, passed):
+    """An evaluation of `m` and `m2` with thirty questions, newest of all; so many passed by m2."""
+    answers = tuple(
+        Answer(f"q{n}", is_answered=True, arm=arm,
+               faults={"json": "no"} if arm and n >= passed else {})
+        for n in range(30) for arm in range(2)
+    )  # fmt: skip
+    asked = tuple(Asked(f"q{n}", "?") for n in range(30))
+    arms = (Arm("m@own", "m", "own"), Arm("m2@own", "m2", "own"))
+    with closing(finance_opener(settings)()) as database:
+        kept = Evaluation(f"e{passed}", "mine.yaml", "d", utc_ms(), arms, asked, answers)
+        store.add(database, kept)
+
+
+@pytest.mark.full
+def test_an_evaluation_of_the_two_models_is_the_gate(run, kit, free_ports, tmp_path):
+    ports, config = free_ports(2), tmp_path / "settings.json"
+    gate = GateSettings(argv=(
+        sys.executable, "-m", "ballast", "evaluate", "gate", "--between", "{old},{new}",
+        "--drop-max", "0.2", "-c", str(config),
+    ))  # fmt: skip
+
+    async def state(stack, wanted):
+        """A rollout with the gate, looked at until it is so; its reason."""
+        await ask(stack, "DELETE", "/rollouts/m-alias")
+        assert (await ask(stack, "POST", "/rollouts", json=NEW))[0] == 201
+        rolling = driver(stack, gate=gate)
+
+        async def is_so():
+            await rolling.once(stack.session)
+            row = (await ask(stack, "GET", "/rollouts"))[1]["rollouts"][0]
+            return row["reason"] if wanted(row) else ""
+
+        return await kit.eventually(is_so)
+
+    async def check(stack):
+        port = int(stack.url.rpartition(":")[2])
+        tree = stack.tree | {"gateway": stack.tree["gateway"] | {"port": port}}
+        config.write_text(json.dumps(tree))
+        async with second(stack, kit, ports):
+            said = await state(stack, lambda row: row["state"] == "rolled_back")
+            assert "no evaluation of m,m2 is kept" in said
+            await asyncio.to_thread(keep_evaluation, stack.settings, 12)
+            said = await state(stack, lambda row: row["state"] == "rolled_back")
+            assert "FAILS passed" in said
+            await asyncio.to_thread(keep_evaluation, stack.settings, 30)
+            said = await state(stack, lambda row: row["percent"] > 0)
+            assert "the gate said yes" in said
 
     run(check, **both(kit, ports))
 

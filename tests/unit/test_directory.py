@@ -11,10 +11,21 @@ from serving.directory import commands, removals
 from serving.directory.base import decode_event, encode_event
 from serving.directory.chain import BREAKS_MAX, GENESIS, Entry, Examination, breaks, link
 from serving.directory.changes import By, Change
+from serving.directory.newer import OLDER
 from serving.directory.roles import RIGHTS, Right, allowed, allows, may
-from serving.directory.values import Directory, DirectoryFault, Document, build, names, over
+from serving.directory.values import (
+    MODELS,
+    Directory,
+    DirectoryFault,
+    Document,
+    build,
+    document,
+    names,
+    over,
+)
 from serving.errors import CallerError
 from serving.records import Role
+from serving.rollout.values import Rollout
 
 HMAC, OTHER = "a" * 64, "b" * 64
 BY = By("owner", 1_700_000_000_000, "because")
@@ -352,6 +363,41 @@ def test_a_newer_switch_stops_what_it_names_and_an_unreadable_one_is_a_fault():
         build(1, [newer("switch", "city:bonn", row | {"scope": "city"}, until_ms=5)])
     with pytest.raises(DirectoryFault):
         build(1, [newer("moon", "x", {})])
+
+
+CHAT = Rollout(id="chat", old="a", new="b", step=1)
+
+
+def test_a_rollout_s_row_says_that_an_older_reader_may_pass_it_over():
+    row = document("rollout", CHAT)
+    assert build(1, [row]).rollouts == {"chat": CHAT}
+    assert not build(1, [row]).newer
+    older = {kind: model for kind, model in MODELS.items() if kind != "rollout"}
+    found = build(1, [row, newer("tenant", "x", TENANT)], older)
+    assert (set(found.tenants), found.rollouts, found.confined) == ({"x"}, {}, frozenset())
+    assert found.newer == {"rollout:chat"}
+
+
+def test_a_kind_of_a_newer_version_binds_its_tenant_where_it_says_so():
+    found = build(1, [newer("moon", "m", {"tenant": "x"}, _older="confine")])
+    assert (found.confined, found.newer) == ({"x"}, {"moon:m"})
+    assert build(1, [Document("moon", "m", b"")]).newer == frozenset()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", [
+    {"tenant": "x"}, {"_older": "confine"}, {"_older": "confine", "tenant": 7},
+    {"_older": "Ignore"}, {"_older": ["ignore"]}, [{"_older": "ignore"}],
+], ids=["silent", "no tenant", "odd tenant", "another word", "a list", "no object"])  # fmt: skip
+def test_a_kind_that_does_not_say_it_may_be_passed_over_is_a_fault(row):
+    with pytest.raises(DirectoryFault, match=r"moon:m.*upgrade this gateway"):
+        build(1, [Document("moon", "m", msgspec.json.encode(row))])  # type: ignore[arg-type]
+    with pytest.raises(DirectoryFault, match="moon:m"):
+        build(1, [Document("moon", "m", b"{")])  # type: ignore[arg-type]
+
+
+def test_every_kind_that_came_after_the_rule_says_what_older_readers_do():
+    before = {"tenant", "project", "key", "administrator", "switch", "request", "pepper", "budget"}
+    assert set(MODELS) - before == set(OLDER), "stop egress or pass over? see newer.OLDER"
 
 
 def test_plans_are_written_as_optional_and_only_where_there_are_any(acme):

@@ -202,5 +202,18 @@ def test_rows_nobody_can_read_count_as_unread():
     run(check)
 
 
+def test_a_newer_kind_that_may_be_passed_over_does_not_age_what_is_known():
+    async def check(store: Store, policies: Policies) -> None:
+        store.commit(EMPTY, throw(Directory()))
+        store.rows["tenant", "m"] = Document("moon", "m", b'{"_older": "ignore"}')  # type: ignore[arg-type]
+        await policies.refresh()
+        assert policies.last_error == ""
+        assert policies.directory.newer == {"moon:m"}
+        await policies.change(lambda directory: commands.throw_switch(directory, "all", "", BY))
+        assert store.rows["tenant", "m"].data == b'{"_older": "ignore"}'
+
+    run(check)
+
+
 def test_no_switches_are_no_stops():
     assert stops(Directory()) is None

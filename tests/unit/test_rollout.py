@@ -10,14 +10,16 @@ from datetime import date
 import msgspec
 import pytest
 
+from models.capacity import Estimate, Quantiles
 from serving.api.models import Catalogue
 from serving.directory.changes import By
 from serving.directory.values import Directory, build
 from serving.errors import CallerError
 from serving.placement.assign import assign
 from serving.placement.values import Arm, Route
-from serving.records import Burst, FleetView, LatencyClass, Refuse, Wait
+from serving.records import Burst, FleetView, LatencyClass, Refuse, Run, Wait
 from serving.rollout import commands, counts, weights
+from serving.rollout.aside import Found, instead
 from serving.rollout.counts import Load
 from serving.rollout.decide import (
     Advance,
@@ -196,6 +198,53 @@ def test_a_session_that_moved_stays_as_the_weight_grows(make):
     assert placed(make, view, "s1").route == "split:chat~new"
 
 
+SOON = Estimate(Quantiles(0.1, 0.1), Quantiles(0.2, 0.2))
+
+
+def turned(make, view, *, tried=(), placement=None, caller=None, **more):
+    """What becomes of a call of the new side."""
+    given = {"model": "b", "alias": "chat", "route": "split:chat~new"} | more
+    call = make.call(**given)
+    placement = placement or Run(make.replica("r2", model="b"), "local", SOON)
+    return instead(call, caller or make.caller(), view, 0.0, Found(placement, frozenset(tried)))
+
+
+LACKING = Refuse("no_capacity", "no_target", "none", 1.0)
+
+
+@pytest.mark.parametrize("more", [
+    {"tried": {"r2"}}, {"placement": LACKING}, {"tried": {"r2"}, "placement": LACKING},
+], ids=["failed", "no engine", "failed and no other engine"])  # fmt: skip
+def test_what_the_new_model_cannot_answer_the_old_one_does_and_its_side_stays(make, more):
+    found = turned(make, view_of(make, row()), **more)
+    assert (found.model, found.route) == ("a", "split:chat~new/old_side")
+    assert turned(make, view_of(make, row()), **more, model="a", route=found.route) is None
+
+
+def test_only_the_new_side_s_trouble_moves_a_call(make):
+    view, tried = view_of(make, row()), {"r2"}
+    assert turned(make, view) is None, "nothing has failed"
+    for code in ("stopped", "budget_exceeded", "residency_refused"):
+        assert turned(make, view, placement=Refuse(code, "x", "x")) is None
+    for route in ("", "split:chat~old", "split:blue", "rule:long"):
+        assert turned(make, view, tried=tried, route=route) is None
+    in_place = row(is_in_place=True, steps=(100,), step=0)
+    assert turned(make, view_of(make, in_place), tried=tried) is None, "its engine makes room"
+    small = view_of(make, row(), a=Route(model="a", context_tokens=1))
+    assert turned(make, small, tried=tried) is None
+    caller = make.caller(models=frozenset({"b"}))
+    assert turned(make, view, tried=tried, caller=caller) is None
+    assert turned(make, view, tried={"r2", "r1"}) is None, "the old one failed it too"
+
+
+def test_a_call_under_way_as_its_rollout_goes_back_finds_what_the_name_means(make):
+    assert turned(make, view_of(make, row(state="rolled_back")), tried={"r2"}).model == "a"
+    ahead = view_of(make, chat=Route(model="b"))
+    assert turned(make, ahead, tried={"r2"}) is None
+    gone = msgspec.structs.replace(ahead, routes={})
+    assert turned(make, gone, tried={"r2"}) is None
+
+
 @pytest.mark.parametrize("state", ["rolled_back", "aborted"])
 def test_what_was_taken_back_gets_nothing(make, state):
     view = view_of(make, row(step=3, state=state))
@@ -321,11 +370,7 @@ def test_a_price_without_a_rate_is_said_and_a_quiet_model_has_no_gap(make):
 def test_the_question_names_its_side_and_the_classes_deadlines():
     first_s = dict.fromkeys(LatencyClass, 5.0) | {LatencyClass.BATCH: float(1 << 60)}
     found = counts.asked(row(), "new", 7, first_s)
-    assert (found["side"], found["begin"], found["length"]) == (
-        "split:chat~new",
-        "split:chat~new/",
-        15,
-    )
+    assert (found["side"], found["aside"]) == ("split:chat~new", "split:chat~new/old_side")
     assert (found["live"], found["batch"]) == (5000, counts.NEVER_MS)
     assert found["gone"] == "split:chat~new/overflow:no_replica"
     assert counts.asked(row(needs_engine=False), "new", 7, first_s)["gone"] == ""

@@ -25,6 +25,7 @@ FILES = {
     "dom.js": "text/javascript; charset=utf-8",
     "views.js": "text/javascript; charset=utf-8",
     "playground.js": "text/javascript; charset=utf-8",
+    "rollouts.js": "text/javascript; charset=utf-8",
     "votes.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
 }

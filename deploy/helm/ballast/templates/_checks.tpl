@@ -12,6 +12,7 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- include "ballast.checkMonitoring" . -}}
 {{- include "ballast.checkAlerts" . -}}
 {{- include "ballast.checkTracing" . -}}
+{{- include "ballast.checkRollout" . -}}
 {{- end }}
 
 {{- /* Settings that the chart fills in: told twice, they could differ. */ -}}

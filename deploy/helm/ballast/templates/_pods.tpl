@@ -63,7 +63,7 @@ exec: {command: [sleep, {{ .seconds | quote }}]}
 
 {{- /* All but `state`, which differs. */ -}}
 {{- define "ballast.volumes" -}}
-{{- $keys := list .identity.secret .identity.pepper .identity.auditKey .identity.apiKeys .identity.reviewKey .identity.canaryKey | compact -}}
+{{- $keys := list .identity.secret .identity.pepper .identity.auditKey .identity.apiKeys .identity.reviewKey .identity.canaryKey .identity.hookKey | compact -}}
 - name: settings
   configMap: {name: {{ .settings }}}
 - name: identity

@@ -17,6 +17,7 @@
 {{- with $identity.auditKey }}{{ $_ := set $own "audit" (dict "key_file" (printf "%s/%s" $folder .)) }}{{ end -}}
 {{- with $identity.reviewKey }}{{ $_ := set $own "review" (dict "key_file" (printf "%s/%s" $folder .)) }}{{ end -}}
 {{- with $identity.canaryKey }}{{ $_ := set $own "canaries" (dict "key_file" (printf "%s/%s" $folder .)) }}{{ end -}}
+{{- with $identity.hookKey }}{{ $_ := set $own "rollout" (dict "hook" (dict "secret_file" (printf "%s/%s" $folder .))) }}{{ end -}}
 {{- $_ := set $own "ledger" (include "ballast.ledger" . | fromYaml) -}}
 {{- if include "ballast.hasRedis" . }}{{ $_ := set $own "redis" (include "ballast.redis" . | fromYaml) }}{{ end -}}
 {{- with .Values.tracing.tokenKey }}{{ $_ := set $own "tracing" (dict "token_file" (printf "/etc/ballast/tracing/%s" .)) }}{{ end -}}

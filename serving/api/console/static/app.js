@@ -4,9 +4,10 @@ import { h, show } from "./dom.js";
 import { language, switchLanguage, t } from "./words.js";
 import { decisions, fleet, money, providers, switches } from "./views.js";
 import { playground } from "./playground.js";
+import { rollouts } from "./rollouts.js";
 import { votes } from "./votes.js";
 
-const TABS = { fleet, decisions, money, providers, switches, playground, votes };
+const TABS = { fleet, decisions, money, providers, rollouts, switches, playground, votes };
 const KEPT = { key: "ballast-key", theme: "ballast-theme" };
 const POLL_MS = 2000;
 const HISTORY_MAX = 150;
