@@ -64,6 +64,8 @@ class Setup(msgspec.Struct, frozen=True):
     home_share: float = 0.0
     """Of the calls, by their callers' residency: they may go to no API."""
     hold_s_max: float = 20.0
+    months: int = 0
+    """Machines rented by the month, which stand from the start and are paid to the end."""
 
 
 def paced(profile: Profile, batch: int, token_s_max: float) -> Profile:

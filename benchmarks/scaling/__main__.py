@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from autoscale import contest, oracle, request_runs
+from autoscale import baselines, contest, oracle, request_runs
 from autoscale.arrivals import asked, load
 from autoscale.calls import Want
 from autoscale.simulate import OURS, Bench
@@ -112,10 +112,11 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 def _tuned(folder: Path, path: Path) -> dict[str, float]:
     """One target for each baseline, the best on the training windows at r = 3."""
-    if not path.exists():
+    found: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    if found.keys() != baselines.SCALERS.keys():
         benches = [_bench(str(folder / name), 3.0, PLAIN) for name in TUNE]
-        path.write_text(json.dumps(dict(contest.tuned(benches))))
-    found: dict[str, float] = json.loads(path.read_text())
+        found = dict(contest.tuned(benches))
+        path.write_text(json.dumps(found))
     return found
 
 
@@ -137,7 +138,8 @@ def _runs(
         if whole is None:
             run = contest.one(bench, seed, (name, target), best.cost)
         else:
-            run = request_runs.one(whole, (name, _law(name, target, bench)), seed, best.cost)
+            where = request_runs.standing(whole, name, target)
+            run = request_runs.one(where, (name, _law(name, target, bench)), seed, best.cost)
         yield _line(run, best, bench)
 
 

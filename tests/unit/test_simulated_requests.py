@@ -108,6 +108,13 @@ def test_replicas_take_what_they_can_hold() -> None:
     assert tally.kept > 0.97 * tally.calls
 
 
+def test_machines_by_the_month_serve_the_first_call_and_start_nothing() -> None:
+    tally, seen = run(2, months=2, scenario=Scenario(month_share=0.5, taken_per_hour=9.0))
+    assert (tally.starts, tally.taken) == (0, 0)
+    assert tally.rent_s == pytest.approx(len(seen) * 10.0)
+    assert run(2)[0].own[1] < tally.own[1]
+
+
 def test_one_seed_gives_one_run() -> None:
     assert run(2)[0] == run(2)[0]
     assert run(2)[0] != run(2, seed=2)[0]
