@@ -35,10 +35,10 @@ class Bench(msgspec.Struct, frozen=True):
     scenario: Scenario
     trust: float = 0.5
     insurance: float = 0.0
-    months: int = 0
-    """Machines that ours has by the month, as a reserved pool, before it rents by the hour."""
     is_recorded: bool = False
     """The first seed of each policy keeps its course."""
+    months: int = 0
+    """Machines that ours has by the month, as a reserved pool, before it rents by the hour."""
 
     @property
     def demand(self) -> list[float]:

@@ -64,7 +64,7 @@ class Fleet:
 
 def ticks(models: int, replicas: int, gateways: int, count: int) -> Iterator[tuple[float, int]]:
     """CPU seconds of each tick, and the replicas that were ready in it."""
-    lots = random.Random(1)  # noqa: S311 - reproducible draws, not secrets
+    lots = random.Random(1)
     asked, memory = policy(models, replicas), Memory()
     each, fleet = replicas / models, Fleet(lots)
     totals = [[0] * models for _ in range(gateways)]
