@@ -138,6 +138,14 @@ def test_a_call_that_is_kept_home_wakes_an_engine() -> None:
     assert tally.rent_s < 1.1 * 2 * (2 * 120 + 60)
 
 
+def test_calls_that_are_kept_home_and_refused_start_an_engine_beside_much_that_leaves() -> None:
+    rows = [Row(100.0 + k, 50, 20) for k in range(3000)]
+    setup = Setup(PROFILE, 32, ready_s=60.0, home_share=0.01)
+    tally = Requests(setup, brain(60.0), 1).run(rows)
+    assert 0 < tally.starts <= 6
+    assert 0 < tally.bound == tally.refused <= 8, "of thirty"
+
+
 SPENT = of_profile(PROFILE, 32)
 
 
