@@ -132,8 +132,10 @@ def beside_an_api(fleet: World, ticks: int, *refused: int) -> list[int]:
     found, before = [], 0
     for number in range(1, ticks + 1):
         before += number in refused
-        fleet.tick(0.0, burst_total=90 * number, burst_output_total=1000 * number,
-                   shed_total=before, shed_output_total=50 * before, bound_total=before)  # fmt: skip
+        fleet.tick(
+            0.0, burst_total=90 * number, burst_output_total=1000 * number, shed_total=before,
+            shed_output_total=50 * before, bound_total=before,
+        )  # fmt: skip
         found.append(sum(fleet.memory.models["m"].wanted.values()))
     return found
 
