@@ -2,6 +2,8 @@
 
 One line a run is appended to OUT; what is there already is not run again, so it may be stopped and
 begun anew at any time. Seeds come last: after the first one of each part there is a whole table.
+A line also holds the CPU seconds its run took; parts may be run by processes of their own, each
+with an OUT of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -135,12 +138,13 @@ def _runs(
     if part.is_by_request:
         whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
     for name, target in targets.items():
+        began_s = time.process_time()
         if whole is None:
             run = contest.one(bench, seed, (name, target), best.cost)
         else:
             where = request_runs.standing(whole, name, target)
             run = request_runs.one(where, (name, _law(name, target, bench)), seed, best.cost)
-        yield _line(run, best, bench)
+        yield _line(run, best, bench) | {"cpu_s": round(time.process_time() - began_s, 2)}
 
 
 def _law(name: str, target: float, bench: Bench) -> Callable[[], Want]:
