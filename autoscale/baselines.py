@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 BIN_S = 10.0
 EPSILON = 1e-9
+MONTHLY = "by the month + API"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -63,6 +64,11 @@ class Spill:
         """See `Scaler`."""
         del seen
         return self._count
+
+
+class Monthly(Spill):
+    """Machines rented by the month, what is above them spills. They stand from the trace's start
+    and cost `Scenario.month_share` of the hour's price, used or not. `target` is the count."""
 
 
 class Ray:
@@ -205,6 +211,7 @@ class Backpressure:
 SCALERS: Mapping[str, Callable[[float], Scaler]] = {
     "all API": AllApi,
     "fixed + spill": Spill,
+    MONTHLY: Monthly,
     "Ray Serve": Ray,
     "HPA / KEDA": Hpa,
     "Knative KPA": Kpa,
@@ -218,3 +225,15 @@ TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0)
 """Tried when tuning. Above 1 a replica is added only when more than one is missing: with an API
 behind, that is a sensible setting."""
 COUNTS = tuple(float(n) for n in range(13))
+
+
+def grid(name: str) -> Sequence[float]:
+    """Targets to try."""
+    if name == "all API":
+        return (1.0,)
+    return COUNTS if name in ("fixed + spill", MONTHLY) else TARGETS
+
+
+def months(name: str, target: float) -> int:
+    """Machines that stand from the start, rented by the month."""
+    return round(target) if name == MONTHLY else 0

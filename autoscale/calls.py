@@ -64,6 +64,8 @@ class Setup(msgspec.Struct, frozen=True):
     home_share: float = 0.0
     """Of the calls, by their callers' residency: they may go to no API."""
     hold_s_max: float = 20.0
+    months: int = 0
+    """Machines rented by the month, which stand from the start and are paid to the end."""
 
 
 def paced(profile: Profile, batch: int, token_s_max: float) -> Profile:
@@ -92,6 +94,8 @@ class Tally(msgspec.Struct):
     shed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     late: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     """Calls and tokens that had to stay and whose first token was late; in `own` too."""
+    bound: int = 0
+    """Of the calls in `shed`, those that could not have left."""
     burst_calls: int = 0
     api_micro: int = 0
     """The API's bill, what was granted taken off."""
@@ -105,6 +109,13 @@ def count(sums: list[int], *more: int) -> None:
     """Add one by one. Mutates."""
     for i, value in enumerate(more):
         sums[i] += value
+
+
+def refused(tally: Tally, row: Row, is_bound: bool) -> None:
+    """Nobody takes it. Mutates."""
+    tally.refused += 1
+    tally.bound += is_bound
+    count(tally.shed, 1, row.prompt, row.output)
 
 
 Want = Callable[[float, Demand, int, int], int]
@@ -154,7 +165,7 @@ def demand_of(tally: Tally, running: int, held: list[Row]) -> Demand:
         shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
         burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
         late_total=tally.late[0], late_prompt_total=tally.late[1],
-        late_output_total=tally.late[2],
+        late_output_total=tally.late[2], bound_total=tally.bound,
     )  # fmt: skip
 
 

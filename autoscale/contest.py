@@ -39,17 +39,12 @@ def tuned(benches: Sequence[Bench]) -> Mapping[str, float]:
     best = [oracle.optimum(b.demand, b.ratios, b.start).cost for b in benches]
     found = {}
     for name in baselines.SCALERS:
-        grid: Sequence[float] = baselines.TARGETS
-        if name == "fixed + spill":
-            grid = baselines.COUNTS
-        elif name == "all API":
-            grid = (1.0,)
         costs = {
             target: sum(
                 run_baseline(bench, 0, (name, target)).cost / least
                 for bench, least in zip(benches, best, strict=True)
             )
-            for target in grid
+            for target in baselines.grid(name)
         }
         found[name] = min(costs, key=lambda target: costs[target])
     return found

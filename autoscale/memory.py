@@ -42,6 +42,19 @@ class Order(msgspec.Struct, frozen=True):
     pool: str
 
 
+class Woken(msgspec.Struct, frozen=True):
+    """A replica that was started for calls that could go nowhere else."""
+
+    count: int = 0
+    """Replicas to have ready; 0: none is waited for nor kept."""
+    at_ms: int = 0
+    """When the last one was asked for; 0: never."""
+    keep_ms: int = 0
+    """Until then it is kept once it is ready; 0: the account decides at once."""
+    until_ms: int = 0
+    """After this it is not waited for any longer."""
+
+
 class ModelMemory(msgspec.Struct, frozen=True):
     """Of one model."""
 
@@ -61,6 +74,7 @@ class ModelMemory(msgspec.Struct, frozen=True):
     wanted: Mapping[str, int] = {}
     """By pool, as decided last."""
     ready: Mapping[str, int] = {}
+    woken: Woken = Woken()
     orders: tuple[Order, ...] = ()
     ready_s: Mapping[str, float] = {}
     """Learnt time from order to service, by pool."""

@@ -40,6 +40,8 @@ class Demand(msgspec.Struct, frozen=True):
     their tokens are in `served` too."""
     late_prompt_total: int = 0
     late_output_total: int = 0
+    bound_total: int = 0
+    """Of `shed_total`, the calls that no third party may see: they could not have left."""
 
 
 class Signals(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ class Fleet:
         self.draining: set[str] = set()
         self.booting: list[float] = []
         """When each is ready, or given up."""
+        for number in range(setup.months):
+            self.engines[f"month{number}"] = Engine(setup.profile, 0.0)
 
     @property
     def serving(self) -> list[str]:
@@ -29,9 +31,10 @@ class Fleet:
         return len(self.serving) + len(self.booting)
 
     @property
-    def paid(self) -> int:
-        """Replicas that cost rent."""
-        return len(self.engines) + len(self.booting)
+    def paid(self) -> float:
+        """What they cost, in replicas by the hour."""
+        months, share = self._setup.months, self._setup.scenario.month_share
+        return months * share + max(0, len(self.engines) + len(self.booting) - months)
 
     def order(self, now_s: float) -> tuple[float, str]:
         """One more: when it is `ready`, or found `dead`."""

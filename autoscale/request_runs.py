@@ -44,7 +44,8 @@ def case_of(
     )
     setup = Setup(engine, batch, ready_s=scenario.ready_s,
                   ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages,
-                  scenario=scenario, work=bench.work, grants=given)  # fmt: skip
+                  scenario=scenario, work=bench.work, grants=given,
+                  months=bench.months)  # fmt: skip
     return Case(bench, found, setup)
 
 
@@ -84,12 +85,21 @@ def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> l
     best = oracle.optimum(bench.demand, bench.ratios, bench.start)
     count, _ = oracle.best_fixed(bench.demand, bench.ratios, bench.start)
     fixed = partial(law, "fixed + spill", float(count), bench.work)
-    made: list[tuple[str, Callable[[], Want]]] = [
-        (OURS, partial(ours, bench)),
-        (f"best fixed ({count}) + API, hindsight", fixed),
+    made: list[tuple[Case, tuple[str, Callable[[], Want]]]] = [
+        (case, (OURS, partial(ours, bench))),
+        (case, (f"best fixed ({count}) + API, hindsight", fixed)),
     ]
-    made += [(name, partial(law, name, target, bench.work)) for name, target in targets.items()]
-    return [one(case, law, seed, best.cost) for law in made for seed in seeds]
+    made += [
+        (standing(case, name, target), (name, partial(law, name, target, bench.work)))
+        for name, target in targets.items()
+    ]
+    return [one(where, law, seed, best.cost) for where, law in made for seed in seeds]
+
+
+def standing(case: Case, name: str, target: float) -> Case:
+    """With the machines that a baseline has rented by the month."""
+    months = baselines.months(name, target)
+    return msgspec.structs.replace(case, setup=msgspec.structs.replace(case.setup, months=months))
 
 
 def one(case: Case, law: tuple[str, Callable[[], Want]], seed: int, best: float) -> Run:

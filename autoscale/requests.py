@@ -125,13 +125,13 @@ class Requests:
             self._held.append((placement.until_s, call, row))
             self._line[MODEL] = len(self._held)
         elif isinstance(placement, Refuse):
-            self._refuse(row)
+            self._refuse(call, row)
         else:
             self._send(call, row, placement, now_s)
 
-    def _refuse(self, row: Row) -> None:
-        self.tally.refused += 1
-        calls.count(self.tally.shed, 1, row.prompt, row.output)
+    def _refuse(self, call: Call, row: Row) -> None:
+        is_bound = had_to_stay(call, self._caller, "", self._labels)
+        calls.refused(self.tally, row, is_bound)
 
     def _send(self, call: Call, row: Row, placement: Run | Burst, now_s: float) -> None:
         ticket = self._admission.issue(call, placement, 1, now_s)
@@ -199,7 +199,7 @@ class Requests:
             until_s, call, row = self._held.popleft()
             self._line[MODEL] = len(self._held)
             if now_s > until_s:
-                self._refuse(row)
+                self._refuse(call, row)
                 continue
             before = len(self._held)
             self._place(call, row, now_s)

@@ -37,6 +37,8 @@ class Bench(msgspec.Struct, frozen=True):
     insurance: float = 0.0
     is_recorded: bool = False
     """The first seed of each policy keeps its course."""
+    months: int = 0
+    """Machines that ours has by the month, as a reserved pool, before it rents by the hour."""
 
     @property
     def demand(self) -> list[float]:
@@ -66,8 +68,10 @@ def policy_of(bench: Bench, ratio: float) -> Policy:
     """What the production `step` is told: one pool, and the API's price at that ratio."""
     micro = HOUR_MICRO / 3600 * ratio * 1e6
     api = Api(round(bench.work.prompt_token_s * micro), round(bench.work.output_token_s * micro))
-    pool = Pool("pool", hour_micro=HOUR_MICRO, ready_s=bench.scenario.ready_s, most=MOST)
-    plan = Plan(MODEL, 64, (pool,), api, bench.work, insurance=bench.insurance)
+    pools = [Pool("pool", hour_micro=HOUR_MICRO, ready_s=bench.scenario.ready_s, most=MOST)]
+    if bench.months:
+        pools.insert(0, Pool("month", "reserved", least=bench.months, most=bench.months))
+    plan = Plan(MODEL, 64, tuple(pools), api, bench.work, insurance=bench.insurance)
     return Policy((plan,), trust=bench.trust)
 
 
@@ -126,7 +130,7 @@ class Ours:
 
 def run_ours(bench: Bench, seed: int, recorder: Recorder | None = None) -> Spent:
     """Our policy, one seed."""
-    world, ours = World(bench.scenario, seed), Ours(bench)
+    world, ours = World(bench.scenario, seed, bench.months), Ours(bench)
     for prompt, output, demand in zip(
         bench.trace.prompt.tolist(), bench.trace.output.tolist(), bench.demand, strict=True
     ):
@@ -150,7 +154,8 @@ def run_baseline(
 ) -> Spent:
     """Another law, one seed."""
     name, target = law
-    world, scaler = World(bench.scenario, seed), baselines.SCALERS[name](target)
+    months = baselines.months(name, target)
+    world, scaler = World(bench.scenario, seed, months), baselines.SCALERS[name](target)
     wanted = 0
     for demand in bench.demand:
         done = world.pass_bin(demand)

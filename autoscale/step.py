@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from autoscale import decide, forecast, limits, owned, windows
+from autoscale import decide, forecast, limits, owned, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -174,9 +174,13 @@ def _wished(
             count, why = need, "calls wait, were late or refused"
     if flow.queued and not ready and rungs:
         # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
-        model = _woken(model)
+        model = waking.held_on(model, rungs[:1], view.trust)
         if not count:
             count, why = 1, "calls are held and no replica is there"
+    if plan.api is not None:
+        model = waking.waked(model, rungs, flow.bound, view.trust, at_ms)
+        if model.woken.count > count:
+            count, why = model.woken.count, "calls that may not leave were refused"
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), f"bounds {least} to {most}"
@@ -188,7 +192,8 @@ def _wished(
     )
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
-        "burst": flow.burst_rate, "late": flow.late_rate, "running": flow.running,
+        "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
+        "running": flow.running,
         "queued": flow.queued,
         "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
@@ -196,15 +201,6 @@ def _wished(
     }  # fmt: skip
     return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
                  numbers)  # fmt: skip
-
-
-def _woken(model: ModelMemory) -> ModelMemory:
-    """The first rung on with a whole account: a replica that was started for held calls is not
-    given back the moment they run."""
-    return msgspec.structs.replace(
-        model, balances=(0.0, *model.balances[1:]), is_on=(True, *model.is_on[1:]),
-        depth=max(1, model.depth),
-    )  # fmt: skip
 
 
 def _ratio(rung: Rung, view: decide.View) -> float:

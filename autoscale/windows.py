@@ -42,6 +42,8 @@ class Flow(msgspec.Struct, frozen=True):
     late: int = 0
     late_rate: float = 0.0
     """Work that had to stay and was begun too late; it is in `served_rate` too."""
+    bound: int = 0
+    """Of `shed`, the calls that could not have left."""
 
     @property
     def rate(self) -> float:
@@ -96,7 +98,7 @@ def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
 
 def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: list[int]) -> Flow:
     work, api = plan.work, plan.api
-    shed, burst, *tokens, late, late_prompt, late_output = grown
+    shed, burst, *tokens, late, late_prompt, late_output, bound = grown
     rates, micro = [0.0, 0.0, 0.0, 0.0], 0.0
     if elapsed_s:
         parts = (
@@ -116,7 +118,7 @@ def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: lis
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
     return Flow(
         running, queued, shed, burst, rates[0], rates[1], rates[2],
-        backlog_s or queued * work.call_s, micro, late, rates[LATE],
+        backlog_s or queued * work.call_s, micro, late, rates[LATE], bound,
     )  # fmt: skip
 
 
@@ -127,6 +129,7 @@ def totals(demand: Demand) -> tuple[int, ...]:
         demand.served_output_total, demand.shed_prompt_total, demand.shed_output_total,
         demand.burst_prompt_total, demand.burst_output_total,
         demand.late_total, demand.late_prompt_total, demand.late_output_total,
+        demand.bound_total,
     )  # fmt: skip
 
 

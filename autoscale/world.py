@@ -30,6 +30,9 @@ class Scenario(msgspec.Struct, frozen=True):
     """Changes of `ratio`: (seconds from the trace's start, the ratio from then on), in order."""
     api_most: float = float("inf")
     """Replicas' work that the API takes at once: its rate limit; what is above is refused."""
+    month_share: float = 0.85
+    """A machine's price by the month against its price by the hour. ASSUMED, as in the scenario of
+    `ballast plan`: discounts differ by provider and day."""
 
     def ratio_at(self, at_s: float) -> float:
         """The API's price at that time."""
@@ -61,11 +64,13 @@ class Spent(msgspec.Struct):
 class World:
     """Mutable: told a wish, moved by a bin's demand."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self._scenario = scenario
+    def __init__(self, scenario: Scenario, seed: int, months: int = 0) -> None:
+        """`months`: so many machines are rented by the month. They are there from the start, paid
+        at their own price whether wanted or not, and nobody takes them away."""
+        self._scenario, self._months = scenario, months
         # Reproducible draws, not secrets.
         self._lots = random.Random(seed)  # noqa: S311
-        self._ready_s: list[float] = []
+        self._ready_s = [0.0] * months
         """When each replica serves, earliest first."""
         self._dead_s: list[float] = []
         """Orders that failed: until when they are paid."""
@@ -86,7 +91,7 @@ class World:
         """Order or give back; what boots goes first."""
         while self.ordered < count:
             self._order()
-        while self.ordered > count:
+        while self.ordered > max(count, self._months):
             (self._dead_s if self._dead_s else self._ready_s).pop()
 
     def _order(self) -> None:
@@ -112,7 +117,8 @@ class World:
         over = demand - own
         is_out = any(a <= self.now_s < b for a, b in scenario.outages)
         api = 0.0 if is_out else min(over, scenario.api_most)
-        spent.rent += self.ordered
+        months = self._months
+        spent.rent += months * scenario.month_share + max(0, self.ordered - months)
         spent.own_work += own
         spent.most = max(spent.most, self.ordered)
         spent.lost_work += over - api
@@ -121,8 +127,10 @@ class World:
         self.now_s += BIN_S
         self._dead_s = [until for until in self._dead_s if until > self.now_s]
         if scenario.taken_per_hour:
-            chance = scenario.taken_per_hour * BIN_S / 3600
-            self._ready_s = [
-                at for at in self._ready_s if at > self.now_s or self._lots.random() >= chance
+            chance, stays = scenario.taken_per_hour * BIN_S / 3600, self._ready_s[:months]
+            self._ready_s = stays + [
+                at
+                for at in self._ready_s[months:]
+                if at > self.now_s or self._lots.random() >= chance
             ]
         return own, api

@@ -3,7 +3,8 @@ refused for want of them, sent to an API instead. Counts only; decides nothing.
 
 An answer of ours that came too late (by its first token where it is streamed) is counted as late
 where the call had to stay: no third party may see it, or none would have been sooner. What could
-have left and was late all the same is a wrong prediction, which engines do not cure.
+have left and was late all the same is a wrong prediction, which engines do not cure. Refused calls
+that could not have left are counted once more, as bound: no API relieves them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Demand:
         self._shed = {name: [0, 0, 0] for name in profiles}
         self._burst = {name: [0, 0, 0] for name in profiles}
         self._late = {name: [0, 0, 0] for name in profiles}
+        self._bound = dict.fromkeys(profiles, 0)
         self._filling = dict.fromkeys(profiles, 0)
 
     def filling(self, model: str) -> int:
@@ -84,6 +86,8 @@ class Demand:
         output = usage.completion_tokens or expected(call, profile)
         total = (self._shed if is_shed else self._late if is_late else self._burst)[call.model]
         total[0] += 1
+        if is_shed and self._is_bound(progress):
+            self._bound[call.model] += 1
         total[1] += prompt
         total[2] += output
 
@@ -91,8 +95,11 @@ class Demand:
         """Answered at home too late, and had to stay there."""
         if progress.outcome is not Outcome.OK or kept(progress) is not Kept.LATE:
             return False
-        call, labels = progress.call, self._labels.get(progress.call.model, frozenset())
-        return had_to_stay(call, progress.caller, progress.reason, labels)
+        return self._is_bound(progress, progress.reason)
+
+    def _is_bound(self, progress: Progress, reason: str = "") -> bool:
+        labels = self._labels.get(progress.call.model, frozenset())
+        return had_to_stay(progress.call, progress.caller, reason, labels)
 
     def totals(self, model: str) -> dict[str, int]:
         """As `/signals` shows them."""
@@ -110,6 +117,7 @@ class Demand:
             "late_total": late[0],
             "late_prompt_total": late[1],
             "late_output_total": late[2],
+            "bound_total": self._bound[model],
         }
 
 

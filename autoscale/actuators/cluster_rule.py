@@ -56,7 +56,7 @@ class Worker(msgspec.Struct, frozen=True):
     is_going: bool = False
     """Kubernetes is deleting it."""
     leaving: str = ""
-    """Why its node is going; empty: it stays."""
+    """Why it or its node is going; empty: it stays."""
     unplaced: str = ""
     """Why no node has room for it, in the scheduler's words; empty: it is placed."""
     born: str = ""
@@ -102,10 +102,19 @@ def _worker(pod: Mapping[str, Any], going: Mapping[str, str]) -> Worker:
         status.get("phase") == "Running"
         and (conditions.get("Ready") or {}).get("status") == "True",
         bool(meta.get("deletionTimestamp")),
-        going.get((pod.get("spec") or {}).get("nodeName") or "", ""),
+        going.get((pod.get("spec") or {}).get("nodeName") or "", "")
+        or _disrupted(conditions.get("DisruptionTarget") or {}),
         unplaced,
         meta.get("creationTimestamp") or "",
     )
+
+
+def _disrupted(condition: Mapping[str, Any]) -> str:
+    """Kubernetes says of a pod that it is about to take it: preemption by the scheduler, eviction,
+    a taint, a host that shuts down."""
+    if condition.get("status") != "True":
+        return ""
+    return f"Kubernetes is about to take it: {condition.get('reason') or 'no reason given'}"[:200]
 
 
 def _leaving(node: Mapping[str, Any]) -> str:

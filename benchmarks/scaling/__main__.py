@@ -2,6 +2,8 @@
 
 One line a run is appended to OUT; what is there already is not run again, so it may be stopped and
 begun anew at any time. Seeds come last: after the first one of each part there is a whole table.
+A line also holds the CPU seconds its run took; parts may be run by processes of their own, each
+with an OUT of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from autoscale import contest, oracle, request_runs
+from autoscale import baselines, contest, oracle, request_runs
 from autoscale.arrivals import asked, load
 from autoscale.calls import Want
 from autoscale.simulate import OURS, Bench
@@ -112,10 +115,11 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 def _tuned(folder: Path, path: Path) -> dict[str, float]:
     """One target for each baseline, the best on the training windows at r = 3."""
-    if not path.exists():
+    found: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    if found.keys() != baselines.SCALERS.keys():
         benches = [_bench(str(folder / name), 3.0, PLAIN) for name in TUNE]
-        path.write_text(json.dumps(dict(contest.tuned(benches))))
-    found: dict[str, float] = json.loads(path.read_text())
+        found = dict(contest.tuned(benches))
+        path.write_text(json.dumps(found))
     return found
 
 
@@ -134,11 +138,13 @@ def _runs(
     if part.is_by_request:
         whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
     for name, target in targets.items():
+        began_s = time.process_time()
         if whole is None:
             run = contest.one(bench, seed, (name, target), best.cost)
         else:
-            run = request_runs.one(whole, (name, _law(name, target, bench)), seed, best.cost)
-        yield _line(run, best, bench)
+            where = request_runs.standing(whole, name, target)
+            run = request_runs.one(where, (name, _law(name, target, bench)), seed, best.cost)
+        yield _line(run, best, bench) | {"cpu_s": round(time.process_time() - began_s, 2)}
 
 
 def _law(name: str, target: float, bench: Bench) -> Callable[[], Want]:

@@ -101,6 +101,13 @@ class Operator:
         held = self.cluster.objects[NODES].get(node, {"spec": {"taints": [1]}})
         return bool(held["spec"].get("taints"))
 
+    def disrupt(self, pod: str, reason: str, status: str = "True") -> None:
+        body = dict(self.cluster.objects[f"{NAMESPACE}/pods"][pod])
+        told = {"type": "DisruptionTarget", "status": status, "reason": reason}
+        rest = [c for c in body["status"]["conditions"] if c["type"] != told["type"]]
+        body["status"] = body["status"] | {"conditions": [*rest, told]}
+        self.cluster.put(f"{NAMESPACE}/pods/{pod}", body)
+
     def taint(self, node: str, key: str) -> None:
         self.cluster.put(f"{NODES}/{node}", {"spec": {"taints": [{"key": key}]}})
 
@@ -244,6 +251,23 @@ def test_a_node_that_is_going_is_replaced_before_it_is_let_go(
     on(tmp_path, work)
 
 
+def test_a_worker_that_kubernetes_is_about_to_take_is_replaced_first(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.tick(0, 2)
+        bench.engines = {"m": Engines(2, 2)}
+        bench.hosts = {"m": {"10.0.0.1": 1, "10.0.0.2": 1}}
+        bench.operator.disrupt("spot-w1", "PreemptionByScheduler")
+        _, act = await bench.tick(0, 2)
+        assert bench.actuator.leaving() == {"m": 1}
+        assert bench.operator.row("spot")["replicas"] == 3
+        assert "PreemptionByScheduler" in act.reason
+        bench.operator.disrupt("spot-w1", "PreemptionByScheduler", "False")
+        await bench.tick(0, 2)
+        assert bench.actuator.leaving() == {}, "it was called off"
+
+    on(tmp_path, work)
+
+
 def test_a_replacement_without_room_keeps_the_one_that_is_going(tmp_path: Path) -> None:
     async def work(bench: Bench) -> None:
         bench.operator.room["spot"] = 2
@@ -285,6 +309,60 @@ def test_an_api_server_that_fails_changes_nothing_and_the_next_tick_does(
         bench.at_ms += 20_000
         await bench.tick(2)
         assert bench.operator.row("on-demand")["replicas"] == 2
+
+    on(tmp_path, work)
+
+
+@pytest.mark.parametrize("status", [409, 410, 429, 500, 503])
+def test_a_cluster_that_cannot_be_read_is_left_as_it_is_with_the_reason(
+    tmp_path: Path, status: int
+) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.tick(2)
+        bench.cluster.fail("GET", "/rayclusters", status)
+        acts = await bench.tick(0)
+        assert {act.outcome for act in acts} == {"unknown"}
+        said = "changed meanwhile" if status == 409 else str(status)
+        assert all(said in act.reason for act in acts)
+        assert bench.operator.row("on-demand")["replicas"] == 2
+        assert len(bench.operator.pods("on-demand")) == 2
+
+    on(tmp_path, work)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_watch_that_breaks_says_why_and_goes_on_where_it_was(tmp_path: Path, status: int) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.tick(2)
+        lists = bench.cluster.calls.count(("GET", NODES))
+        bench.cluster.end_watches(status)
+        while str(status) not in bench.followed.nodes.why:
+            await asyncio.sleep(0.005)
+        first, _ = await bench.tick(2)
+        assert first.outcome == "kept", "the copy is not stale yet"
+        bench.operator.start("on-demand")
+        await bench.synced()
+        assert bench.cluster.calls.count(("GET", NODES)) >= lists
+        assert len(bench.operator.pods("on-demand")) == 3
+
+    on(tmp_path, work)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_list_that_fails_at_the_start_holds_everything_with_the_reason(
+    tmp_path: Path, status: int
+) -> None:
+    async def work(bench: Bench) -> None:
+        bench.now_s += STALE_S + 1  # as if nothing had ever been listed
+        bench.cluster.fail("GET", "/pods", status, times=3)
+        bench.cluster.end_watches(410)
+        while str(status) not in bench.followed.pods.why:
+            await asyncio.sleep(0.005)
+        order = Order((Scale("m", 0, "r"),), Samples(AT_MS, engines={}), Policy(()))
+        fence = Fence(Granted(7, 100.0), lambda: 0.0)
+        first, second = await bench.actuator.apply(order, fence, NO_HTTP)
+        assert (first.outcome, second.outcome) == ("unknown", "unknown")
+        assert str(status) in first.reason
 
     on(tmp_path, work)
 

@@ -222,6 +222,31 @@ def test_an_api_server_that_is_away_ends_the_lease_before_others_may_begin(tmp_p
     within(tmp_path, work)
 
 
+@pytest.mark.parametrize("status", [409, 410, 429, 500, 503])
+def test_a_lease_that_cannot_be_renewed_is_told_and_never_lasts_longer(
+    tmp_path: Path, status: int
+) -> None:
+    async def work(cluster: FakeCluster, api: ClusterApi) -> None:
+        clock = Clock()
+        lease = named(api, "a", clock)
+        first = await lease.ask()
+        assert isinstance(first, Granted)
+        clock.pass_s(5)
+        cluster.fail("PUT", "/leases", status, times=2)
+        kept = await lease.ask()
+        if status == 409:  # somebody else wrote it: the safe reading is that he leads
+            assert isinstance(kept, Denied)
+            assert "another controller" in kept.reason
+        else:
+            assert kept == first, "as long as it was granted, not longer"
+        clock.pass_s(6)
+        gone = await lease.ask()
+        assert isinstance(gone, Denied)
+        assert str(status) in gone.reason or "another controller" in gone.reason
+
+    within(tmp_path, work)
+
+
 def test_a_lease_taken_at_the_same_moment_goes_to_one(tmp_path: Path) -> None:
     async def work(cluster: FakeCluster, api: ClusterApi) -> None:
         clock = Clock()

@@ -159,3 +159,22 @@ def test_a_late_answer_asks_for_engines_where_it_had_to_stay(
     ]  # fmt: skip
     assert not found["shed_total"]
     assert not found["burst_total"]
+
+
+@pytest.mark.parametrize(
+    ("call", "policy", "bound"),
+    [({"residency": HOME}, {}, 1), ({"is_home_only": True}, {}, 1),
+     ({}, {"overflow": Overflow.NEVER}, 1), ({}, {}, 0)],
+    ids=["kept home", "refused", "key", "may leave"],
+)  # fmt: skip
+def test_a_refused_call_that_could_not_leave_is_counted_as_bound(
+    make: Any, call: dict[str, Any], policy: dict[str, Any], bound: int
+) -> None:
+    progress = Progress(
+        make.call(model="m", received_s=0.0, first_token_by_s=10.0, **call), make.caller(**policy)
+    )
+    progress.outcome, progress.code = Outcome.REFUSED, "no_capacity"
+    demand = Demand({"m": PROFILE}, {"m": LABEL})
+    demand.request(progress)
+    found = demand.totals("m")
+    assert (found["shed_total"], found["bound_total"]) == (1, bound)

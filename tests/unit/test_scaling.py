@@ -126,6 +126,59 @@ def test_a_held_call_that_the_api_may_not_take_wakes_a_replica() -> None:
     assert "held" in decision.reason
 
 
+def beside_an_api(fleet: World, ticks: int, *refused: int) -> list[int]:
+    """Replicas wanted, tick by tick, beside much that the API takes; `refused`: ticks in which one
+    small call that may not leave was refused."""
+    found, before = [], 0
+    for number in range(1, ticks + 1):
+        before += number in refused
+        fleet.tick(
+            0.0, burst_total=90 * number, burst_output_total=1000 * number, shed_total=before,
+            shed_output_total=50 * before, bound_total=before,
+        )  # fmt: skip
+        found.append(sum(fleet.memory.models["m"].wanted.values()))
+    return found
+
+
+def test_a_refused_call_that_may_not_leave_starts_a_replica_and_waits_for_it() -> None:
+    fleet = world(trust=0.0)
+    fleet.obeys = False
+    wanted = beside_an_api(fleet, 20, 5)
+    assert wanted[3:20] == [0] + [1] * 16, "for longer than it takes to come"
+    fleet.ready, fleet.obeys = {"rented": 1}, True
+    assert fleet.run(0.0, 40) == 0, "and it is given back when nobody needs it"
+    refusal = next(d for d in fleet.decisions if d.numbers["bound"])
+    assert "may not leave" in refusal.reason
+
+
+def test_a_replica_started_for_a_refused_call_that_never_comes_is_given_up() -> None:
+    fleet = world(trust=0.0)
+    fleet.obeys = False
+    wanted = beside_an_api(fleet, 80, 5)
+    assert 30 < sum(wanted) < 50, "three times its time to ready, and a start's worth"
+    assert wanted[-1] == 0
+
+
+def test_a_replica_is_kept_from_one_refused_call_to_the_next_but_not_from_day_to_day() -> None:
+    fleet, refused = world(trust=0.0), (5, 45)
+    wanted = beside_an_api(fleet, 200, *refused)
+    assert wanted[38] == 0, "a start's worth was too short"
+    assert all(wanted[44:130]), "so the next one stays for twice as long as lay between"
+    assert not wanted[-1]
+    rare = beside_an_api(world(trust=0.0), 440, 5, 205, 430)
+    assert sum(rare) < 80
+
+
+def test_calls_that_may_not_leave_get_one_replica_more_at_a_time() -> None:
+    fleet = World(Policy((PLAN,), trust=0.0), {"rented": 2})
+    fleet.run(1.9, 20)
+    fleet.obeys = False
+    refused = [number for number in range(3, 20) if number % 2]
+    for number in range(1, 20):
+        fleet.tick(1.9, shed_total=number, bound_total=sum(r <= number for r in refused))
+        assert sum(fleet.memory.models["m"].wanted.values()) == (3 if number >= 3 else 2)
+
+
 def test_a_replica_woken_by_held_calls_is_kept_for_a_starts_worth_and_no_longer() -> None:
     fleet = world()
     fleet.obeys = False

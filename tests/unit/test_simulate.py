@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -113,6 +114,32 @@ def test_each_baseline_serves_the_trace(tmp_path: Path, name: str) -> None:
     total = sum(bench(tmp_path).demand)
     assert spent.own_work + spent.api_work == pytest.approx(total)
     assert spent.most <= 12
+
+
+def test_machines_by_the_month_stand_from_the_start_at_their_own_price(tmp_path: Path) -> None:
+    asked_ = bench(tmp_path, ready_cv=0.4, fail_rate=0.5, taken_per_hour=2.0, month_share=0.5)
+    spent, bins = simulate.run_baseline(asked_, 1, (baselines.MONTHLY, 2.0)), len(asked_.demand)
+    assert (spent.rent, spent.starts) == (pytest.approx(bins), 0)
+    assert spent.own_work == pytest.approx(sum(min(d, 2.0) for d in asked_.demand))
+    assert spent.api == pytest.approx(3.0 * spent.api_work)
+
+
+def test_the_step_takes_machines_by_the_month_first_and_rents_the_rest(tmp_path: Path) -> None:
+    plain = bench(tmp_path, taken_per_hour=0.5, month_share=0.3)
+    months = msgspec.structs.replace(plain, months=1)
+    alone, beside = (simulate.run_ours(one, 1) for one in (plain, months))
+    assert beside.cost < alone.cost
+    assert 0 < beside.starts < alone.starts
+    assert beside.rent >= 0.3 * len(plain.demand)
+
+
+def test_as_many_are_rented_by_the_month_as_were_cheapest_elsewhere(tmp_path: Path) -> None:
+    for share, count in ((0.1, 2.0), (1.9, 1.0), (3.5, 0.0)):
+        asked_ = bench(tmp_path, month_share=share)
+        costs = [
+            simulate.run_baseline(asked_, 0, (baselines.MONTHLY, float(n))).cost for n in range(5)
+        ]
+        assert contest.tuned([asked_])[baselines.MONTHLY] == costs.index(min(costs)) == count
 
 
 def test_a_failed_order_is_paid_and_never_serves() -> None:

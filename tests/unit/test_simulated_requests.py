@@ -108,6 +108,13 @@ def test_replicas_take_what_they_can_hold() -> None:
     assert tally.kept > 0.97 * tally.calls
 
 
+def test_machines_by_the_month_serve_the_first_call_and_start_nothing() -> None:
+    tally, seen = run(2, months=2, scenario=Scenario(month_share=0.5, taken_per_hour=9.0))
+    assert (tally.starts, tally.taken) == (0, 0)
+    assert tally.rent_s == pytest.approx(len(seen) * 10.0)
+    assert run(2)[0].own[1] < tally.own[1]
+
+
 def test_one_seed_gives_one_run() -> None:
     assert run(2)[0] == run(2)[0]
     assert run(2)[0] != run(2, seed=2)[0]
@@ -129,6 +136,14 @@ def test_a_call_that_is_kept_home_wakes_an_engine() -> None:
     assert (tally.kept, tally.refused, tally.api[0]) == (2, 0, 0)
     assert tally.starts == 2, "the first was given back long before the second call"
     assert tally.rent_s < 1.1 * 2 * (2 * 120 + 60)
+
+
+def test_calls_that_are_kept_home_and_refused_start_an_engine_beside_much_that_leaves() -> None:
+    rows = [Row(100.0 + k, 50, 20) for k in range(3000)]
+    setup = Setup(PROFILE, 32, ready_s=60.0, home_share=0.01)
+    tally = Requests(setup, brain(60.0), 1).run(rows)
+    assert 0 < tally.starts <= 6
+    assert 0 < tally.bound == tally.refused <= 8, "of thirty"
 
 
 SPENT = of_profile(PROFILE, 32)
