@@ -25,7 +25,7 @@ class Check:
 
     def __init__(self, schema: dict[str, Any], where: str) -> None:
         try:
-            import jsonschema  # noqa: PLC0415 - only where a scenario asks for schemas
+            import jsonschema  # only where a scenario asks for schemas
         except ImportError:
             raise ScenarioError(
                 f"{where}: answers are to be checked, and the package `jsonschema` is not "
@@ -48,10 +48,10 @@ class Check:
             value = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
             return BROKEN, f"not JSON: {error}; begins {text[:60]!r}"[:_WORDS]
-        error = next(iter(self._validator.iter_errors(value)), None)
-        if error is None:
+        breach = next(iter(self._validator.iter_errors(value)), None)
+        if breach is None:
             return "", ""
-        return BROKEN, f"{error.json_path}: {error.message}"[:_WORDS]
+        return BROKEN, f"{breach.json_path}: {breach.message}"[:_WORDS]
 
 
 def checks(scenario: Scenario) -> Sequence[Check | None]:
