@@ -166,19 +166,19 @@ def limits(crowd: Crowd, cost: Costs) -> list[Limit]:
     shares = [
         ("Redis, one thread", found.redis_per_s * cost.redis_us / 1e6,
          "each gateway asks for each counter in use ten times a second",
-         "counters spread over several Redis by their key (a bucket is one key: nothing else "
-         "changes), and longer slices for keys far below their limit"),
+         ("counters spread over several Redis by their key (a bucket is one key: nothing else "
+          "changes), and longer slices for keys far below their limit")),
         ("looks at engines, of each gateway's core", looking / crowd.gateway_use,
          "each gateway asks every engine for its load each second: gateways times engines",
-         "gateways in cells that own a part of the engines each, or one reader per cell that hands "
-         "all reports on in one answer"),
+         ("gateways in cells that own a part of the engines each, or one reader per cell that "
+          "hands all reports on in one answer")),
         ("choosing a target, of each gateway's core", choosing / crowd.gateway_use,
          "every target of the model is looked at for every call",
          "a few targets drawn by lot and the best of these, above some hundred targets of a model"),
         (f"the ledger's disk, {DISK_GB:,.0f} GB for {ROW_DAYS:.0f} days of rows", disk,
          "every call's rows are kept whole for `ledger.row_days`",
-         "fewer days of rows (sums stay, and exports go to an object store), tables cut by day so "
-         "that old days are dropped whole"),
+         ("fewer days of rows (sums stay, and exports go to an object store), tables cut by day so "
+          "that old days are dropped whole")),
         ("PostgreSQL, of four cores", rows / CORES,
          "every call's rows go to one database that writes",
          "a database per cell; sums are made in each and added"),

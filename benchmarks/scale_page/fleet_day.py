@@ -2,7 +2,8 @@
 call a tick for all of them, in a world where replicas boot, fail and are given back. Seeded.
 
 Demand is made, not recorded: sizes fall off as a power of the rank, each model has its own hour of
-the day, and wanders. Fluid as `autoscale.simulate`: it says what is rented, not what a caller waits.
+the day, and wanders. Fluid as `autoscale.simulate`: it says what is rented, not how long
+a caller waits.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class _Model:
 
     def __init__(self, number: int, mean: float, size: Size) -> None:
         # Reproducible draws, not secrets.
-        self._lots = random.Random(f"{size.seed}/{number}")  # noqa: S311
+        self._lots = random.Random(f"{size.seed}/{number}")
         self.name, self._mean = f"m{number}", mean
         self._noon_s = 12 * 3600 + self._lots.gauss(0.0, 7200.0)
         self._wander = 0.0
