@@ -133,7 +133,7 @@ def search(ground: Ground) -> Did:
     words_of = last[-1] if last else "no sentence"
     if ended.is_over:
         words_of += " (its time was over: the bracket is wider than asked)"
-    if found.rate is None or found.limit:
+    if found.rate is None:
         return Did("failed", words_of, told)
     return Did("done", words_of, told)
 
