@@ -30,7 +30,7 @@ class Peer(NamedTuple):
 PEERS = {
     VLLM_ROUTER: Peer(("vllm-router==0.1.17",), "vllm-router"),
     SGLANG_ROUTER: Peer(("sglang-router==0.3.2",), "python"),
-    LITELLM: Peer(("litellm[proxy]==1.110.2",), "litellm"),
+    LITELLM: Peer(("litellm[proxy]==1.108.7",), "litellm"),
 }
 
 
