@@ -1,4 +1,4 @@
-"""`ballast bench run|capacity|compare|drill`: hands over to the load generator of a checkout."""
+"""`ballast bench run|capacity|compare|acceptance|drill`: hands over to `benchmarks.load`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def register(
     """Add the command."""
 
     def bench(context: typer.Context) -> None:
-        """Load-test any OpenAI-compatible endpoint: run, capacity or compare; or drill: faults
-        under load. Each has a --help of its own."""
+        """Load-test any OpenAI-compatible endpoint: run, capacity or compare; acceptance: an
+        hour of a rented GPU; or drill: faults under load. Each has a --help of its own."""
         if not is_here():
             raise ProblemError(
                 "the load generator is not part of an installed Ballast",

@@ -208,7 +208,7 @@ def _judge(told: Told, reader: Reader, body: bytes, wanted: str) -> None:
         told.words = body[:200].decode("utf-8", "replace")
     elif answer.fault.startswith("in_stream "):
         told.end, told.code = TOLD_CUT, answer.fault.removeprefix("in_stream ")
-    elif answer.fault or not (answer.has_finish and answer.has_done):
+    elif answer.fault or not (answer.finish and answer.has_done):
         told.end, told.words = UNCLEAR, answer.fault or "a stream without an end"
     else:
         told.end = WHOLE

@@ -4,6 +4,7 @@
   slow      events 20 ms apart, and the check of 1,000 slow streams
   load      load on any endpoint, alone
   upstream  the instant upstream, alone
+  install   peers into environments of their own, under the user's cache
   fill      put the figures of `run --out` and `slow --out` into docs/benchmarks.md
 
 `COMMAND --help` tells the flags. Everything stays on loopback.
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.gateway import load, report, run, slow, upstream
+from benchmarks.gateway import load, peers, report, run, slow, upstream
 from benchmarks.gateway.contenders import ROOT
 
 
@@ -40,7 +41,22 @@ def fill(argv: Sequence[str]) -> int:
     return 0
 
 
+def install(argv: Sequence[str]) -> int:
+    """Make the peers' environments; what cannot be had is named, and ends with 1."""
+    parser = argparse.ArgumentParser(prog="benchmarks.gateway install", description=install.__doc__)
+    known = ", ".join(peers.PEERS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {known}")
+    names = parser.parse_args(argv).names or list(peers.PEERS)
+    if unknown := [name for name in names if name not in peers.PEERS]:
+        parser.error(f"{unknown[0]!r} is none of {known}")
+    missing = peers.install(names)
+    for name in names:
+        print(f"{name}: {missing.get(name) or peers.installed(name)}")
+    return int(bool(missing))
+
+
 COMMANDS = {
+    "install": install,
     "run": run.main,
     "slow": slow.main,
     "load": load.main,

@@ -8,29 +8,30 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
 
-from benchmarks.gateway import processes
+from benchmarks.gateway import peers, processes
 from benchmarks.gateway.client import Target
+from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, VLLM_ROUTER
 from benchmarks.gateway.processes import Started, StartFailed
 from benchmarks.gateway.upstream import MODEL, Pace
 from serving.auth import digest, new_key
 
 ROOT = Path(__file__).resolve().parents[2]
-BALLAST, VLLM_ROUTER = "ballast", "vllm-router"
+BALLAST = "ballast"
 BALLAST_WITHOUT_LEDGER = "ballast-without-ledger"
-PEERS = (VLLM_ROUTER,)
+PEERS = tuple(peers.PEERS)
 SETTLE_S_MAX = 30.0
 
 
@@ -132,20 +133,18 @@ def _rows(path: Path) -> int:
         return int(ledger.execute("SELECT count(*) FROM requests").fetchone()[0])
 
 
-def _vllm_router(ground: Ground) -> Contender:
-    """Round robin, metrics on, as in its documentation; it has no keys and keeps no records."""
-    command = find_peer(VLLM_ROUTER, ground.peer_bin)
+def _peer(name: str, ground: Ground) -> Contender:
+    """As its documentation starts it, in a folder of its own; no keys, no records."""
+    command = find_peer(name, ground.peer_bin)
     assert command is not None
-    port = processes.free_port()
+    port, metrics = processes.free_port(), processes.free_port()
+    words = peers.words(name, (ground.upstream, MODEL), (port, metrics), ground.folder)
     started = processes.start(
-        [str(command), "--host", "127.0.0.1", "--port", str(port),
-         "--worker-urls", ground.upstream, "--policy", "round_robin",
-         "--prometheus-port", str(processes.free_port())],
-        ground.folder / "vllm-router.log", ground.folder, tells=False,
-    )  # fmt: skip
+        [str(command), *words], ground.folder / f"{name}.log", ground.folder, tells=False
+    )
     with _stopped_on_error(started):
         processes.wait_until_open(started, port)
-    return Contender(VLLM_ROUTER, Target(f"http://127.0.0.1:{port}", "k", MODEL), started)
+    return Contender(name, Target(f"http://127.0.0.1:{port}", "k", MODEL), started)
 
 
 @contextlib.contextmanager
@@ -160,14 +159,14 @@ def _stopped_on_error(started: Started) -> Iterator[None]:
 _STARTS: dict[str, Callable[[Ground], Contender]] = {
     BALLAST: _ballast,
     BALLAST_WITHOUT_LEDGER: _without_ledger,
-    VLLM_ROUTER: _vllm_router,
+    **{name: partial(_peer, name) for name in (VLLM_ROUTER, SGLANG_ROUTER, LITELLM)},
 }
 
 
 def find_peer(name: str, peer_bin: Path | None) -> Path | None:
-    """The peer's command in `peer_bin`, else on PATH; None when it is not installed."""
-    found = shutil.which(name, path=str(peer_bin) if peer_bin else None)
-    return Path(found) if found else None
+    """The peer's command in `peer_bin`, else on PATH, else as `install` made it; None when it is
+    not here."""
+    return peers.find(name, peer_bin)
 
 
 def peer_version(command: Path) -> str:

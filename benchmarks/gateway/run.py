@@ -31,6 +31,7 @@ from benchmarks.gateway.contenders import (
     upstream,
 )
 from benchmarks.gateway.load import Loaded, Plan, added, load, ready
+from benchmarks.gateway.peers import pinned
 from benchmarks.gateway.processes import Cpu
 from benchmarks.gateway.report import Report, Round, markdown, summarise
 from benchmarks.gateway.upstream import Pace
@@ -139,9 +140,12 @@ def present(peers: Sequence[str], peer_bin: Path | None) -> dict[str, str]:
     for name in peers:
         command = find_peer(name, peer_bin)
         if command is None:
-            print(f"{name} is not installed here (see --peer-bin): left out", file=sys.stderr)
+            print(
+                f"{name} is not installed here (see `install`, --peer-bin): left out",
+                file=sys.stderr,
+            )
         else:
-            versions[name] = peer_version(command) or "unknown"
+            versions[name] = pinned(name, command) or peer_version(command) or "unknown"
     return versions
 
 

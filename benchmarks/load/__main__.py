@@ -2,6 +2,7 @@
 
   run        one load, measured
   capacity   the highest rate within the goal
+  acceptance one rented GPU hour: coefficients, capacity, cost, verdict (`benchmarks.acceptance`)
   compare    two runs, with intervals of confidence
   drill      faults under load on processes of its own, judged (`benchmarks.drills`)
   soak       a long steady load on such processes, and whether memory grows
@@ -14,12 +15,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from benchmarks.acceptance import __main__ as acceptance
 from benchmarks.drills import __main__ as drills
 from benchmarks.drills import soak
 from benchmarks.load import against, run, search
 
 COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main,
-            "drill": drills.main, "soak": soak.main}  # fmt: skip
+            "acceptance": acceptance.main, "drill": drills.main, "soak": soak.main}  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:

@@ -69,7 +69,8 @@ class Answer(msgspec.Struct):
     """That carried tokens."""
     gap_s: float = 0.0
     """The longest silence between two of them."""
-    has_finish: bool = False
+    finish: str = ""
+    """Its reason, once told."""
     has_done: bool = False
     fault: str = ""
     """What was wrong in a stream under status 200."""
@@ -78,7 +79,7 @@ class Answer(msgspec.Struct):
     completion_tokens: int = -1
     reasoning_tokens: int = 0
     text: list[str] = []
-    """Visible text, for the next turn."""
+    """Visible text, for the next turn or a schema's check."""
 
 
 class Reader:
@@ -138,7 +139,7 @@ class Reader:
     def _choice(self, choice: _Choice, now_s: float) -> None:
         answer = self.answer
         if choice.finish_reason:
-            answer.has_finish = True
+            answer.finish = choice.finish_reason
         part = choice.delta or choice.message
         if part is None:
             return

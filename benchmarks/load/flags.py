@@ -18,6 +18,7 @@ from benchmarks.gateway.contenders import ROOT
 from benchmarks.gateway.machine import Provenance, provenance
 from benchmarks.load.crew import CrewError
 from benchmarks.load.results import ResultsError
+from benchmarks.load.schemas import checks
 from benchmarks.load.values import Scenario, ScenarioError, checked, load
 from benchmarks.load.wire import Target, TargetError
 
@@ -70,7 +71,9 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
         name: value for name in ("duration_s", "warmup_s", "drain_s")
         if (value := getattr(given, name)) is not None
     }  # fmt: skip
-    return checked(change(scenario, arrivals=arrivals, **changes))
+    scenario = checked(change(scenario, arrivals=arrivals, **changes))
+    checks(scenario)  # a schema that is none, or cannot be checked here, is refused before a run
+    return scenario
 
 
 def target_of(given: argparse.Namespace) -> Target:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from benchmarks.load.answers import Answer
+
 BUCKET = 1.02
 """Ratio of a histogram's neighbours: percentiles are right to 2 %."""
 LEAST_S = 1e-5
@@ -123,3 +125,15 @@ def heads(seen: Seen, headers: Mapping[bytes, bytes]) -> None:
     seen.reason = headers.get(b"x-ballast-reason", b"").decode("latin-1")
     queue = headers.get(b"x-ballast-queue-ms", b"")
     seen.queue_ms = float(queue) if queue.isdigit() else -1.0
+
+
+def answered(seen: Seen, answer: Answer, start_s: float) -> None:
+    """Take over what an answer said and when; its clock said `start_s` when the run began."""
+    if answer.first_s >= 0:
+        seen.first_s, seen.last_s = answer.first_s - start_s, answer.last_s - start_s
+    if answer.visible_s >= 0:
+        seen.visible_s = answer.visible_s - start_s
+    seen.events, seen.gap_s = answer.events, answer.gap_s
+    seen.prompt_tokens, seen.cached_tokens = answer.prompt_tokens, answer.cached_tokens
+    seen.completion_tokens = answer.completion_tokens
+    seen.reasoning_tokens = answer.reasoning_tokens

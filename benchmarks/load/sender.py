@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.load.answers import Reader, code_of
-from benchmarks.load.seen import Gaps, Seen, Shard, heads
+from benchmarks.load.schemas import checks
+from benchmarks.load.seen import Gaps, Seen, Shard, answered, heads
 from benchmarks.load.texts import Message, Texts, hints
 from benchmarks.load.values import Conversation, Scenario
 from benchmarks.load.wire import Connections, Failed
@@ -50,6 +51,7 @@ class Sender:
         self._scenario, self._texts, self._connections = scenario, texts, connections
         self._loop = asyncio.get_running_loop()
         self._gaps = [Gaps() for _ in scenario.kinds]
+        self._checks = checks(scenario)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._rows: list[Seen] = []
@@ -168,7 +170,8 @@ class Sender:
                 turn.prompt, kind.prefix.tokens if kind.prefix is not None else 0,
                 output_planned=turn.output,
             )  # fmt: skip
-            reader = Reader(self._gaps[one.kind].add, keeps_text=is_session)
+            keeps = is_session or kind.json_schema is not None
+            reader = Reader(self._gaps[one.kind].add, keeps_text=keeps)
             body = self._texts.body(kind, messages, turn.output)
             await self._ask(seen, reader, (body, lines))
             if seen.error:
@@ -217,21 +220,17 @@ class Sender:
         answer = reader.answer
         if not seen.error and answer.fault:
             seen.error = answer.fault
-        elif not seen.error and not (answer.has_finish or answer.has_done):
+        elif not seen.error and not (answer.finish or answer.has_done):
             seen.error = "cut"
 
     def _fill(self, seen: Seen, reader: Reader) -> None:
-        answer, start_s, live = reader.answer, self._start_s, self.live
-        if answer.first_s >= 0:
-            seen.first_s, seen.last_s = answer.first_s - start_s, answer.last_s - start_s
+        answer, live, check = reader.answer, self.live, self._checks[seen.kind]
+        answered(seen, answer, self._start_s)
+        if check is not None and not seen.error:
+            seen.error, seen.words = check.fault("".join(answer.text), answer.finish)
         if answer.visible_s >= 0:
-            seen.visible_s = answer.visible_s - start_s
             live.first_ms.append((seen.visible_s - seen.due_s) * 1e3)
             del live.first_ms[:-RECENT]
-        seen.events, seen.gap_s = answer.events, answer.gap_s
-        seen.prompt_tokens, seen.cached_tokens = answer.prompt_tokens, answer.cached_tokens
-        seen.completion_tokens = answer.completion_tokens
-        seen.reasoning_tokens = answer.reasoning_tokens
         live.tokens += max(0, answer.completion_tokens)
         if seen.error:
             live.failed += 1

@@ -72,7 +72,7 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     feature: str = ""
     """Header `x-ballast-feature`; counts for forwarder keys."""
     json_schema: dict[str, Any] | None = None
-    """Asked for as `response_format`."""
+    """Asked for as `response_format`; answers that break it are failures."""
     prefix: Prefix | None = None
     session: Session | None = None
     fields: dict[str, Any] = {}

@@ -216,3 +216,17 @@ def test_the_search_finds_what_an_engine_bears(run, kit, bench):
         assert "<svg" in (bench.out / "capacity.html").read_text()
 
     run(check, engines=[kit.engine(**kit.SLOW, max_num_seqs=4)])
+
+
+@pytest.mark.full
+def test_answers_that_break_their_schema_are_failures_and_no_goodput(run, kit, bench):
+    kind = MIX["kinds"][1] | {"json_schema": {"type": "object"}}
+
+    async def check(stack) -> None:
+        code, said = await bench.run(stack.url, "--tokenizer", "bytes", kinds=[kind])
+        assert code == 1, said
+        summary = bench.result()["summary"]
+        assert (summary["total"]["good"], summary["total"]["goodput"]) == (0, 0.0)
+        assert {f["kind"] for f in summary["faults"]} <= {"schema", "schema_cut"}
+
+    run(check, engines=[kit.engine()])

@@ -252,7 +252,7 @@ def test_a_stream_reads_the_same_wherever_it_is_cut(cuts):
     for a, b in pairwise(edges):
         reader.feed(EVENTS[a:b], 1.0)
     got = reader.answer
-    assert (got.events, got.has_finish, got.has_done, got.fault) == (3, True, True, "")
+    assert (got.events, got.finish, got.has_done, got.fault) == (3, "stop", True, "")
     assert (got.prompt_tokens, got.cached_tokens, got.completion_tokens) == (9, 4, 3)
     assert "".join(got.text) == "Hi you"
 
