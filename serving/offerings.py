@@ -185,6 +185,7 @@ def offering(
         is_thinking=row.thinking is not None and upstream in row.thinking.cannot_disable,
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
+        vendor=row.vendor,
     )
 
 

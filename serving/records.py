@@ -393,6 +393,9 @@ class Offering(msgspec.Struct, frozen=True):
     """Which account that is; empty is ours."""
     keys: frozenset[str] | None = None
     """Ids of the owner's keys that may use it; None is all."""
+    vendor: str = ""
+    """The provider whose batch price this one is: for lines of batches alone, and stopped with
+    that one. Empty: an ordinary price."""
 
     @property
     def account_id(self) -> str:
