@@ -7,7 +7,7 @@ on while there is time for the slower price; in the last hours placement compare
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from serving.batch.planning import Asked, Release, Standby, is_owned, is_stopped, release
@@ -17,7 +17,7 @@ from serving.records import FleetView, Offering
 
 BUCKET_S: Final = 60.0
 BUCKETS: Final = 60
-HOLD_S_MIN, HOLD_S_MAX = 30.0, 3600.0
+HOLD_S_MAX: Final = 3600.0
 USUAL_TOKENS: Final = 1000
 """Of a prompt, to compare prices."""
 
@@ -66,20 +66,22 @@ def split(
     here = release(asked, given, view, standby.now_s)
     there = away(asked, home, standby.rows, given, view)
     if there.pin and not is_owned(asked, view):
-        return (there,)  # the ordinary price is for later
+        return there, here._replace(is_rest=True)  # of others the ordinary price is for later
     return here, there
 
 
 def away(
-    asked: Asked, home: Home, rows: Iterable[Offering], given: BatchSettings, view: FleetView
+    asked: Asked, home: Home, rows: Sequence[Offering], given: BatchSettings, view: FleetView
 ) -> Release:
     """How many lines more go to a batch price. `rows`: those that the batch's key may use."""
     if not asked.may_overflow or (view.stops is not None and is_stopped(asked, view.stops)):
         return Release(0, "", "may not leave")
     spare_s = asked.left_s - given.api_before_s
     fitting = [row for row in rows if row.first_token_s <= asked.left_s]
+    if not rows:
+        return Release(0, "", "no batch price")
     if spare_s <= 0.0 or not fitting:
-        return Release(0, "", "no time" if fitting or spare_s <= 0.0 else "no batch price")
+        return Release(0, "", "no time")
     row = min(fitting, key=_price)
     many = home.left
     if is_owned(asked, view):
@@ -102,9 +104,9 @@ def _price(row: Offering) -> tuple[float, str]:
     return tokens * row.exchange * score.spent_share(price) / 1e6, row.id
 
 
-def hold_s(faults: int) -> float:
-    """How long no line goes away after so many waves of failures in a row."""
-    return min(HOLD_S_MAX, HOLD_S_MIN * 2.0 ** min(faults, 10))
+def hold_s(faults: int, given: BatchSettings) -> float:
+    """How long no line goes away after so many failures in a row before this one."""
+    return min(HOLD_S_MAX, given.away_hold_s * 2.0 ** min(faults, 10))
 
 
 def may_try(run: int, given: BatchSettings) -> bool:

@@ -60,6 +60,8 @@ class Release(NamedTuple):
     pin: str
     """See `Call.pin`. What is pinned to our own engines fills them, and asks for none more."""
     reason: str
+    is_rest: bool = False
+    """For those lines alone that were away as often as they may."""
 
 
 def release(asked: Asked, given: BatchSettings, view: FleetView, now_s: float) -> Release:

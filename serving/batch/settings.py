@@ -49,6 +49,9 @@ class BatchSettings(BaseModel):
     away_of_batch_max: int = Field(64, ge=0)
     """Lines of one batch at a batch price at once: each is a connection that waits up to an hour;
     0: none."""
+    away_hold_s: float = Field(30.0, gt=0)
+    """After a failure at a batch price none goes there for so long, twice as long after each more,
+    up to an hour; then one asks first."""
     away_measure_s: float = Field(600.0, ge=0)
     """So long the pace of our engines is watched before lines leave for it."""
     tries_max: int = Field(3, ge=1)

@@ -53,13 +53,19 @@ class SharingOut:
         home = Home(self._left - len(self._away), len(self._away), per_s)
         standby = Standby(rows, now_s)
         found = away.split(asked, home, standby, means.settings, view)
-        if now_s < self._hold_until_s:
-            found = tuple(one for one in found if not is_away(one.pin))
+        if self._faults:  # one asks whether it is over
+            most = 0 if self._away or now_s < self._hold_until_s else 1
+            found = tuple(
+                one._replace(lines=min(most, one.lines)) if is_away(one.pin) else one
+                for one in found
+            )
         return found
 
-    def may_take(self, pin: str, run: int) -> bool:
+    def may_take(self, found: Release, run: int) -> bool:
         """Whether a line may go there in this run."""
-        return not is_away(pin) or away.may_try(run, self._means.settings)
+        if found.is_rest:
+            return not away.may_try(run, self._means.settings)
+        return not is_away(found.pin) or away.may_try(run, self._means.settings)
 
     def began(self, number: int, pin: str) -> None:
         """A line is under way."""
@@ -78,7 +84,9 @@ class SharingOut:
         if is_done:
             self._faults = 0
         elif now_s >= self._hold_until_s:  # those that fail together count once
-            self._hold_until_s = now_s + max(judged.hold_s, away.hold_s(self._faults))
+            self._hold_until_s = now_s + max(
+                judged.hold_s, away.hold_s(self._faults, self._means.settings)
+            )
             self._faults += 1
         return 0.0
 

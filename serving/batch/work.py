@@ -185,7 +185,7 @@ class Work:
 
     async def _start(self, found: Release, caller: Caller) -> None:
         await self._fill(found.lines)
-        some = [one for one in self._taken if self._sharing.may_take(found.pin, one.run)]
+        some = [one for one in self._taken if self._sharing.may_take(found, one.run)]
         some = some[: found.lines]
         numbers = {one.number for one in some}
         self._taken = [one for one in self._taken if one.number not in numbers]
