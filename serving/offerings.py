@@ -164,8 +164,7 @@ def offering(
     if row.dialect == "anthropic" and not most:
         why = "this dialect must bound each answer; name output_tokens_max"
         raise SettingsError(f"{where}: {why} ({how})")
-    is_same = _is_same(model, sold)
-    limits = sold.limits
+    is_same, limits = _is_same(model, sold), sold.limits
     return Offering(
         id=text,
         provider=provider,
