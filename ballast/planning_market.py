@@ -127,8 +127,9 @@ def sales(card: Card, scenario: Scenario, per_usd: float) -> Iterator[Sale]:
 
 @cache
 def _rows() -> Mapping[str, Provider]:
-    """The packaged rows, read once."""
-    return provider.load(provider.FOLDER)
+    """The packaged rows, read once; without prices for batches alone."""
+    found = provider.load(provider.FOLDER)
+    return {name: row for name, row in found.items() if not row.vendor}
 
 
 def _sold(row: Provider, hubs: set[str], currency: Currency, per_usd: float) -> Iterator[Sale]:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.provider_facts import UNKNOWN, AudioFormat, Facts, Limits, Prefix, Processing
+from models.batch_price import BatchPrice, derived
+from models.provider_facts import UNKNOWN, AudioFormat, Auth, Facts, Limits, Prefix, Processing
 from models.tariff import Exceptional, MicroPrice, micro
 from models.thinking import SWITCHES, Thinking
 
@@ -125,16 +126,6 @@ class Retired(Group):
     source: str = Field(min_length=1)
 
 
-class Auth(Group):
-    """How a key is shown."""
-
-    header: str = Field("authorization", pattern=r"^[a-z][a-z0-9-]*$")
-    scheme: str = "Bearer"
-    """Word before the key; empty for none."""
-    is_short_lived: bool = False
-    """A token that somebody renews in a file: an environment variable would go stale."""
-
-
 class Provider(Group):
     """One API."""
 
@@ -173,6 +164,13 @@ class Provider(Group):
     error_shape: Literal["openai", "flat", "base_resp", "anthropic", "google"] = "openai"
     first_token_s: float = Field(1.5, gt=0)
     """Expected; replaced by what is seen."""
+    wait_s: float | None = Field(None, gt=0)
+    """An answer's first content may take so long; None: no longer than anybody's."""
+    vendor: str = ""
+    """The row whose batch price this one is: it takes lines of batches alone, and is stopped with
+    that one. Empty: a row of its own."""
+    batch: BatchPrice | None = None
+    """None: it sells no such price, or nobody has read of one."""
     error_rules: tuple[ErrorRule, ...] = ()
     facts: Facts = UNKNOWN
     notes: tuple[str, ...] = ()
@@ -209,6 +207,8 @@ class Provider(Group):
         odd = [r.successor for r in self.retired if r.successor and r.successor not in sold]
         if odd:
             raise ValueError(f"retired: successor not among models: {', '.join(odd)}")
+        if self.batch is not None and (unsold := self.batch.odd(set(sold))):
+            raise ValueError(f"batch: not among models: {unsold}")
         return self
 
     def withdrawn(self, model: str, day: date) -> str | None:
@@ -224,7 +224,8 @@ class Provider(Group):
 
 
 def load(*folders: Path) -> dict[str, Provider]:
-    """Rows by id; a later folder replaces rows of an earlier one. Raises ProviderFileError."""
+    """Rows by id; a later folder replaces rows of an earlier one. What sells single calls at its
+    batch price has a row more, unless a file says otherwise. Raises ProviderFileError."""
     found: dict[str, Provider] = {}
     for folder in folders:
         rows: dict[str, Provider] = {}
@@ -234,7 +235,8 @@ def load(*folders: Path) -> dict[str, Provider]:
                 raise ProviderFileError(f"{path}: id: {row.id!r} is given twice in this folder")
             rows[row.id] = row
         found |= rows
-    return found
+    more = filter(None, map(derived, found.values()))
+    return {row.id: row for row in more} | found
 
 
 def _read(path: Path) -> Provider:

@@ -1,4 +1,5 @@
-"""What a buyer must know of a provider beyond prices: each a fact with its source, or unknown."""
+"""What a buyer must know of a provider beyond prices: each a fact with its source, or unknown;
+and how its keys are shown."""
 
 from __future__ import annotations
 
@@ -74,3 +75,22 @@ class Prefix(Group):
     """Where such chats go, if not where all do."""
     source: str = Field(min_length=1)
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class Limits(Group):
+    """What the provider allows one account for one model; None where nobody has read it."""
+
+    requests_per_min: int | None = Field(None, ge=1)
+    tokens_per_min: int | None = Field(None, ge=1)
+    concurrent: int | None = Field(None, ge=1)
+    source: str = Field(min_length=1)
+
+
+class Auth(Group):
+    """How a key is shown."""
+
+    header: str = Field("authorization", pattern=r"^[a-z][a-z0-9-]*$")
+    scheme: str = "Bearer"
+    """Word before the key; empty for none."""
+    is_short_lived: bool = False
+    """A token that somebody renews in a file: an environment variable would go stale."""

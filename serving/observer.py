@@ -158,7 +158,7 @@ class Observer:
         result = kept(progress)
         if result is not None:
             metrics.slo.add((model, call.latency_class, result))
-        if progress.burst_reason and not call.pin:
+        if progress.burst_reason and (not call.pin or call.batch):
             metrics.overflow.add((model, progress.burst_reason))
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))

@@ -164,8 +164,7 @@ def offering(
     if row.dialect == "anthropic" and not most:
         why = "this dialect must bound each answer; name output_tokens_max"
         raise SettingsError(f"{where}: {why} ({how})")
-    is_same = _is_same(model, sold)
-    limits = sold.limits
+    is_same, limits = _is_same(model, sold), sold.limits
     return Offering(
         id=text,
         provider=provider,
@@ -185,6 +184,7 @@ def offering(
         is_thinking=row.thinking is not None and upstream in row.thinking.cannot_disable,
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
+        vendor=row.vendor,
     )
 
 

@@ -205,7 +205,9 @@ class Pipeline:
         attempt = progress.attempt
         assert attempt is not None
         # A third party's block of content goes to our own engine and guard, never to another.
-        is_refusal = error.kind is Kind.CONTENT_FILTER and progress.is_api and not progress.call.pin
+        call = progress.call
+        may_come_home = progress.is_api and (not call.pin or bool(call.batch))
+        is_refusal = error.kind is Kind.CONTENT_FILTER and may_come_home
         if (
             progress.has_committed
             or (error.kind in errors.FINAL and not is_refusal)
@@ -215,7 +217,7 @@ class Pipeline:
             raise error
         if is_refusal:
             progress.refused_by = attempt.ticket.target.label.operator
-            progress.call = msgspec.structs.replace(progress.call, is_home_only=True, toward="")
+            progress.call = msgspec.structs.replace(call, is_home_only=True, toward="", pin="")
         if error.kind is not Kind.FULL:
             if not self._retries.take():
                 raise error

@@ -375,8 +375,7 @@ class Offering(msgspec.Struct, frozen=True):
     prefix_member: str = ""
     """Marks the beginning of an answer it is to go on with; empty where it cannot."""
     rates: tuple[Rate, ...] = ()
-    """Where its price depends on hour or size: the first that holds counts, and `price` is the
-    dearest of all, which is what to reserve."""
+    """By hour or size: the first that holds counts; `price`, to be reserved, is the dearest."""
     tier: int = 1
     """1 the same weights, or the owner's word for it; 2 other weights; 3 another size or family."""
     is_thinking: bool = False
@@ -393,6 +392,8 @@ class Offering(msgspec.Struct, frozen=True):
     """Which account that is; empty is ours."""
     keys: frozenset[str] | None = None
     """Ids of the owner's keys that may use it; None is all."""
+    vendor: str = ""
+    """Whose batch price it is, for lines of batches alone and stopped with it; empty: no such."""
 
     @property
     def account_id(self) -> str:
@@ -410,8 +411,7 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class TargetState:
-    """What this pod knows of one target from moment to moment. `admission` writes it, routing
-    only reads."""
+    """What this pod knows of one target by the moment. `admission` writes, routing only reads."""
 
     __slots__ = (
         "api", "computed", "computed_at_s", "ended_calls", "full_until_s", "lengths", "load",

@@ -146,7 +146,9 @@ def may_see(target: Target, view: FleetView, now_s: float) -> bool:
 def _is_stopped(target: Target, stops: Stops | None) -> bool:
     if stops is None:
         return False
-    is_theirs = isinstance(target, Offering) and target.provider in stops.providers
+    is_theirs = isinstance(target, Offering) and (
+        target.provider in stops.providers or target.vendor in stops.providers
+    )
     return is_theirs or target.label.jurisdiction in stops.jurisdictions
 
 

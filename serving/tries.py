@@ -81,7 +81,8 @@ class Tries:
             call = stages.gate.seen(call, progress.verdict, ticket)
         backend = stages.backends[type(ticket.target)]
         stream = backend.stream(call, ticket.target, ticket, call.complete_by_s)
-        return Vetted(stream) if isinstance(ticket.target, Offering) and not call.pin else stream
+        is_vetted = isinstance(ticket.target, Offering) and (not call.pin or call.batch)
+        return Vetted(stream) if is_vetted else stream
 
     def _recheck(self, progress: Progress) -> None:
         """The disk may have taken its time: what was stopped meanwhile is not sent after all."""

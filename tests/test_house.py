@@ -46,7 +46,7 @@ PURE = (
         "settings", "values", "period", "money", "learnt", "ladder", "base", "sql", "purse",
         "remembered", "scopes")),
     *(f"serving/batch/{name}.py" for name in (
-        "values", "settings", "envelope", "planning", "checking", "base", "sql")),
+        "values", "settings", "envelope", "planning", "away", "checking", "base", "sql")),
     *(f"serving/cache/{name}.py" for name in ("settings", "shelf", "keys", "inputs")),
     *(f"serving/directory/{name}.py" for name in (
         "values", "chain", "changes", "roles", "commands", "key_requests", "removals",

@@ -79,8 +79,10 @@ def load(name: Name) -> Stage:
 
 
 def keyed(rows: Mapping[str, Provider], variables: Collection[str]) -> Keyed:
-    """Providers that could be switched on, by where their data stays."""
-    found = [row for row in rows.values() if row.api_key_env in variables and _sold(row)]
+    """Providers that could be switched on, by where their data stays. A batch price is asked for by
+    name alone."""
+    plain = [row for row in rows.values() if not row.vendor]
+    found = [row for row in plain if row.api_key_env in variables and _sold(row)]
     home = tuple(sorted(row.id for row in found if row.jurisdiction == MAINLAND))
     return Keyed(home, tuple(sorted(row.id for row in found if row.id not in home)))
 

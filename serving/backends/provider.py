@@ -159,7 +159,8 @@ class _ProviderStream:
             return self._deadline_s
         if not self._has_begun:
             now_s = asyncio.get_running_loop().time()
-            self._first_by_s = now_s + self._backend.timers.first_content_s
+            wait_s = max(self._backend.timers.first_content_s, self._account.row.wait_s or 0.0)
+            self._first_by_s = now_s + wait_s
             if not self._call.stream:
                 # A plain answer comes whole: its length is part of the wait.
                 self._first_by_s += whole.wait_s(self._call)

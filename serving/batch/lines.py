@@ -22,7 +22,7 @@ from serving.codecs import openai
 from serving.errors import CallerError
 from serving.pipeline import Pipeline
 from serving.progress import Progress, Tail
-from serving.records import Call, Caller, LatencyClass, Surface
+from serving.records import OWN, Call, Caller, LatencyClass, Surface
 from serving.review.keeper import Reviews
 from serving.stages import Client
 
@@ -127,6 +127,8 @@ class Lines:
                 progress = await self._serve(call, caller, shown, kept)
                 outcome, code = progress.outcome, progress.code
         found = judged(outcome, code, run.line.run, (_retry_s(client.head), self._tries_max))
+        if found.state is State.FAILED and run.pin not in ("", OWN):
+            return Judged(State.WAITING)  # at a batch price nothing is final: it is run at home
         if found.state is State.FAILED:
             await keep(ended(State.FAILED))
         return found

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from serving.batch.settings import BatchSettings
 from serving.batch.values import Batch, Standing, State, Status
 from serving.choice import IDLE, share
-from serving.records import OWN, FleetView, Outcome, Replica, Stops
+from serving.records import OWN, FleetView, Offering, Outcome, Replica, Stops
 
 WAITS = frozenset({
     "no_capacity", "engine_loading", "queue_full", "queue_timeout", "deadline_unreachable",
@@ -46,6 +46,13 @@ class Asked(NamedTuple):
     """Other calls that stand in line for the model."""
 
 
+class Standby(NamedTuple):
+    """Batch prices that may be used, and when."""
+
+    rows: tuple[Offering, ...]
+    now_s: float
+
+
 class Release(NamedTuple):
     """How many lines more, and where they may go."""
 
@@ -53,16 +60,17 @@ class Release(NamedTuple):
     pin: str
     """See `Call.pin`. What is pinned to our own engines fills them, and asks for none more."""
     reason: str
+    is_rest: bool = False
+    """For those lines alone that were away as often as they may."""
 
 
 def release(asked: Asked, given: BatchSettings, view: FleetView, now_s: float) -> Release:
     """What may start now."""
     room = max(0, asked.running_max - asked.running)
-    if view.stops is not None and _is_stopped(asked, view.stops):
+    if view.stops is not None and is_stopped(asked, view.stops):
         return Release(0, OWN, "stopped")
     replicas = view.replicas.get(asked.model, ())
-    is_owned = asked.is_owned or bool(replicas) or asked.model in view.pending
-    if not is_owned:
+    if not is_owned(asked, view):
         return Release(room, "", "no engine of ours")
     if asked.left_s <= given.api_before_s:
         # With its engines away it asks one by one: that wakes them, and floods nobody.
@@ -80,7 +88,12 @@ def release(asked: Asked, given: BatchSettings, view: FleetView, now_s: float) -
     return Release(min(room, free), OWN, "spare room" if free else "engines are busy")
 
 
-def _is_stopped(asked: Asked, stops: Stops) -> bool:
+def is_owned(asked: Asked, view: FleetView) -> bool:
+    """Whether engines of ours are there, or may come."""
+    return asked.is_owned or bool(view.replicas.get(asked.model)) or asked.model in view.pending
+
+
+def is_stopped(asked: Asked, stops: Stops) -> bool:
     """As `rules.stopped`, which every line is asked too: to leave no row of each try."""
     names = asked.tenant, asked.tenant.partition("/")[0]
     return stops.is_all or asked.model in stops.models or not stops.tenants.isdisjoint(names)

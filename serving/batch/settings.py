@@ -42,6 +42,18 @@ class BatchSettings(BaseModel):
     api_before_s: float = Field(14_400.0, ge=0)
     """So long before its window ends a batch no longer waits for idle engines, and may go to third
     parties if its key may; 0 never. Models without engines of ours go there at once."""
+    away_before_s: float = Field(43_200.0, ge=0)
+    """So long before its window ends lines that idle engines will not have done go to a third
+    party's batch price, where the model has such an offering. Half a day: a night's idle engines
+    come first. Models without engines of ours go there at once."""
+    away_of_batch_max: int = Field(64, ge=0)
+    """Lines of one batch at a batch price at once: each is a connection that waits up to an hour;
+    0: none."""
+    away_hold_s: float = Field(30.0, gt=0)
+    """After a failure at a batch price none goes there for so long, twice as long after each more,
+    up to an hour; then one asks first."""
+    away_measure_s: float = Field(600.0, ge=0)
+    """So long the pace of our engines is watched before lines leave for it."""
     tries_max: int = Field(3, ge=1)
     """Of a line that failed by its target's fault; being full or limited is none."""
     lease_s: float = Field(30.0, ge=3)

@@ -17,11 +17,12 @@ from serving.batch.base import Left
 from serving.batch.books import Books
 from serving.batch.lines import Run
 from serving.batch.means import Means
-from serving.batch.planning import Asked, Ending, Judged
+from serving.batch.planning import Ending, Judged, Release
 from serving.batch.results import Results
+from serving.batch.sharing_out import SharingOut
 from serving.batch.values import Counts, Fault, Line, Standing, State, Status
 from serving.errors import CallerError
-from serving.records import Caller, Overflow
+from serving.records import OWN, Caller
 
 CANCEL_S = 600.0
 """Lines under way at a cancel may take so long to end."""
@@ -44,6 +45,7 @@ class Work:
         """Something may be to be done before the next tick."""
         self._means = means
         self._books = Books(means.desk, means.holder, means.settings)
+        self._sharing = SharingOut(means, self._books)
         self._results = Results(means.desk, means.holder, self.batch.id)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._taken: list[Line] = []
@@ -176,14 +178,19 @@ class Work:
         caller = self._caller()
         if caller is None:
             return
-        found = planning.release(
-            self._asked(caller), self._means.settings, self._means.view(), now_s
-        )
-        if found.lines <= 0:
-            return
+        under_way = len(self._running), self.at_once_max
+        for found in await self._sharing.releases(self.batch, caller, *under_way):
+            if found.lines > 0:
+                await self._start(found, caller)
+
+    async def _start(self, found: Release, caller: Caller) -> None:
         await self._fill(found.lines)
-        some, self._taken = self._taken[: found.lines], self._taken[found.lines :]
+        some = [one for one in self._taken if self._sharing.may_take(found, one.run)]
+        some = some[: found.lines]
+        numbers = {one.number for one in some}
+        self._taken = [one for one in self._taken if one.number not in numbers]
         for line in some:
+            self._sharing.began(line.number, found.pin)
             run = Run(self.batch, line, caller, found.pin, self._left_s)
             task = self._loop.create_task(self._line(run), name="batch-line")
             # The batch dies of what its line died of.
@@ -193,20 +200,6 @@ class Work:
     @property
     def _left_s(self) -> float:
         return (self.batch.expires_ms - self._means.utc_ms()) / 1e3
-
-    @property
-    def _model(self) -> str:
-        """Our name of its model."""
-        found = self._means.calls.catalogue.find(self.batch.model)
-        return self.batch.model if found is None else found.name
-
-    def _asked(self, caller: Caller) -> Asked:
-        means, model, policy = self._means, self._model, caller.policy
-        may_overflow = policy.overflow is not Overflow.NEVER and not policy.is_load_test
-        return Asked(
-            model, self.batch.tenant, self._left_s, model in means.owned, may_overflow,
-            len(self._running), self.at_once_max, means.waiting(model),
-        )  # fmt: skip
 
     async def _fill(self, count: int) -> None:
         """Have lines to start, and as many again, so that few ask the store."""
@@ -222,7 +215,7 @@ class Work:
 
     async def _line(self, run: Run) -> None:
         number, judged = run.line.number, Judged(State.WAITING)
-        filled = self._model if run.pin else ""
+        filled = self._sharing.model(self.batch) if run.pin == OWN else ""
         if filled:
             self._means.fills(filled, 1)
         try:
@@ -234,9 +227,10 @@ class Work:
             if filled:
                 self._means.fills(filled, -1)
             del self._running[number]
+            hold_s = self._sharing.ended(number, run.pin, judged)
             if judged.state is State.WAITING:
                 self._back.append(number)
-                self._hold_until_s = max(self._hold_until_s, self._loop.time() + judged.hold_s)
+                self._hold_until_s = max(self._hold_until_s, self._loop.time() + hold_s)
             self._means.counted.add((judged.state.name.lower(),))
             self.news.set()
 

@@ -14,6 +14,7 @@ from serving.records import POOLED, Call, Caller, LatencyClass, Offering, Surfac
 UNFIT: Final = {
     "surface": "it does not speak the call's surface",
     "adapter": "it does not have the adapter",
+    "batch": "its price is for lines of batches alone",
     "weights": "vectors and scores of other weights cannot be compared",
     "tier": "it has other weights, which the tenant has not allowed",
     "context": "prompt and answer do not fit into its context",
@@ -40,6 +41,8 @@ def unfit(offering: Offering, call: Call, asked: Asked) -> str:
     """Why it is no candidate; empty when it is one."""
     if call.surface not in offering.surfaces or call.surface is _TOKENIZE:
         return "surface"
+    if offering.vendor and not call.batch:
+        return "batch"
     if asked.is_pooled and not offering.is_same_weights:
         return "weights"
     if offering.tier > asked.tier_max:

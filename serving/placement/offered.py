@@ -167,6 +167,7 @@ def _fit(ask: Ask, owner: str) -> tuple[tuple[float, float, float, Offering], ..
     kind = (
         call.adapter or call.model, call.surface, residency.level, residency.jurisdictions,
         asked.tier_max, asked.is_live, wanted, call.pin, owner and (owner, caller.key_id),
+        bool(call.batch),
     )  # fmt: skip
     fit = view.sifted.get(kind)
     if fit is None:

@@ -18,7 +18,8 @@ SOLD = {f"{row.id}/{sold.id}": sold for row in ROWS.values() for sold in row.mod
 
 
 def test_every_packaged_file_is_a_row_named_like_its_file():
-    assert set(ROWS) == {path.stem for path in FOLDER.glob("*.yaml")}
+    made = {name for name, row in ROWS.items() if row.vendor}
+    assert set(ROWS) - made == {path.stem for path in FOLDER.glob("*.yaml")}
     assert {"openai", "deepseek", "zhipu-cn", "alibaba-cn"} <= set(ROWS)
 
 
@@ -232,7 +233,45 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
 def test_a_later_folder_replaces_rows_and_one_folder_never_its_own(tmp_path):
     mine = folder(tmp_path / "mine", openai={**GOOD, "id": "openai", "name": "Mine"})
     assert load(FOLDER, mine)["openai"].name == "Mine"
-    assert len(load(FOLDER, mine)) == len(ROWS)
+    assert load(FOLDER, mine).keys() == ROWS.keys() - {"openai-batch"}, "mine sells no batches"
     folder(mine, other={**GOOD, "id": "openai"})
     with pytest.raises(ProviderFileError, match="twice"):
         load(FOLDER, mine)
+
+
+def test_a_batch_price_by_the_call_is_a_row_more_at_that_price():
+    row, cheap = ROWS["openai"], ROWS["openai-batch"]
+    assert (cheap.vendor, cheap.api_key_env) == ("openai", row.api_key_env)
+    assert (cheap.jurisdiction, cheap.operator) == (row.jurisdiction, row.operator)
+    assert cheap.set_fields == {"service_tier": "flex"}
+    assert cheap.wait_s == cheap.first_token_s == 900
+    for sold in cheap.models:
+        (plain,) = (one for one in row.models if one.id == sold.id)
+        assert sold.input_per_mtok * 2 == plain.input_per_mtok
+        assert sold.output_per_mtok * 2 == plain.output_per_mtok
+        for rule, before in zip(sold.exceptions, plain.exceptions, strict=True):
+            assert rule.input_per_mtok * 2 == before.input_per_mtok
+            assert rule.above_tokens == before.above_tokens
+        assert "help.openai.com" in sold.source
+
+
+def test_what_is_sold_by_the_call_has_its_own_address_and_bounds():
+    ali, ark = ROWS["alibaba-cn-batch"], ROWS["volcengine-cn-batch"]
+    assert ali.base_url == "https://batch.dashscope.aliyuncs.com/compatible-mode/v1"
+    assert {sold.context_tokens for sold in ali.models} == {256_000}
+    assert "glm-5.3" not in {sold.id for sold in ali.models}, "nobody has read that it is sold so"
+    assert (ark.base_url, ark.path) == (ROWS["volcengine-cn"].base_url, "/batch/chat/completions")
+
+
+def test_an_uneven_price_is_cut_to_a_micro_unit():
+    for row in ROWS.values():
+        if row.vendor:
+            for sold in row.models:
+                assert micro(sold.input_per_mtok) is not None, sold.id
+
+
+def test_a_batch_price_of_a_model_that_is_not_sold_refuses_to_load(tmp_path):
+    batch = {"discount": "0.5", "window_h": 24, "models": ["x"], "source": "s"}
+    batch["as_of"] = "2026-11-26"
+    with pytest.raises(ProviderFileError, match="batch: not among models: x"):
+        load(folder(tmp_path / "f", shop={**GOOD, "batch": batch}))

@@ -147,6 +147,7 @@ def test_each_lack_keeps_a_third_party_out_and_is_named(make):
             make.offering(surfaces=frozenset({Surface.EMBEDDINGS})),
             make.call(surface=Surface.EMBEDDINGS),
         ),
+        "batch": (make.offering(vendor="api"), call),
         "tier": (make.offering(tier=2), call),
         "context": (make.offering(context_tokens=109), call),
         "members": (make.offering(speaks=frozenset()), make.chat(seed=1)),
