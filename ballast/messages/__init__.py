@@ -100,6 +100,13 @@ def entries(name: str) -> Mapping[str, Entry]:
     return dict(_flat(name, loaded))
 
 
+@cache
+def help_texts() -> Mapping[str, str]:
+    """Help texts: the Chinese one by the English one, as the code has it."""
+    rows = yaml.load((FOLDER / "help" / "texts.yaml").read_bytes(), Loader=_LOADER)  # noqa: S506
+    return {row["en"]: row["zh"] for row in rows}
+
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
