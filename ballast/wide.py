@@ -13,6 +13,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ballast.messages import named, say
+from ballast.messages.chosen import spoken
+
 _PIECE = re.compile(
     r"\s+|[（「“《]*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff\uff00-\uffef]+|.)[，。、；：）」”》！？…]*"
 )
@@ -25,7 +28,7 @@ def table(*columns: str, title: str = "") -> Table:
     for column in columns:
         name = column.removeprefix(">")
         side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        made.add_column(name, justify=side, overflow="fold")
+        made.add_column(named("admin.column", name, spoken()), justify=side, overflow="fold")
     return made
 
 
@@ -78,7 +81,9 @@ class Wide:
             made = self._without(gone)
         yield made
         if gone:
-            yield Text(f"left out, for want of width: {', '.join(gone)}; --json has all")
+            yield Text(
+                say("cli.left_out", names=[named("admin.column", one, spoken()) for one in gone])
+            )
 
     def _without(self, gone: Sequence[str]) -> Table:
         kept = [i for i, name in enumerate(self._columns) if name.removeprefix(">") not in gone]

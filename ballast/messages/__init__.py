@@ -17,9 +17,20 @@ from typing import Any, Literal, Protocol, Self, cast, get_args
 
 import yaml
 
-from ballast.messages.chosen import Language
+from ballast.messages.chosen import Language, spoken
 
-__all__ = ["FOLDER", "LANGUAGES", "Language", "Said", "Words", "named", "tell", "text", "words"]
+__all__ = [
+    "FOLDER",
+    "LANGUAGES",
+    "Language",
+    "Said",
+    "Words",
+    "named",
+    "say",
+    "tell",
+    "text",
+    "words",
+]
 FOLDER = Path(__file__).parent
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 Entry = Mapping[Literal["zh", "en"], str]
@@ -60,6 +71,11 @@ def text(key: str, language: Language, /, **values: object) -> str:
     both are our own faults, and a test looks for the first."""
     entry = entries(key.partition(".")[0])[key]
     return entry[language].format_map({n: told(v, language) for n, v in values.items()})
+
+
+def say(key: str, /, **values: object) -> str:
+    """A message as this run speaks; for the rims (commands), which show it at once."""
+    return text(key, spoken(), **values)
 
 
 def words(language: Language) -> Words:
