@@ -22,18 +22,21 @@ from serving.audit import report
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = re.compile("[\u4e00-\u9fff]")
 MIGRATED = (
-    "admin_client", "admin_words", "board", "books", "chat", "cli", "cluster_checks",
+    "admin_client", "admin_words", "board", "books", "budgets_cli", "chat", "cli", "cluster_checks",
     "cluster_doctor", "cluster_facts", "cluster_groups", "cluster_probe", "cost", "cost_summary",
-    "doctor", "explain", "explain_cli", "findings", "helping", "keys_cli", "limits_check",
-    "measuring", "models_ask", "models_card", "models_cli", "models_fit", "models_flags",
-    "models_tables", "outlook", "preflight", "prepare", "printing", "room", "sentences", "speaking",
-    "stack", "status", "up", "web", "wide",
+    "doctor", "evaluate_cli", "evaluate_words", "evaluating", "explain", "explain_cli", "findings",
+    "helping", "hypothetical", "keys_cli", "limits_check", "measuring", "models_ask", "models_card",
+    "models_cli", "models_fit", "models_flags", "models_tables", "money_cli", "outlook",
+    "preflight", "prepare", "printing", "room", "scorecard_cli", "sentences", "speaking", "stack",
+    "status", "up", "web", "wide",
 )  # fmt: skip
 """Modules whose words to people all come from the catalogue. One more is always welcome."""
 PROSE = re.compile(r"[A-Za-z]{2,},? [a-z]{2,} [a-z]{2,}|[a-z]{3,} [a-z]{3,}\b")
 HEADS = {key.removeprefix("admin.column.") for key in messages.entries("admin")}
 """Of tables: they go by their English name, `>` before it aligns to the right."""
 NOT_FOR_PEOPLE = {
+    "budgets_cli.py": {"set budget", "raised budget", "removed budget"},  # of admin.done
+    "evaluating.py": {"larger than an answer may be"},  # of an answer that counts as none
     "cli.py": {"[bold red]ballast:[/] "},
     "cluster_groups.py": {"a taint is a mapping"},  # of an assertion
     "models_tables.py": {"bold red"},
