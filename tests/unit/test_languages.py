@@ -22,19 +22,30 @@ from serving.audit import report
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = re.compile("[\u4e00-\u9fff]")
 MIGRATED = (
-    "admin_client", "admin_words", "board", "books", "budgets_cli", "chat", "cli", "cluster_checks",
-    "cluster_doctor", "cluster_facts", "cluster_groups", "cluster_probe", "cost", "cost_summary",
-    "doctor", "evaluate_cli", "evaluate_words", "evaluating", "explain", "explain_cli", "findings",
-    "helping", "hypothetical", "keys_cli", "limits_check", "measuring", "models_ask", "models_card",
-    "models_cli", "models_fit", "models_flags", "models_tables", "money_cli", "outlook",
-    "preflight", "prepare", "printing", "room", "scorecard_cli", "sentences", "speaking", "stack",
-    "status", "up", "web", "wide",
+    "admin_cli", "admin_client", "admin_flags", "admin_groups", "admin_words", "alerts_cli",
+    "applications_cli", "audit_cli", "audit_policy", "batch_cli", "bench", "board", "books",
+    "budgets_cli", "canaries_cli", "chat", "cli", "cluster_checks", "cluster_doctor",
+    "cluster_facts", "cluster_groups", "cluster_probe", "cost", "cost_summary", "doctor",
+    "evaluate_cli", "evaluate_words", "evaluating", "evidence_cli", "explain", "explain_cli",
+    "findings", "first_week_cli", "helping", "history_cli", "hypothetical", "in_cluster_cli",
+    "keys_cli", "ledger_cli", "limits_check", "limits_cli", "login", "login_cli", "measuring",
+    "models_ask", "models_card", "models_cli", "models_fit", "models_flags", "models_tables",
+    "money_cli", "outlook", "poc_cli", "preflight", "prepare", "printing", "projects_cli",
+    "review_cli", "rollout_cli", "room", "running", "scorecard_cli", "sentences", "speaking",
+    "split_cli", "stack", "status", "terms_cli", "up", "up_cli", "web", "wide",
 )  # fmt: skip
 """Modules whose words to people all come from the catalogue. One more is always welcome."""
 PROSE = re.compile(r"[A-Za-z]{2,},? [a-z]{2,} [a-z]{2,}|[a-z]{3,} [a-z]{3,}\b")
 HEADS = {key.removeprefix("admin.column.") for key in messages.entries("admin")}
 """Of tables: they go by their English name, `>` before it aligns to the right."""
 NOT_FOR_PEOPLE = {
+    "admin_cli.py": {  # of admin.done
+        "made tenant", "changed tenant", "removed tenant", "let flow again",
+        "removed administrator", "let in again tenant", "suspended tenant",
+    },
+    "rollout_cli.py": {"took back"},
+    "projects_cli.py": {"made project", "removed project"},
+    "terms_cli.py": {"changed key", "removed key"},
     "budgets_cli.py": {"set budget", "raised budget", "removed budget"},  # of admin.done
     "evaluating.py": {"larger than an answer may be"},  # of an answer that counts as none
     "cli.py": {"[bold red]ballast:[/] "},
