@@ -179,7 +179,8 @@ def _claims(found: Past) -> Table:
         )
         prices = [one.price_wanted[name] for name in names]
         made.add_row(one.said, span, f"{one.api:,.0f}", *(f"{one.costs[n]:,.0f}" for n in names),
-                     say("plan.span", low=f"{min(prices):.1f}", high=f"{max(prices):.1f}"))  # fmt: skip
+                     say("plan.span", low=f"{min(prices):.1f}",
+                         high=f"{max(prices):.1f}"))  # fmt: skip
     made.caption = say("plan.needs")
     return made
 
