@@ -21,6 +21,7 @@ from ballast.admin_flags import (
     expiry,
 )
 from ballast.admin_words import clean, done, new_administrator, table, when
+from ballast.messages import say
 from ballast.printing import print_json
 
 tenants = typer.Typer(help="Tenants: whose data may go where, and who is let in.")
@@ -159,7 +160,7 @@ def throw_switch(
     answer = desk(config, key_file).post("/switches", body)
     done(answer, "stopped", as_json=as_json)
     if not answer["is_known"]:
-        what = f"mind the spelling: this gateway knows no {clean(scope)} {clean(name)!r}"
+        what = say("desk.mind", scope=clean(scope), name=f"{clean(name)!r}")
         typer.echo(what, err=True)
 
 

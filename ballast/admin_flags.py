@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 
 Config = Annotated[
@@ -55,9 +56,7 @@ def allowance(
     for text in plan or ():
         found = _PLAN.fullmatch(text)
         if found is None:
-            raise ProblemError(
-                f"--plan {text!r}", "say it like requests/5h=200 or tokens/week=5000000"
-            )
+            raise ProblemError(f"--plan {text!r}", Said("desk.say_plan"))
         kind, length, limit = found.groups()
         said[f"{kind}_per_{length}"] = int(limit)
     return {"allowance": dict(had) | said} if said else {}

@@ -15,6 +15,7 @@ from ballast import audit_files, audit_policy, running
 from ballast.admin_client import Client, desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, table
+from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from serving.audit import report as reporting
@@ -64,13 +65,15 @@ def verify(
     elif found.faults:
         table(("whose", "number", "what"), found.faults)
     else:
-        typer.echo(f"whole: {found.entries} entries on {found.writers} chains")
-        last = f", the last of {reporting.moment(found.last_ms)}" if found.checkpoints else ""
-        typer.echo(f"held against {found.checkpoints} signed checkpoints{last}")
+        typer.echo(say("audit.whole", entries=found.entries, writers=found.writers))
+        last = (
+            say("audit.last", last_ms=reporting.moment(found.last_ms)) if found.checkpoints else ""
+        )
+        typer.echo(say("audit.held", checkpoints=found.checkpoints, last=last))
         if settings.audit.anchor_copy_url and not no_copy and not found.copy_fault:
-            typer.echo(f"{found.copied} of them stand in the copy at the address too")
+            typer.echo(say("audit.copied", copied=found.copied))
     if found.copy_fault:
-        typer.echo(f"the copy was not read: {clean(found.copy_fault)}", err=True)
+        typer.echo(say("audit.copy_fault", copy_fault=clean(found.copy_fault)), err=True)
     is_unproven = (bool(found.entries) and not found.checkpoints) or bool(found.copy_fault)
     raise typer.Exit(1 if found.faults else UNPROVEN if is_unproven else 0)
 
@@ -93,7 +96,7 @@ def query(
         return
     table(reporting.COLUMNS, [reporting.cells(row) for row in rows])
     if len(rows) == limit:
-        typer.echo(f"there may be more: --from {_iso(rows[-1].at_ms)}, or --limit")
+        typer.echo(say("audit.more", at_ms=_iso(rows[-1].at_ms)))
 
 
 @audit.command()
@@ -106,7 +109,7 @@ def report(
 ) -> None:  # fmt: skip
     """Write a signed report: what of a class left in a time, and whether the record is whole."""
     if lang not in reporting.WORDS:
-        raise ProblemError(f"no language {lang!r}", "en or zh")
+        raise ProblemError(Said("audit.no_language", lang=f"{lang!r}"), Said("audit.en_or_zh"))
     settings = running.settings_of(config)
     scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
     with _said():
@@ -129,9 +132,9 @@ def check(
     with _said():
         faults = audit_files.check(page, public)
     for fault in faults:
-        typer.echo(f"not as signed: {clean(fault)}", err=True)
+        typer.echo(say("audit.not_as_signed", fault=clean(fault)), err=True)
     if not faults:
-        typer.echo("signed, and as it was signed")
+        typer.echo(say("audit.as_signed"))
     raise typer.Exit(1 if faults else 0)
 
 
@@ -140,7 +143,7 @@ def key_(config: Config = None) -> None:
     """Print the public key, for whoever verifies: hand it over by another way than the reports."""
     with _said():
         own = signer(running.settings_of(config))
-    typer.echo(f"public key   {own.public.hex()}\nfingerprint  {own.fingerprint}")
+    typer.echo(say("audit.public_key", hex=own.public.hex(), fingerprint=own.fingerprint))
 
 
 @audit.command()
@@ -165,7 +168,7 @@ def breach(
     typer.echo(f"{file}: {told}")
     if revoke and told.keys:
         if not yes:
-            typer.confirm(f"revoke these {len(told.keys)} API keys for ever?", abort=True)
+            typer.confirm(say("audit.revoke", count=len(told.keys)), abort=True)
         _revoke(desk(config, key_file), told.keys, why)
 
 
@@ -177,7 +180,7 @@ def _revoke(client: Client, keys: list[str], why: str) -> None:
             client.post(f"/keys/{path_of(key, 'revoke')}", {}, why=why)
         except ProblemError as error:
             left.append((key, error.what))
-    typer.echo(f"revoked {len(keys) - len(left)} of {len(keys)}")
+    typer.echo(say("audit.revoked", count=len(keys) - len(left), count_2=len(keys)))
     if left:
         table(("not revoked", "why"), left)
         raise typer.Exit(1)
@@ -189,9 +192,9 @@ def _said() -> Iterator[None]:
     try:
         yield
     except OwnError as error:
-        raise ProblemError(error.message, "`ballast doctor` knows more") from None
+        raise ProblemError(error.message, Said("audit.doctor")) from None
     except (AnchorFault, OSError) as error:
-        raise ProblemError(str(error), "see `audit` in the settings") from None
+        raise ProblemError(str(error), Said("audit.see_audit")) from None
 
 
 def public_of(text: str) -> bytes | None:
@@ -203,7 +206,7 @@ def public_of(text: str) -> bytes | None:
     except ValueError:
         found = b""
     if len(found) != 32:
-        raise ProblemError("a public key is 64 hexadecimal digits", "see `ballast audit key`")
+        raise ProblemError(Said("audit.hexadecimal"), Said("audit.see_key"))
     return found
 
 
@@ -223,7 +226,9 @@ def _moment(text: str) -> int:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ProblemError(f"{text!r} is no day or moment", "write 2026-07-01") from None
+        raise ProblemError(
+            Said("audit.no_day", text=f"{text!r}"), Said("audit.write_day")
+        ) from None
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
     return round(found.timestamp() * 1e3)
 

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from ballast.csv_parts import ROWS_MAX, CsvParts
+from ballast.messages import Said, say
 from serving.audit import report as reporting
 from serving.audit import sign
 from serving.audit.auditor import Auditor
@@ -79,18 +80,18 @@ def check(page: Path, public: bytes) -> list[str]:
         found = msgspec.json.decode(seal.read_bytes(), type=Seal)
         signature = bytes.fromhex(found.signature)
     except (msgspec.DecodeError, ValueError):
-        return [f"{seal.name} is no signature of a report"]
+        return [Said("audit.no_signature", name=seal.name)]
     if found.form != FORM or page.name not in found.files:
-        return [f"{seal.name} is not about {page.name}"]
+        return [Said("audit.not_about", name=seal.name, name_2=page.name)]
     if not sign.holds(public, _covered(found), signature):
-        return [f"{seal.name}: not signed by the key {sign.fingerprint(public)}"]
+        return [say("audit.not_signed_by", name=seal.name, public=sign.fingerprint(public))]
     faults = []
     for name, digest in found.files.items():
         path = page.with_name(Path(name).name)
         if not path.is_file():
-            faults.append(f"{name} is not there")
+            faults.append(say("audit.not_there", name=name))
         elif _digest(path) != digest:
-            faults.append(f"{name} was changed")
+            faults.append(say("audit.changed", name=name))
     return faults
 
 
@@ -112,9 +113,12 @@ class Bundle(NamedTuple):
     keys: list[str]
 
     def __str__(self) -> str:
-        return (
-            f"{self.calls} calls, {self.tenants} tenants, {self.vendors} vendors,"
-            f" {len(self.keys)} API keys"
+        return say(
+            "audit.counts",
+            calls=self.calls,
+            tenants=self.tenants,
+            vendors=self.vendors,
+            count=len(self.keys),
         )
 
 

@@ -13,6 +13,7 @@ import yaml
 from ballast import running
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table, when
+from ballast.messages import Said
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from serving.audit.recorder import PAGE, details_of
@@ -48,7 +49,7 @@ def policy(
                 return
             rows = list(deque(_all(store), SHOWN_MAX))
     except DirectoryAway as error:
-        raise ProblemError(str(error), "`ballast doctor` knows more") from None
+        raise ProblemError(str(error), Said("audit.doctor")) from None
     if as_json:
         print_json([row._asdict() for row in rows])
         return
@@ -75,7 +76,7 @@ def _one(store: DirectoryStore, number: int) -> dict[str, Any]:
     page = store.history(number - 1, 1)
     found = details_of(page[0]) if page and page[0].number == number else None
     if found is None:
-        raise ProblemError(f"entry {number} is no record of a policy", "see `ballast audit policy`")
+        raise ProblemError(Said("audit.no_policy", number=number), Said("audit.see_policy"))
     return found
 
 

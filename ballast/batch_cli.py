@@ -10,6 +10,7 @@ import typer
 
 from ballast import acts
 from ballast.admin_flags import Config
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 from ballast.running import settings_of
 from serving.batch.base import PAGE_MAX, BatchesAway, BatchStore, Page
@@ -29,7 +30,7 @@ def _store(settings: Settings) -> Iterator[BatchStore]:
         finally:
             store.close()
     except BatchesAway as error:
-        raise ProblemError(str(error), "run it again") from None
+        raise ProblemError(str(error), Said("desk.run_again")) from None
 
 
 @batches.command("list")
@@ -41,10 +42,17 @@ def listed(tenant: Tenant, config: Config = None) -> None:
             batch = standing.batch
             counts = batch.counts or store.counts(batch.id)
             typer.echo(
-                f"{batch.id}  {batch.status:<11}  {counts.done + counts.failed}/{counts.total}"
-                f" lines, {counts.failed} failed  {batch.model or batch.endpoint}"
+                say(
+                    "desk.batch",
+                    id=batch.id,
+                    status=f"{batch.status:<11}",
+                    done=counts.done + counts.failed,
+                    total=counts.total,
+                    failed=counts.failed,
+                    model=batch.model or batch.endpoint,
+                )
             )
-        typer.echo(f"{used.files} files, {used.bytes} bytes")
+        typer.echo(say("desk.sizes", files=used.files, bytes=used.bytes))
 
 
 @batches.command("erase")
@@ -56,7 +64,7 @@ def erase(
     """Remove all files and batches of a tenant and its customers; open batches end at once."""
     settings = settings_of(config)
     acts.record(settings, f"batches:{tenant}", "batches.erase", {}, why)
-    typer.echo(f"erased: {erased(settings, tenant)} files and batches")
+    typer.echo(say("desk.batches_erased", settings=erased(settings, tenant)))
 
 
 def erased(settings: Settings, tenant: str, person: str = "") -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import typer
 
 from ballast.fake import SETTINGS
+from ballast.messages import Said
 from ballast.problem import ProblemError
 
 MODULE = "benchmarks.load"
@@ -25,8 +26,8 @@ def register(
         hour of a rented GPU; or drill: faults under load. Each has a --help of its own."""
         if not is_here():
             raise ProblemError(
-                "the load generator is not part of an installed Ballast",
-                "run `ballast bench` in a checkout, with the extra `reports` installed",
+                Said("cli.no_bench"),
+                Said("cli.in_checkout"),
             )
         os.execv(sys.executable, [sys.executable, "-m", MODULE, *context.args])  # noqa: S606
 

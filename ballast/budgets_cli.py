@@ -11,6 +11,8 @@ import typer
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, done, table, when
+from ballast.messages import Said, named, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 
@@ -28,7 +30,7 @@ def micro(text: str) -> int:
             return int(found)
     except (InvalidOperation, ValueError):
         pass
-    raise ProblemError(f"{clean(text)} is no amount", "write it like 1500 or 1500.50")
+    raise ProblemError(Said("budgets.no_amount", text=clean(text)), Said("budgets.write_amount"))
 
 
 def units(amount_micro: int, currency: str) -> str:
@@ -46,8 +48,8 @@ def step(text: str) -> dict[str, Any]:
         if action == "queue_longer":
             found["wait_s"] = float(more)
     except ValueError:
-        remedy = "0.8=smaller_model:NAME, 0.9=local_only, 0.9=queue_longer:30 or 1=refuse"
-        raise ProblemError(f"{clean(text)} is no step", remedy) from None
+        remedy = Said("budgets.steps")
+        raise ProblemError(Said("budgets.no_step", text=clean(text)), remedy) from None
     return found | ({"model": more} if action == "smaller_model" else {})
 
 
@@ -58,9 +60,11 @@ def list_budgets(config: Config = None, key_file: KeyFile = None, as_json: AsJso
     if as_json:
         print_json(found)
         return
+    language = spoken()
     rows = [
         (
-            b["id"], _holds_for(b), b["kind"], b["period"],
+            b["id"], _holds_for(b), named("budgets.kind", b["kind"], language),
+            named("budgets.period", b["period"], language),
             units(b["effective_limit_micro"], b["currency"]),
             units(b["spent_micro"], b["currency"]),
             "-" if b["share"] is None else f"{b['share']:.0%}",
@@ -71,12 +75,12 @@ def list_budgets(config: Config = None, key_file: KeyFile = None, as_json: AsJso
     columns = ("budget", "for", "kind", "period", "limit", "spent", "share", "passed", "until")
     table(columns, rows)
     if found["store_away"]:
-        typer.echo(f"only leased slices are spent now: {clean(found['store_away'])}", err=True)
+        typer.echo(say("budgets.leased_only", store_away=clean(found["store_away"])), err=True)
 
 
 def _holds_for(row: dict[str, Any]) -> str:
     names = ("tenant", "project", "model", "provider")
-    return " ".join(f"{name}={row[name]}" for name in names if row.get(name)) or "all"
+    return " ".join(f"{name}={row[name]}" for name in names if row.get(name)) or say("budgets.all")
 
 
 @budgets.command("set")
@@ -153,20 +157,38 @@ def show_budget(
         return
     money, zone = found["currency"], clean(found["time_zone"])
     typer.echo(
-        f"{clean(found['id'])}: {_holds_for(found)}, {found['kind']}, "
-        f"{units(found['effective_limit_micro'], money)} a {found['period']} ({zone}), "
-        f"made by {clean(found['created_by'])}"
+        say(
+            "budgets.told",
+            id=clean(found["id"]),
+            found=_holds_for(found),
+            kind=named("budgets.kind", found["kind"], spoken()),
+            effective_limit_micro=units(found["effective_limit_micro"], money),
+            period=named("budgets.period", found["period"], spoken()),
+            zone=zone,
+            created_by=clean(found["created_by"]),
+        )
     )
     typer.echo(
-        f"spent {units(found['spent_micro'], money)}, leased {units(found['leased_micro'], money)},"
-        f" presumed spent by gateways that died {units(found['presumed_micro'], money)}"
+        say(
+            "budgets.sums",
+            spent_micro=units(found["spent_micro"], money),
+            leased_micro=units(found["leased_micro"], money),
+            presumed_micro=units(found["presumed_micro"], money),
+        )
     )
     for one in found.get("ladder", ()):
         what = one.get("model") or (f"{one['wait_s']:g} s" if one.get("wait_s") else "")
-        typer.echo(f"from {one['at_share']:.0%}: {one['action']} {clean(what) if what else ''}")
+        typer.echo(
+            say(
+                "budgets.from",
+                at_share=f"{one['at_share']:.0%}",
+                action=one["action"],
+                value=clean(what) if what else "",
+            )
+        )
     for one in found.get("raises", ()):
         amount = units(one["micro"], money)
-        typer.echo(f"raised by {amount} until {one['until']}: {clean(one['by'])}")
+        typer.echo(say("budgets.raised", amount=amount, until=one["until"], by=clean(one["by"])))
     periods = [(when(p["start_ms"]), units(p["spent_micro"], money)) for p in found["periods"]]
     table(("period from", "spent"), periods)
     alerts = [

@@ -10,6 +10,7 @@ import typer
 from ballast import running
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table, when
+from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from serving.quality.base import Found, QualityAway, QualityStore
@@ -68,7 +69,7 @@ def rebase(model: Model, target: Place, config: Config = None) -> None:
         count = store.rebase(model, target)
     except QualityAway as error:
         raise _away(error) from None
-    typer.echo(f"forgot {count} runs of {clean(model)} at {clean(target)}")
+    typer.echo(say("canary.forgot", count=count, model=clean(model), target=clean(target)))
 
 
 def _store(config: Config) -> QualityStore:
@@ -86,7 +87,7 @@ def _asked(store: QualityStore) -> list[Found]:
 
 
 def _away(error: QualityAway) -> ProblemError:
-    return ProblemError(error.message, "see `ledger` in the settings, or the state folder")
+    return ProblemError(error.message, Said("canary.see_ledger"))
 
 
 def _told(drift: Drift) -> tuple[str, str, str, str]:

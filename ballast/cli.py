@@ -217,9 +217,10 @@ def models(context: typer.Context, config: Config = None) -> None:
         with identity_of(settings.state_dir) as own:
             settings = prepare(settings, own, plan.Wish()).settings
     for model in settings.models:
-        engine = "engine" if model.engine else "no engine"
+        engine = messages.say("models.engine" if model.engine else "models.no_engine")
         names = ", ".join((model.name, *model.aliases))
-        typer.echo(f"{names}\t{model.context_tokens} tokens\t{engine}\t{' '.join(model.offerings)}")
+        held = messages.say("models.tokens", count=model.context_tokens)
+        typer.echo(f"{names}\t{held}\t{engine}\t{' '.join(model.offerings)}")
 
 
 first_week_cli.register(app, command)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ballast import cluster_checks, cluster_probe, release_diff
 from ballast.cluster_facts import Wanted, read
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 from ballast.outlook import Terms, outlook
 from ballast.problem import ProblemError
 from serving.auth import KeyConflict
@@ -25,7 +26,7 @@ def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding
     try:
         settings = load(config)
     except SettingsError as error:
-        yield Finding("settings", Level.STOP, str(error), "mend `settings` in the values")
+        yield Finding("settings", Level.STOP, str(error), Said("cluster.mend_values"))
         return
     yield from _settings(settings, wanted)
     seen = cluster_probe.look(cluster_probe.Api(kube_api), wanted)
@@ -46,12 +47,14 @@ def upgrade(old: Path, new: Path) -> tuple[list[str], list[Finding]]:
         try:
             texts.append(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise ProblemError(f"cannot read {path}: {error}", "name a rendered manifest") from None
+            raise ProblemError(
+                Said("cluster.cannot_read", path=path, error=error), Said("cluster.name_manifest")
+            ) from None
     try:
         found = release_diff.changes(*texts)
     except release_diff.NotAManifestError as error:
-        remedy = "old: `helm get manifest RELEASE`; new: `helm template RELEASE CHART --values ...`"
-        raise ProblemError(f"no manifest: {error}", remedy) from None
+        remedy = Said("cluster.how_manifest")
+        raise ProblemError(Said("cluster.no_manifest", error=error), remedy) from None
     return list(release_diff.lines(found)), list(release_diff.consequences(found))
 
 
@@ -61,14 +64,20 @@ def _settings(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
         bought = accounts(settings)
         terms = Terms(offerings(settings, bought), Keys(settings).callers)
     except (SettingsError, KeyConflict) as error:
-        yield Finding("settings", Level.STOP, str(error), "mend the setting it names")
+        yield Finding("settings", Level.STOP, str(error), Said("cluster.mend_setting"))
         return
-    yield Finding("settings", Level.OK, f"providers: {', '.join(bought) or 'none'}")
+    yield Finding(
+        "settings", Level.OK, Said("cluster.providers", names=", ".join(bought) or "none")
+    )
     yield from outlook(settings, terms, {})
     if not wanted.asks_providers:
         return
     names = [one.id for one in wanted.reachable if one.id in bought]
     yield from cluster_checks.asked(list(cluster_probe.providers(bought, names)))
     for name in sorted(bought.keys() - names):
-        yield Finding(f"provider {name}", Level.WARN, "no tenant's rule of residency admits it",
-                      "mend settings.tenants or networkPolicy.egress.residency")  # fmt: skip
+        yield Finding(
+            Said("cluster.provider", name=name),
+            Level.WARN,
+            Said("cluster.not_admitted"),
+            Said("cluster.mend_tenants"),
+        )

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.settings import EXIT_CODE
 from serving.unreadable import UNREADABLE
@@ -108,10 +109,10 @@ def read(path: Path) -> Wanted:
         return msgspec.json.decode(path.read_bytes(), type=Wanted)
     except OSError as error:
         raise ProblemError(
-            f"cannot read {path}: {error.strerror}",
-            "take values.json out of the ConfigMap that the chart renders for its hooks",
+            Said("cluster.cannot_read_file", path=path, strerror=error.strerror),
+            Said("cluster.take_values"),
         ) from None
     except UNREADABLE as error:
         raise ProblemError(
-            f"{path}: {error}", "let the chart of this version write it", exit_code=EXIT_CODE
+            f"{path}: {error}", Said("cluster.let_write"), exit_code=EXIT_CODE
         ) from None

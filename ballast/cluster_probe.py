@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ballast.cluster_facts import Answer, Node, Seen, StorageClass, Wanted
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.backends.account import Account
 from serving.engine.weights.sources import Repository, parse
@@ -45,8 +46,8 @@ class Api:
             host = env.get("KUBERNETES_SERVICE_HOST")
             if not host:
                 raise ProblemError(
-                    "this is no pod of a cluster",
-                    "run `kubectl proxy` and name --kube-api http://127.0.0.1:8001",
+                    Said("cluster.no_pod"),
+                    Said("cluster.run_proxy"),
                 )
             url = f"https://{host}:{env.get('KUBERNETES_SERVICE_PORT', '443')}"
             self._headers["authorization"] = f"Bearer {(account / 'token').read_text().strip()}"
@@ -57,7 +58,7 @@ class Api:
         """An object or a list. Raises NoAnswerError."""
         status, body = ask(self._url + path, self._headers, self._context)
         if status != 200:
-            raise NoAnswerError(f"{status} for {path}")
+            raise NoAnswerError(Said("cluster.status_for", status=status, path=path))
         return json.loads(body)
 
 

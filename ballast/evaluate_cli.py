@@ -8,21 +8,21 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.text import Text
 
-from ballast import books, chat, evaluating, running
+from ballast import books, chat, evaluate_words, evaluating, running
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table, when
+from ballast.messages import Said, say
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from serving.evaluation import questions, store, verdict, votes
-from serving.evaluation.intervals import Interval
 from serving.evaluation.values import Evaluation
-from serving.evaluation.verdict import CHECKS, Figures, Results, Thresholds
+from serving.evaluation.verdict import Thresholds
 from serving.finance.base import Database
 from serving.settings import Settings
 
@@ -30,16 +30,6 @@ evaluate = typer.Typer(
     help="Questions of your own, asked of two arms; a gate before a change.", no_args_is_help=True
 )
 Id = Annotated[str, typer.Argument(help="As `ballast evaluate list` shows it; else the newest.")]
-
-
-class More(NamedTuple):
-    """What the database has beside the answers."""
-
-    votes: votes.Tally
-    paid: tuple[dict[str, int], dict[str, int]]
-    """By arm and currency, micro-units."""
-
-
 FAILS = 2
 """Exit code of a gate that does not let pass; 1 is that nothing could be said."""
 
@@ -69,7 +59,7 @@ def run(
     )
     path = key or settings.canaries.key_file
     if path is None:
-        raise ProblemError("no key to ask with", "--key FILE, or `canaries.key_file` (settings)")
+        raise ProblemError(Said("evaluate.no_key"), Said("evaluate.key_how"))
     url, value = running.base_url(settings), chat.key_in(path)
     answers = asyncio.run(evaluating.ask(url, value, plan, _progress))
     typer.echo("", err=True)
@@ -80,7 +70,7 @@ def run(
     )  # fmt: skip
     with _database(settings) as database:
         store.add(database, found)
-    _tell(found, as_json=as_json)
+    evaluate_words.tell(found, as_json=as_json)
 
 
 @evaluate.command("list")
@@ -100,8 +90,10 @@ def show_(evaluation: Id = "", as_json: AsJson = False, config: Config = None) -
     """An evaluation's figures, the questions in which the arms differ, and the votes."""
     with _database(running.settings_of(config)) as database:
         found = _found(database, evaluation)
-        more = More(votes.tally(store.votes(database, found.id)), store.paid(database, found))
-    _tell(found, as_json=as_json, more=more)
+        more = evaluate_words.More(
+            votes.tally(store.votes(database, found.id)), store.paid(database, found)
+        )
+    evaluate_words.tell(found, as_json=as_json, more=more)
 
 
 @evaluate.command()
@@ -109,8 +101,10 @@ def remove(evaluation: str, config: Config = None) -> None:
     """Remove an evaluation with its votes."""
     with _database(running.settings_of(config)) as database:
         if not store.remove(database, evaluation):
-            raise ProblemError(f"there is no evaluation {evaluation!r}", "`ballast evaluate list`")
-    typer.echo(f"removed {evaluation}")
+            raise ProblemError(
+                Said("evaluate.not_there", evaluation=f"{evaluation!r}"), "`ballast evaluate list`"
+            )
+    typer.echo(say("evaluate.removed", evaluation=evaluation))
 
 
 @evaluate.command()
@@ -145,7 +139,8 @@ def gate(
         print_json(msgspec.to_builtins(said) | {"id": found.id})
     else:
         show(*(Text(line) for line in said.reasons))
-        show(f"{'PASS' if said.is_pass else 'NO PASS'}: {found.arms[1].name} ({found.id})")
+        key = "evaluate.pass" if said.is_pass else "evaluate.no_pass"
+        show(f"{say(key)}: {found.arms[1].name} ({found.id})")
     raise typer.Exit(0 if said.is_pass else FAILS)
 
 
@@ -153,16 +148,16 @@ def _questions(file: Path) -> tuple[questions.Question, ...]:
     try:
         return questions.parse(file.read_bytes(), is_lines=file.suffix == ".jsonl")
     except OSError as error:
-        raise ProblemError(f"{file}: {error.strerror}", "name a file of questions") from None
+        raise ProblemError(f"{file}: {error.strerror}", Said("evaluate.name_questions")) from None
     except questions.SetError as error:
-        raise ProblemError(f"{file}: {error}", "docs/evaluation.md shows one") from None
+        raise ProblemError(f"{file}: {error}", Said("evaluate.shows_one")) from None
 
 
 def _arms(settings: Settings, given: list[str], model: str) -> Any:
     known = {name for one in settings.models for name in (one.name, *one.aliases)}
     first = settings.models[0].name if settings.models else ""
     if len(given) != 2:
-        raise ProblemError(f"{len(given)} arms", "give --arm twice: the base, then the candidate")
+        raise ProblemError(Said("evaluate.arms", count=len(given)), Said("evaluate.arm_twice"))
     return tuple(evaluating.arm(text, model or first, known) for text in given)
 
 
@@ -172,7 +167,7 @@ def _database(settings: Settings) -> Iterator[Database]:
         try:
             yield database
         except store.EvaluationError as error:
-            raise ProblemError(str(error), "`ballast evaluate list` shows what is kept") from None
+            raise ProblemError(str(error), Said("evaluate.list_shows")) from None
 
 
 def _found(database: Database, evaluation: str, between: str = "") -> Evaluation:
@@ -181,60 +176,11 @@ def _found(database: Database, evaluation: str, between: str = "") -> Evaluation
         if between:
             kept = [one for one in kept if ",".join(one.models) == between]
         if not kept:
-            what = f"no evaluation of {between} is kept" if between else "no evaluation is kept"
-            raise ProblemError(what, "`ballast evaluate run SET` makes one")
+            what = Said("evaluate.none_between", models=between) if between else None
+            raise ProblemError(what or Said("evaluate.none_kept"), Said("evaluate.run_makes"))
         evaluation = kept[0].id
     return store.get(database, evaluation)
 
 
 def _progress(done: int, of: int) -> None:
-    typer.echo(f"\r{done} of {of} answers", nl=False, err=True)
-
-
-def _tell(found: Evaluation, *, as_json: bool, more: More | None = None) -> None:
-    figures = verdict.results(found)
-    if as_json:
-        body = {"id": found.id, "name": found.name, "created_ms": found.created_ms}
-        told = {} if more is None else msgspec.to_builtins(more._asdict())
-        print_json(body | {"results": msgspec.to_builtins(figures)} | told)
-        return
-    show(Text(f"EVALUATION {found.id} of {found.name}, {figures.questions} questions,"
-              f" {found.repeats} times each, {when(found.created_ms)}"))  # fmt: skip
-    table(("", *(one.name for one in figures.arms)), _rows(figures))
-    show(f"candidate passes more: {_span(figures.gain)}; answers alike: {_span(figures.agreement)}")
-    for what, ids in (("gained", figures.gained), ("lost", figures.lost)):
-        show(Text(f"{what}: {', '.join(ids[:20]) or 'none'}{' ...' if len(ids) > 20 else ''}"))
-    if more is None:
-        return
-    money = [books.amounts(one) if one else "nothing" for one in more.paid]
-    show(Text(f"paid at list price: base {money[0]}, candidate {money[1]}"))
-    cast = more.votes
-    if cast.votes:
-        few = ", few" if cast.is_few else ""
-        show(f"votes: {cast.votes} of {cast.voters} people, base {cast.wins[0]}, candidate"
-             f" {cast.wins[1]}, ties {cast.ties}, both bad {cast.neither}; candidate's share of"
-             f" the decided {_span(cast.candidate)}{few}")  # fmt: skip
-
-
-def _rows(figures: Results) -> Iterator[list[str]]:
-    def line(name: str, pick: Any) -> list[str]:
-        return [name, *(pick(one) for one in figures.arms)]
-
-    yield line("answered", lambda one: _span(one.answered))
-    yield line("questions passed", lambda one: _span(one.passed))
-    for check in CHECKS:
-        if any(check in one.checks for one in figures.arms):
-            yield line(check, lambda one, check=check: _span(one.checks.get(check)))
-    yield line("tokens an answer", lambda one: _plain(one, "tokens"))
-    yield line("ms to the whole answer, median", lambda one: _plain(one, "whole_ms"))
-
-
-def _plain(one: Figures, name: str) -> str:
-    value = getattr(one, name)
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _span(found: Interval | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    typer.echo(say("evaluate.answers", done=done, of=of), nl=False, err=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import aiohttp
 from msgspec.structs import replace
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from ballast.web import error_text
 from serving.evaluation.questions import Question, answered
@@ -42,8 +43,13 @@ def arm(text: str, model: str, known: Collection[str]) -> Arm:
         name, target = model, text
     if name not in known or (not at and not target):
         raise ProblemError(
-            f"--arm {text!r}: no model {name!r}; known: {', '.join(sorted(known)) or 'none'}",
-            "write MODEL@own, MODEL@PROVIDER/NAME or MODEL@, or give --model",
+            Said(
+                "evaluate.no_model",
+                text=f"{text!r}",
+                name=f"{name!r}",
+                names=", ".join(sorted(known)) or "none",
+            ),
+            Said("evaluate.write_arm"),
         )
     return Arm(text, name, target)
 
@@ -90,9 +96,8 @@ async def _ask(session: aiohttp.ClientSession, url: str, question: Question, arm
             return Answer(question.id, is_answered=False, why=type(error).__name__)
         if reply.status in _STOPS:
             raise ProblemError(
-                f"the gateway refuses {arm.name}: {reply.status} {error_text(data)}",
-                "naming a target needs a key with is_canary (docs/canaries.md); --key names its"
-                " file",
+                Said("evaluate.refused", name=arm.name, status=reply.status, data=error_text(data)),
+                Said("evaluate.canary_key"),
             )
         if reply.status not in _AGAIN or attempt == ATTEMPTS_MAX:
             break

@@ -47,7 +47,7 @@ def asked(settings: Settings, asking: evidence.Asking, now_s: float) -> Facts:
     try:
         return evidence.gather(settings, asking)
     except OwnError as error:
-        raise ProblemError(str(error), "`ballast doctor` knows more") from None
+        raise ProblemError(str(error), Said("evidence.doctor")) from None
 
 
 @group.command("show")

@@ -11,6 +11,7 @@ import typer
 from ballast.admin_client import desk, keep
 from ballast.admin_flags import AsJson, Config, KeyFile
 from ballast.admin_words import clean, table, when
+from ballast.messages import say
 from ballast.printing import print_json
 
 SHOWN_MAX = 1000
@@ -44,14 +45,14 @@ def read(
         print_json(found)
         return
     rows = [
-        (e["number"], "unreadable: see `ballast history verify`")
+        (e["number"], say("desk.unreadable"))
         if e.get("is_unreadable")
         else (e["number"], when(e["at_ms"]), e["actor"], e["action"], e["subject"], e["why"])
         for e in found
     ]
     table(("number", "at", "by", "did", "what", "why"), rows)
     if len(found) == SHOWN_MAX:
-        typer.echo(f"there may be more: --after {found[-1]['number']}")
+        typer.echo(say("desk.more_after", number=found[-1]["number"]))
 
 
 @history.command()
@@ -76,12 +77,12 @@ def verify(
     if as_json:
         print_json(found)
     elif found["is_whole"]:
-        against = f", with entry {kept.number} as it was seen before" if kept.number else ""
-        typer.echo(f"whole: {end.number} changes{against}")
-        typer.echo(f"to check against elsewhere: --number {end.number} --head {end.hash}")
+        against = say("desk.against", number=kept.number) if kept.number else ""
+        typer.echo(say("desk.whole", number=end.number, against=against))
+        typer.echo(say("desk.elsewhere", number=end.number, hash=end.hash))
     else:
         for one in found["breaks"]:
-            typer.echo(f"broken: {clean(one['what'])}", err=True)
+            typer.echo(say("desk.broken", what=clean(one["what"])), err=True)
     raise typer.Exit(0 if found["is_whole"] else 1)
 
 

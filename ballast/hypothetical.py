@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 from ballast.web import answer, error_text
 from ballast.wide import Wide
@@ -22,12 +23,10 @@ from serving.settings import Settings
 from serving.unreadable import UNREADABLE
 
 WAIT_S = 3.0
-DECISIONS = {
-    "run": "It would run on {target} ({reason}).",
-    "burst": "It would leave for {target} ({reason}).",
-    "wait": "It would be held in line ({reason}).",
-    "refuse": "It would be refused ({reason}): {message}.",
-}
+
+
+_PARTS: Mapping[str, Any] = {"target": "", "reason": "", "message": ""}
+"""Of a decision, as far as it has them."""
 
 
 class Asked(NamedTuple):
@@ -75,23 +74,28 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
     with answer("GET", url, {}, None, WAIT_S) as response:
         status, body = response.status, response.read()
     if status == 400:
-        raise ProblemError(error_text(body), "`ballast explain --help` tells what can be asked")
+        raise ProblemError(error_text(body), Said("explain.help_tells"))
     try:
         found = msgspec.json.decode(body)
     except UNREADABLE:
         found = None
     if not isinstance(found, dict) or "candidates" not in found:
-        raise ProblemError(f"{url} answered {status}", "is another program on that port?")
+        raise ProblemError(
+            Said("explain.port_answered", url=url, status=status), Said("web.other_program")
+        )
     return found
 
 
 def tell(found: Mapping[str, Any]) -> RenderableType:
     """The decision in a sentence, and a line for each target."""
-    text = DECISIONS[found["decision"]].format_map(found)
-    way = f", by {found['route']}" if found["route"] else ""
-    head = [Text(text), Text(f"Model {found['model']}, policy {found['policy']}{way}.")]
+    text = say(f"explain.would.{found['decision']}", **{**_PARTS, **found})
+    way = say("explain.by_route", route=found["route"]) if found["route"] else ""
+    head = [
+        Text(text),
+        Text(say("explain.policy", model=found["model"], policy=found["policy"], way=way)),
+    ]
     if found["shadow"]:
-        head.append(Text(f"Its shadow policy would have chosen {found['shadow']}."))
+        head.append(Text(say("explain.shadow", shadow=found["shadow"])))
     columns = ("target", "weights", "in", ">first s", ">p90 s", ">cost $", "verdict")
     lines = [
         (
@@ -104,12 +108,12 @@ def tell(found: Mapping[str, Any]) -> RenderableType:
 
 
 def _cost(row: Mapping[str, Any]) -> str:
-    return "by the hour" if row["kind"] == "own" else f"{row['cost_micro'] / 1e6:.6f}"
+    return say("explain.by_the_hour") if row["kind"] == "own" else f"{row['cost_micro'] / 1e6:.6f}"
 
 
 def _verdict(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if row["dropped"]:
-        return f"out, {row['dropped']}: {row['why']}"
+        return say("explain.out", dropped=row["dropped"], why=row["why"])
     if row["id"] == found["target"]:
-        return "chosen"
-    return "a candidate, predicted to be late" if row["score"] >= LATE else "a candidate"
+        return say("explain.chosen")
+    return say("explain.late") if row["score"] >= LATE else say("explain.candidate")

@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from ballast.identity import OWNER, ensure, write_private
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 from serving.auth import digest
 from serving.records import Role
@@ -32,8 +33,11 @@ def make(folder: Folder) -> None:
             write_private(token, secrets.token_hex(32))
         write_private(folder / VALUES, values(folder, own.admin_key))
     except OSError as error:
-        raise ProblemError(f"cannot write {folder}: {error.strerror}", "name another") from None
-    typer.echo(f"made in {folder}; keep it where backups are, and nowhere else. Then:\n")
+        raise ProblemError(
+            Said("desk.cannot_write", folder=folder, strerror=error.strerror),
+            Said("desk.name_another"),
+        ) from None
+    typer.echo(say("desk.made_in", folder=folder))
     typer.echo(kubectl(folder))
 
 

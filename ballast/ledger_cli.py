@@ -14,6 +14,7 @@ import typer
 
 from ballast import acts, batch_cli, books, exporting, money_cli, uploading
 from ballast.admin_flags import Config
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 from ballast.running import settings_of
 from serving.finance import rolling
@@ -35,7 +36,9 @@ def _ms(flag: str, text: str, settings: Settings, default_ms: int) -> int:
     try:
         return begin_ms(date.fromisoformat(text), _offset_ms(settings)) if text else default_ms
     except ValueError:
-        raise ProblemError(f"{flag}: {text!r} is no date", "write it as 2026-11-25") from None
+        raise ProblemError(
+            Said("books.no_date", flag=flag, text=f"{text!r}"), Said("books.write_date")
+        ) from None
 
 
 @ledger.command()
@@ -46,7 +49,7 @@ def rollup(since: Day, until: Day = "", config: Config = None) -> None:
     bounds = _ms("--since", since, settings, 0), _ms("--until", until, settings, now_ms)
     with books.finance(settings) as database:
         rolling.roll(database, *bounds, _offset_ms(settings))
-    typer.echo("made the sums anew")
+    typer.echo(say("books.sums_anew"))
 
 
 @ledger.command()
@@ -58,7 +61,7 @@ def trim(config: Config = None) -> None:
     with books.finance(settings) as database:
         acts.record(settings, "ledger:rows", "ledger.trim", kept._asdict())
         gone = rolling.trim(database, time.time_ns() // 1_000_000, _offset_ms(settings), kept)
-    typer.echo(f"deleted {gone.requests} requests, {gone.rollups} sums, {gone.burns} burns")
+    typer.echo(say("books.deleted", requests=gone.requests, rollups=gone.rollups, burns=gone.burns))
 
 
 @ledger.command()
@@ -86,7 +89,7 @@ def export(
             uploading.upload(file, out, os.environ)
     else:
         count = write(Path(out))
-    typer.echo(f"wrote {count} rows to {out}")
+    typer.echo(say("books.wrote", count=count, out=out))
 
 
 def erase(
@@ -109,10 +112,10 @@ def erase(
             reviews.close()
     except ReviewsAway as error:
         raise ProblemError(
-            f"{rows} rows are erased, sampled conversations are not: {error}", "run it again"
+            Said("books.half_erased", rows=rows, error=error), Said("books.run_again")
         ) from None
     files = batch_cli.erased(settings, tenant, person)
-    typer.echo(f"erased: {rows} rows, {cases} sampled conversations, {files} files and batches")
+    typer.echo(say("books.erased", rows=rows, cases=cases, files=files))
 
 
 def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:

@@ -10,6 +10,7 @@ import typer
 from ballast.admin_client import desk
 from ballast.admin_flags import AsJson, Config, KeyFile
 from ballast.admin_words import clean, table
+from ballast.messages import say
 from ballast.printing import print_json
 
 limits = typer.Typer(help="Limits, and how much of them is left.", invoke_without_command=True)
@@ -33,9 +34,9 @@ def read(
         return
     table(("who", "limit", "of", "used", "left", "full again in"), _rows(found["subjects"]))
     if found["left_out"]:
-        typer.echo(f"{found['left_out']} more: ask for one with --subject")
+        typer.echo(say("desk.left_out", left_out=found["left_out"]))
     for what, why in found["away"].items():
-        typer.echo(f"{clean(what)}: {clean(why)}; each gateway counts its own share", err=True)
+        typer.echo(say("desk.own_share", what=clean(what), why=clean(why)), err=True)
 
 
 def _rows(subjects: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:

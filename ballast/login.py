@@ -21,6 +21,7 @@ import msgspec
 from oauthlib.oauth2 import DeviceClient, OAuth2Error, WebApplicationClient
 
 from ballast.callback import Callback
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.settings import Oidc, is_safe_url
 from serving.unreadable import UNREADABLE
@@ -31,7 +32,7 @@ ANSWER_S = 15.0
 ANSWER_BYTES_MAX = 256 << 10
 INTERVAL_S_MAX = 60.0
 _HTTPS = "https://127.0.0.1/"
-_REMEDY = "see `oidc` in the settings, and the provider's own log"
+_REMEDY = Said("login.see_oidc")
 
 
 class Endpoints(NamedTuple):
@@ -58,14 +59,14 @@ def endpoints(oidc: Oidc) -> Endpoints:
         return given
     page = oidc.issuer.rstrip("/") + "/.well-known/openid-configuration"
     if not is_safe_url(page):
-        raise ProblemError("oidc.issuer is no https address", "set authorization_url and token_url")
+        raise ProblemError(Said("login.no_https"), Said("login.set_urls"))
     said = _asked(page, None)
     if said.get("issuer") != oidc.issuer:
-        raise ProblemError(f"{page} speaks for another issuer", _REMEDY)
+        raise ProblemError(Said("login.other_issuer", page=page), _REMEDY)
     names = ("authorization_endpoint", "token_endpoint", "device_authorization_endpoint")
     found = [own or str(said.get(name, "")) for own, name in zip(given, names, strict=True)]
     if any(url and not is_safe_url(url) for url in found):
-        raise ProblemError(f"{page} names an address that is not https", _REMEDY)
+        raise ProblemError(Said("login.not_https", page=page), _REMEDY)
     return Endpoints(*found)
 
 
@@ -73,7 +74,7 @@ def in_browser(oidc: Oidc, show: Callable[[str], None], wait_s: float = WAIT_S) 
     """Let a person log in at the address that `show` gets. Raises ProblemError."""
     at = endpoints(oidc)
     if not (at.authorization and at.token):
-        raise ProblemError("the provider has no login page", "try `ballast login --device`")
+        raise ProblemError(Said("login.no_page"), Said("login.try_device"))
     client = WebApplicationClient(oidc.client_id)
     verifier = client.create_code_verifier(64)
     challenge = client.create_code_challenge(verifier, "S256")
@@ -104,7 +105,7 @@ def on_device(
     ProblemError."""
     at = endpoints(oidc)
     if not (at.device and at.token):
-        raise ProblemError("the provider takes no device codes", "try `ballast login` in a browser")
+        raise ProblemError(Said("login.no_codes"), Said("login.try_browser"))
     client = DeviceClient(oidc.client_id)
     asked = {"client_id": oidc.client_id, "scope": oidc.scope}
     said = _asked(at.device, urlencode(asked))
@@ -113,7 +114,7 @@ def on_device(
         page = str(said.get("verification_uri_complete") or said["verification_uri"])
         interval_s, left_s = float(said.get("interval", 5)), float(said["expires_in"])
     except (KeyError, TypeError, ValueError):
-        raise ProblemError(f"{at.device} gave no device code", _REMEDY) from None
+        raise ProblemError(Said("login.no_device_code", device=at.device), _REMEDY) from None
     show(page, user_code)
     left_s = min(left_s, WAIT_S)
     while left_s > 0:
@@ -125,7 +126,7 @@ def on_device(
             return _chosen(oidc, told, "")
         if told["error"] == "slow_down":
             interval_s = min(interval_s + 5, INTERVAL_S_MAX)
-    raise ProblemError("nobody typed the code in time", "run `ballast login --device` again")
+    raise ProblemError(Said("login.in_time"), Said("login.device_again"))
 
 
 def _chosen(oidc: Oidc, told: Mapping[str, Any], nonce: str) -> Login:
@@ -139,14 +140,14 @@ def _chosen(oidc: Oidc, told: Mapping[str, Any], nonce: str) -> Login:
         audiences = said.get("aud")
         audiences = [audiences] if isinstance(audiences, str) else audiences or []
         if name == "id_token" and nonce and said.get("nonce") != nonce:
-            raise ProblemError("the provider answered another login than this one", "log in again")
+            raise ProblemError(Said("login.other_login"), Said("login.again"))
         if oidc.audience in audiences:
             return Login(str(token), str(said.get("sub", "")), float(said.get("exp", 0)))
         seen.append(f"{name} for {', '.join(map(str, audiences)) or 'nobody'}")
-    what = "; ".join(seen) or "no token that can be read"
+    what = "; ".join(seen) or Said("login.no_token")
     raise ProblemError(
-        f"the provider gave {what}, none for {oidc.audience!r}",
-        "let the provider put oidc.audience into this client's tokens",
+        Said("login.wrong_audience", what=what, audience=f"{oidc.audience!r}"),
+        Said("login.put_audience"),
     )
 
 
@@ -183,13 +184,15 @@ def _asked(url: str, form: str | None, *, may_wait: bool = False) -> dict[str, A
         code = str(told.get("error", ""))
         if may_wait and code in ("authorization_pending", "slow_down"):
             return {"error": code}
-        raise ProblemError(f"{where} answered {error.code} {code[:100]}".strip(), _REMEDY) from None
+        raise ProblemError(
+            Said("login.answered", where=where, code=f"{error.code} {code[:100]}".strip()), _REMEDY
+        ) from None
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
-        raise ProblemError(f"{where} does not answer: {reason}", _REMEDY) from None
+        raise ProblemError(Said("login.no_answer", where=where, reason=reason), _REMEDY) from None
     told = _object(body)
     if not told:
-        raise ProblemError(f"{where} did not answer a JSON object", _REMEDY)
+        raise ProblemError(Said("login.no_json", where=where), _REMEDY)
     return told
 
 
@@ -204,4 +207,4 @@ def _object(body: bytes) -> dict[str, Any]:
 def _refused(error: OAuth2Error) -> ProblemError:
     said = str(error.error or "") + (f": {error.description}" if error.description else "")
     clean = "".join(c for c in said[:300] if c.isprintable())
-    return ProblemError(f"the login was not completed ({clean})", "run `ballast login` again")
+    return ProblemError(Said("login.not_completed", clean=clean), Said("login.login_again"))

@@ -12,6 +12,7 @@ from ballast.admin_client import desk, keep
 from ballast.admin_flags import AsJson, Config, KeyFile
 from ballast.admin_words import clean, when
 from ballast.identity import ADMIN_TOKEN
+from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 
@@ -26,21 +27,25 @@ def log_in(device: Device = False, browser: Browser = True, config: Config = Non
     settings = running.settings_of(config)
     oidc = settings.oidc
     if oidc is None or not oidc.client_id:
-        what = "no `oidc` is set" if oidc is None else "oidc.client_id is not set"
-        raise ProblemError(what, "see README, or use a key: --key-file FILE")
+        what = Said("login.no_oidc") if oidc is None else Said("login.no_client")
+        raise ProblemError(what, Said("login.see_readme"))
 
     def show_code(page: str, code: str) -> None:
-        typer.echo(f"open {clean(page)}\nand type the code {clean(code)}")
+        typer.echo(say("login.open", page=clean(page), code=clean(code)))
 
     def show_page(page: str) -> None:
-        typer.echo(f"log in at\n{page}")
+        typer.echo(say("login.log_in_at", page=page))
         if browser:
             webbrowser.open(page)
 
     done = login.on_device(oidc, show_code) if device else login.in_browser(oidc, show_page)
     path = settings.state_dir.expanduser() / ADMIN_TOKEN
     keep(path, done.token)
-    typer.echo(f"logged in as {clean(done.subject)} until {when(int(done.until_s * 1e3))}")
+    typer.echo(
+        say(
+            "login.logged_in", subject=clean(done.subject), until_s=when(int(done.until_s * 1000.0))
+        )
+    )
 
 
 def log_out(config: Config = None) -> None:
@@ -48,7 +53,7 @@ def log_out(config: Config = None) -> None:
     path = running.settings_of(config).state_dir.expanduser() / ADMIN_TOKEN
     was_there = path.exists()
     path.unlink(missing_ok=True)
-    typer.echo("logged out" if was_there else "nobody was logged in")
+    typer.echo(say("login.logged_out") if was_there else say("login.nobody"))
 
 
 def whoami(config: Config = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
@@ -59,5 +64,5 @@ def whoami(config: Config = None, key_file: KeyFile = None, as_json: AsJson = Fa
         return
     typer.echo(clean(found["id"]))
     for one in found["allowed"]:
-        over = "all tenants" if one["tenants"] is None else clean(one["tenants"])
+        over = say("login.all_tenants") if one["tenants"] is None else clean(one["tenants"])
         typer.echo(f"{clean(one['rights'])}  ({over})")

@@ -18,6 +18,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 from ballast.token_stream import Engine, Stream
 from models.learn import Decoding, Learnt, Loop, NotEnoughError, Prompt, checked, learn
@@ -61,11 +62,13 @@ def measure(plan: Plan, tell: Tell) -> Learnt:
     try:
         return asyncio.run(measured(plan, tell))
     except NotEnoughError as error:
-        raise ProblemError(str(error), "give it more time with --budget") from None
+        raise ProblemError(str(error), Said("models.more_time")) from None
     except TimeoutError:
-        raise ProblemError(f"{plan.url} took too long to answer", "lower --sequences") from None
+        raise ProblemError(
+            Said("models.too_long", url=plan.url), Said("models.lower_sequences")
+        ) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise ProblemError(f"{plan.url}: {error}", "is the engine up at that address?") from None
+        raise ProblemError(f"{plan.url}: {error}", Said("models.engine_up")) from None
 
 
 async def measured(plan: Plan, tell: Tell) -> Learnt:
@@ -110,7 +113,13 @@ async def _prompts(engine: Engine, plan: Plan, tell: Tell) -> dict[int, Prompt]:
     for tokens in sorted({SHORT_TOKENS, longest // 4, longest // 2, longest}):
         streams = [(await engine.answers(1, tokens, 1))[0] for _ in range(REPEATS)]
         seen = Prompt(tokens, median(s.first_s for s in streams[1:]))
-        tell(f"prompt of {tokens} tokens: first token after {seen.first_token_s * 1e3:.1f} ms")
+        tell(
+            say(
+                "models.prompt_seen",
+                tokens=tokens,
+                first_token_s=f"{seen.first_token_s * 1000.0:.1f}",
+            )
+        )
         found[tokens] = seen
     return found
 
@@ -121,11 +130,18 @@ async def _decodings(
     found = {}
     for sequences, tokens in cells(plan):
         if asyncio.get_running_loop().time() > until_s:
-            tell("the time is up: fitting what was seen")
+            tell(say("models.time_up"))
             break
         seen = await _decoding(engine, sequences, tokens)
         if seen is not None:
-            tell(f"{sequences} x {tokens} tokens: {seen.step_s * 1e3:.2f} ms a step")
+            tell(
+                say(
+                    "models.step_seen",
+                    sequences=sequences,
+                    tokens=tokens,
+                    step_s=f"{seen.step_s * 1000.0:.2f}",
+                )
+            )
             found[sequences, tokens] = seen
     return found
 
@@ -197,11 +213,13 @@ def _headers(plan: Plan) -> dict[str, str]:
     if plan.key_env:
         key = os.environ.get(plan.key_env)
         if not key:
-            raise ProblemError(f"{plan.key_env} is not set", "put the engine's API key there")
+            raise ProblemError(Said("models.not_set", key_env=plan.key_env), Said("models.put_key"))
         headers["authorization"] = f"Bearer {key}"
     if plan.secret_file is not None:
         lines = plan.secret_file.read_text(encoding="utf-8").split()
         if not lines:
-            raise ProblemError(f"{plan.secret_file} is empty", "it holds the deployment secret")
+            raise ProblemError(
+                Said("models.empty", secret_file=plan.secret_file), Said("models.holds_secret")
+            )
         headers["x-ballast-secret"] = lines[0]
     return headers

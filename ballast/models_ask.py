@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ballast.messages import Said
 from ballast.plan import DEMO_MODEL
 from ballast.problem import ProblemError
 from models import prices, sizing
@@ -36,7 +37,7 @@ def knowledge(cards_dir: Path | None) -> Knowledge:
     try:
         return sizing.load(cards_dir)
     except (CatalogError, CalibrationError) as error:
-        raise ProblemError(str(error), "mend the files it names") from None
+        raise ProblemError(str(error), Said("models.mend_files")) from None
 
 
 def card_of(known: Knowledge, name: str) -> tuple[Card, str]:
@@ -51,14 +52,14 @@ def card_of(known: Knowledge, name: str) -> tuple[Card, str]:
     except UnknownModelError as error:
         if bare.casefold() == DEMO_MODEL:
             raise ProblemError(
-                f"{DEMO_MODEL} is the model that `ballast up` carries to try things on a CPU, and "
-                "no card of the catalogue: nobody serves it for work",
-                "`ballast models list` shows what is there",
+                Said("models.demo", demo_model=DEMO_MODEL),
+                Said("models.list_shows"),
             ) from None
         raise ProblemError(str(error)) from None
     if variant and variant not in card.variants:
         raise ProblemError(
-            f"{card.id} has no variant {variant!r}", f"it has {', '.join(card.variants)}"
+            Said("models.no_variant", id=card.id, variant=f"{variant!r}"),
+            Said("models.it_has", names=", ".join(card.variants)),
         )
     return card, variant
 
@@ -93,7 +94,10 @@ def features_of(names: Iterable[str]) -> frozenset[Feature]:
     for name in names:
         chosen = [feature for feature in KNOWN_FEATURES if feature == name]
         if not chosen:
-            raise ProblemError(f"no feature {name!r}", f"known: {', '.join(KNOWN_FEATURES)}")
+            raise ProblemError(
+                Said("models.no_feature", name=f"{name!r}"),
+                Said("models.known", names=", ".join(KNOWN_FEATURES)),
+            )
         found.add(chosen[0])
     return frozenset(found)
 
@@ -145,7 +149,9 @@ def day_of(text: str) -> date:
     try:
         return date.fromisoformat(text) if text else date.today()
     except ValueError:
-        raise ProblemError(f"{text!r} is no day", "say 2026-11-21") from None
+        raise ProblemError(
+            Said("models.no_day", text=f"{text!r}"), Said("models.say_day")
+        ) from None
 
 
 def _own(known: Knowledge, text: str) -> tuple[str, Price]:
@@ -153,6 +159,8 @@ def _own(known: Knowledge, text: str) -> tuple[str, Price]:
     try:
         cny_micro = int(Decimal(amount) * MICRO)
     except InvalidOperation:
-        raise ProblemError(f"{text!r} is no price", "say h100-80=16.5") from None
+        raise ProblemError(
+            Said("models.no_price_given", text=f"{text!r}"), Said("models.say_price")
+        ) from None
     kind = gpu_of(known, gpu)
-    return kind.id, Price(cny_micro, "on_demand", 0, f"{kind.id}: named by you")
+    return kind.id, Price(cny_micro, "on_demand", 0, Said("models.yours", kind=kind.id))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ballast.messages import say
 from ballast.wide import Wide, table
 from models.card import Card
 
@@ -20,30 +21,51 @@ def card(known: Card, fewest: Fewest) -> RenderableType:
     """What is known of one model."""
     made = table("", "", title=f"{known.name} ({known.id})")
     for key, value in _facts(known):
-        made.add_row(key, value)
-    bad = [Text(f"known bad: {bad.what} ({bad.issue})") for bad in known.known_bad]
-    return Group(made, _variants(known, fewest), *bad, *(Text(f"note: {n}") for n in known.notes))
+        made.add_row(say(f"models.fact.{key}"), value)
+    bad = [Text(say("models.known_bad", what=bad.what, issue=bad.issue)) for bad in known.known_bad]
+    return Group(
+        made, _variants(known, fewest), *bad, *(Text(say("models.note", n=n)) for n in known.notes)
+    )
 
 
 def _facts(known: Card) -> Iterable[tuple[str, str]]:
     shape, context, serving = known.shape, known.context, known.serving
     successor = known.life.successor
-    yield "released", known.life.released + (f", next {successor}" if successor else "")
+    yield (
+        "released",
+        known.life.released + (say("models.next", successor=successor) if successor else ""),
+    )
     yield "licence", known.licence.id
-    yield "parameters", f"{known.size.total_b:g} B, {known.size.active_b:g} B active"
-    yield "shape", f"{shape.attention}, {shape.layers} layers"
-    yield "KV of a token", f"{shape.kv_bytes / 1024:.0f} KiB in BF16"
+    yield (
+        "parameters",
+        say(
+            "models.parameters",
+            total_b=f"{known.size.total_b:g}",
+            active_b=f"{known.size.active_b:g}",
+        ),
+    )
+    yield "shape", say("models.shape", attention=shape.attention, layers=shape.layers)
+    yield "kv", say("models.in_bf16", kv_bytes=f"{shape.kv_bytes / 1024:.0f}")
     if shape.state_bytes_per_sequence:
-        yield "state of a sequence", f"{shape.state_bytes_per_sequence / (1 << 20):.0f} MiB"
-    stretched = f", stretched {context.stretched:,}" if context.stretched else ""
+        yield "state", f"{shape.state_bytes_per_sequence / (1 << 20):.0f} MiB"
+    stretched = (
+        say("models.stretched", stretched=f"{context.stretched:,}") if context.stretched else ""
+    )
     yield "context", f"{context.native:,}{stretched}"
     yield "thinking", known.thinking.mode
     yield "can", ", ".join(_can(known))
     yield (
         "parsers",
-        f"tools {serving.tool_parser or '-'}, reasoning {serving.reasoning_parser or '-'}",
+        say(
+            "models.parsers",
+            tool_parser=serving.tool_parser or "-",
+            reasoning_parser=serving.reasoning_parser or "-",
+        ),
     )
-    yield "vLLM", f"{serving.vllm_min} or later, {serving.architecture}"
+    yield (
+        "vllm",
+        say("models.or_later", vllm_min=serving.vllm_min, architecture=serving.architecture),
+    )
 
 
 def _can(known: Card) -> Iterable[str]:
@@ -54,7 +76,7 @@ def _can(known: Card) -> Iterable[str]:
     if can.json_schema:
         yield "JSON schema"
     if can.vision is not None:
-        yield f"{can.vision.images_max} pictures"
+        yield say("models.pictures", images_max=can.vision.images_max)
 
 
 def _variants(known: Card, fewest: Fewest) -> Wide:
@@ -70,4 +92,4 @@ def _variants(known: Card, fewest: Fewest) -> Wide:
     ]
     columns = ("variant", ">GiB", "Hugging Face", *kinds)
     less = ("Hugging Face", *reversed([kind for kind in kinds if kind not in MAIN_KINDS]))
-    return Wide(columns, lines, less, title="fewest GPUs of one machine")
+    return Wide(columns, lines, less, title=say("models.fewest"))

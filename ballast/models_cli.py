@@ -18,6 +18,7 @@ from ballast import (
     overlay,
     quantities,
 )
+from ballast.messages import Said, say
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from models import measured, report
@@ -181,8 +182,8 @@ def rank_gpus(
     else:
         reasons = sorted({f"{models_tables.spelled(e.layout)}: {e.reason}" for e in found.excluded})
         raise ProblemError(
-            f"nothing serves {card.id} within the objective:\n  " + "\n  ".join(reasons),
-            "relax --ttft, --tpot or --context, or name other GPUs",
+            Said("models.nothing_serves", id=card.id, reasons="\n  ".join(reasons)),
+            Said("models.relax"),
         )
 
 
@@ -223,7 +224,7 @@ def profile_engine(
     learnt = measuring.measure(plan, lambda text: typer.echo(text, err=True))
     if into is not None and subject is not None:
         path = overlay.write(subject, learnt, into, models_ask.day_of(""))
-        typer.echo(f"written: {path}", err=True)
+        typer.echo(say("models.written", path=path), err=True)
     if as_json:
         print_json(learnt)
     else:

@@ -6,6 +6,7 @@ import msgspec
 import typer
 
 from ballast import models_ask, models_tables
+from ballast.messages import say
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from models import sharing, sizing
@@ -35,8 +36,12 @@ def one(known: Knowledge, card: Card, layout: Layout, demand: Demand, as_json: b
     show(models_tables.fits(card, layout, found))
     if sized is not None:
         show(
-            f"{demand.concurrency} callers, {demand.prompt_tokens} tokens in and "
-            f"{demand.output_tokens} out:",
+            say(
+                "models.load",
+                concurrency=demand.concurrency,
+                prompt_tokens=demand.prompt_tokens,
+                output_tokens=demand.output_tokens,
+            ),
             models_tables.speed(sized),
         )
 
@@ -53,7 +58,7 @@ def several(kind: Gpu, count: int, wishes: list[sharing.Wish], as_json: bool) ->
     elif isinstance(found, sharing.Shared):
         show(models_tables.shared(kind, found))
     else:
-        show(*(f"does not fit: {reason}" for reason in found.reasons))
+        show(*(say("models.not_shared", reason=reason) for reason in found.reasons))
     if not is_shared:
         raise typer.Exit(1)
 

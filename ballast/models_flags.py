@@ -8,6 +8,8 @@ import msgspec
 import typer
 from rich.table import Table
 
+from ballast.messages import named, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from models.card import Card
 from models.flags import Refused, flags
@@ -21,15 +23,16 @@ def started(known: Knowledge, card: Card, layout: Layout, as_json: bool) -> None
     if as_json:
         print_json({"starts": not isinstance(found, Refused), **msgspec.to_builtins(found)})
     elif isinstance(found, Refused):
-        show(*(f"cannot start: {reason}" for reason in found.reasons))
+        show(*(say("models.cannot_start", reason=reason) for reason in found.reasons))
     else:
         table = Table(
-            "flag of vLLM", "because", title=f"{card.name} on {layout.gpus} x {layout.gpu}"
+            *(named("admin.column", name, spoken()) for name in ("flag of vLLM", "because")),
+            title=say("models.flags_on", name=card.name, gpus=layout.gpus, gpu=layout.gpu),
         )
         for flag in found.arguments:
             table.add_row(" ".join(map(shlex.quote, flag.words)), flag.reason)
         for variable in found.environment:
             table.add_row(f"{variable.name}={variable.value}", variable.reason)
-        show(table, *(f"mind: {caution}" for caution in found.cautions))
+        show(table, *(say("models.mind_caution", caution=caution) for caution in found.cautions))
     if isinstance(found, Refused):
         raise typer.Exit(1)

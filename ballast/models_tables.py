@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ballast.messages import Said, say, tell
+from ballast.messages.chosen import spoken
 from ballast.wide import Wide, table
 from models.card import Card
 from models.gpu import Gpu
@@ -44,25 +46,25 @@ def fits(card: Card, layout: Layout, found: Fits) -> RenderableType:
     """Where the memory of each GPU goes, and what is left."""
     budget = found.budget
     made = table("", ">", title=f"{card.name}: {spelled(layout)}")
-    made.add_row("memory of each GPU, GiB", f"{budget.memory:.1f}")
-    made.add_row("- weights", f"{budget.weights:.1f}")
-    made.add_row("- activations, graphs, collectives", f"{budget.reserve:.1f}")
-    made.add_row("= KV pool", f"{budget.left:.1f}")
+    made.add_row(say("models.memory"), f"{budget.memory:.1f}")
+    made.add_row(say("models.weights"), f"{budget.weights:.1f}")
+    made.add_row(say("models.activations"), f"{budget.reserve:.1f}")
+    made.add_row(say("models.pool"), f"{budget.left:.1f}")
     if found.state_gib:
-        made.add_row("recurrent state of one sequence, GiB", f"{found.state_gib:.2f}")
-    made.add_row("tokens of context", f"{found.kv_tokens:,}")
-    made.add_row("as vLLM reports it", f"{found.kv_tokens_reported:,}")
-    at_once = f"{found.sequences} of {layout.sequences}"
-    made.add_row(f"sequences of {layout.context_tokens:,} tokens at once", at_once)
-    made.add_row("sequences at most", f"{found.sequences_max:,}")
-    made.add_row("host memory, GiB", f"{found.host_gib:.0f}")
-    return Group(made, *(Text(f"mind: {text}") for text in found.cautions))
+        made.add_row(say("models.state"), f"{found.state_gib:.2f}")
+    made.add_row(say("models.held"), f"{found.kv_tokens:,}")
+    made.add_row(say("models.as_vllm"), f"{found.kv_tokens_reported:,}")
+    at_once = say("models.of", sequences=found.sequences, sequences_2=layout.sequences)
+    made.add_row(say("models.at_once", context_tokens=f"{layout.context_tokens:,}"), at_once)
+    made.add_row(say("models.at_most"), f"{found.sequences_max:,}")
+    made.add_row(say("models.host"), f"{found.host_gib:.0f}")
+    return Group(made, *(Text(say("models.mind", text=text)) for text in found.cautions))
 
 
 def refusal(layout: Layout, found: DoesNotFit) -> RenderableType:
     """Why not."""
     return Group(
-        Text(f"does not fit: {spelled(layout)}", style="bold red"),
+        Text(say("models.no_fit", layout=spelled(layout)), style="bold red"),
         *(Text(f"  {reason}") for reason in found.reasons),
     )
 
@@ -71,32 +73,43 @@ def speed(sized: Sized) -> RenderableType:
     """How fast it is under the load that was asked about."""
     steady, model = sized.steady, sized.model
     made = table("", ">")
-    made.add_row("first token, s", f"{steady.first_token_s:.2f} (+-{FIRST_TOKEN_ERROR:.0%})")
-    made.add_row("each further token, ms", f"{steady.per_token_s * 1e3:.1f} (+-{model.error:.0%})")
-    made.add_row("output tokens a second", f"{steady.output_tokens_per_s:,.0f}")
-    made.add_row("running / waiting", f"{steady.running:.0f} / {steady.waiting:.0f}")
-    made.add_row("held up by", steady.limit)
-    how = "measured" if model.basis == "fitted" else "scaled from"
+    made.add_row(say("models.first"), f"{steady.first_token_s:.2f} (+-{FIRST_TOKEN_ERROR:.0%})")
+    made.add_row(say("models.further"), f"{steady.per_token_s * 1e3:.1f} (+-{model.error:.0%})")
+    made.add_row(say("models.output"), f"{steady.output_tokens_per_s:,.0f}")
+    made.add_row(say("models.running"), f"{steady.running:.0f} / {steady.waiting:.0f}")
+    made.add_row(say("models.held_up"), steady.limit)
+    how = say("models.measured" if model.basis == "fitted" else "models.scaled")
     note = f" ({model.note})" if model.note else ""
-    return Group(made, Text(f"{how}: calibration {model.calibration}{note}"))
+    return Group(
+        made, Text(say("models.calibration", how=how, calibration=model.calibration, note=note))
+    )
 
 
 RANK_COLUMNS = ("GPUs", "variant", "split", ">engines", ">callers/engine", ">first token s",
                 ">token ms", ">out tok/s", ">CNY/h", ">CNY/Mtok", ">output", ">full")  # fmt: skip
 RANK_NOTES = (
-    "callers/engine: at most, within the objective; what is predicted is so at this load",
-    "CNY/Mtok: a million tokens, prompt and answer together, at this load",
-    "output: a million tokens of answers; full: CNY/Mtok with every engine as full as may be",
+    Said("models.callers"),
+    Said("models.per_mtok"),
+    Said("models.output_full"),
 )
 
 
 def asked(objective: Objective) -> str:
     """What was asked for, in one line."""
-    cached = f" ({objective.cached_share:.0%} cached)" if objective.cached_share else ""
-    return (
-        f"{objective.concurrency} callers, {objective.prompt_tokens:,} tokens{cached} in and "
-        f"{objective.output_tokens:,} out, context {objective.context_tokens:,}; first token <= "
-        f"{objective.first_token_s:g} s, each further <= {objective.per_token_s * 1e3:g} ms"
+    cached = (
+        say("models.cached", cached_share=f"{objective.cached_share:.0%}")
+        if objective.cached_share
+        else ""
+    )
+    return say(
+        "models.asked",
+        concurrency=objective.concurrency,
+        prompt_tokens=f"{objective.prompt_tokens:,}",
+        cached=cached,
+        output_tokens=f"{objective.output_tokens:,}",
+        context_tokens=f"{objective.context_tokens:,}",
+        first_token_s=f"{objective.first_token_s:g}",
+        per_token_s=f"{objective.per_token_s * 1000.0:g}",
     )
 
 
@@ -104,13 +117,19 @@ def ranking(card: Card, objective: Objective, found: Ranking) -> RenderableType:
     """The cheapest layouts."""
     lines = [_choice(choice) for choice in found.choices[:CHOICES_SHOWN]]
     less = ("full", "CNY/h", "callers/engine", "out tok/s", "output", "first token s")
-    made = Wide(RANK_COLUMNS, lines, less, title=f"{card.name}: cheapest first")
+    made = Wide(RANK_COLUMNS, lines, less, title=say("models.cheapest", name=card.name))
     more = len(found.choices) - CHOICES_SHOWN
-    notes = [f"{more} more within the objective"] if more > 0 else []
-    notes.append(f"{len(found.excluded)} layouts excluded; --json names each with its reason")
-    prices = {c.price.source for c in found.choices[:CHOICES_SHOWN] if c.price is not None}
-    notes += [f"price: {source}" for source in sorted(prices)]
-    return Group(Text(asked(objective)), made, *map(Text, [*RANK_NOTES, *notes]))
+    notes = [say("models.more", more=more)] if more > 0 else []
+    notes.append(say("models.excluded", count=len(found.excluded)))
+    prices = {
+        tell(c.price.source, spoken()) for c in found.choices[:CHOICES_SHOWN] if c.price is not None
+    }
+    notes += [say("models.price", source=source) for source in sorted(prices)]
+    return Group(
+        Text(asked(objective)),
+        made,
+        *map(Text, [*(tell(note, spoken()) for note in RANK_NOTES), *notes]),
+    )
 
 
 def shared(gpu: Gpu, found: Shared) -> RenderableType:
@@ -127,19 +146,23 @@ def shared(gpu: Gpu, found: Shared) -> RenderableType:
             f"{seat.needs_gib:.1f}",
             f"{seat.fits.kv_tokens:,}",
             str(seat.fits.sequences),
-            "sleeps, takes turns" if seat.wish.is_rare else "",
+            say("models.sleeps") if seat.wish.is_rare else "",
         )
     free = ", ".join(f"{gib:.1f}" for gib in found.free_gib)
-    notes = [f"free beyond these needs, GiB: {free}"]
+    notes = [say("models.free", free=free)]
     if found.host_gib:
-        notes.append(f"host memory for sleeping weights: {found.host_gib:.0f} GiB")
-    return Group(made, *map(Text, [*notes, *(f"mind: {text}" for text in found.cautions)]))
+        notes.append(say("models.host_sleeping", host_gib=f"{found.host_gib:.0f}"))
+    return Group(
+        made, *map(Text, [*notes, *(say("models.mind", text=text) for text in found.cautions)])
+    )
 
 
 def spelled(layout: Layout) -> str:
     """A layout in few words."""
     split = _split(layout)
-    return f"{layout.variant} on {layout.gpus} x {layout.gpu}" + (f" ({split})" if split else "")
+    return say("models.spelled", variant=layout.variant, gpus=layout.gpus, gpu=layout.gpu) + (
+        f" ({split})" if split else ""
+    )
 
 
 def _choice(choice: Choice) -> tuple[str, ...]:
@@ -169,24 +192,30 @@ def _split(layout: Layout) -> str:
 
 
 def _money(amount: float | None, digits: int) -> str:
-    return "no price" if amount is None else f"{amount:,.{digits}f}"
+    return say("models.no_price") if amount is None else f"{amount:,.{digits}f}"
 
 
 def learnt(found: Learnt) -> RenderableType:
     """Coefficients that were measured, with their errors."""
-    made = table("", ">", title="time of one step")
-    made.add_row("base, ms", f"{found.base_ms:.3f}")
+    made = table("", ">", title=say("models.step_time"))
+    made.add_row(say("models.base_ms"), f"{found.base_ms:.3f}")
     if found.touched:
-        made.add_row("all experts, ms", f"{found.experts_ms:.3f}")
-    made.add_row("each sequence, ms", f"{found.per_sequence_ms:.4f}")
-    made.add_row("each thousand tokens of context, ms", f"{found.per_kilo_context_ms:.4f}")
-    made.add_row("each thousand prompt tokens, ms", f"{found.per_kilo_prefill_ms:.2f}")
-    made.add_row("first token, fixed, ms", f"{found.first_token.fixed_ms:.1f}")
-    errors = f"{found.mean_error:.1%}, largest {found.max_error:.1%}, prompts"
-    made.add_row("error of steps", f"{errors} {found.prefill_error:.1%}")
+        made.add_row(say("models.experts_ms"), f"{found.experts_ms:.3f}")
+    made.add_row(say("models.sequence_ms"), f"{found.per_sequence_ms:.4f}")
+    made.add_row(say("models.context_ms"), f"{found.per_kilo_context_ms:.4f}")
+    made.add_row(say("models.prompt_ms"), f"{found.per_kilo_prefill_ms:.2f}")
+    made.add_row(say("models.first_ms"), f"{found.first_token.fixed_ms:.1f}")
+    errors = say(
+        "models.errors", mean_error=f"{found.mean_error:.1%}", max_error=f"{found.max_error:.1%}"
+    )
+    made.add_row(say("models.step_error"), f"{errors} {found.prefill_error:.1%}")
     if found.loop_token_error is not None and found.loop_first_error is not None:
-        loop = f"{found.loop_token_error:+.1%} a token, {found.loop_first_error:+.1%} first token"
-        made.add_row("predicted / seen in a closed loop", loop)
+        loop = say(
+            "models.loop",
+            loop_token_error=f"{found.loop_token_error:+.1%}",
+            loop_first_error=f"{found.loop_first_error:+.1%}",
+        )
+        made.add_row(say("models.in_loop"), loop)
     return made
 
 

@@ -14,6 +14,7 @@ import yaml
 from ballast import acts, books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table
+from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -47,9 +48,13 @@ def _bytes(file: Path, bytes_max: int) -> bytes:
         with file.open("rb") as stream:
             data = stream.read(bytes_max + 1)
     except OSError as error:
-        raise ProblemError(f"cannot read {file}: {error.strerror}", "name a file") from None
+        raise ProblemError(
+            Said("money.cannot_read", file=file, strerror=error.strerror), Said("money.name_file")
+        ) from None
     if len(data) > bytes_max:
-        raise ProblemError(f"{file} is larger than {bytes_max >> 20} MiB", "cut it")
+        raise ProblemError(
+            Said("money.too_large", file=file, bytes_max=bytes_max >> 20), Said("money.cut_it")
+        )
     return data
 
 
@@ -63,14 +68,20 @@ def tell(
     try:
         said = yaml.safe_load(_bytes(file, FILE_BYTES_MAX))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProblemError(f"{file}: {error}", "write YAML in UTF-8") from None
+        raise ProblemError(f"{file}: {error}", Said("money.write_yaml")) from None
     with books.finance(settings) as database:
         found = told.entries(said, (acts.who(), _now_ms()), _offset_ms(settings))
         acts.record(settings, "finance:books", "finance.tell", acts.ids([e.id for e in found]))
         for entry in found:
             entries.write(database, entry, _offset_ms(settings))
         settle(database, _now_ms(), _offset_ms(settings))
-    typer.echo(f"booked {len(found)}: {', '.join(clean(entry.id) for entry in found[:20])}")
+    typer.echo(
+        say(
+            "money.booked",
+            count=len(found),
+            names=", ".join(clean(entry.id) for entry in found[:20]),
+        )
+    )
 
 
 @money.command()
@@ -81,13 +92,13 @@ def drop(
 ) -> None:
     """Take an entry back, unless its month is closed."""
     if kind not in ("grant", "rental", "cost"):
-        raise ProblemError(f"no kind {kind!r}", "grant, rental or cost")
+        raise ProblemError(Said("money.no_kind", kind=f"{kind!r}"), Said("money.three"))
     settings = settings_of(config)
     with books.finance(settings) as database:
         acts.record(settings, f"finance:{id_}", "finance.drop", {"kind": kind})
         entries.drop(database, _KINDS[kind], id_, _offset_ms(settings))
         settle(database, _now_ms(), _offset_ms(settings))
-    typer.echo(f"dropped {kind} {clean(id_)}")
+    typer.echo(say("money.dropped", kind=kind, id=clean(id_)))
 
 
 @money.command("list")
@@ -97,7 +108,9 @@ def list_(
 ) -> None:
     """Entries of one kind, as JSON."""
     if kind not in _KINDS:
-        raise ProblemError(f"no kind {kind!r}", f"one of {', '.join(_KINDS)}")
+        raise ProblemError(
+            Said("money.no_kind", kind=f"{kind!r}"), Said("money.one_of", names=", ".join(_KINDS))
+        )
     with books.finance(settings_of(config), is_to_read=True) as database:
         print_json(listed(database, _KINDS[kind]))
 
@@ -141,7 +154,7 @@ def _amounts(row: dict[str, Any]) -> list[str]:
 
 def _alert(row: dict[str, Any]) -> str:
     days = row["alert_days"]
-    return "" if days is None else f"lapses within {days} days"
+    return "" if days is None else say("money.lapses", days=days)
 
 
 @money.command()
@@ -161,7 +174,7 @@ def invoice(
         details = {"lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
         acts.record(settings, "finance:invoices", "finance.invoice", details, why)
         stored, replaced = entries.import_invoice(database, lines, _offset_ms(settings))
-    typer.echo(f"imported {stored} lines, replacing {replaced}")
+    typer.echo(say("money.imported", stored=stored, replaced=replaced))
 
 
 @money.command()
@@ -184,7 +197,7 @@ def _row(line: Line) -> tuple[str, ...]:
     amounts = (line.ledger_micro, line.burnt_micro, line.expected_micro, line.invoice_micro)
     return (
         line.provider, line.model, line.currency, *(f"{micro / 1e6:,.2f}" for micro in amounts),
-        f"{line.difference_micro / 1e6:+,.2f}", "; ".join(line.explanations) or "agrees",
+        f"{line.difference_micro / 1e6:+,.2f}", "; ".join(line.explanations) or say("money.agrees"),
     )  # fmt: skip
 
 
@@ -199,7 +212,7 @@ def close(month: Month, why: Why = "", config: Config = None) -> None:
         closing = Closing(id=month, sums=sums, by=acts.who(), at_ms=now_ms, why=why)
         acts.record(settings, f"finance:{month}", "finance.close", {}, why)
         entries.close(database, closing, now_ms, offset_ms)
-    typer.echo(f"closed {month}: {len(sums)} sums")
+    typer.echo(say("money.closed", month=month, count=len(sums)))
 
 
 @money.command()
@@ -218,7 +231,7 @@ def correct(
     for one in found:
         amount = f"{one.currency} {one.micro / 1e6:+,.6f}"
         typer.echo(f"{one.month}: {clean(one.provider)}/{clean(one.model)} {amount}")
-    typer.echo(f"{len(found)} corrections")
+    typer.echo(say("money.corrections", count=len(found)))
 
 
 @money.command("settle")
@@ -226,4 +239,4 @@ def settle_(config: Config = None) -> None:
     """Decide what paid each attempt; the controller does so each minute."""
     settings = settings_of(config)
     with books.finance(settings) as database:
-        typer.echo(f"settled {settle(database, _now_ms(), _offset_ms(settings))} attempts")
+        typer.echo(say("money.settled", database=settle(database, _now_ms(), _offset_ms(settings))))

@@ -10,6 +10,7 @@ import typer
 
 from ballast import models_ask as ask
 from ballast import planning_page, planning_run, planning_tables, planning_values
+from ballast.messages import Said
 from ballast.planning_values import Scenario
 from ballast.printing import print_json, show, write_page
 from ballast.problem import ProblemError
@@ -44,7 +45,7 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
     ) -> None:
         """Say what API, hosted, hybrid and own GPUs cost over the years, and when they pay."""
         if html is not None and (report or models):
-            raise ProblemError("the page is of the whole plan", "leave --report and --models out")
+            raise ProblemError(Said("plan.whole_page"), Said("plan.leave_out"))
         if assumptions:
             typer.echo((planning_values.FOLDER / "today.yaml").read_text(encoding="utf-8"))
             return
@@ -81,12 +82,12 @@ def _shaped(scenario: Scenario, address: str) -> Scenario:
         from autoscale.shape import of_trace
     except ImportError as error:
         raise ProblemError(
-            f"traces need {error.name}", "install Ballast with the extra `reports`"
+            Said("plan.traces_need", name=error.name), Said("plan.install")
         ) from None
     try:
         shape = of_trace(asked(address))
     except TraceError as error:
-        raise ProblemError(str(error), "mend the trace, or name another one") from None
+        raise ProblemError(str(error), Said("plan.mend_trace")) from None
     load = planning_values.Shape(
         hours=shape.hours, days=shape.days, spread=min(3.0, shape.spread), source=shape.source
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ballast.messages import Said
 from ballast.planning_cost import AS_ASSUMED, Levers, Scheme, year
 from ballast.planning_market import Facts
 from ballast.planning_values import Lever, Scenario
@@ -50,7 +51,7 @@ def break_evens(
     asked: list[tuple[str, Callable[[float], float]]] = [
         ("the first GPU pays its rent (no people, no other costs)", machines),
         ("hybrid, all costs", saves("hybrid")),
-        (f"hybrid saves {wanted:.0%}, all costs", saves("hybrid", wanted)),
+        (Said("plan.hybrid_saves", wanted=f"{wanted:.0%}"), saves("hybrid", wanted)),
         ("pure self-hosted, all costs", saves("pure self-hosted")),
         ("cloud-hosted, all costs", saves("cloud-hosted")),
     ]

@@ -8,6 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ballast.messages import named, say, tell
+from ballast.messages.chosen import spoken
 from ballast.planning_commit import best_counts
 from ballast.planning_even import BreakEven
 from ballast.planning_run import Past, Planned, Worth
@@ -27,51 +29,78 @@ def tables(plan: Planned) -> Iterator[RenderableType]:
 def _inputs(plan: Planned) -> Iterator[RenderableType]:
     scenario, machine, sale = plan.scenario, plan.facts.machine, plan.facts.sale
     money, request = scenario.currency, scenario.request
-    yield Text(f"{scenario.title}: {scenario.model}, prices of {plan.facts.day}", style="bold")
     yield Text(
-        f"request: {request.prompt_tokens} + {request.output_tokens} tokens; API {sale.offering}: "
-        f"{sale.input:.2f} in, {sale.output:.2f} out, blended {plan.blended:.2f} {money} a million"
-        f" ({len(plan.facts.sales)} rows sell these weights)"
+        say("plan.head", title=scenario.title, model=scenario.model, day=plan.facts.day),
+        style="bold",
     )
     yield Text(
-        f"replica: {machine.layout} at {machine.hour:.2f} {money}/h does "
-        f"{machine.requests_per_s:.2f} requests/s with {machine.callers} callers (first token "
-        f"{machine.first_token_s:.2f} s, {machine.per_token_s * 1e3:.0f} ms a token "
-        f"+-{machine.error:.0%})"
+        say(
+            "plan.request",
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=request.output_tokens,
+            offering=sale.offering,
+            input=f"{sale.input:.2f}",
+            output=f"{sale.output:.2f}",
+            blended=f"{plan.blended:.2f}",
+            money=money,
+            count=len(plan.facts.sales),
+        )
     )
     yield Text(
-        f"r = {plan.ratio:.2f}: a replica pays while it is busy more than {1 / plan.ratio:.0%} of "
-        f"its time.  GPU: {machine.source}"
+        say(
+            "plan.replica",
+            layout=machine.layout,
+            hour=f"{machine.hour:.2f}",
+            money=money,
+            requests_per_s=f"{machine.requests_per_s:.2f}",
+            callers=machine.callers,
+            first_token_s=f"{machine.first_token_s:.2f}",
+            per_token_s=f"{machine.per_token_s * 1000.0:.0f}",
+            error=f"{machine.error:.0%}",
+        )
+    )
+    yield Text(
+        say(
+            "plan.ratio",
+            ratio=f"{plan.ratio:.2f}",
+            value=f"{1 / plan.ratio:.0%}",
+            source=machine.source,
+        )
     )
 
 
 def _years(plan: Planned) -> Table:
     years = plan.scenario.years
     made = table("scheme", *(f">{one.name}" for one in years), ">total", ">own share", ">GPUs",
-                 ">busy", title=f"COST, {plan.scenario.currency}")  # fmt: skip
+                 ">busy", title=say("plan.cost", currency=plan.scenario.currency))  # fmt: skip
     totals = [sum(money.total for money in row) for row in plan.table]
     for row, total in zip(plan.table, totals, strict=True):
         last = row[-1]
         style = "bold" if total == min(totals) else ""
-        made.add_row(row[0].scheme, *(f"{m.total:,.0f}" for m in row), f"{total:,.0f}",
+        made.add_row(called(row[0].scheme), *(f"{m.total:,.0f}" for m in row), f"{total:,.0f}",
                      f"{last.share:.0%}", f"{last.gpus:.1f}",
                      f"{last.use:.0%}" if last.use else "-", style=style)  # fmt: skip
-    made.caption = "share, GPUs and busy: of the last year; busy: of the hours rented"
+    made.caption = say("plan.of_last_year")
     return made
 
 
 def _break_evens(plan: Planned) -> Table:
     made = table("pays from", ">requests/month", ">requests/day", ">tokens/month",
-                 title="BREAK-EVEN against pure API")  # fmt: skip
+                 title=say("plan.break_even"))  # fmt: skip
     for one in plan.break_evens:
-        made.add_row(one.what, *cells(one))
+        made.add_row(called(one.what), *cells(one))
     return made
+
+
+def called(name: str) -> str:
+    """A scheme, a term, a break-even or an assumption as it is shown."""
+    return tell(named("plan.name", name, spoken()), spoken())
 
 
 def cells(one: BreakEven) -> tuple[str, str, str]:
     """A month's requests, a day's, a month's tokens."""
     if one.requests_per_month is None:
-        return "never", "never", "never"
+        return (say("plan.never"),) * 3
     assert one.requests_per_day is not None
     assert one.tokens_per_month is not None
     return (f"{one.requests_per_month:,.0f}", f"{one.requests_per_day:,.0f}",
@@ -80,10 +109,11 @@ def cells(one: BreakEven) -> tuple[str, str, str]:
 
 def _small(plan: Planned) -> Table:
     made = table("year", "term", ">GPUs", ">rent", ">API", ">a month", ">own share", ">busy",
-                 title="SMALL FLEETS: best fixed size, 0 to 8 GPUs, machines only")  # fmt: skip
+                 title=say("plan.small"))  # fmt: skip
     for one, small in zip(plan.scenario.years, plan.small, strict=True):
         for term, best in best_counts(small).items():
-            made.add_row(one.name, term, str(best.gpus), f"{best.rent:,.0f}", f"{best.api:,.0f}",
+            made.add_row(one.name, called(term), str(best.gpus), f"{best.rent:,.0f}",
+                         f"{best.api:,.0f}",
                          f"{best.total:,.0f}", f"{best.share:.0%}",
                          f"{best.use:.0%}" if best.use else "-")  # fmt: skip
     return made
@@ -91,21 +121,23 @@ def _small(plan: Planned) -> Table:
 
 def _commitments(plan: Planned) -> Table:
     names = list(plan.commitments[0].costs) if plan.commitments else []
-    made = table("replica", ">busy by year", *(f">{name}" for name in names), "buy", ">saves",
-                 ">regret", title="WHICH COMMITMENT: each replica over all years")  # fmt: skip
+    made = table("replica", ">busy by year", *(f">{called(name)}" for name in names), "buy",
+                 ">saves",
+                 ">regret", title=say("plan.commitment"))  # fmt: skip
     for one in plan.commitments:
         busy = " ".join(f"{share:.0%}" for share in one.busy)
         made.add_row(str(one.number), busy, *(f"{one.costs[name]:,.0f}" for name in names),
-                     one.choice, f"{one.saved:,.0f}", f"{one.regret:,.0f}")  # fmt: skip
-    made.caption = "regret: what that choice costs too much if requests stay at the low end"
+                     called(one.choice), f"{one.saved:,.0f}", f"{one.regret:,.0f}")  # fmt: skip
+    made.caption = say("plan.regret")
     return made
 
 
 def _tornado(plan: Planned) -> Table:
     made = table("assumption", ">low", ">saves then", ">high", ">saves then",
-                 title="SENSITIVITY: what hybrid saves against pure API, all years")  # fmt: skip
+                 title=say("plan.sensitivity"))  # fmt: skip
     for one in plan.tornado:
-        made.add_row(one.what, f"x {one.low:g}", f"{one.saving_low:,.0f}", f"x {one.high:g}",
+        made.add_row(called(one.what), f"x {one.low:g}", f"{one.saving_low:,.0f}",
+                     f"x {one.high:g}",
                      f"{one.saving_high:,.0f}")  # fmt: skip
     return made
 
@@ -114,14 +146,18 @@ def past(found: Past) -> Iterator[RenderableType]:
     """The report's own table."""
     report = found.report
     made = table("scheme", *(f">{one.name}" for one in report.years), ">total", "as printed",
-                 title=f"{report.title}: its table, CNY")  # fmt: skip
+                 title=say("plan.report", title=report.title))  # fmt: skip
     for row in found.rows:
-        made.add_row(row.scheme, *(f"{x:,.0f}" for x in row.years), f"{row.total:,.0f}",
-                     "yes" if row.is_as_printed else "NO")  # fmt: skip
+        made.add_row(called(row.scheme), *(f"{x:,.0f}" for x in row.years), f"{row.total:,.0f}",
+                     say("plan.yes" if row.is_as_printed else "plan.no"))  # fmt: skip
     yield made
     yield Text(
-        f"hidden price: {found.hidden_price:.3f} CNY for a million tokens, prompt and answer "
-        f"together ({report.api_usd_per_mtok:g} USD x {report.per_usd:g})"
+        say(
+            "plan.hidden",
+            hidden_price=f"{found.hidden_price:.3f}",
+            api_usd_per_mtok=f"{report.api_usd_per_mtok:g}",
+            per_usd=f"{report.per_usd:g}",
+        )
     )
     yield _claims(found)
     yield _crossings(found)
@@ -132,47 +168,52 @@ def past(found: Past) -> Iterator[RenderableType]:
 def _claims(found: Past) -> Table:
     names = [row.scheme for row in found.rows[1:]]
     made = table("the report says it pays from", ">calls/month", ">pure API there",
-                 *(f">{name}" for name in names), ">needs a price of", title="ITS THREE BREAK-EVENS"
-                 " held against its table, CNY a year")  # fmt: skip
+                 *(f">{called(name)}" for name in names), ">needs a price of",
+                 title=say("plan.three"))  # fmt: skip
     for one in found.claims:
         low, high = one.calls_low, one.calls_high
-        span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        span = (
+            f"{low:,.0f}"
+            if low == high
+            else say("plan.span", low=f"{low:,.0f}", high=f"{high:,.0f}")
+        )
         prices = [one.price_wanted[name] for name in names]
         made.add_row(one.said, span, f"{one.api:,.0f}", *(f"{one.costs[n]:,.0f}" for n in names),
-                     f"{min(prices):.1f} to {max(prices):.1f}")  # fmt: skip
-    made.caption = "needs a price of: CNY a million tokens at which the schemes would be even there"
+                     say("plan.span", low=f"{min(prices):.1f}",
+                         high=f"{max(prices):.1f}"))  # fmt: skip
+    made.caption = say("plan.needs")
     return made
 
 
 def _crossings(found: Past) -> Table:
     made = table("scheme", ">calls/month", ">calls/day", "",
-                 title="WHERE ITS LINES REALLY MEET pure API")  # fmt: skip
+                 title=say("plan.meet"))  # fmt: skip
     for one in found.crossings:
         if one.calls_per_month is None:
-            made.add_row(one.scheme, "never", "never", "")
+            made.add_row(called(one.scheme), say("plan.never"), say("plan.never"), "")
         else:
-            note = "beyond the last year, carried on" if one.is_beyond else "within the table"
-            made.add_row(one.scheme, f"{one.calls_per_month:,.0f}",
+            note = say("plan.beyond") if one.is_beyond else say("plan.within")
+            made.add_row(called(one.scheme), f"{one.calls_per_month:,.0f}",
                          f"{one.calls_per_month * 12 / 365:,.0f}", note)  # fmt: skip
     return made
 
 
 def _verdicts(found: Past) -> Table:
     made = table("API price of", ">CNY/Mtok", ">pure API", "cheapest", ">saves",
-                 title="ITS LAST YEAR at its own price list")  # fmt: skip
+                 title=say("plan.last_year"))  # fmt: skip
     for one in found.verdicts:
-        made.add_row(one.name, f"{one.blended:.2f}", f"{one.api:,.0f}", one.cheapest,
+        made.add_row(one.name, f"{one.blended:.2f}", f"{one.api:,.0f}", called(one.cheapest),
                      f"{one.saving:.0%}" if one.saving else "-")  # fmt: skip
     return made
 
 
 def _rests(found: Past) -> Table:
     made = table("year", ">printed", ">other costs", ">GPUs", ">their rent", ">rest",
-                 ">engineers", title="WHAT ITS OWN GPUS LEAVE FOR PEOPLE, CNY")  # fmt: skip
+                 ">engineers", title=say("plan.leave_people"))  # fmt: skip
     for one in found.rests:
         made.add_row(one.year, f"{one.printed:,.0f}", f"{one.other:,.0f}", str(one.gpus),
                      f"{one.rent:,.0f}", f"{one.rest:,.0f}", f"{one.engineers:.1f}")  # fmt: skip
-    made.caption = "GPUs by our capacity model for twice the mean load, at the report's own rent"
+    made.caption = say("plan.own_rent")
     return made
 
 
@@ -180,12 +221,12 @@ def worths(found: list[Worth], currency: str) -> Table:
     """Which models are worth a GPU."""
     made = table("model", "cheapest layout", ">r", f">{currency}/Mtok", ">sellers",
                  f">{currency}/h", ">requests/s", ">first pays from, requests/month",
-                 title="WHICH MODELS ARE WORTH A GPU, most first")  # fmt: skip
+                 title=say("plan.worth"))  # fmt: skip
     for one in found:
         if one.reason:
             made.add_row(one.model, one.reason, "-", f"{one.blended:.2f}", str(one.sellers))
             continue
-        first = "never" if one.first_pays is None else f"{one.first_pays:,.0f}"
+        first = say("plan.never") if one.first_pays is None else f"{one.first_pays:,.0f}"
         made.add_row(one.model, one.layout.partition("/")[2], f"{one.ratio:.2f}",
                      f"{one.blended:.2f}", str(one.sellers), f"{one.hour:.0f}",
                      f"{one.requests_per_s:.1f}", first)  # fmt: skip

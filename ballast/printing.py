@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 
 WIDTH = 170
@@ -36,11 +37,13 @@ def write_page(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ProblemError(f"{path}: {error.strerror}", "name a file that can be written") from None
-    typer.echo(f"page: {path}", err=True)
+        raise ProblemError(f"{path}: {error.strerror}", Said("cli.name_file")) from None
+    typer.echo(say("cli.page", path=path), err=True)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Said):
+        return str(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise NotImplementedError(f"no JSON for {type(value).__name__}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ballast.doctor import Finding, Level
+from ballast.messages import Said
 
 SHOWN_MAX = 12
 VALUE_CHARS_MAX = 60
@@ -44,13 +45,15 @@ def objects(text: str) -> dict[tuple[str, str], dict[str, Any]]:
     try:
         documents = [one for one in yaml.safe_load_all(text) if one]
     except yaml.YAMLError as error:
-        raise NotAManifestError(f"it is no YAML: {str(error).splitlines()[0]}") from None
+        raise NotAManifestError(
+            Said("cluster.no_yaml", splitlines=str(error).splitlines()[0])
+        ) from None
     for one in documents:
         if not isinstance(one, dict) or "kind" not in one or "metadata" not in one:
             keys = (
                 ", ".join(map(str, list(one)[:5])) if isinstance(one, dict) else type(one).__name__
             )
-            raise NotAManifestError(f"it holds no objects but {keys}: render it first")
+            raise NotAManifestError(Said("cluster.no_objects", keys=keys))
         found[(str(one["kind"]), str(one["metadata"]["name"]))] = one
     return found
 
@@ -76,8 +79,8 @@ def consequences(found: list[Changed]) -> Iterator[Finding]:
     """What it does, the worst first: lost data, gaps, restarts, the rest."""
     for one in found:
         if one.kind in _STORED and one.what == "removed":
-            text = f"{one.kind} {one.name} is taken away, and what it holds with it"
-            yield Finding("data", Level.STOP, text, "keep it in the values, or copy it first")
+            text = Said("cluster.taken_away", kind=one.kind, name=one.name)
+            yield Finding("data", Level.STOP, text, Said("cluster.keep_it"))
     restarts = [one for one in found if _restarts(one)]
     for one in restarts:
         yield _restart(one)
@@ -86,9 +89,9 @@ def consequences(found: list[Changed]) -> Iterator[Finding]:
             yield _engines(one)
     quiet = [f"{o.kind} {o.name}" for o in found if o not in restarts and o.kind != "RayCluster"]
     if quiet:
-        yield Finding("at once", Level.OK, f"in force at once, nothing restarts: {_some(quiet)}")
+        yield Finding("at once", Level.OK, Said("cluster.at_once", quiet=_some(quiet)))
     if not found:
-        yield Finding("upgrade", Level.OK, "both manifests are the same")
+        yield Finding("upgrade", Level.OK, Said("cluster.same"))
 
 
 def lines(found: list[Changed]) -> Iterator[str]:
@@ -113,33 +116,30 @@ def _restart(one: Changed) -> Finding:
     grace_s = spec["template"]["spec"].get("terminationGracePeriodSeconds", 30)
     pods = spec.get("replicas")
     why = [path.partition(":")[0] for path in one.paths if path.startswith("spec.template")]
-    cause = "its settings" if all("checksum/" in path for path in why) else _some(why)
+    cause = Said("cluster.its_settings") if all("checksum/" in path for path in why) else _some(why)
     if spec.get("strategy", {}).get("type") == "Recreate":
-        text = (
-            f"{one.name}: its one pod ends before the next begins: a gap of its start"
-            f" and up to {grace_s} s of drain ({cause})"
-        )
-        remedy = "PostgreSQL and an empty folder instead of a volume roll without a gap"
+        text = Said("cluster.gap", name=one.name, grace_s=grace_s, cause=cause)
+        remedy = Said("cluster.without_gap")
         return Finding("gap", Level.WARN, text, remedy)
-    many = f"{pods} pods" if pods else "each pod"
-    most = f", {pods * grace_s} s at most" if pods else ""
-    text = (
-        f"{one.name}: {many} replaced one by one, a new one first; a pod that leaves drains up to"
-        f" {grace_s} s, so no stream is cut{most} ({cause})"
+    many = Said("cluster.pods", pods=pods) if pods else Said("cluster.each_pod")
+    most = Said("cluster.at_most", pods=pods * grace_s) if pods else ""
+    text = Said(
+        "cluster.one_by_one", name=one.name, many=many, grace_s=grace_s, most=most, cause=cause
     )
     return Finding("restart", Level.WARN, text)
 
 
 def _engines(one: Changed) -> Finding:
     if one.what == "removed":
-        text = f"RayCluster {one.name} leaves the release; it goes on running, and costs"
-        return Finding("engines", Level.WARN, text, "delete it by name once nothing needs it")
+        text = Said("cluster.leaves", name=one.name)
+        return Finding("engines", Level.WARN, text, Said("cluster.delete"))
     paths = [path for path in one.paths if ".replicas:" not in path]
-    text = (
-        f"RayCluster {one.name}: no engine is stopped; pods made from now on have"
-        f" {_some([path.partition(':')[0] for path in paths]) or 'other counts'}"
+    text = Said(
+        "cluster.no_stop",
+        name=one.name,
+        value=_some([p.partition(":")[0] for p in paths]) or Said("cluster.other_counts"),
     )
-    remedy = "move calls by `ballast rollout`; with no room for a second engine see --in-place"
+    remedy = Said("cluster.move_calls")
     return Finding("engines", Level.WARN, text, remedy)
 
 

@@ -12,6 +12,7 @@ import typer
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, done, table, when
+from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 
@@ -50,7 +51,7 @@ def list_(
         ],
     )  # fmt: skip
     if len(found) == limit:
-        typer.echo(f"there may be more: --limit {min(1000, limit * 4)}")
+        typer.echo(say("review.more", value=min(1000, limit * 4)))
 
 
 @review.command()
@@ -84,7 +85,7 @@ def _words(text: dict[str, Any]) -> list[str]:
     if text["words"]:
         lines.append(f"\ncomplaint\n{_body(text['words'])}")
     if text["is_cut"]:
-        lines.append("\n(longer than what is kept: the rest was not)")
+        lines.append(say("review.cut"))
     return lines
 
 
@@ -123,7 +124,7 @@ def judge(
     """Say what a case is. An appeal is judged by somebody who has not judged it yet."""
     body = {"verdict": verdict, "text": text}
     answer = desk(config, key_file).post(f"/reviews/{path_of(case, 'verdict')}", body)
-    done(answer, f"judged {clean(verdict)}:", as_json=as_json)
+    done(answer, say("review.judged", verdict=clean(verdict)), as_json=as_json)
 
 
 @review.command()
@@ -154,8 +155,12 @@ def complain(
         with sys.stdin if str(file) == "-" else file.open(encoding="utf-8") as stream:
             words = stream.read(WORDS_MAX + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise ProblemError(f"cannot read {file}: {error}", "name a text file in UTF-8") from None
+        raise ProblemError(
+            Said("review.cannot_read", file=file, error=error), Said("review.name_text")
+        ) from None
     if len(words) > WORDS_MAX:
-        raise ProblemError(f"{file} is longer than {WORDS_MAX} characters", "shorten it")
+        raise ProblemError(
+            Said("review.too_long", file=file, words_max=WORDS_MAX), Said("review.shorten")
+        )
     body = {"tenant": tenant, "request_id": request_id, "category": category, "words": words}
     done(desk(config, key_file).post("/complaints", body), "recorded", as_json=as_json)

@@ -9,6 +9,8 @@ import typer
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, done, table, when
+from ballast.messages import Said, named, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from serving.rollout.history import spans
@@ -57,11 +59,11 @@ def start(
     if as_json:
         print_json(answer)
         return
-    what = "would go" if dry_run else "goes"
-    typer.echo(f"{clean(name)} {what} from {clean(answer['old'])} to {clean(answer['new'])}")
+    key = "rollout.would_go" if dry_run else "rollout.goes"
+    typer.echo(say(key, name=clean(name), old=clean(answer["old"]), new=clean(answer["new"])))
     typer.echo(clean(answer["words"]))
     if not dry_run:
-        typer.echo("the controller takes the steps: ballast rollout status")
+        typer.echo(say("rollout.controller"))
 
 
 def _body(name: str, new: str, steps: str, check: list[str] | None) -> dict[str, Any]:
@@ -70,14 +72,14 @@ def _body(name: str, new: str, steps: str, check: list[str] | None) -> dict[str,
             "name": name, "new": new, "steps": [int(part) for part in steps.split(",")]
         }  # fmt: skip
     except ValueError:
-        raise ProblemError(f"--steps {steps!r}", "say it like 1,5,25,50,100") from None
+        raise ProblemError(f"--steps {steps!r}", Said("rollout.say_steps")) from None
     checks: dict[str, float] = {}
     for text in check or ():
         what, _, number = text.partition("=")
         try:
             value = float(number)
         except ValueError:
-            raise ProblemError(f"--check {text!r}", "say it like calls_min=200") from None
+            raise ProblemError(f"--check {text!r}", Said("rollout.say_check")) from None
         checks[what] = int(value) if what.endswith("_min") and value.is_integer() else value
     return body | ({"checks": checks} if checks else {})
 
@@ -90,7 +92,8 @@ def status(config: Config = None, key_file: KeyFile = None, as_json: AsJson = Fa
         print_json(found)
         return
     rows = [
-        (r["id"], r["old"], r["new"], f"{r['percent']} %", r["state"], when(r["since_ms"]), r["by"],
+        (r["id"], r["old"], r["new"], f"{r['percent']} %",
+         named("rollout.state", r["state"], spoken()), when(r["since_ms"]), r["by"],
          r["reason"])
         for r in found
     ]  # fmt: skip
@@ -167,7 +170,8 @@ def history(
         print_json([span._asdict() for span in found])
         return
     rows = [
-        (when(s.from_ms), "now" if s.until_ms is None else when(s.until_ms), s.meaning, s.number,
+        (when(s.from_ms), say("rollout.now") if s.until_ms is None else when(s.until_ms),
+         s.meaning, s.number,
          s.actor, s.why)
         for s in found
     ]  # fmt: skip

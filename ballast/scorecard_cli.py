@@ -13,6 +13,8 @@ from rich.text import Text
 from ballast import books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table, when
+from ballast.messages import Said, say, tell
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -25,9 +27,7 @@ COLUMNS = (
     "provider", "model", "attempts", "429", "refused", "faulty", "first p50", "p95",
     "down min", "measured %", "promised %", "tokens", "money", "note",
 )  # fmt: skip
-NOTES = """\
-down: minutes in which every call that told of its health failed; measured: of the minutes with one
-(docs/ledger.md). first: seconds to the first content of streams. Money: list price, no grants."""
+NOTES = Said("scorecard.notes")
 
 
 def scorecard(
@@ -46,12 +46,12 @@ def scorecard(
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(found.month, kept))
     else:
-        title = f"SCORECARD of {found.month}, until {when(found.until_ms)}"
+        title = say("scorecard.title", month=found.month, until_ms=when(found.until_ms))
         if found.scored_ms > found.since_ms:
-            title += f", since {when(found.scored_ms)}: nothing of before is summed up"
+            title += say("scorecard.since", scored_ms=when(found.scored_ms))
         show(Text(title))
         table(COLUMNS, map(_cells, kept))
-        show(Text(NOTES, style="dim"))
+        show(Text(tell(NOTES, spoken()), style="dim"))
 
 
 def _asked(config: Config, month: str) -> asking.Month:
@@ -62,14 +62,14 @@ def _asked(config: Config, month: str) -> asking.Month:
             named = month or months.of(time.time_ns() // 1_000_000, offset_ms)
             return asking.asked(database, named, offset_ms, asking.promises(settings))
         except FinanceError as error:
-            raise ProblemError(str(error), "docs/ledger.md, Scorecards") from None
+            raise ProblemError(str(error), Said("scorecard.see")) from None
 
 
 def _cells(card: Card) -> list[str]:
-    promised = "unknown" if card.promised is None else f"{card.promised.percent:g}"
-    note = f"few: below {FEW} attempts" if card.is_few else ""
+    promised = say("scorecard.unknown") if card.promised is None else f"{card.promised.percent:g}"
+    note = say("scorecard.few", few=FEW) if card.is_few else ""
     if card.is_kept is not None:
-        note = f"{note} {'kept' if card.is_kept else 'NOT KEPT'}".strip()
+        note = f"{note} {say('scorecard.kept' if card.is_kept else 'scorecard.not_kept')}".strip()
     return [
         card.provider, card.model, f"{card.attempts:,}", _share(card.limited_rate),
         _share(card.refused_rate), f"{card.faulty:,}", _seconds(card.first_p50_ms),

@@ -10,6 +10,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from ballast import helping
 from ballast.messages import chosen
 
 FLAG = "--lang"
@@ -30,6 +31,7 @@ class Speaking(TyperGroup):
             sys.stderr.write(f"ballast: {error}\n")
             sys.exit(USAGE_CODE)
         with chosen.speaking(language):
+            helping.spoken_in(self, language)
             return super().main(rest, *more, **named)
 
 

@@ -13,6 +13,8 @@ from rich.text import Text
 from ballast import books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table
+from ballast.messages import Said, say, tell
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -27,11 +29,7 @@ from serving.settings import Settings
 
 split = typer.Typer(help="Percentage splits: which side does better.", no_args_is_help=True)
 DAYS_MAX = 92
-NOTES = """\
-Each figure with its 95 % interval; below it the difference from the first side, * where chance
-alone is unlikely (of twenty such marks one is chance). Requests count for the side they were
-assigned to. Callers, not requests, are what counts as independent; percentiles take each request
-for itself. No judgement of answers: that is `ballast evaluate`."""
+NOTES = Said("split.notes")
 
 
 @split.command("report")
@@ -50,7 +48,7 @@ def report(
     if as_json:
         print_json(as_object(found, bounds))
         return
-    show(Text(f"SPLIT of {name} from {bounds[0]} until {bounds[1]}"))
+    show(Text(say("split.title", name=name, bounds=bounds[0], bounds_2=bounds[1])))
     _print(found)
 
 
@@ -61,10 +59,11 @@ def _period(settings: Settings, since: str, until: str, days: int) -> tuple[date
         last = date.fromisoformat(until) if until else today + timedelta(1)
         first = date.fromisoformat(since) if since else last - timedelta(days)
     except ValueError as error:
-        raise ProblemError(f"{error}", "write days as 2026-11-25") from None
+        raise ProblemError(f"{error}", Said("split.write_days")) from None
     if not 1 <= (last - first).days <= DAYS_MAX:
         raise ProblemError(
-            f"from {first} until {last} is no period", f"ask for 1 to {DAYS_MAX} days"
+            Said("split.no_period", first=first, last=last),
+            Said("split.ask_days", days_max=DAYS_MAX),
         )
     return first, last
 
@@ -82,7 +81,9 @@ def collect(settings: Settings, name: str, period: tuple[date, date]) -> Report:
     with books.finance(settings, is_to_read=True) as database:
         rows = [database.rows(question, values) for question in questions]
     if any(len(one) >= ROWS_MAX for one in rows):
-        raise ProblemError(f"{name}: more than {ROWS_MAX} groups", "ask for a shorter period")
+        raise ProblemError(
+            Said("split.many_groups", name=name, rows_max=ROWS_MAX), Said("split.shorter")
+        )
     if not rows[0]:
         raise ProblemError(_nothing(name, settings, is_split=bool(arms)), "docs/evaluation.md")
     percents = {arm.name: arm.percent for arm in arms}
@@ -93,9 +94,9 @@ def collect(settings: Settings, name: str, period: tuple[date, date]) -> Report:
 
 def _nothing(name: str, settings: Settings, *, is_split: bool) -> str:
     if is_split:
-        return f"{name}: no request of its split ended in that time"
+        return say("split.no_request", name=name)
     known = [one for one, given in settings.routing.names.items() if given.split]
-    return f"{name} is not split (routing.names); split: {', '.join(known) or 'none'}"
+    return Said("split.not_split", name=name, names=", ".join(known) or "none")
 
 
 def as_object(found: Report, period: tuple[date, date]) -> dict[str, Any]:
@@ -110,8 +111,8 @@ def _print(found: Report) -> None:
     names = [one.name for one in max((s.figures for s in found.sides), key=len)]
     rows: list[list[str]] = [
         ["requests", *(f"{side.requests:,}" for side in found.sides)],
-        ["callers' parts", *(f"{side.parts:,}" for side in found.sides)],
-        ["ended at", *(_targets(side.targets) for side in found.sides)],
+        [say("split.parts"), *(f"{side.parts:,}" for side in found.sides)],
+        [say("split.ended_at"), *(_targets(side.targets) for side in found.sides)],
     ]
     for place, name in enumerate(names):
         figures = [side.figures[place] for side in found.sides]
@@ -123,11 +124,10 @@ def _print(found: Report) -> None:
     few = [side.name for side in found.sides if side.is_few]
     if few:
         show(
-            f"few: {', '.join(few)}: below {REQUESTS_FEW} requests or {GROUPS_FEW} parts, no basis"
+            say("split.few", names=", ".join(few), requests_few=REQUESTS_FEW, groups_few=GROUPS_FEW)
         )
-    show(f"sticky: {found.moved} parts seen on two sides, {found.elsewhere} on another side than")
-    show("the settings of now give them (both are 0 unless the percentages were changed)")
-    show(Text(NOTES, style="dim"))
+    show(say("split.sticky", moved=found.moved, elsewhere=found.elsewhere))
+    show(Text(tell(NOTES, spoken()), style="dim"))
 
 
 def _targets(targets: tuple[tuple[str, int], ...]) -> str:
@@ -148,7 +148,7 @@ def _more(one: Compared) -> str:
 
 
 def _span(found: Interval, kind: str) -> str:
-    return f"{_said(found.low, kind)} to {_said(found.high, kind)}"
+    return say("split.span", low=_said(found.low, kind), high=_said(found.high, kind))
 
 
 def _said(value: float, kind: str, sign: str = "") -> str:

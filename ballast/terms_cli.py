@@ -22,6 +22,7 @@ from ballast.admin_flags import (
 )
 from ballast.admin_words import done
 from ballast.keys_cli import keys
+from ballast.messages import Said
 from ballast.problem import ProblemError
 
 Models = Annotated[
@@ -53,7 +54,7 @@ def change_key(
 ) -> None:
     """Change what a key may do; what is left out stays as it is. The history keeps both."""
     if (model and all_models) or (days is not None and for_ever):
-        raise ProblemError("two wishes that contradict each other", "leave one out")
+        raise ProblemError(Said("desk.two_wishes"), Said("desk.leave_one"))
     said = {"latency_class": class_, "overflow": overflow, "exposure": exposure, "models": model}
     body: dict[str, Any] = {name: value for name, value in said.items() if value}
     body |= {"feature": feature} if feature is not None else {}
@@ -64,7 +65,7 @@ def change_key(
     had = rows.get(key, {}).get("allowance") or {}
     body |= allowance(had, requests_per_min, tokens_per_min, concurrent, plan)
     if not body:
-        raise ProblemError("nothing to change", "say what: see `ballast keys change --help`")
+        raise ProblemError(Said("desk.nothing"), Said("desk.say_what"))
     answer = client.patch(f"/keys/{path_of(key)}", body, why=why)
     done(answer, "changed key", as_json=as_json)
 

@@ -3,6 +3,7 @@ is too narrow for all, and says which; none is cut to an ellipsis."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,6 +13,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ballast.messages import named, say
+from ballast.messages.chosen import spoken
+
+_PIECE = re.compile(
+    r"\s+|[（「“《]*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff\uff00-\uffef]+|.)[，。、；：）」”》！？…]*"
+)
+"""A blank, a Chinese character or a word, with the marks that may not stand apart from it."""
+
 
 def table(*columns: str, title: str = "") -> Table:
     """An empty table; a column that begins with `>` is aligned to the right."""
@@ -19,13 +28,29 @@ def table(*columns: str, title: str = "") -> Table:
     for column in columns:
         name = column.removeprefix(">")
         side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        made.add_column(name, justify=side, overflow="fold")
+        made.add_column(named("admin.column", name, spoken()), justify=side, overflow="fold")
     return made
 
 
 def pad(text: str, cells: int) -> str:
     """Blanks after a text up to a width; a Chinese character is two cells wide."""
     return set_cell_size(text, max(cells, cell_len(text)))
+
+
+def folded(text: str, cells: int) -> list[str]:
+    """The lines of a text, at most so wide: broken at blanks and beside Chinese characters, never
+    inside a word (but one wider than a line), nor before a mark that ends something."""
+    lines, line = [], ""
+    for piece in _PIECE.findall(text):
+        if line and cell_len(line) + cell_len(piece.rstrip()) > cells:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece if line else piece.lstrip()
+        while cell_len(line.rstrip()) > cells:
+            head = set_cell_size(line, cells).rstrip()
+            lines.append(head)
+            line = line[len(head) :].lstrip()
+    return [*lines, line.rstrip()] if line.strip() else lines
 
 
 class Wide:
@@ -56,7 +81,9 @@ class Wide:
             made = self._without(gone)
         yield made
         if gone:
-            yield Text(f"left out, for want of width: {', '.join(gone)}; --json has all")
+            yield Text(
+                say("cli.left_out", names=[named("admin.column", one, spoken()) for one in gone])
+            )
 
     def _without(self, gone: Sequence[str]) -> Table:
         kept = [i for i, name in enumerate(self._columns) if name.removeprefix(">") not in gone]

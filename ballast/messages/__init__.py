@@ -17,9 +17,20 @@ from typing import Any, Literal, Protocol, Self, cast, get_args
 
 import yaml
 
-from ballast.messages.chosen import Language
+from ballast.messages.chosen import Language, spoken
 
-__all__ = ["FOLDER", "LANGUAGES", "Language", "Said", "Words", "named", "tell", "text", "words"]
+__all__ = [
+    "FOLDER",
+    "LANGUAGES",
+    "Language",
+    "Said",
+    "Words",
+    "named",
+    "say",
+    "tell",
+    "text",
+    "words",
+]
 FOLDER = Path(__file__).parent
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 Entry = Mapping[Literal["zh", "en"], str]
@@ -62,6 +73,11 @@ def text(key: str, language: Language, /, **values: object) -> str:
     return entry[language].format_map({n: told(v, language) for n, v in values.items()})
 
 
+def say(key: str, /, **values: object) -> str:
+    """A message as this run speaks; for the rims (commands), which show it at once."""
+    return text(key, spoken(), **values)
+
+
 def words(language: Language) -> Words:
     """`text` of one language."""
     return cast(Words, lambda key, /, **values: text(key, language, **values))
@@ -98,6 +114,13 @@ def entries(name: str) -> Mapping[str, Entry]:
     except FileNotFoundError:
         raise KeyError(f"no messages {name!r}: {path.name} is not there") from None
     return dict(_flat(name, loaded))
+
+
+@cache
+def help_texts() -> Mapping[str, str]:
+    """Help texts: the Chinese one by the English one, as the code has it."""
+    rows = yaml.load((FOLDER / "help" / "texts.yaml").read_bytes(), Loader=_LOADER)  # noqa: S506
+    return {row["en"]: row["zh"] for row in rows}
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 
 from ballast import cluster_probe
 from ballast.cli import app
-from ballast.cluster_checks import DRIVER, PRODUCT, asked, examine
+from ballast.cluster_checks import asked, examine
 from ballast.cluster_facts import Answer, Node, Reachable, Seen, StorageClass, Wanted, WantedGroup
+from ballast.cluster_groups import DRIVER, PRODUCT
 from ballast.doctor import Finding, Level
 from serving.settings import Settings
 

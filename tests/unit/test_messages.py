@@ -21,7 +21,9 @@ KEYS = {key for name in FILES for key in messages.entries(name)}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
 """What may be a key, if its first part is a file of ours."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
-SAME_IN_BOTH = re.compile(r"[\W\d_]*|(\{\w+\}|\b(API|KV|GPU|URL|JSON|HTTP|TTFT|TPOT)\b|\W)*")
+SAME_IN_BOTH = re.compile(
+    r"[\W\d_]*|(\{\w+\}|\b(API|KV|GPU|URL|JSON|HTTP|TTFT|TPOT|vLLM|KiB|MiB|GiB|BF16)\b|\W)*"
+)
 """Texts that need no Chinese: values, marks and names that are the same in both languages."""
 
 
