@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from models import provider, tariff
+from models import provider, sold_words
 from models.batch_price import SUFFIX
-from models.markdown import code, section, table, tokens
-from models.provider import ErrorRule, Provider, Sold
+from models.markdown import code, section, table
+from models.provider import ErrorRule, Provider
 
 HEAD: Final = """\
 # Third-party providers
@@ -128,7 +127,7 @@ def _batch(rows: Iterable[Provider]) -> Iterator[str]:
     yield from table(
         ["row", "off, %", "shortest window, h", "models in files", "read in", "on"],
         (
-            [code(row.id), _number(batch.discount * 100), str(batch.window_h),
+            [code(row.id), sold_words.number(batch.discount * 100), str(batch.window_h),
              _codes(batch.models) or "all", batch.source, batch.as_of]
             for row, batch in found
         ),
@@ -166,8 +165,8 @@ def _fact(fact: Any) -> str:
 def _one(row: Provider) -> Iterator[str]:
     yield f"Row {code(row.id)}, {code(row.base_url)}.\n"
     heads = ["model", "context", "answer", "price", "trust", "as of", "same weights"]
-    yield from table(heads, (_model(sold) for sold in row.models))
-    special = [line for sold in row.models for line in _exceptions(sold)]
+    yield from table(heads, (sold_words.model(sold) for sold in row.models))
+    special = [line for sold in row.models for line in sold_words.exceptions(sold)]
     if special:
         yield ""
         yield from special
@@ -191,65 +190,6 @@ def _one(row: Provider) -> Iterator[str]:
         yield from (f"- {note}" for note in row.notes)
     if row.unverified:
         yield f"\nNot verified: {'; '.join(row.unverified)}."
-
-
-def _model(sold: Sold) -> list[str]:
-    return [
-        code(sold.id),
-        _context(sold),
-        "sound" if sold.audio_formats else _answer(sold),
-        _price(sold),
-        sold.confidence,
-        sold.as_of,
-        code(sold.weights) if sold.weights else "-",
-    ]
-
-
-def _context(sold: Sold) -> str:
-    if sold.context_tokens is None:
-        return "unknown"
-    if sold.audio_formats:
-        return f"{sold.context_tokens} characters"
-    return tokens(sold.context_tokens)
-
-
-def _answer(sold: Sold) -> str:
-    return tokens(sold.output_tokens_max) if sold.output_tokens_max else "unknown"
-
-
-def _price(sold: Sold) -> str:
-    if sold.free:
-        return "free"
-    if sold.input_per_mtok is None:
-        return "unknown"
-    if sold.audio_formats:
-        return f"{sold.currency} {_number(sold.input_per_mtok)} a million characters"
-    return f"{sold.currency} {_triple(sold)}"
-
-
-def _triple(priced: Sold | tariff.Exceptional) -> str:
-    each = (priced.input_per_mtok, priced.output_per_mtok, priced.cached_per_mtok)
-    return " / ".join(map(_number, each))
-
-
-def _number(price: Decimal | None) -> str:
-    return "-" if price is None else f"{price.normalize():f}"
-
-
-def _exceptions(sold: Sold) -> Iterator[str]:
-    for rule in sold.exceptions:
-        yield f"- {code(sold.id)} {' '.join(tariff.words(rule))}: {_triple(rule)}"
-    if sold.limits is not None:
-        told = sold.limits
-        each = {
-            "requests a minute": told.requests_per_min,
-            "tokens a minute": told.tokens_per_min,
-            "calls at once": told.concurrent,
-        }
-        words = ", ".join(f"{count} {name}" for name, count in each.items() if count)
-        yield f"- {code(sold.id)}: {words} an account"
-    if sold.retires is not None:
-        yield f"- {code(sold.id)} will be withdrawn on {sold.retires}"
 
 
 def _listed(values: Iterable[str]) -> str:
