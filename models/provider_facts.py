@@ -77,15 +77,6 @@ class Prefix(Group):
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
 
 
-class Limits(Group):
-    """What the provider allows one account for one model; None where nobody has read it."""
-
-    requests_per_min: int | None = Field(None, ge=1)
-    tokens_per_min: int | None = Field(None, ge=1)
-    concurrent: int | None = Field(None, ge=1)
-    source: str = Field(min_length=1)
-
-
 class Auth(Group):
     """How a key is shown."""
 
