@@ -74,6 +74,7 @@ def derived(row: Provider) -> Provider | None:
         "id": row.id + SUFFIX,
         "name": f"{row.name}, batch price",
         "vendor": row.id,
+        "surfaces": ("chat",),
         "base_url": by.base_url or row.base_url,
         "path": by.path or row.path,
         "set_fields": {**row.set_fields, **by.set_fields},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models import provider, sold_words
-from models.batch_price import SUFFIX
+from models.batch_page import lines as batch_lines
 from models.markdown import code, section, table
 from models.provider import ErrorRule, Provider
 
@@ -57,7 +57,7 @@ def render(rows: Mapping[str, Provider]) -> str:
     parts += section("Who they are", _who(ordered))
     parts += section("What their refusals mean", _errors(ordered))
     parts += section("Which go on with an answer begun elsewhere", _prefix(ordered))
-    parts += section("What costs less because it may wait", _batch(ordered))
+    parts += section("What costs less because it may wait", batch_lines(ordered))
     parts += section("What they promise", _facts(ordered))
     for row in ordered:
         parts += section(row.name, _one(row))
@@ -115,36 +115,6 @@ def _prefix(rows: Iterable[Provider]) -> Iterator[str]:
             for row in rows if row.prefix is not None
         ),
     )  # fmt: skip
-
-
-def _batch(rows: Iterable[Provider]) -> Iterator[str]:
-    yield (
-        "Files of requests that are answered within a window, and single calls that may take long"
-        f" (row `<id>{SUFFIX}`, see [batch](batch.md)). A row that is not here sells neither, or"
-        " nobody has read it.\n"
-    )
-    found = [(row, row.batch) for row in rows if row.batch is not None]
-    yield from table(
-        ["row", "off, %", "shortest window, h", "models in files", "read in", "on"],
-        (
-            [code(row.id), sold_words.number(batch.discount * 100), str(batch.window_h),
-             _codes(batch.models) or "all", batch.source, batch.as_of]
-            for row, batch in found
-        ),
-    )  # fmt: skip
-    yield ""
-    yield from table(
-        ["row", "models by the call", "waits, s", "how", "read in", "on"],
-        (
-            [code(row.id + SUFFIX), _codes(by.models), f"{by.wait_s:g}", by.note, by.source,
-             by.as_of]
-            for row, batch in found if (by := batch.by_call) is not None
-        ),
-    )  # fmt: skip
-
-
-def _codes(names: Iterable[str]) -> str:
-    return ", ".join(map(code, names))
 
 
 def _facts(rows: Iterable[Provider]) -> Iterator[str]:
