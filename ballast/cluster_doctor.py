@@ -33,10 +33,7 @@ def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding
     yield from cluster_checks.examine(wanted, seen, settings)
     if wanted.ray:
         yield from cluster_checks.asked(list(cluster_probe.hubs(settings)))
-    told = (
-        "`ballast doctor --upgrade OLD NEW` says what going from one manifest to another restarts"
-    )
-    yield Finding("upgrade", Level.OK, told)
+    yield Finding("upgrade", Level.OK, Said("cluster.upgrade_says"))
 
 
 def upgrade(old: Path, new: Path) -> tuple[list[str], list[Finding]]:
