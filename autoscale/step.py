@@ -227,10 +227,11 @@ def _settle(
             may = limits.kept_hours(pool, model.rented_ms.get(pool.name, ()), fewer, at_ms)
             wanted[pool.name] = had - may
     wanted = {name: n for name, n in wanted.items() if n}
+    before = {name: n for name, n in model.wanted.items() if n}
     model = ordered(model, plan, wanted, at_ms)
     total, ready = sum(wanted.values()), {n: k for n, k in model.ready.items() if k}
     note = f"; partial, {seen.partial} source(s) missing" if seen.partial else ""
-    if wanted == ready:
+    if wanted == ready == before:  # else an order is taken back, and somebody must be told
         return Hold(plan.model, f"{total} wanted and ready{note}", case.numbers), model
     words = ", ".join(f"{n} {pool}" for pool, n in wanted.items()) or "none"
     reason = f"{why}: {words}{note}"

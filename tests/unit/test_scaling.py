@@ -263,6 +263,18 @@ def test_a_replica_that_loads_is_not_asked_for_twice() -> None:
     assert wishes == {1}
 
 
+def test_an_order_whose_need_has_gone_is_taken_back_and_not_only_forgotten() -> None:
+    fleet = world(msgspec.structs.replace(PLAN, api=None))
+    assert fleet.run(0.9, 60) == 1
+    fleet.obeys = False  # the next one boots for ever
+    asked = next(d for d in (fleet.tick(2.9) for _ in range(100)) if isinstance(d, Scale))
+    assert asked.replicas > 1
+    last = next(d for d in (fleet.tick(0.9) for _ in range(400)) if isinstance(d, Hold))
+    told = [d.replicas for d in fleet.decisions if isinstance(d, Scale)]
+    assert last.reason.startswith("1 wanted and ready")
+    assert told[-1] == 1, "somebody who still waits for the order must hear of it"
+
+
 def test_the_time_to_ready_is_learnt() -> None:
     fleet = world()
     fleet.obeys = False
