@@ -165,15 +165,16 @@ class Rollouts:
     def _count(self, row: Rollout) -> tuple[Tally, Tally, Tally]:
         if row.step < 0:
             return Tally(), Tally(), Tally()
-        sides = (("new", row.since_ms), ("old", row.since_ms), ("old", row.started_ms))
         with closing(self._means.open_ledger()) as ledger:
-            new, old, before = (
-                counts.tally(
-                    ledger.rows(counts.SIDE, counts.asked(row, which, since, self._means.first_s))
-                )
-                for which, since in sides
-            )
-        return new, old, before
+
+            def side(which: str, since_ms: int) -> Tally:
+                asked = counts.asked(row, which, since_ms, self._means.first_s)
+                return counts.tally(ledger.rows(counts.SIDE, asked))
+
+            new, old = side("new", row.since_ms), side("old", row.since_ms)
+            # The long question only where it is needed: were it too slow, nothing would be judged.
+            is_thin = old.calls < row.checks.calls_min
+            return new, old, side("old", row.started_ms) if is_thin else Tally()
 
     async def _engines(self, model: str, session: aiohttp.ClientSession) -> int | str:
         """How many engines of a model every gateway sees at least; why that is not known."""

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -144,6 +145,15 @@ def test_by_proxy_only_the_proxy_is_reached_and_it_gets_the_hosts(render: Any) -
     assert [(r["to"][0]["ipBlock"]["cidr"], ports(r)) for r in rules] == [("10.7.0.3/32", [3128])]
     hosts = found.one("ConfigMap", "ballast-egress-hosts")["data"]["hosts.txt"].split()
     assert hosts == ["api.deepseek.com:443"]
+
+
+def test_by_proxy_tenants_own_accounts_take_it_too(render: Any) -> None:
+    egress = {"mode": "proxy", "proxy": {"url": "http://egress.net:3128", "cidr": "10.7.0.3/32"}}
+    account = {"id": "theirs", "tenant": "acme", "provider": "deepseek", "api_key_env": "THEIRS"}
+    more = {"networkPolicy": {"egress": egress}, "settings": {"tenant_accounts": [account]}}
+    text = render(laid(POC, more)).one("ConfigMap", "ballast-settings")["data"]["settings.yaml"]
+    (told,) = yaml.safe_load(text)["tenant_accounts"]
+    assert told == {**account, "proxy": "http://egress.net:3128"}
 
 
 def test_by_cilium_hosts_are_opened_by_name(render: Any) -> None:

@@ -33,6 +33,13 @@
 {{- end -}}
 {{- $_ := set $own "providers" $accounts -}}
 {{- end -}}
+{{- if and .Values.settings.tenant_accounts (eq .Values.networkPolicy.egress.mode "proxy") -}}
+{{- $theirs := list -}}
+{{- range .Values.settings.tenant_accounts -}}
+{{- $theirs = append $theirs (set (deepCopy .) "proxy" $.Values.networkPolicy.egress.proxy.url) -}}
+{{- end -}}
+{{- $_ := set $own "tenant_accounts" $theirs -}}
+{{- end -}}
 {{- toYaml (mustMergeOverwrite $said $own) -}}
 {{- end }}
 
