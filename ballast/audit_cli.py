@@ -16,6 +16,7 @@ from ballast.admin_client import Client, desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, table
 from ballast.messages import Said, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from serving.audit import report as reporting
@@ -104,16 +105,13 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Where the report's files go.", file_okay=False)],
     since: From = "", until: To = "", tenant: Tenant = "", sensitivity: Class = "",
     jurisdiction: Where = "", provider: Provider = "",
-    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
     config: Config = None,
 ) -> None:  # fmt: skip
     """Write a signed report: what of a class left in a time, and whether the record is whole."""
-    if lang not in reporting.WORDS:
-        raise ProblemError(Said("audit.no_language", lang=f"{lang!r}"), Said("audit.en_or_zh"))
     settings = running.settings_of(config)
     scope = _scope(since, until, (tenant, sensitivity, jurisdiction, provider))
     with _said():
-        made = audit_files.report(Auditor(settings), signer(settings), (scope, lang), folder)
+        made = audit_files.report(Auditor(settings), signer(settings), (scope, spoken()), folder)
     for path in made:
         typer.echo(str(path))
 
