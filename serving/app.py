@@ -278,8 +278,8 @@ class Gateway:
         closing.push_async_callback(self._fleet.close)
         self._fleet.start(sources)
         with contextlib.suppress(TimeoutError):  # a call that came before would meet no engine
-            wait_s = FIRST_LOOK_POLLS * settings.fleet.poll_timeout_s
-            await asyncio.wait_for(self._fleet.first_look.wait(), wait_s)
+            async with asyncio.timeout(FIRST_LOOK_POLLS * settings.fleet.poll_timeout_s):
+                await self._fleet.first_look.wait()
         ops_server = Ops(ops_app, ops_socket)
         listener = await loop.create_server(server, sock=public_socket, backlog=4096)
         self._url = own.url(public_socket.getsockname()[1])

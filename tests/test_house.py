@@ -336,6 +336,21 @@ def test_exceptions_are_swallowed_at_the_edges_only() -> None:
     refuse(found, "a bug caught far from its edge is a wrong answer without a log line")
 
 
+def test_waits_are_bounded_by_a_timeout_block() -> None:
+    found = [
+        f"{name}:{node.lineno}"
+        for name in modules()
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "wait_for"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "asyncio"
+    ]
+    refuse(
+        found, "Python 3.11's wait_for forgets a cancel that meets the result: use asyncio.timeout"
+    )
+
+
 def test_the_environment_is_read_at_the_edges_only() -> None:
     found = [
         f"{name}:{node.lineno}: {node.attr}"

@@ -99,7 +99,8 @@ class Runner:
                 _log.error("batch_leases_lost", extra={"batches": len(self._works)})
                 await self._cut()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._means.settings.claim_s)
+                async with asyncio.timeout(self._means.settings.claim_s):
+                    await self._news.wait()
 
     async def _round(self) -> None:
         """Renew, claim, and now and then forget what is old. Raises BatchesAway."""

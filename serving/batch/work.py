@@ -141,7 +141,8 @@ class Work:
             self.idle_since_s = self._loop.time()
         self.news.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.news.wait(), self._means.settings.tick_s)
+            async with asyncio.timeout(self._means.settings.tick_s):
+                await self.news.wait()
 
     async def _work(self) -> None:
         while (ending := self._ending()) is None:

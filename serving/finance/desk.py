@@ -106,7 +106,8 @@ class FinanceDesk:
         self._waiting += 1
         try:
             asked = asyncio.get_running_loop().run_in_executor(self._thread, work)
-            return await asyncio.wait_for(asked, CALL_S)
+            async with asyncio.timeout(CALL_S):
+                return await asked
         except LedgerUnavailable as error:
             raise OwnError("ledger_away", error.message) from error
         except TimeoutError:

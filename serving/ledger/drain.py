@@ -104,7 +104,8 @@ class Drainer:
         while not self._stopping.is_set():
             await self.drain()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._drain_s)
+                async with asyncio.timeout(self._drain_s):
+                    await self._stopping.wait()
 
     async def _drain_the_rest(self) -> None:
         loop = asyncio.get_running_loop()

@@ -54,7 +54,8 @@ class Server:
         if self.connections:
             self._emptied = self.loop.create_future()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied, wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._emptied
 
     def gone(self, connection: Connection) -> None:
         """A connection ended."""

@@ -158,7 +158,8 @@ async def _said(response: aiohttp.ClientResponse) -> str:
     message = response.headers.get("x-error-message") or ""
     if not message:
         try:
-            body = await asyncio.wait_for(response.content.read(4096), 5.0)
+            async with asyncio.timeout(5.0):
+                body = await response.content.read(4096)
         except (aiohttp.ClientError, TimeoutError):
             body = b""
         message = _message_of(body)
