@@ -212,7 +212,8 @@ def test_a_page_without_markers_is_refused():
         report.filled("# page", "gateway", "text")
 
 
-def test_a_missing_peer_is_said_aloud(tmp_path, capsys):
+def test_a_missing_peer_is_said_aloud(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # else what `install` once made counts
     assert find_peer("vllm-router", tmp_path) is None
     assert run.present(["vllm-router"], tmp_path) == {}
     assert "vllm-router is not installed" in capsys.readouterr().err
