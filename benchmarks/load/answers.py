@@ -95,10 +95,10 @@ class Reader:
 
     def feed(self, data: bytes, now_s: float) -> None:
         """More of a stream."""
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
         if self._rest:
             data = self._rest + data
+        if b"\r" in data:  # after joining: a piece may end between the two
+            data = data.replace(b"\r\n", b"\n")
         cut = data.rfind(b"\n\n")
         if cut < 0:
             self._keep(data)

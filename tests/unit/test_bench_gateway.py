@@ -169,7 +169,8 @@ def test_a_round_of_the_real_gateway_gives_sane_figures(rounds):
     assert found.streams > 0
     assert found.events_per_stream == run.EVENTS
     assert found.cpu_ms_request > 0.0
-    assert 0.0 <= found.cpu_ms_request_ledger <= found.cpu_ms_request
+    # A difference of two runs: below the clock's noise, which a short round has, it has any sign.
+    assert abs(found.cpu_ms_request_ledger) <= found.cpu_ms_request
     assert found.rss_mib > 10.0
 
 

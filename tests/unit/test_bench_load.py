@@ -11,7 +11,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -246,6 +246,7 @@ EVENTS = (
 
 
 @given(st.lists(st.integers(1, len(EVENTS) - 1), max_size=12))
+@example([EVENTS.index(b"\r\n\r\n") + 1])
 def test_a_stream_reads_the_same_wherever_it_is_cut(cuts):
     reader = Reader(lambda _: None, keeps_text=True)
     edges = [0, *sorted(cuts), len(EVENTS)]
