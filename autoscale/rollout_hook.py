@@ -75,7 +75,7 @@ class RolloutHook:
 
     async def once(self, session: aiohttp.ClientSession) -> bool:
         """Tell what is new; whether the address took all of it. Raises DirectoryAway, OSError, and
-        ValueError for a file that holds no number."""
+        ValueError for a file that holds no number, or no secret."""
         after = await asyncio.to_thread(self._after)
         entries = await asyncio.to_thread(self._page, after)
         for entry in entries:
@@ -93,6 +93,8 @@ class RolloutHook:
         """Whether it may be gone on from: told, or tried often enough."""
         assert self._settings.secret_file is not None
         secret = (await asyncio.to_thread(self._settings.secret_file.read_bytes)).strip()
+        if not secret:
+            raise ValueError(f"rollout.hook.secret_file: {self._settings.secret_file} is empty")
         head = {"content-type": "application/json", "x-ballast-signature": signature(secret, body)}
         try:
             async with session.post(

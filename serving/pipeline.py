@@ -147,7 +147,9 @@ class Pipeline:
             call = progress.call
             view, tried = self._fleet.view, progress.tried
             placement = place(call, caller, view, now_s, tried)
-            if other := instead(call, caller, view, now_s, Found(placement, tried)):
+            if call.route and (
+                other := instead(call, caller, view, now_s, Found(placement, tried))
+            ):
                 self._pass_on(progress)
                 progress.call = other
                 continue

@@ -85,6 +85,8 @@ class Run(NamedTuple):
     pin: str
     left_s: float
     """Until the batch's window ends."""
+    is_home_only: bool = False
+    """A third party refused its content in an earlier run."""
 
 
 class Lines:
@@ -110,7 +112,7 @@ class Lines:
             tail.send(_shown(run, client))
             await keep(ended(State.DONE))
 
-        outcome, code = "", ""
+        outcome, code, is_refused = "", "", run.is_home_only
         caller = _patient(run.caller)
         try:
             call, fault = self._read(run, caller, request_id)
@@ -126,12 +128,15 @@ class Lines:
             else:
                 progress = await self._serve(call, caller, shown, kept)
                 outcome, code = progress.outcome, progress.code
+                is_refused = is_refused or progress.refused_by != ""
         found = judged(outcome, code, run.line.run, (_retry_s(client.head), self._tries_max))
-        if found.state is State.FAILED and run.pin not in ("", OWN):
-            return Judged(State.WAITING)  # at a batch price nothing is final: it is run at home
+        if found.state is State.FAILED and run.pin not in ("", OWN) and not is_refused:
+            return Judged(
+                State.WAITING
+            )  # at a batch price nothing else is final: it is run at home
         if found.state is State.FAILED:
             await keep(ended(State.FAILED))
-        return found
+        return found._replace(is_home_only=is_refused)
 
     async def _serve(
         self, call: Call, caller: Caller, client: Client, kept: Callable[[Tail], Awaitable[None]]
@@ -161,6 +166,7 @@ class Lines:
         until_s = call.received_s + max(1.0, run.left_s)
         call = msgspec.structs.replace(
             call, request_id=request_id, batch=run.batch.id, pin=run.pin,
+            is_home_only=run.is_home_only,
             first_token_by_s=min(call.first_token_by_s, until_s),
             complete_by_s=min(call.complete_by_s, until_s),
         )  # fmt: skip

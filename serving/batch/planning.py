@@ -160,6 +160,8 @@ class Judged(NamedTuple):
     """`WAITING`: again."""
     hold_s: float = 0.0
     """Nothing of its batch starts before that."""
+    is_home_only: bool = False
+    """A third party refused its content: no other may see it in a later run."""
 
 
 def judged(outcome: str, code: str, run: int, after: tuple[float | None, int]) -> Judged:

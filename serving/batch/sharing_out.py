@@ -9,7 +9,7 @@ from serving.batch.away import Home, Pace
 from serving.batch.books import Books
 from serving.batch.means import Means
 from serving.batch.planning import Asked, Judged, Release, Standby
-from serving.batch.values import Batch, State
+from serving.batch.values import Batch, Line, State
 from serving.records import OWN, Caller, FleetView, Offering, Overflow
 from serving.rules import may_use
 
@@ -25,6 +25,7 @@ class SharingOut:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self._loop.time())
         self._away: set[int] = set()
+        self._home: set[int] = set()
         self._left, self._left_at_s = 0, float("-inf")
         self._hold_until_s, self._faults = 0.0, 0
 
@@ -61,11 +62,16 @@ class SharingOut:
             )
         return found
 
-    def may_take(self, found: Release, run: int) -> bool:
-        """Whether a line may go there in this run."""
+    def may_take(self, found: Release, line: Line) -> bool:
+        """Whether a line may go there in its next run."""
+        may_leave = away.may_try(line.run, self._means.settings) and not self.is_home_only(line)
         if found.is_rest:
-            return not away.may_try(run, self._means.settings)
-        return not is_away(found.pin) or away.may_try(run, self._means.settings)
+            return not may_leave
+        return may_leave or not is_away(found.pin)
+
+    def is_home_only(self, line: Line) -> bool:
+        """Whether a third party refused its content, as long as this process holds the batch."""
+        return line.number in self._home
 
     def began(self, number: int, pin: str) -> None:
         """A line is under way."""
@@ -75,6 +81,10 @@ class SharingOut:
     def ended(self, number: int, pin: str, judged: Judged) -> float:
         """A line came back; the seconds for which nothing may start at home."""
         now_s, is_done = self._loop.time(), judged.state is not State.WAITING
+        if judged.is_home_only and not is_done:
+            self._home.add(number)
+        else:
+            self._home.discard(number)
         self._left -= is_done
         if not is_away(pin):
             if is_done:

@@ -186,13 +186,14 @@ class Work:
 
     async def _start(self, found: Release, caller: Caller) -> None:
         await self._fill(found.lines)
-        some = [one for one in self._taken if self._sharing.may_take(found, one.run)]
+        some = [one for one in self._taken if self._sharing.may_take(found, one)]
         some = some[: found.lines]
         numbers = {one.number for one in some}
         self._taken = [one for one in self._taken if one.number not in numbers]
         for line in some:
             self._sharing.began(line.number, found.pin)
-            run = Run(self.batch, line, caller, found.pin, self._left_s)
+            is_home_only = self._sharing.is_home_only(line)
+            run = Run(self.batch, line, caller, found.pin, self._left_s, is_home_only)
             task = self._loop.create_task(self._line(run), name="batch-line")
             # The batch dies of what its line died of.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -80,10 +80,12 @@ def needs(fields: Mapping[str, msgspec.Raw], reserved: frozenset[str]) -> frozen
         found |= wish(fields).needs
     if "tool_choice" in found and bytes(fields["tool_choice"]).strip() not in _FREE_CHOICE:
         found.add(FORCED_TOOL)
-    if "response_format" in found and b'"json_object"' in bytes(fields["response_format"]):
-        found.add(JSON_OBJECT)
     if "response_format" in found:
-        found |= {_FORMATS[v] for v in (bytes(fields["response_format"]).strip(),) if v in _FORMATS}
+        asked = bytes(fields["response_format"]).strip()
+        if b'"json_object"' in asked:
+            found.add(JSON_OBJECT)
+        if asked in _FORMATS:
+            found.add(_FORMATS[asked])
     if "messages" in found:
         found |= {_MEDIA[name] for name in set(_MEDIUM.findall(fields["messages"]))}
     return frozenset(found)

@@ -129,6 +129,29 @@ def test_content_that_is_refused_there_goes_to_no_other_vendor(run, kit):
 
 
 @pytest.mark.full
+def test_without_an_engine_of_ours_a_refusal_of_content_there_is_final(run, kit):
+    async def check(stack) -> None:
+        await stack.stop()
+        await stack.restart(sold(stack, stack.tree))
+        async with client(stack, kit) as asked:
+            batch = await made(asked, 2)
+
+            async def is_over() -> bool:
+                return (await asked.batches.retrieve(batch.id)).status == "completed"
+
+            await kit.eventually(is_over, 20.0)
+            done = await asked.batches.retrieve(batch.id)
+            assert (done.request_counts.completed, done.request_counts.failed) == (0, 2)
+            said = (await asked.files.content(done.error_file_id)).text
+        assert said.count("content_filter") == 2
+        assert await stack.seen("alpha") == []
+        assert len(await stack.seen("cheap")) == 2, "what was refused is not sent out again"
+
+    run(check, engines=[kit.engine()], providers=fakes(kit, scenario="content_filter"),
+        batches=QUICK)  # fmt: skip
+
+
+@pytest.mark.full
 @pytest.mark.timeout(120)
 def test_lines_at_the_batch_price_survive_a_kill_in_the_middle(run_live, kit):
     lines = 150

@@ -389,6 +389,11 @@ def test_a_hook_tells_each_change_signed_and_gives_up_in_time(run, kit, tmp_path
         assert await hook.once(stack.session)
         assert listener.told == [], "what was before it is not told"
         await ask(stack, "POST", "/rollouts", json=NEW)
+        (tmp_path / "hook-secret").write_text("\n")
+        with pytest.raises(ValueError, match="is empty"):
+            await hook.once(stack.session)
+        assert listener.told == [], "what everybody could have signed is not sent"
+        (tmp_path / "hook-secret").write_text("s3cret\n")
         await ask(stack, "POST", "/switches", json={"scope": "model", "value": "m", "why": "x"})
         await ask(stack, "POST", "/rollouts/m-alias/pause")
         listener.failures = 1

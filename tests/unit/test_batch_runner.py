@@ -234,6 +234,32 @@ def test_batches_that_cannot_run_give_their_places_to_others(tmp_path: Path) -> 
     running(tmp_path, check, caller=whose, idle_s=0.1)
 
 
+def test_a_line_whose_content_a_third_party_refused_stays_home_in_later_runs(
+    tmp_path: Path,
+) -> None:
+    told: list[bool] = []
+
+    class Refused:
+        async def run(self, run: Any, keep: Any) -> Judged:
+            told.append(run.is_home_only)
+            if len(told) < 3:  # home, and there was no room
+                return Judged(State.WAITING, is_home_only=True)
+            await keep(Ended(run.line.number, State.DONE, b"{}"))
+            return Judged(State.DONE)
+
+    async def check() -> None:
+        store = store_with(tmp_path, 1)
+        made = means(store, Refused(), caller)
+        runner = Runner(made)
+        runner.start(lambda: None)
+        await eventually(lambda: store.batch("acme", "batch_1").batch.status is Status.COMPLETED)
+        await runner.close()
+        await made.desk.close()
+
+    asyncio.run(check())
+    assert told == [False, True, True]
+
+
 def test_a_window_that_is_over_ends_a_batch_that_has_no_place(tmp_path: Path) -> None:
     async def check(store: Switched, lines: Held, runner: Runner) -> None:
         for number in range(2):
