@@ -10,7 +10,7 @@ import pytest
 from models.capacity import PROFILES, Load
 from serving.batch import envelope, planning
 from serving.batch.checking import Checking
-from serving.batch.planning import Asked, Held, judged, leaving, release
+from serving.batch.planning import Asked, Held, Judged, judged, leaving, release
 from serving.batch.settings import BatchSettings
 from serving.batch.values import Batch, Fault, Standing, State, Status
 from serving.records import (
@@ -182,7 +182,7 @@ def test_a_refusal_that_names_a_time_holds_the_batch_within_bounds() -> None:
     assert judged("refused", "no_capacity", 1, (30.0, 3)).hold_s == 30.0
     assert judged("refused", "no_capacity", 1, (4000.0, 3)).hold_s == planning.HOLD_S_MAX
     assert judged("refused", "no_capacity", 1, (None, 3)).hold_s == planning.HOLD_S_DEFAULT
-    assert judged("ok", "", 1, (None, 3)) == (State.DONE, 0.0)
+    assert judged("ok", "", 1, (None, 3)) == Judged(State.DONE)
 
 
 def test_a_batch_ends_early_by_key_then_cancel_then_time() -> None:
