@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 import zlib
-from collections import deque
+from collections import OrderedDict
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Requests:
         self._lots = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
         self._admission = Admission()
         self._fleet = Fleet(setup, self._lots)
-        self._held: deque[tuple[float, Call, Row]] = deque()
+        self._held: OrderedDict[str, tuple[Call, Row]] = OrderedDict()
         self._line: dict[str, int] = {}
         self._open: dict[int, tuple[Ticket, Call, Row]] = {}
         self._events: list[tuple[float, int, str, str]] = []
@@ -79,6 +79,8 @@ class Requests:
             self._end(name, at_s)
         elif kind == "api":
             self._finish(int(name), at_s)
+        elif kind == "until":
+            self._serve_one(name, at_s)
         elif kind == "report":
             for target, engine in self._fleet.engines.items():
                 self._admission.reported(target, engine.load(), at_s)
@@ -122,16 +124,14 @@ class Requests:
     ) -> None:
         placement = place(call, self._caller, self._view, now_s, tried)
         if isinstance(placement, Wait):
-            self._held.append((placement.until_s, call, row))
+            self._held[call.request_id] = call, row
             self._line[MODEL] = len(self._held)
+            self._after(max(now_s, placement.until_s), "until", call.request_id)
         elif isinstance(placement, Refuse):
-            self._refuse(call, row)
+            is_bound = had_to_stay(call, self._caller, "", self._labels)
+            calls.refused(self.tally, row, is_bound)
         else:
             self._send(call, row, placement, now_s)
-
-    def _refuse(self, call: Call, row: Row) -> None:
-        is_bound = had_to_stay(call, self._caller, "", self._labels)
-        calls.refused(self.tally, row, is_bound)
 
     def _send(self, call: Call, row: Row, placement: Run | Burst, now_s: float) -> None:
         ticket = self._admission.issue(call, placement, 1, now_s)
@@ -195,23 +195,23 @@ class Requests:
 
     def _serve_held(self, now_s: float) -> None:
         """Place again what is held, until one must wait on."""
-        for _ in range(len(self._held)):
-            until_s, call, row = self._held.popleft()
-            self._line[MODEL] = len(self._held)
-            if now_s > until_s:
-                self._refuse(call, row)
-                continue
-            before = len(self._held)
-            self._place(call, row, now_s)
-            if len(self._held) > before:
-                self._held.rotate(1)
+        while self._held:
+            first = next(iter(self._held))
+            self._serve_one(first, now_s)
+            if first in self._held:
+                self._held.move_to_end(first, last=False)
                 return
+
+    def _serve_one(self, request_id: str, now_s: float) -> None:
+        if (held := self._held.pop(request_id, None)) is not None:
+            self._line[MODEL] = len(self._held)
+            self._place(*held, now_s)
 
     def _tick(self, now_s: float) -> None:
         tally, fleet = self.tally, self._fleet
         tally.rent_s += TICK_S * fleet.paid
         request_law.always(tally, self._admission, len(self._open), len(self._held))
-        held = [row for _, _, row in self._held]
+        held = [row for _, row in self._held.values()]
         demand = calls.demand_of(tally, self._admission.running(MODEL), held)
         self._wanted = self._want(now_s, demand, len(fleet.serving), self._wanted)
         while fleet.ordered < self._wanted:

@@ -42,7 +42,7 @@ from serving.records import (
 )
 from serving.rescuing import Rescuer
 from serving.rollout.aside import Found, instead
-from serving.routing import place
+from serving.routing import in_line, place
 from serving.rules import stopped
 from serving.stages import Client, Stages
 from serving.tries import TIMER_S, Tries, opening
@@ -154,8 +154,7 @@ class Pipeline:
                 progress.call = other
                 continue
             if isinstance(placement, Run) and not progress.had_turn and self._line.is_behind(call):
-                until_s = call.received_s + self._fleet.view.hold_s_max
-                placement = Wait(min(until_s, call.first_token_by_s), "in line")
+                placement = in_line(call, caller, view, now_s, tried)
             if isinstance(placement, Run | Burst):
                 if isinstance(placement, Burst):
                     self._pass_on(progress)

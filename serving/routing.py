@@ -8,8 +8,6 @@ miss the deadline, then the queue, then no. docs/routing.md tells it whole.
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from msgspec.structs import replace
 
 from models.capacity import Estimate
@@ -18,7 +16,7 @@ from serving.placement import score, spill
 from serving.placement.offered import Ask, Found, best, named
 from serving.placement.score import Terms
 from serving.placement.values import PLAIN, PolicyName, Route
-from serving.placement.words import RETRY_S_DEFAULT, kept_home, retry_s, unserved
+from serving.placement.words import RETRY_S_DEFAULT, kept_home, retry_s, told, unserved
 from serving.records import (
     OWN,
     Burst,
@@ -59,7 +57,7 @@ def place(
         why = "" if placement.reason == "arm" else f"/{placement.reason}"
         placement = replace(placement, reason=call.route + why)
     if route.shadow is not None and isinstance(placement, Run | Burst):
-        other = _told(_placed(ask, route.shadow))
+        other = told(_placed(ask, route.shadow))
         placement = replace(placement, shadow=f"{route.shadow}={other}")
     return placement
 
@@ -70,6 +68,19 @@ def route_of(call: Call, view: FleetView) -> Route:
     if route.model and route.model != call.model:
         route = view.routes.get(call.model, PLAIN)
     return route
+
+
+def in_line(
+    call: Call, caller: Caller, view: FleetView, now_s: float, tried: frozenset[str] = _NONE
+) -> Wait:
+    """How long a call for which there is room stands behind those that have waited longer. At the
+    end it takes the room, or what `place` then finds."""
+    ask = Ask(
+        call, caller, view, now_s, tried, route_of(call, view), effective_residency(call, caller)
+    )
+    by, found = _terms(ask), best(ask, _terms(ask))
+    limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
+    return Wait(score.until(call, found and found.when, limit_s, by), "in line")
 
 
 def free(replica: Replica, view: FleetView) -> int:
@@ -141,6 +152,8 @@ def _run_or_burst(ask: Ask, by: Terms, replica: Replica, predicted: Estimate) ->
     if wait_s <= first_left_s:
         # Completion is an upper bound (the answer may stop early): never a ground to refuse.
         return Run(replica, "local:tight", predicted)
+    if found is not None:  # late as well, and an answer all the same
+        return Burst(found.offering, "overflow:predicted_wait")
     return Refuse(
         "deadline_unreachable",
         "predicted_wait",
@@ -194,12 +207,13 @@ def _wait_or_burst(ask: Ask, by: Terms, predicted: Estimate, state: TargetState)
         and now_s + predicted.first_token_s.p50 <= limit_s
     )
     is_doubtful = state.full_until_s > now_s or by.misses(predicted.first_token_s) > 0.0
-    if not is_expected or by.policy is _LATENCY or (is_doubtful and by.policy is not _COST):
-        found = best(ask, by)
-        if found is not None:
-            return Burst(found.offering, "overflow:full")
+    is_to_leave = by.policy is _LATENCY or (is_doubtful and by.policy is not _COST)
+    found = best(ask, by)
+    until_s = score.until(call, found and found.when, limit_s, by)
+    if found is not None and (is_to_leave or not is_expected or until_s <= now_s):
+        return Burst(found.offering, "overflow:full")
     if is_expected:
-        return Wait(limit_s, "full")
+        return Wait(until_s, "full")
     message = f"every replica of {call.model!r} is full{kept_home(ask)}"
     return Refuse("no_capacity", "full", message, retry_s(predicted.first_token_s.p50))
 
@@ -211,11 +225,12 @@ def _elsewhere(ask: Ask, by: Terms) -> Placement:
     pending = view.pending.get(call.model) if call.pin in _OWN_PINS else None
     may_wait = call.may_wait and not ask.route.is_closed and now_s < limit_s
     is_worth = pending is not None and may_wait and _is_by(pending, limit_s, by)
-    found = best(ask, by) if by.policy is _LATENCY or not is_worth else None
-    if found is not None:
+    found = best(ask, by)
+    until_s = score.until(call, found and found.when, limit_s, by)
+    if found is not None and (by.policy is _LATENCY or not is_worth or until_s <= now_s):
         return Burst(found.offering, "overflow:retry" if ask.tried else "overflow:no_replica")
     if is_worth:
-        return Wait(limit_s, "loading")
+        return Wait(until_s, "loading")
     if pending is not None:
         wait_s = max(1.0, pending.expected_s - now_s)
         message = f"the engine of {call.model!r} is loading, expected in {wait_s:.0f} s"
@@ -228,14 +243,3 @@ def _is_by(pending: Pending, limit_s: float, by: Terms) -> bool:
     if by.policy is _COST:
         return pending.expected_s <= limit_s
     return max(pending.expected_s, pending.by_s) <= limit_s
-
-
-def _told(placement: Placement) -> str:
-    """What another policy would have done, in a word."""
-    if isinstance(placement, Run | Burst):
-        return placement.target.id
-    if isinstance(placement, Wait):
-        return "wait"
-    if isinstance(placement, Refuse):
-        return placement.code
-    assert_never(placement)

@@ -110,6 +110,18 @@ def terms(call: Call, route: Route, policy: PolicyName, now_s: float) -> Terms:
     return Terms(policy, second, first_left_s, whole_left_s, now_s)
 
 
+def until(call: Call, when: Expected | None, limit_s: float, by: Terms) -> float:
+    """How long a call may be held. A third party that would be in time must have it while it still
+    is; one that is late anyway, or none, is asked when the limit is over."""
+    if when is None or by.late(when):
+        return limit_s
+    first, complete_s = when
+    last_s = call.first_token_by_s - (first.p50 if by.policy is _COST else first.p90)
+    if complete_s is not None:
+        last_s = min(last_s, call.complete_by_s - complete_s)
+    return min(limit_s, last_s)
+
+
 def of_own(estimate: Estimate, by: Terms) -> float:
     """The score of one of our engines: an hour that is paid anyhow costs nothing more."""
     score = by.second_micro * estimate.first_token_s.p50

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, assert_never
 
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.placement.offered import Ask, ceiling, offered
-from serving.records import LatencyClass, Overflow, Refuse, Target
+from serving.records import Burst, LatencyClass, Overflow, Placement, Refuse, Run, Target, Wait
 from serving.rules import may_use, owners
 
 RETRY_S_DEFAULT: Final = 30.0
@@ -87,3 +87,14 @@ def _again_s(ask: Ask) -> float:
     again += [view.paces[t.id].until_s() for t in targets if t.id in view.paces]
     later = (at for at in again if now_s < at < math.inf)
     return retry_s(min(later, default=now_s + RETRY_S_DEFAULT) - now_s)
+
+
+def told(placement: Placement) -> str:
+    """What another policy would have done, in a word."""
+    if isinstance(placement, Run | Burst):
+        return placement.target.id
+    if isinstance(placement, Wait):
+        return "wait"
+    if isinstance(placement, Refuse):
+        return placement.code
+    assert_never(placement)

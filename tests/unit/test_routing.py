@@ -27,7 +27,7 @@ from serving.records import (
     TargetState,
     Wait,
 )
-from serving.routing import free, place
+from serving.routing import free, in_line, place
 from serving.rules import effective_residency, tighter
 
 SLOW = PROFILES["cpu-embedded"]
@@ -455,6 +455,49 @@ def test_a_full_fleet_holds_the_call_until_the_nearer_of_deadline_and_hold(make)
     over = place(make.call(), make.caller(), view, 20.0)
     assert isinstance(over, Refuse)
     assert over.code == "no_capacity"
+
+
+def test_a_held_call_leaves_while_a_third_party_would_still_be_in_time(make):
+    full = {"r1": state_of(unfinished=8)}
+    view = make.view([make.replica()], [make.offering(first_token_s=0.5)], state=full)
+    call, caller = make.call(first_token_by_s=5.0, complete_by_s=60.0), make.caller()
+    assert place(call, caller, view, 1.0) == Wait(4.5, "full")
+    assert isinstance(place(call, caller, view, 4.4), Wait)
+    assert place(call, caller, view, 4.5).reason == "overflow:full"
+    assert in_line(call, caller, view, 1.0) == Wait(4.5, "in line")
+    asleep = make.view(
+        [], [make.offering(first_token_s=0.5)], pending={"m": Pending("m", 3.0)}, hold_s_max=20.0
+    )
+    assert place(call, caller, asleep, 1.0) == Wait(4.5, "loading")
+    assert place(call, caller, asleep, 4.5).reason == "overflow:no_replica"
+
+
+def test_a_third_party_that_would_be_late_anyway_is_asked_when_the_limit_is_over(make):
+    full = {"r1": state_of(unfinished=8)}
+    view = make.view([make.replica()], [make.offering(first_token_s=4.5)], state=full)
+    call, caller = make.call(first_token_by_s=5.0), make.caller()
+    assert place(call, caller, view, 1.0) == Wait(5.0, "full")
+    assert place(call, caller, view, 5.0).reason == "overflow:full"
+
+
+def test_a_late_answer_of_a_third_party_goes_before_none(make):
+    """Ours is less late, though too late to begin: held calls whose turn comes last."""
+    view = busy(make, 0.5, offerings=[make.offering(first_token_s=2.0)])
+    late = make.call(first_token_by_s=0.2)
+    assert place(late, make.caller(), view, 0.0).reason == "overflow:predicted_wait"
+    bound = make.caller(overflow=Overflow.NEVER)
+    assert place(late, bound, view, 0.0).code == "deadline_unreachable"
+
+
+@given(st.floats(0.0, 9.0), st.floats(0.0, 6.0), st.floats(0.0, 6.0), st.booleans())
+def test_who_may_leave_is_never_refused_for_being_late(make, now_s, own_s, api_s, is_full):
+    state = {"r1": state_of(unfinished=8)} if is_full else {}
+    view = busy(make, own_s, offerings=[make.offering(first_token_s=api_s)])
+    view = msgspec.structs.replace(view, state=view.state | state)
+    placement = place(make.call(first_token_by_s=5.0), make.caller(), view, now_s)
+    assert not isinstance(placement, Refuse)
+    if isinstance(placement, Wait):
+        assert now_s < placement.until_s <= 5.0
 
 
 def test_a_call_that_may_not_wait_goes_to_an_api_or_is_refused_at_once(make):
