@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from models import prices
+from models.hearing import Hearing
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
 from serving import account_key
@@ -19,6 +20,7 @@ from serving.codecs import coverage
 from serving.provider_access import ProviderAccess, Terms
 from serving.rates import UnknownPrice, contracted, listed, paid_by
 from serving.records import POOLED, DataLabel, Offering, Surface
+from serving.rules import HEARD
 from serving.settings import Adapter, Gateway, Model, Settings, SettingsError, is_loopback
 
 _PLAIN = Terms()
@@ -112,9 +114,11 @@ def offerings(
 def _check(model: Model) -> None:
     """One name, one target. Raises SettingsError."""
     where = f"models.{model.name}"
-    if "speech" in model.surfaces and (model.surfaces != ("speech",) or model.engine is not None):
-        why = "speech is bought, and what says it does nothing else: no engine, no other surface"
-        raise SettingsError(f"{where}.surfaces: {why}")
+    does = set(map(Surface, model.surfaces))
+    for sort, what in (({Surface.SPEECH}, "speech"), (HEARD, "transcription")):
+        if does & sort and (not does <= sort or model.engine is not None):
+            why = f"{what} is bought, and does nothing else: no engine, no other surface"
+            raise SettingsError(f"{where}.surfaces: {why}")
     twice = sorted({text for text in model.offerings if model.offerings.count(text) > 1})
     if twice:
         raise SettingsError(f"{where}.offerings: named twice: {', '.join(twice)}")
@@ -157,7 +161,10 @@ def offering(
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
     except UnknownPrice as error:
         raise SettingsError(f"{where}: its price is unknown; {error} ({how})") from None
+    hears = terms.hearing or sold.hearing
     context = terms.context_tokens or sold.context_tokens
+    if context is None and hears is not None:
+        context = hears.tokens_max
     most = terms.output_tokens_max or sold.output_tokens_max
     if context is None:
         raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
@@ -172,7 +179,7 @@ def offering(
         upstream_model=terms.deployment or upstream,
         label=DataLabel(access.jurisdiction or row.jurisdiction, row.operator),
         price=price,
-        surfaces=_surfaces(row, sold),
+        surfaces=_surfaces(row, sold, hears),
         context_tokens=context,
         first_token_s=row.first_token_s,
         speaks=coverage.spoken(row, sold),
@@ -185,12 +192,15 @@ def offering(
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
         vendor=row.vendor,
+        hearing=hears,
     )
 
 
-def _surfaces(row: Provider, sold: Sold) -> frozenset[Surface]:
+def _surfaces(row: Provider, sold: Sold, hears: Hearing | None) -> frozenset[Surface]:
     if sold.audio_formats:
         return frozenset({Surface.SPEECH})
+    if hears is not None:
+        return HEARD if hears.translates else frozenset({Surface.TRANSCRIPTION})
     return frozenset(Surface(s) for s in row.surfaces)
 
 
@@ -232,7 +242,7 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
         as_of, sees = day.isoformat(), bool(terms.sees)
         return Sold(
             id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
-            source="settings", as_of=as_of,
+            hearing=terms.hearing, source="settings", as_of=as_of,
         )  # fmt: skip
     names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
     raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from serving.codecs.sound import Sound
 from serving.placement.values import Route
 from serving.records import POOLED, Call, Caller, LatencyClass, Offering, Surface, Target
 
@@ -18,6 +19,7 @@ UNFIT: Final = {
     "weights": "vectors and scores of other weights cannot be compared",
     "tier": "it has other weights, which the tenant has not allowed",
     "context": "prompt and answer do not fit into its context",
+    "sound": "the file is larger or longer than it takes, or in another container",
     "members": "it does not know all members of the body",
     "thinking": "it cannot be kept from thinking, so nothing is to be seen in time for `live`",
 }
@@ -49,9 +51,21 @@ def unfit(offering: Offering, call: Call, asked: Asked) -> str:
         return "tier"
     if asked.tokens > offering.context_tokens:
         return "context"
+    if call.sound is not None and not _hears(offering, call.sound):
+        return "sound"
     if not asked.wanted <= offering.speaks:
         return "members"
     return "thinking" if asked.is_live and offering.is_thinking else ""
+
+
+def _hears(offering: Offering, sound: Sound) -> bool:
+    takes = offering.hearing
+    return (
+        takes is not None
+        and sound.container in takes.containers
+        and len(sound.data) <= takes.bytes_max
+        and sound.tokens <= takes.tokens_max
+    )
 
 
 def weights(target: Target) -> str:
