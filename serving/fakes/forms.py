@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
+from typing import Final
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from serving.fakes import listening
 from serving.fakes.provider_answer import Json
 
-FORM = "multipart/form-data"
+FORM: Final = "multipart/form-data"
+_FILE: Final = web.RequestKey("file", bytes)
 
 
 async def members(request: web.Request) -> Json:
     """A form as a body: lists by their names, a file by its name, type and bytes."""
-    form, found = await request.post(), {}
-    for name in form:
-        values: list[Any] = form.getall(name)
-        file = values[0]
-        if isinstance(file, web.FileField):
-            size = file.file.seek(0, io.SEEK_END)
-            found[name] = {"name": file.filename, "type": file.content_type, "bytes": size}
+    found: Json = {}
+    async for part in await request.multipart():
+        assert isinstance(part, BodyPartReader)
+        name, data = part.name or "", bytes(await part.read())
+        if part.filename:
+            kind = part.headers.get("content-type")
+            found[name] = {"name": part.filename, "type": kind, "bytes": len(data)}
+            request[_FILE] = data
+        elif name.endswith("[]"):
+            found.setdefault(name, []).append(data.decode())
         else:
-            found[name] = values if name.endswith("[]") else file
+            found[name] = data.decode()
     return found
 
 
-async def transcript(request: web.Request, body: Json) -> tuple[str, bytes] | str:
+def transcript(request: web.Request, body: Json) -> tuple[str, bytes] | str:
     """Content type and body, or what is wrong."""
-    field = (await request.post()).get("file")
-    if not isinstance(field, web.FileField):
-        return "file: field required"
-    field.file.seek(0)
-    return listening.answered(body, field.file.read())
+    return listening.answered(body, request.get(_FILE, b""))

@@ -134,7 +134,7 @@ class Provider:
             return _answered(spoken.answered(body))
         if surface in _HEARING and scenario.name == "ok":
             record.outcome = "done"
-            return _answered(await forms.transcript(request, body))
+            return _answered(forms.transcript(request, body))
         exchange = dialects.exchange(surface)(
             request=request,
             body=body,

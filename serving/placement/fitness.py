@@ -29,11 +29,12 @@ _POOLED, _TOKENIZE, _LIVE = POOLED, Surface.TOKENIZE, LatencyClass.LIVE
 class Asked:
     """What a call asks of any target, looked up once."""
 
-    __slots__ = ("is_live", "is_pooled", "tier_max", "tokens", "wanted")
+    __slots__ = ("is_live", "is_pooled", "sound", "tier_max", "tokens", "wanted")
 
     def __init__(self, call: Call, caller: Caller, route: Route, wanted: frozenset[str]) -> None:
         self.wanted = wanted
         self.tokens = call.prompt_tokens + (call.max_tokens or 0)
+        self.sound = call.sound
         self.is_pooled = call.surface in _POOLED
         self.is_live = call.latency_class is _LIVE
         self.tier_max = caller.policy.tier_max or route.tier_max
@@ -51,14 +52,15 @@ def unfit(offering: Offering, call: Call, asked: Asked) -> str:
         return "tier"
     if asked.tokens > offering.context_tokens:
         return "context"
-    if call.sound is not None and not _hears(offering, call.sound):
+    if asked.sound is not None and not hears(offering, asked.sound):
         return "sound"
     if not asked.wanted <= offering.speaks:
         return "members"
     return "thinking" if asked.is_live and offering.is_thinking else ""
 
 
-def _hears(offering: Offering, sound: Sound) -> bool:
+def hears(offering: Offering, sound: Sound) -> bool:
+    """Whether it takes a file of that size, length and container."""
     takes = offering.hearing
     return (
         takes is not None

@@ -66,7 +66,8 @@ def test_what_is_said_is_written_down_in_each_format_and_costs_what_its_length_c
                 model="m", file=file, response_format="verbose_json",
                 timestamp_granularities=["word", "segment"], temperature=0.2, prompt="names",
             )  # fmt: skip
-            english = await asked.audio.translations.create(model="m", file=file)
+            with pytest.warns(DeprecationWarning):  # of the client's own: all models that can
+                english = await asked.audio.translations.create(model="m", file=file)
         assert raw.headers["x-ballast-target"] == "api;alpha/whisper-x"
         text = WORDS.replace("\n", " ")
         assert raw.parse().text == english.text == whole.text == text
@@ -161,14 +162,12 @@ def test_sound_is_personal_data_and_stays_where_that_may_go(run, kit):
         for name, tenant in keys
     ]  # fmt: skip
     tenants = [{"id": "acme", "residency": "anywhere"}, {"id": "home"},
-               {"id": "abroad", "residency": ["us"]}]  # fmt: skip
+               {"id": "abroad", "residency": "named", "jurisdictions": ["us"]}]  # fmt: skip
     run(check, keys=given, tenants=tenants, **sold(kit, seller(kit, jurisdiction="us")))
 
 
 def test_the_transcript_passes_the_guard_also_across_segments(run, kit, tmp_path):
-    (tmp_path / "house.yaml").write_text(
-        "terms:\n  - {text: 世界秘密, action: mask}\n  - {text: forbidden, action: block}\n"
-    )
+    (tmp_path / "house.txt").write_text("世界秘密\tmask\nforbidden\tblock\n", encoding="utf-8")
 
     async def check(stack) -> None:
         body = form(("response_format", "srt"), file=said("你好世界\n秘密。 fine", 2.0))
@@ -213,7 +212,7 @@ def test_a_row_by_the_token_bills_what_it_tells_and_one_that_tells_nothing_what_
         kit, model="gpt-4o-x", by="token", per_hour=None, has_times=False,
         input_per_mtok="2", output_per_mtok="10",
     )  # fmt: skip
-    run(check, **sold(kit, tokens, seller(kit, "beta", "bare-asr", has_times=False)))
+    run(check, **sold(kit, tokens, seller(kit, "beta", "bare-asr", has_times=False, per_hour="36")))
 
 
 @pytest.mark.full
