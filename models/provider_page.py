@@ -147,6 +147,8 @@ def _one(row: Provider) -> Iterator[str]:
     for sold in row.models:
         if sold.audio_formats:
             yield f"\n{code(sold.id)} says texts aloud: {_listed(sold.audio_formats)}."
+        if sold.hearing is not None:
+            yield f"\n{code(sold.id)} writes down what is said: {sold_words.hearing(sold.hearing)}."
     if row.drop_fields:
         yield f"\nNever sent there: calls with {', '.join(map(code, row.drop_fields))}."
     if row.retired:

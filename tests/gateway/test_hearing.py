@@ -7,7 +7,9 @@ import pytest
 from openai import AsyncOpenAI
 
 from serving import auth
+from serving.audit.values import Asked
 from serving.fakes.listening import said
+from serving.records import Sensitivity
 
 MODEL = {"name": "m", "profile": "instant", "surfaces": ["transcription", "translation"],
          "context_tokens": 4096}  # fmt: skip
@@ -148,9 +150,10 @@ def test_sound_is_personal_data_and_stays_where_that_may_go(run, kit):
         reply = await stack.post(PATH, good, "named", content_type=FORM, x_ballast_residency="cn")
         assert reply.status == 403
         assert len(await stack.seen()) == 1
+        await stack.rows(6)
         with stack.ledger() as ledger:
-            (row,) = ledger.requests(1)[:1] or (None,)
-        assert row is not None
+            (intent,) = ledger.egress(Asked())
+        assert (intent.sensitivity, intent.rule) == (Sensitivity.PERSONAL, "named:us")
 
     keys = [("named", "abroad"), ("main", "acme"), ("home", "home"), ("never", "acme"),
             ("load", "acme")]  # fmt: skip
