@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from models import tariff
-from models.markdown import code, tokens
 from models.hearing import Hearing
+from models.markdown import code, tokens
 from models.provider import Sold
 
 

@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from serving import auth
-from serving.audit.values import Asked
+from serving.audit.values import Question
 from serving.fakes.listening import said
 from serving.records import Sensitivity
 
@@ -68,7 +68,9 @@ def test_what_is_said_is_written_down_in_each_format_and_costs_what_its_length_c
                 model="m", file=file, response_format="verbose_json",
                 timestamp_granularities=["word", "segment"], temperature=0.2, prompt="names",
             )  # fmt: skip
-            with pytest.warns(DeprecationWarning):  # of the client's own: all models that can
+            with pytest.warns(
+                DeprecationWarning, match="deprecated"
+            ):  # of the client's own: all models that can
                 english = await asked.audio.translations.create(model="m", file=file)
         assert raw.headers["x-ballast-target"] == "api;alpha/whisper-x"
         text = WORDS.replace("\n", " ")
@@ -79,9 +81,10 @@ def test_what_is_said_is_written_down_in_each_format_and_costs_what_its_length_c
         assert web.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.250\n你好")
         assert (whole.duration, len(whole.segments), whole.words[0].word) == (2.5, 2, "你好，世界")
         first, second, third, _, fifth, last = (one["body"] for one in await stack.seen())
-        size = len(file[1])
-        assert first == {"model": "whisper-x", "response_format": "json", "language": "zh",
-                         "file": {"name": "sound.wav", "type": "audio/wav", "bytes": size}}  # fmt: skip
+        shown = {"name": "sound.wav", "type": "audio/wav", "bytes": len(file[1])}
+        assert first == {
+            "model": "whisper-x", "response_format": "json", "language": "zh", "file": shown,
+        }  # fmt: skip
         assert second["response_format"] == last["response_format"] == "json"
         assert third["response_format"] == "verbose_json"
         assert fifth["timestamp_granularities[]"] == ["word", "segment"]
@@ -152,7 +155,7 @@ def test_sound_is_personal_data_and_stays_where_that_may_go(run, kit):
         assert len(await stack.seen()) == 1
         await stack.rows(6)
         with stack.ledger() as ledger:
-            (intent,) = ledger.egress(Asked())
+            (intent,) = ledger.egress(Question())
         assert (intent.sensitivity, intent.rule) == (Sensitivity.PERSONAL, "named:us")
 
     keys = [("named", "abroad"), ("main", "acme"), ("home", "home"), ("never", "acme"),

@@ -15,8 +15,8 @@ from serving.batch.lines import ENDPOINTS
 from serving.codecs import coverage, hearing, openai
 from serving.errors import CallerError
 from serving.guard.channels import Output
-from serving.guard.inspector import Asked
 from serving.guard.folding import Folding
+from serving.guard.inspector import Asked
 from serving.guard.terms import Terms
 from serving.guard.transcript import Transcript
 from serving.guard.values import Action, Policy, Term
@@ -117,8 +117,8 @@ def test_what_is_wrong_is_named(part, param):
 
 
 def test_subtitles_are_made_of_segments():
-    told = {"text": "a b", "segments": [{"start": 0, "end": 1.5, "text": " a"}, "odd",
-                                        {"start": 3599.9996, "end": 3661.25, "text": "b\n"}]}  # fmt: skip
+    last = {"start": 3599.9996, "end": 3661.25, "text": "b\n"}
+    told = {"text": "a b", "segments": [{"start": 0, "end": 1.5, "text": " a"}, "odd", last]}
     body = msgspec.json.encode(told)
     assert hearing.written(body, "srt") == (
         b"1\n00:00:00,000 --> 00:00:01,500\na\n\n2\n01:00:00,000 --> 01:01:01,250\nb\n\n"

@@ -30,8 +30,8 @@ def mp3(frames: int, head: bytes = b"\xff\xfb\x90\x00", size: int = 417) -> byte
 
 
 def ogg(pages: int, codec: bytes, rate: int) -> bytes:
-    first = {b"opus": b"OpusHead" + bytes(11),
-             b"vorbis": b"\x01vorbis" + struct.pack("<IBI", 0, 1, rate) + bytes(14)}[codec]  # fmt: skip
+    vorbis = b"\x01vorbis" + struct.pack("<IBI", 0, 1, rate) + bytes(14)
+    first = vorbis if codec == b"vorbis" else b"OpusHead" + bytes(11)
     made = [b"OggS\0\2" + struct.pack("<q", 0) + bytes(14) + first]
     made += [b"OggS\0\0" + struct.pack("<q", rate * n) + bytes(400) for n in range(1, pages + 1)]
     return b"".join(made)
