@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from models import prices
-from models.hearing import Hearing
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
 from serving import account_key
@@ -161,10 +160,7 @@ def offering(
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
     except UnknownPrice as error:
         raise SettingsError(f"{where}: its price is unknown; {error} ({how})") from None
-    hears = terms.hearing or sold.hearing
     context = terms.context_tokens or sold.context_tokens
-    if context is None and hears is not None:
-        context = hears.tokens_max
     most = terms.output_tokens_max or sold.output_tokens_max
     if context is None:
         raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
@@ -179,7 +175,7 @@ def offering(
         upstream_model=terms.deployment or upstream,
         label=DataLabel(access.jurisdiction or row.jurisdiction, row.operator),
         price=price,
-        surfaces=_surfaces(row, sold, hears),
+        surfaces=_surfaces(row, sold),
         context_tokens=context,
         first_token_s=row.first_token_s,
         speaks=coverage.spoken(row, sold),
@@ -192,15 +188,15 @@ def offering(
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
         vendor=row.vendor,
-        hearing=hears,
+        hearing=sold.hearing,
     )
 
 
-def _surfaces(row: Provider, sold: Sold, hears: Hearing | None) -> frozenset[Surface]:
+def _surfaces(row: Provider, sold: Sold) -> frozenset[Surface]:
     if sold.audio_formats:
         return frozenset({Surface.SPEECH})
-    if hears is not None:
-        return HEARD if hears.translates else frozenset({Surface.TRANSCRIPTION})
+    if sold.hearing is not None:
+        return HEARD if sold.hearing.translates else frozenset({Surface.TRANSCRIPTION})
     return frozenset(Surface(s) for s in row.surfaces)
 
 
@@ -237,12 +233,16 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
     for sold in row.models:
         if sold.id == upstream:
             sees = sold.sees if terms.sees is None else terms.sees
-            return sold.model_copy(update={"sees": sees})
+            hears = terms.hearing or sold.hearing
+            context = sold.context_tokens or (hears.tokens_max if hears is not None else None)
+            told = {"sees": sees, "hearing": hears, "context_tokens": context}
+            return sold.model_copy(update=told)
     if row.any_model and upstream in access.models:
-        as_of, sees = day.isoformat(), bool(terms.sees)
+        as_of, sees, hears = day.isoformat(), bool(terms.sees), terms.hearing
+        context = hears.tokens_max if hears is not None else None
         return Sold(
-            id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
-            hearing=terms.hearing, source="settings", as_of=as_of,
+            id=upstream, context_tokens=context, sees=sees, audio_formats=terms.audio_formats,
+            hearing=hears, source="settings", as_of=as_of,
         )  # fmt: skip
     names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
     raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

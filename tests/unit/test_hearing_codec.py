@@ -20,7 +20,7 @@ from serving.guard.inspector import Asked
 from serving.guard.terms import Terms
 from serving.guard.transcript import Transcript
 from serving.guard.values import Action, Policy, Term
-from serving.offerings import offerings
+from serving.offerings import accounts, offerings
 from serving.rates import UnknownPrice, listed
 from serving.records import Block, Surface, Usage
 from serving.settings import Settings, SettingsError
@@ -172,3 +172,24 @@ def test_a_blocked_transcript_is_empty_and_says_so():
 def test_a_transcript_without_terms_passes_byte_for_byte():
     told = {"text": "hello", "usage": {"type": "duration", "seconds": 1}}
     assert inspected(told)[1].data == msgspec.json.encode(told)
+
+
+@pytest.mark.parametrize(("provider", "upstream"),
+                         [("zhipu-cn", "glm-asr-2512"), ("openai-compatible", "ears")])  # fmt: skip
+def test_the_settings_name_a_price_that_nobody_has_read(provider, upstream):
+    told = {"by": "time", "per_hour": "3.6", "seconds_max": 30, "bytes_max": 1 << 20}
+    model = {"name": "m", "profile": "instant", "surfaces": ["transcription"],
+             "offerings": [f"{provider}/{upstream}"]}  # fmt: skip
+    access = {"id": provider, "base_url": "http://x/v1", "api_key_env": "K"}
+    terms = {"currency": "CNY", "as_of": "2026-01-01", "hearing": told}
+
+    def made(**changes):
+        settings = Settings.model_validate({"models": [model], "providers": [access | changes]})
+        return offerings(settings, accounts(settings, {"K": "k"}))["m"][0]
+
+    row = made(models={upstream: terms})
+    assert (row.price.input_micro_per_mtok, row.context_tokens) == (100_000_000, 300)
+    assert row.surfaces == {Surface.TRANSCRIPTION}
+    assert coverage.TIMES not in row.speaks
+    with pytest.raises(SettingsError, match="price is unknown|sells no"):
+        made()
