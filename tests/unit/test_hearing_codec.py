@@ -191,5 +191,5 @@ def test_the_settings_name_a_price_that_nobody_has_read(provider, upstream):
     assert (row.price.input_micro_per_mtok, row.context_tokens) == (100_000_000, 300)
     assert row.surfaces == {Surface.TRANSCRIPTION}
     assert coverage.TIMES not in row.speaks
-    with pytest.raises(SettingsError, match="price is unknown|sells no"):
+    with pytest.raises(SettingsError, match=r"price is unknown|sells no"):
         made()
