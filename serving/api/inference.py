@@ -151,7 +151,8 @@ class Inference:
         if fault is not None:
             terms.pipeline.refuse(call, caller, fault, client)
             return
-        await self._serve(call, caller, f"{surface}{heard.digest}"[-32:])(client)
+        asked_for = hashlib.sha256(f"{surface}\0{heard.digest}".encode()).hexdigest()[:32]
+        await self._serve(call, caller, asked_for)(client)
 
     def _apart(self, call: Call, serve: Serve) -> Serve:
         """The call, counted apart while it is under way: it asks for no engines."""

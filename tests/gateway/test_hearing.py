@@ -267,8 +267,11 @@ def test_the_same_key_is_answered_again_whatever_boundary_its_client_draws(run, 
         assert again.headers["content-type"] == "text/plain; charset=utf-8"
         other = await stack.post(PATH, form(wanted, file=said("another")), **asked)
         assert other.status == 422
+        path = "/v1/audio/translations"
+        english = await stack.post(path, form(wanted, file=said("hello")), **asked)
+        assert english.status == 422, "another question"
         assert len(await stack.seen()) == 1
-        assert [row.reason for row in await stack.rows(3)][1] == "replay"
+        assert [row.reason for row in await stack.rows(4)][1] == "replay"
 
     run(check, **sold(kit))
 
