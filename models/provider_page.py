@@ -28,8 +28,9 @@ A provider is one such file, packaged or in `providers_dir`;
 - **price**: per million tokens of prompt / answer / cached prompt, in the currency the provider
   bills in. `unknown`: nobody has read it at a source, and the model is not offered until the owner
   gives a price (`providers[].models`). A model that says texts aloud is priced, and its context
-  counted, in characters of the text. Facts were collected on the day shown; a price is data with
-  an expiry date, so look before you bill anybody.
+  counted, in characters of the text; one that writes down what is said by the hour of sound, or by
+  the token, of which a tenth of a second is one. Facts were collected on the day shown; a price is
+  data with an expiry date, so look before you bill anybody.
 - **trust** in a price: high (two sources agree), medium (one machine-readable source), low
   (inferred, rounded or third party).
 - All rows are tried against fakes that play them from these same facts; no call to a real provider
