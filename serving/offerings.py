@@ -149,8 +149,7 @@ def offering(
     """One model of a provider, bought with an account. Raises SettingsError."""
     provider, _, upstream = text.partition("/")
     where = f"models.{model.name}.offerings: {text!r}"
-    account = bought.get(provider)
-    if account is None:
+    if (account := bought.get(provider)) is None:
         raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
