@@ -18,10 +18,9 @@ def line(policy: str, seed: int, **more: Any) -> dict[str, Any]:
 def test_a_policy_is_one_row_with_the_range_of_its_seeds() -> None:
     rows = table([line("ours", 1), line("ours", 2, cost=1.3, kept=0.98)]).splitlines()
     assert rows[:2] == HEAD.splitlines()
-    assert rows[2:] == [
-        "| day@1h-2h | ours | 1.250 ± 0.050 | 98.50% (98.00% to 99.00%) | 90.0% | 3 (2) | 50.0%"
-        " | 2 |"
-    ]
+    (row,) = rows[2:]
+    assert row.startswith("| day@1h-2h | ours | 1.250 ± 0.050 | 98.50% (98.00% to 99.00%) | 90.0%")
+    assert row.endswith("| 3 (2) | 50.0% | 2 |")
 
 
 def test_the_cheapest_comes_first_and_an_absent_api_is_a_case_of_its_own() -> None:
