@@ -215,6 +215,7 @@ def _edges() -> dict[str, Schema]:
             podMonitor=group(enabled=YES_NO, interval=DURATION, labels=LABELS),
             rules=group(enabled=YES_NO, labels=LABELS),
             dashboards=group(enabled=YES_NO, labels=LABELS),
+            alertmanager=group(enabled=YES_NO, labels=LABELS),
         ),
         "preflight": group(
             enabled=YES_NO, providers=YES_NO, deadlineSeconds=whole(10, 3600)

@@ -131,6 +131,10 @@ VARIANTS: dict[str, tuple[Any, ...]] = {
         "robots": [ROBOT], "nodeSelector": {}, "tolerations": [], "affinity": {},
         "priorityClassName": "", "podLabels": {}, "podAnnotations": {}},
         "monitoring": {"serviceMonitor": {"enabled": True}}}),
+    "an Alertmanager's files": (POC, laid(ROBOTS, {"monitoring": {"alertmanager": {
+        "enabled": True, "labels": {"a": "b"}}}})),
+    "an Alertmanager's files, no labels": (POC, laid(ROBOTS, {"monitoring": {"alertmanager": {
+        "enabled": True}}})),
     "robots by proxy": (BETA, laid(ROBOTS, egress(**PROXY))),
     "robots by cilium": (BETA, laid(ROBOTS, egress("cilium"))),
     "robots by addresses": (BETA, laid(ROBOTS, egress("cidr", cidrs=CIDRS))),

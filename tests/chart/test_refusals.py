@@ -111,6 +111,8 @@ CONTRADICTIONS = [
      "switch it off"),
     (POC, {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "c"},
            "gatewayApi": {"enabled": True}}, "gatewayApi.enabled", "choose one edge"),
+    (POC, {"monitoring": {"alertmanager": {"enabled": True}}}, "monitoring.alertmanager.enabled",
+     "switch alerts.enabled on"),
     (POC, {"alerts": {"enabled": True}}, "alerts.robots", "name at least one"),
     (POC, {"alerts": {"enabled": True, "robots": [ROBOT]}}, "alerts.alertmanagers",
      "NetworkPolicyPeer"),

@@ -256,6 +256,9 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- end }}
 
 {{- define "ballast.checkMonitoring" -}}
+{{- if and .Values.monitoring.alertmanager.enabled (not .Values.alerts.enabled) -}}
+{{- fail "monitoring.alertmanager.enabled: its receiver is the bridge, and there is none; switch alerts.enabled on" -}}
+{{- end -}}
 {{- if and .Values.monitoring.podMonitor.enabled (not .Values.engines.ray.enabled) -}}
 {{- fail "monitoring.podMonitor.enabled: it scrapes Ray's pods, and there are none; switch it off" -}}
 {{- end -}}
