@@ -169,6 +169,7 @@ VARIANTS: dict[str, tuple[Any, ...]] = {
         {k: v for k, v in GROUP.items() if k != "gpu"}]}}}),
     "a group of another resource": (SCALE, one_group(gpu={
         "kind": "h100-80", "count": 1, "resource": "x.com/gpu"})),
+    "a group that says where it stands": (SCALE, one_group(pool=SCALE["engines"]["pool"])),
     "machines by group": (SCALE, {"settings": {"controller": {"acting": {"machines": [
         {"model": "chat", "pool": "p", "by": "cluster", "group": "h100-reserved"}]}}}}),
     "engines outside": (EXTERNAL, {"engines": {"external": [

@@ -80,6 +80,8 @@ CONTRADICTIONS = [
     (SCALE, {"engines": {"ray": {"groups": [GROUP, GROUP]}}}, "engines.ray.groups[1].name",
      "rename one"),
     (SCALE, groups(replicas=9), "engines.ray.groups[0].replicas", "mend one of them"),
+    (SCALE, groups(pool={"jurisdiction": "us", "operator": "acme", "onPremises": True}),
+     "engines.ray.groups[0].pool", "a release of their own"),
     (SCALE, groups(cache={"kind": "hostPath"}), "engines.ray.groups[0].cache.path", "/mnt/nvme"),
     (SCALE, groups(cache={"kind": "pvc"}), "engines.ray.groups[0].cache.claim", "existing claim"),
     (EXTERNAL, {"engines": {"external": [ENGINE], "pool": {"operator": ""}}}, "engines.pool",
