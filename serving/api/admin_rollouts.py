@@ -16,15 +16,14 @@ from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory
 from serving.errors import CallerError
 from serving.rollout import commands
-from serving.rollout.desk import RolloutDesk, staying
+from serving.rollout.desk import RolloutDesk, one_of_few, staying
 from serving.rollout.gap import Gap
 from serving.rollout.moving import ceilings
 from serving.rollout.values import BLUE_GREEN, CANARY, Checks
 from serving.settings import Group, ModelName
 
 PLANS_MAX = 2
-"""Gaps that one gateway works out at a time: each reads a day of the ledger and places its calls."""
-AGAIN_S = 5.0
+"""Gaps that one gateway works out at a time: each reads a day of the ledger."""
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
@@ -50,13 +49,8 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
     asking = asyncio.Semaphore(PLANS_MAX)
 
     async def told_of(row: NewRollout) -> dict[str, Any]:
-        if row.is_in_place and asking.locked():
-            message = f"{PLANS_MAX} plans are being worked out: ask again"
-            raise CallerError("rate_limit_exceeded", message, retry_after_s=AGAIN_S)
-        if not row.is_in_place:
-            return await _told(rollouts, admin, row)
-        async with asking:
-            return await _told(rollouts, admin, row)
+        telling = _told(rollouts, admin, row)
+        return await (one_of_few(asking, telling) if row.is_in_place else telling)
 
     @router.get("/rollouts")
     async def read(at: Annotated[Desk, Depends(desk)]) -> Response:
