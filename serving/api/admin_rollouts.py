@@ -15,6 +15,7 @@ from serving.directory.changes import Change
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory
 from serving.errors import CallerError
+from serving.placement.values import PLAIN
 from serving.rollout import commands
 from serving.rollout.desk import RolloutDesk, one_of_few, staying
 from serving.rollout.gap import Gap
@@ -133,10 +134,10 @@ async def _told(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> dict[st
     """What starting it means, in numbers and in words."""
     old = _old(rollouts, admin, row)
     stay = staying(admin.known.keys.values(), old, row.new)
-    bounds = [one and one.ceilings for one in map(rollouts.routes.get, (row.name, row.new))]
+    before, after = rollouts.routes[row.name], rollouts.routes.get(row.new, PLAIN)
     told: dict[str, Any] = {
         "old": old, "new": row.new, "keys_that_stay": stay, "gap": None,
-        "ceilings": ceilings(row.new, *bounds),
+        "ceilings": ceilings(row.new, before.ceilings, after.ceilings),
     }  # fmt: skip
     words = []
     if row.is_in_place:
