@@ -2,8 +2,8 @@
 
 An account is its tenant's alone: its offerings stand apart from ours, under names of their own, so
 that neither breaker nor pace nor price of one is taken for the other's. A key that we use too, or
-that two tenants use, refuses to start: whose money it is must be certain. A key file that is changed
-to such a key later is not taken (`KeyFile.keep_from`).
+that two tenants use, refuses to start: whose money it is must be certain. A key file that is
+changed to such a key later is not taken (`KeyFile.keep_from`).
 """
 
 from __future__ import annotations
