@@ -5,18 +5,22 @@ Every answer is made before the first request. It also answers what routers ask 
 takes it for one of its own. It checks nothing and refuses nothing.
 
 With `--chunk-ms` each stream is paced and bears an id of its own, and its events are numbered:
-`check.py` can tell lost, doubled, reordered and mixed-up events.
+`check.py` can tell lost, doubled, reordered and mixed-up events. A prompt may ask for another pace
+(`mark`), so that one upstream serves every measurement. `--targets` makes it as many engines, each
+on a port of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import itertools
 import json
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -26,6 +30,10 @@ MODEL = "m"
 PROMPT_TOKENS = 16
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_STREAM = re.compile(rb'"stream"\s*:\s*true')
+_USAGE = re.compile(rb'"include_usage"\s*:\s*true')
+_MARK = re.compile(rb"@pace=(\d{1,4}),(\d{1,5});")
+PACES_MAX = 32
 _SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -38,6 +46,17 @@ class Pace(NamedTuple):
 
     tokens: int
     chunk_ms: float
+
+
+def mark(pace: Pace) -> str:
+    """What a prompt says to be answered at this pace; milliseconds are whole."""
+    return f"@pace={pace.tokens},{pace.chunk_ms:.0f};"
+
+
+def marked(body: bytes) -> Pace | None:
+    """The pace that a request asks for."""
+    found = _MARK.search(body)
+    return Pace(int(found[1]), float(found[2])) if found else None
 
 
 def event(payload: object) -> bytes:
@@ -139,15 +158,14 @@ class Upstream(asyncio.Protocol):
             self._answer(line, body)
 
     def _answer(self, line: bytes, body: bytes) -> None:
-        script, write = self._script, self._transport.write
+        script, write = self._asked(body), self._transport.write
         if not line.startswith(b"POST") or b"/chat/completions" not in line:
             write(script.other(line))
             return
-        flags = body.replace(b" ", b"")
-        if b'"stream":true' not in flags:
+        if not _STREAM.search(body):
             write(script.whole)
             return
-        with_usage = b'"include_usage":true' in flags
+        with_usage = _USAGE.search(body) is not None
         if script.pace.chunk_ms == 0:
             # One write an event, as an engine does; uvloop sends them together.
             for piece in script.instant_usage if with_usage else script.instant:
@@ -156,24 +174,42 @@ class Upstream(asyncio.Protocol):
         self._is_busy = True
         write(_SSE_HEAD)
         events = script.events(f"chatcmpl-{next(self._numbers)}", with_usage=with_usage)
-        start_s = self._loop.time()
-        self._later(partial(self._send, events, 0, start_s), 0, start_s)
+        self._send(_Timetable(events, script, self._loop.time()), 0)
 
-    def _later(self, work: Callable[[], None], index: int, start_s: float) -> None:
-        """Keep to the timetable: a late event does not delay the next one."""
-        self._loop.call_at(start_s + (index + 1) * self._script.pace.chunk_ms / 1e3, work)
+    def _asked(self, body: bytes) -> Script:
+        """The answers at the pace that the prompt asks for."""
+        pace = marked(body)
+        if pace is None or pace == self._script.pace:
+            return self._script
+        return scripted(pace)
 
-    def _send(self, events: list[bytes], index: int, start_s: float) -> None:
+    def _send(self, due: _Timetable, index: int) -> None:
+        """The first event at once, as the first token is; a late one does not delay the next."""
         if self._transport.is_closing():
             return
-        last = index >= self._script.pace.tokens
-        if not last:
-            self._transport.write(events[index])
-            self._later(partial(self._send, events, index + 1, start_s), index + 1, start_s)
+        pace = due.script.pace
+        if index < pace.tokens:
+            self._transport.write(due.events[index])
+            at_s = due.start_s + (index + 1) * pace.chunk_ms / 1e3
+            self._loop.call_at(at_s, partial(self._send, due, index + 1))
             return
-        self._transport.write(b"".join(events[index:]) + self._script.done)
+        self._transport.write(b"".join(due.events[index:]) + due.script.done)
         self._is_busy = False
         self.data_received(b"")
+
+
+class _Timetable(NamedTuple):
+    """One paced stream."""
+
+    events: list[bytes]
+    script: Script
+    start_s: float
+
+
+@functools.lru_cache(maxsize=PACES_MAX)
+def scripted(pace: Pace) -> Script:
+    """Made once for each pace that is asked for."""
+    return Script(pace)
 
 
 def take(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -195,28 +231,35 @@ def take(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
     return line, buffer[start : start + length], buffer[start + length :]
 
 
-async def serve(port: int, pace: Pace) -> None:
+async def serve(port: int, pace: Pace, targets: int) -> None:
     """Listen on loopback until SIGTERM; prints one JSON line when ready."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     script = Script(pace)
-    server = await loop.create_server(lambda: Upstream(script), "127.0.0.1", port, backlog=4096)
-    bound = server.sockets[0].getsockname()[1]
-    print(json.dumps({"event": "listening", "url": f"http://127.0.0.1:{bound}"}), flush=True)
+    servers = [
+        await loop.create_server(lambda: Upstream(script), "127.0.0.1", port, backlog=4096)
+        for _ in range(targets)
+    ]
+    urls = [f"http://127.0.0.1:{s.sockets[0].getsockname()[1]}" for s in servers]
+    print(json.dumps({"event": "listening", "url": urls[0], "urls": urls}), flush=True)
     await ended.wait()
-    server.close()
+    for server in servers:
+        server.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="benchmarks.gateway upstream", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
+    parser.add_argument("--targets", type=int, default=1, help="engines, each on any free port")
     parser.add_argument("--tokens", type=int, default=64, help="content events per stream")
     parser.add_argument("--chunk-ms", type=float, default=0.0, help="pause between events")
     given = parser.parse_args(argv)
-    uvloop.run(serve(given.port, Pace(given.tokens, given.chunk_ms)))
+    if given.port and given.targets > 1:
+        parser.error("several targets take ports that are free: leave --port out")
+    uvloop.run(serve(given.port, Pace(given.tokens, given.chunk_ms), given.targets))
     return 0
 
 
