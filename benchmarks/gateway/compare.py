@@ -32,10 +32,11 @@ from benchmarks.gateway.contenders import (
     upstream,
 )
 from benchmarks.gateway.figures import Effort, Visit
-from benchmarks.gateway.peers import LITELLM, pinned
+from benchmarks.gateway.peers import pinned
 from benchmarks.gateway.processes import StartFailed
-from benchmarks.gateway.report import Report, markdown, whole_rounds
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.report import Report, markdown
+from benchmarks.gateway.rounds import Unlike, gone_on, left, order
+from benchmarks.gateway.script import Pace
 from benchmarks.gateway.visit import Failed, visit
 
 TARGETS = 8
@@ -59,13 +60,6 @@ def present(names: Sequence[str], peer_bin: Path | None, *, installs: bool) -> d
     return versions
 
 
-def order(present_peers: Sequence[str], number: int) -> list[str]:
-    """Who is visited in a round: Ballast and the reference beside each other. LiteLLM only in the
-    first: it is so far off that one figure says it, and its visits are the longest."""
-    few = [name for name in present_peers if name != LITELLM or number == 1]
-    return [own.BALLAST, *few, own.GUARD, own.POLICIES, own.TWO]
-
-
 def tried(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
     """A visit; of a gateway that does not start or breaks requests, the reason."""
     try:
@@ -76,28 +70,22 @@ def tried(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
 
 def measured(report: Report, out: Path | None, peer_bin: Path | None) -> Report:
     """Go through what is left of the rounds; the report is kept after each visit."""
-    present_peers = [name for name in report.gateways if name not in own.SAID]
-    done = {(v.gateway, v.number) for v in report.visits}
-    left = [
-        (number, name)
-        for number in range(1, report.rounds + 1)
-        for name in order(present_peers, number)
-        if (name, number) not in done
-    ]
+    due = left(report)
+    if not due:
+        return report
     with (
         tempfile.TemporaryDirectory(prefix="ballast-bench-") as folder,
         upstream(Pace(64, 0.0), Path(folder), TARGETS) as urls,
     ):
         ground = Ground(urls, Path(folder), peer_bin)
-        for at, (number, name) in enumerate(left, 1):
+        for at, (number, name) in enumerate(due, 1):
             began_s = time.monotonic()
             found = tried(name, ground, report.effort, number)
             report = msgspec.structs.replace(report, visits=[*report.visits, found])
             _keep(report, out)
             took_s = time.monotonic() - began_s
-            _say(
-                f"[{at}/{len(left)}] round {number}, {name}: {found.failed or 'done'}, {took_s:.0f} s"
-            )
+            where = f"[{at}/{len(due)}] round {number}, {name}"
+            _say(f"{where}: {found.failed or 'done'}, {took_s:.0f} s")
     return report
 
 
@@ -107,29 +95,6 @@ def _keep(report: Report, out: Path | None) -> None:
         beside = out.with_name(f"{out.name}.part")
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         os.replace(beside, out)
-
-
-class Unlike(Exception):  # noqa: N818 - a state of the file
-    """The report that is there is of something else."""
-
-
-def gone_on(before: Report, now: Report) -> Report:
-    """An earlier report with this sitting. Pure. Raises Unlike: figures of two commits, machines or
-    efforts have no common table."""
-    then, here = before.sittings[0], now.sittings[0]
-    same = {
-        "commit": (then.commit, here.commit),
-        "machine": (then.cpu_model, here.cpu_model),
-        "versions": (then.versions, here.versions),
-        "effort": (before.effort, now.effort),
-        "gateways": (before.gateways, now.gateways),
-    }
-    for what, (old, new) in same.items():
-        if old != new:
-            raise Unlike(f"another {what}: {old} there, {new} now")
-    return msgspec.structs.replace(
-        now, sittings=[*before.sittings, here], visits=whole_rounds(before)
-    )
 
 
 def parser() -> argparse.ArgumentParser:

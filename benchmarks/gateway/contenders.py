@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from benchmarks.gateway import own, peers, processes
 from benchmarks.gateway.client import Target
 from benchmarks.gateway.processes import Cpu, Started, StartFailed
-from benchmarks.gateway.upstream import MODEL, Pace
+from benchmarks.gateway.script import MODEL, Pace
 
 ROOT = Path(__file__).resolve().parents[2]
 BALLAST, BALLAST_WITHOUT_LEDGER = own.BALLAST, own.WITHOUT_LEDGER
@@ -118,14 +118,14 @@ def _ballast(ground: Ground, name: str, module: str = "serving.app") -> Contende
                 sys.executable, "-m", module, "--config", str(folder / f"settings-{index}.yaml"),
             ]  # fmt: skip
             started.append(processes.start(command, folder / f"ballast-{index}.log", ROOT))
-            url = str(started[-1].line()["url"])
+        urls = [str(one.line()["url"]) for one in started]
     except StartFailed:
         for one in started:
             one.stop()
         raise
     ledger = folder / "state" / "ledger.sqlite"
     rows = None if name == own.WITHOUT_LEDGER else partial(_rows, ledger)
-    return Contender(name, Target(url, key, MODEL), started[0], rows, tuple(started[1:]))
+    return Contender(name, Target(urls[0], key, MODEL), started[0], rows, tuple(started[1:]))
 
 
 def _rows(path: Path) -> int:
@@ -148,7 +148,7 @@ def _peer(name: str, ground: Ground) -> Contender:
     except StartFailed:
         started.stop()
         raise
-    return Contender(name, Target(f"http://127.0.0.1:{port}", "k", MODEL), started)
+    return Contender(name, Target(f"http://127.0.0.1:{port}", peers.KEY, MODEL), started)
 
 
 _STARTS: dict[str, Callable[[Ground], Contender]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.gateway.upstream import MODEL
+from benchmarks.gateway.script import MODEL
 from benchmarks.guard.samples import SEED, term_list
 from serving.auth import digest, new_key
 

@@ -17,6 +17,8 @@ import yaml
 from benchmarks import tools
 
 VLLM_ROUTER, SMG, SGLANG_ROUTER, LITELLM = "vllm-router", "smg", "sglang-router", "litellm"
+KEY = "sk-" + "comparison-" * 3 + "1"
+"""LiteLLM does not start without one; the others ask for none and pass it on."""
 RUST = (VLLM_ROUTER, SMG, SGLANG_ROUTER)
 
 
@@ -79,12 +81,18 @@ def words(
     metrics). LiteLLM's settings are a file in `folder`."""
     (urls, model), (port, metrics) = before, ports
     if name == LITELLM:
-        rows = [{"model_name": model, "litellm_params": {
-            "model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "k"}} for url in urls]  # fmt: skip
+        rows = [
+            {"model_name": model, "litellm_params": {
+                "model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "k"}}
+            for url in urls
+        ]  # fmt: skip
         path = folder / "litellm.yaml"
-        path.write_text(
-            yaml.safe_dump({"model_list": rows, "litellm_settings": {"telemetry": False}}), "utf-8"
-        )
+        made = {
+            "model_list": rows,
+            "general_settings": {"master_key": KEY},
+            "litellm_settings": {"telemetry": False},
+        }
+        path.write_text(yaml.safe_dump(made), "utf-8")
         return ["--config", str(path), "--host", "127.0.0.1", "--port", str(port),
                 "--num_workers", "1"]  # fmt: skip
     return [

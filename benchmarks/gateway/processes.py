@@ -112,6 +112,8 @@ class Started(NamedTuple):
 
     process: subprocess.Popen[bytes]
     log: Path
+    began_s: float
+    """By the monotonic clock."""
 
     @property
     def pid(self) -> int:
@@ -152,12 +154,13 @@ class Started(NamedTuple):
 
 def start(command: Sequence[str], log: Path, cwd: Path, *, tells: bool = True) -> Started:
     """Start a process that logs to `log`; `tells`: stdout is a pipe for the one line it prints."""
+    began_s = time.monotonic()
     with log.open("ab") as file:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE if tells else file, stderr=file,
             stdin=subprocess.DEVNULL, cwd=cwd, env=environment(), start_new_session=True,
         )  # fmt: skip
-    return Started(process, log)
+    return Started(process, log, began_s)
 
 
 def raise_file_limit() -> None:

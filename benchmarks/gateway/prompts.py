@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.gateway.upstream import Pace, mark
+from benchmarks.gateway.script import Pace, mark
 from benchmarks.guard.samples import CHINESE, ENGLISH
 
 KIB = 1024

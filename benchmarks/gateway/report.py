@@ -51,7 +51,7 @@ GATES = (
 )
 COST = {
     "small_ms": "CPU ms / request, 4 KiB",
-    "aside_ms": "of it off the main thread",
+    "aside_ms": "of it ledger drain",
     "large_ms": "CPU ms / request, 90 KiB",
     "slope_us": "CPU us / KiB of prompt",
     "chunk_us": "CPU us / chunk, coalesced",
@@ -83,16 +83,6 @@ class Report(msgspec.Struct, frozen=True):
     gateways: list[str]
     rounds: int
     visits: list[Visit]
-
-
-def whole_rounds(report: Report) -> list[Visit]:
-    """The visits of rounds that were finished: a round that broke off is measured anew, for its
-    ratios compare neighbours in time."""
-    by_round: dict[int, set[str]] = {}
-    for visit in report.visits:
-        by_round.setdefault(visit.number, set()).add(visit.gateway)
-    done = {number for number, names in by_round.items() if names >= set(report.gateways)}
-    return [visit for visit in report.visits if visit.number in done]
 
 
 def spread(values: Sequence[float]) -> Spread:

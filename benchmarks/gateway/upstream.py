@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import itertools
 import json
 import re
@@ -26,111 +25,11 @@ from typing import NamedTuple, cast
 
 import uvloop
 
-MODEL = "m"
-PROMPT_TOKENS = 16
+from benchmarks.gateway.script import LAST_CHUNK, SSE_HEAD, Pace, Script, marked, scripted
+
 _HEAD_END = b"\r\n\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _USAGE = re.compile(rb'"include_usage"\s*:\s*true')
-_MARK = re.compile(rb"@pace=(\d{1,4}),(\d{1,5});")
-PACES_MAX = 32
-_SSE_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
-)
-
-
-class Pace(NamedTuple):
-    """What every stream looks like: so many content events, so many milliseconds apart (0: all at
-    once)."""
-
-    tokens: int
-    chunk_ms: float
-
-
-def mark(pace: Pace) -> str:
-    """What a prompt says to be answered at this pace; milliseconds are whole."""
-    return f"@pace={pace.tokens},{pace.chunk_ms:.0f};"
-
-
-def marked(body: bytes) -> Pace | None:
-    """The pace that a request asks for."""
-    found = _MARK.search(body)
-    return Pace(int(found[1]), float(found[2])) if found else None
-
-
-def event(payload: object) -> bytes:
-    """One server-sent event in one HTTP chunk."""
-    data = b"data: " + json.dumps(payload, separators=(",", ":")).encode() + b"\n\n"
-    return chunk(data)
-
-
-def chunk(data: bytes) -> bytes:
-    """One HTTP chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class Script:
-    """The answers, ready to be written."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
-        usage = {
-            "prompt_tokens": PROMPT_TOKENS,
-            "completion_tokens": pace.tokens,
-            "total_tokens": PROMPT_TOKENS + pace.tokens,
-        }
-        self._usage = usage
-        message = {"role": "assistant", "content": "tok " * pace.tokens}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        whole = {"id": "chatcmpl-0", "object": "chat.completion", "created": 1, "model": MODEL}
-        self.whole = answer({**whole, "choices": [choice], "usage": usage})
-        done = chunk(b"data: [DONE]\n\n") + _LAST_CHUNK
-        plain, asked = self.events("chatcmpl-0", with_usage=False), self.events("chatcmpl-0")
-        self.instant = [_SSE_HEAD, *plain, done]
-        self.instant_usage = [_SSE_HEAD, *asked, done]
-        self.done = done
-        model = {"id": MODEL, "object": "model", "created": 1, "owned_by": "bench"}
-        load = {"w": 0, "r": 0, "q": 0, "kv": 0.0, "at": 0, "limit": 4096, "started": 1}
-        self.others = {
-            b"/internal/load": answer({**load, "model": MODEL, "draining": False}),
-            b"/v1/models": answer({"object": "list", "data": [{**model, "max_model_len": 8192}]}),
-            b"info": answer({"model_path": MODEL, "model_id": MODEL, "served_model_name": MODEL,
-                             "tokenizer_path": MODEL, "is_generation": True}),
-        }  # fmt: skip
-        self.fine = answer({"status": "ok"})
-
-    def events(self, name: str, *, with_usage: bool = True) -> list[bytes]:
-        """The events of one stream but the last: numbered content, finish reason, usage."""
-        base = {"id": name, "object": "chat.completion.chunk", "created": 1, "model": MODEL}
-        found = [
-            event({**base, "choices": [_choice({"content": f" tok{i}"}, None)]})
-            for i in range(self.pace.tokens)
-        ]
-        found.append(event({**base, "choices": [_choice({}, "stop")]}))
-        if with_usage:
-            found.append(event({**base, "choices": [], "usage": self._usage}))
-        return found
-
-    def other(self, line: bytes) -> bytes:
-        """The answer to a request that is no completion, by its first line."""
-        for mark, data in self.others.items():
-            if mark in line:
-                return data
-        return self.fine
-
-
-def _choice(delta: dict[str, str], finish: str | None) -> dict[str, object]:
-    return {"index": 0, "delta": delta, "finish_reason": finish}
-
-
-def answer(payload: object) -> bytes:
-    """A whole JSON answer with its head."""
-    body = json.dumps(payload).encode()
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
-    )
 
 
 class Upstream(asyncio.Protocol):
@@ -172,7 +71,7 @@ class Upstream(asyncio.Protocol):
                 write(piece)
             return
         self._is_busy = True
-        write(_SSE_HEAD)
+        write(SSE_HEAD)
         events = script.events(f"chatcmpl-{next(self._numbers)}", with_usage=with_usage)
         self._send(_Timetable(events, script, self._loop.time()), 0)
 
@@ -206,12 +105,6 @@ class _Timetable(NamedTuple):
     start_s: float
 
 
-@functools.lru_cache(maxsize=PACES_MAX)
-def scripted(pace: Pace) -> Script:
-    """Made once for each pace that is asked for."""
-    return Script(pace)
-
-
 def take(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
     """The first whole request as (request line, body, what follows); None while there is none."""
     end = buffer.find(_HEAD_END)
@@ -220,10 +113,10 @@ def take(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
     head, start = buffer[:end].lower(), end + len(_HEAD_END)
     line = buffer[: buffer.find(b"\r\n")]
     if b"transfer-encoding: chunked" in head:
-        stop = buffer.find(_LAST_CHUNK, start)
+        stop = buffer.find(LAST_CHUNK, start)
         if stop < 0:
             return None
-        return line, buffer[start:stop], buffer[stop + len(_LAST_CHUNK) :]
+        return line, buffer[start:stop], buffer[stop + len(LAST_CHUNK) :]
     at = head.find(b"content-length:")
     length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
     if len(buffer) < start + length:

@@ -21,7 +21,7 @@ from benchmarks.gateway.contenders import Contender, Ground, direct, running
 from benchmarks.gateway.figures import Cost, Effort, Many, Visit, holds_streams, rate_of
 from benchmarks.gateway.load import Plan, load, ready
 from benchmarks.gateway.prompts import KIB, prompt
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.script import Pace
 
 TOKENS, CHUNK_MS = 64, 20.0
 INSTANT, APART, SLOW_MS = Pace(TOKENS, 0.0), Pace(TOKENS, CHUNK_MS), 1e3
@@ -125,10 +125,9 @@ async def _both(
 
 def visit(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
     """All of one gateway in one round. Raises Failed, NotSettled, Broken, StartFailed."""
-    began_s = time.monotonic()
     with running(name, ground) as contender:
         asked = ready(contender.target, 0.02)
-        start_s = round(time.monotonic() - began_s, 2)
+        start_s = round(time.monotonic() - contender.started.began_s, 2)
         meter = _Meter(contender, effort, asked)
         small, _ = meter.cost(_plain(contender.target, SMALL, 1_200.0))
         found = Visit(name, number, start_s=start_s, small=small)
@@ -139,7 +138,7 @@ def visit(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
         # One start each 20.3 ms, so that the events of 64 streams do not fall together.
         rate = effort.staggered / (TOKENS * CHUNK_MS / 1e3 + 0.02)
         apart, base = meter.cost(
-            _stream(contender.target, APART, rate, 0.3), direct(ground.upstreams[0])
+            _stream(contender.target, APART, rate, 0.25), direct(ground.upstreams[0])
         )
         found = msgspec.structs.replace(found, large=large, stream=stream, apart=apart, base=base)
         if number > 1 or (name in own.SAID and name != own.BALLAST):

@@ -34,7 +34,7 @@ from benchmarks.gateway.contenders import (
 )
 from benchmarks.gateway.load import ready
 from benchmarks.gateway.machine import provenance
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.script import Pace
 
 INSTANT = Pace(8, 0.0)
 

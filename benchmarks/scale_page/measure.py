@@ -26,7 +26,7 @@ from benchmarks.gateway import contenders, processes
 from benchmarks.gateway.check import SlowStreams
 from benchmarks.gateway.contenders import BALLAST, Ground
 from benchmarks.gateway.open_streams import opened as opened_streams
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.script import Pace
 from benchmarks.ledger.__main__ import measured, opened
 from benchmarks.ledger.server import PostgresServer, ServerMissing
 from benchmarks.ledger.traffic import batches
