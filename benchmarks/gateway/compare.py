@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--peer-bin", type=Path, metavar="DIR", help="where peers stand; else PATH")
     made.add_argument("--no-install", action="store_true", help="only peers that are here")
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    made.add_argument("--seconds", type=float, default=3.0, help="of each load")
     made.add_argument("--streams", type=int, default=2000, help="slow ones, open together")
     made.add_argument("--out", type=Path, metavar="FILE.json", help="keep the report here")
     made.add_argument("--markdown", action="store_true", help="print tables, not JSON")

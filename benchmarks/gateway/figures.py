@@ -22,16 +22,16 @@ SLOW_CORE_MAX = 0.8
 class Effort(msgspec.Struct, frozen=True):
     """How long and with how much one gateway is measured in one round."""
 
-    seconds: float = 4.0
+    seconds: float = 3.0
     """Of each load; of the staggered streams twice that."""
     warm_s: float = 1.0
     staggered: int = 64
     """Streams of 20 ms an event that are open together."""
     streams: int = 2_000
     """Slow ones, for memory; half as many for the check."""
-    over_s: float = 4.0
+    over_s: float = 3.0
     """Their starts are spread over so many seconds."""
-    beats: int = 8
+    beats: int = 6
     """Content events of each, one a second: more than `over_s`, so that all are open at once."""
 
 
