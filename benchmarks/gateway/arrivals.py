@@ -21,7 +21,7 @@ class Arrivals(NamedTuple):
     seconds: float
 
     @property
-    def count(self) -> int:
+    def requests(self) -> int:
         """How many that are."""
         return max(1, round(self.rate * self.seconds))
 
@@ -104,7 +104,7 @@ async def arrive(target: Target, plan: Arrivals, data: bytes) -> Seen:
     load = _Load(target, data)
     begin_s = loop.time()
     async with asyncio.TaskGroup() as group:
-        for number in range(plan.count):
+        for number in range(plan.requests):
             due_s = begin_s + number / plan.rate
             if (wait_s := due_s - loop.time()) > 0:
                 await asyncio.sleep(wait_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from benchmarks.gateway import own
@@ -17,6 +19,7 @@ KIB_BETWEEN = 86
 """Of the large and the small prompt."""
 SLOW_CORE_MAX = 0.8
 """Of a core, for streams of an event a second."""
+MACHINE_SHARE_MAX = 0.6
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -81,9 +84,19 @@ class Visit(msgspec.Struct, frozen=True):
     many: Many | None = None
 
 
-def rate_of(wanted: float, core_max: float, request_s: float) -> float:
-    """Requests a second that take no more than `core_max` of a core at `request_s` CPU each."""
-    return min(wanted, core_max / request_s) if request_s > 0 else wanted
+class Warm(NamedTuple):
+    """What the warming up found: a closed loop of a few connections."""
+
+    cpu_s: float
+    """Of one request, roughly."""
+    per_s: float
+    """Answers a second."""
+
+
+def rate_of(wanted: float, core_max: float, warm: Warm) -> float:
+    """Requests a second: as wanted, but no more than take `core_max` of a core, and well below what
+    the whole machine can do now, or an open loop would measure a queue."""
+    return min(wanted, core_max / max(warm.cpu_s, 1e-9), MACHINE_SHARE_MAX * warm.per_s)
 
 
 def holds_streams(wanted: int, over_s: float, start_s: float, event_s: float) -> int:

@@ -7,6 +7,7 @@ every request has its row. All loads but the warming up are open loop.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from benchmarks.gateway.arrivals import Arrivals, Seen, arrive
 from benchmarks.gateway.check import SlowStreams, slow_streams
 from benchmarks.gateway.client import Target, request
 from benchmarks.gateway.contenders import Contender, Ground, direct, running
-from benchmarks.gateway.figures import Cost, Effort, Many, Visit, holds_streams, rate_of
+from benchmarks.gateway.figures import Cost, Effort, Many, Visit, Warm, holds_streams, rate_of
 from benchmarks.gateway.load import Plan, load, ready
 from benchmarks.gateway.prompts import KIB, prompt
 from benchmarks.gateway.script import Pace
@@ -40,6 +41,8 @@ class Load(NamedTuple):
     rate: float
     core_max: float
     is_stream: bool = False
+    is_paced: bool = False
+    """How long an answer takes is the upstream's doing, so a closed loop tells no rate."""
 
 
 class _Meter:
@@ -53,8 +56,7 @@ class _Meter:
     def cost(self, kind: Load, base: Target | None = None) -> tuple[Cost, Seen]:
         """Warm up, then the load; with `base` as many go there at the same time, and what they saw
         comes back too. Raises Failed, NotSettled."""
-        guess_s = self._warm(kind)
-        rate = rate_of(kind.rate, kind.core_max, guess_s)
+        rate = rate_of(kind.rate, kind.core_max, self._warm(kind))
         plan = Arrivals(rate, self._effort.seconds * (2 if base else 1))
         before = self.settled()
         seen, straight = uvloop.run(_both(self._contender.target, base, plan, kind.data))
@@ -74,13 +76,13 @@ class _Meter:
             seen=seen,
         ), straight
 
-    def _warm(self, kind: Load) -> float:
-        """CPU seconds of one request, roughly."""
+    def _warm(self, kind: Load) -> Warm:
         before = self._contender.cpu()
         plan = Plan(16 if kind.is_stream else 4, self._effort.warm_s, is_stream=kind.is_stream)
         done = uvloop.run(load(self._contender.target, plan, kind.data))
         self._good(done.requests, done.failures, done.errors)
-        return self._contender.cpu().since(before).total_s / done.requests
+        used_s = self._contender.cpu().since(before).total_s
+        return Warm(used_s / done.requests, math.inf if kind.is_paced else done.rps)
 
     def many(self, slow: SlowStreams) -> Many:
         """So many slow streams at once, each checked. Raises NotSettled."""
@@ -129,12 +131,12 @@ def visit(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
         asked = ready(contender.target, 0.02)
         start_s = round(time.monotonic() - contender.started.began_s, 2)
         meter = _Meter(contender, effort, asked)
-        small, _ = meter.cost(_plain(contender.target, SMALL, 1_200.0))
+        small, _ = meter.cost(_plain(contender.target, SMALL, 1_000.0))
         found = Visit(name, number, start_s=start_s, small=small)
         if name == own.TWO:
             return found
-        large, _ = meter.cost(_plain(contender.target, LARGE, 300.0))
-        stream, _ = meter.cost(_stream(contender.target, INSTANT, 500.0, 0.5))
+        large, _ = meter.cost(_plain(contender.target, LARGE, 250.0))
+        stream, _ = meter.cost(_stream(contender.target, INSTANT, 300.0, 0.5))
         # One start each 20.3 ms, so that the events of 64 streams do not fall together.
         rate = effort.staggered / (TOKENS * CHUNK_MS / 1e3 + 0.02)
         apart, base = meter.cost(
@@ -156,7 +158,7 @@ def _plain(target: Target, size: int, rate: float) -> Load:
 
 def _stream(target: Target, pace: Pace, rate: float, core_max: float) -> Load:
     data = request(target, is_stream=True, prompt=prompt(SMALL, pace))
-    return Load(data, rate, core_max, is_stream=True)
+    return Load(data, rate, core_max, is_stream=True, is_paced=pace.chunk_ms > 0)
 
 
 def _slow(streams: int, effort: Effort) -> SlowStreams:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 
@@ -10,7 +12,7 @@ from benchmarks.gateway import compare, figures, machine, own, report, rounds
 from benchmarks.gateway.arrivals import Seen
 from benchmarks.gateway.check import Checked
 from benchmarks.gateway.contenders import ROOT
-from benchmarks.gateway.figures import CHUNKS, EVENTS, Cost, Effort, Many, Visit, metrics
+from benchmarks.gateway.figures import CHUNKS, EVENTS, Cost, Effort, Many, Visit, Warm, metrics
 from benchmarks.gateway.open_streams import Open
 from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, SMG, VLLM_ROUTER
 from benchmarks.gateway.report import Report, Spread
@@ -66,9 +68,10 @@ def test_what_was_not_measured_has_no_figure():
 
 
 def test_a_slow_gateway_is_given_less_load_and_a_fast_one_what_is_wanted():
-    assert figures.rate_of(1200.0, 0.5, 0.0001) == 1200.0
-    assert figures.rate_of(1200.0, 0.5, 0.05) == 10.0
-    assert figures.rate_of(1200.0, 0.5, 0.0) == 1200.0
+    assert figures.rate_of(1000.0, 0.5, Warm(0.0001, 3000.0)) == 1000.0
+    assert figures.rate_of(1000.0, 0.5, Warm(0.05, 20.0)) == 10.0
+    assert figures.rate_of(1000.0, 0.5, Warm(0.0001, 500.0)) == 300.0  # a busy machine
+    assert figures.rate_of(1000.0, 0.5, Warm(0.0, math.inf)) == 1000.0
     assert figures.holds_streams(2000, 3.0, 0.0001, 0.0001) == 2000
     assert 50 < figures.holds_streams(2000, 3.0, 0.03, 0.003) < 70
     assert figures.holds_streams(2000, 3.0, 0.0, 0.0) == 2000
