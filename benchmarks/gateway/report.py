@@ -164,11 +164,8 @@ def markdown(report: Report) -> str:
         *_table(table, FELT, versions),
     ]
     rounds = max((visit.number for visit in visits), default=0)
-    lines += [
-        "",
-        f"Each cell: median (minimum to maximum) over {rounds} rounds; one figure: one.",
-        "",
-    ]
+    over = f"over {rounds} rounds; a single figure: one round, or all alike"
+    lines += ["", f"Each cell: median (minimum to maximum) {over}.", ""]
     lines += [_row(["gate", "limit", "measured", "holds"]), _row(["---"] * 4)]
     for verdict in verdicts(visits):
         cells = [verdict.text, f"{verdict.maximum:g}", _cell(verdict.found), verdict.word()]
