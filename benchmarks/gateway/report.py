@@ -16,6 +16,8 @@ from benchmarks.gateway.machine import Provenance
 
 REFERENCE = peers.VLLM_ROUTER
 FIRST_P99_MS_MAX = 3.0
+BUSY_LOAD_PER_CORE = 0.5
+BUSY = "**Others were busy on this machine**: absolute figures are too high and ratios are wide."
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -207,7 +209,8 @@ def origin(found: Provenance) -> list[str]:
         f"{found.at}, commit {found.commit[:12]}{dirty}; {found.cpu_model}, {found.cores} cores, "
         f"Linux {found.kernel}, load average before {load}; {versions}."
     )
-    return [f"`{found.command}`", "", where]
+    busy = [] if found.load_before[0] <= BUSY_LOAD_PER_CORE * found.cores else ["", BUSY]
+    return [f"`{found.command}`", "", where, *busy]
 
 
 def _cell(found: Spread | None) -> str:

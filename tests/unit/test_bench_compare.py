@@ -165,6 +165,13 @@ def test_a_report_survives_json_and_fills_the_page(tmp_path):
     assert page.read_text("utf-8") == text
 
 
+@pytest.mark.parametrize(("load", "is_said"), [(0.9, False), (1.1, True)])
+def test_a_table_of_a_busy_machine_says_so(load, is_said):
+    where = msgspec.structs.replace(HERE, load_before=(load, 9.0, 9.0))
+    text = report.markdown(msgspec.structs.replace(whole([], 1), sittings=[where]))
+    assert (report.BUSY in text) is is_said
+
+
 def test_a_report_of_something_else_is_refused(tmp_path, capsys):
     out = tmp_path / "compare.json"
     out.write_bytes(msgspec.json.encode(whole([], 1)))
