@@ -180,6 +180,7 @@ def test_a_report_of_something_else_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(300)
 def test_a_small_real_round_measures_every_figure_of_ours(tmp_path, capsys):
     out = tmp_path / "compare.json"
     asked = ["--peers", "--rounds", "1", "--seconds", "0.4", "--streams", "30", "--out", str(out)]
