@@ -11,6 +11,7 @@ from benchmarks.gateway.client import Broken, Client, Target, connect
 from benchmarks.gateway.load import ERRORS_KEPT, percentile_ms
 
 CONNECTIONS_MAX = 512
+ANSWER_S_MAX = 60.0
 
 
 class Arrivals(NamedTuple):
@@ -66,9 +67,10 @@ class _Load:
             try:
                 client = self._idle.pop() if self._idle else await connect(self._target)
                 late_s = loop.time() - due_s
-                answer = await client.ask(self._data)
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    answer = await client.ask(self._data)
             except (Broken, OSError) as error:
-                self._failed(str(error))
+                self._failed(str(error) or f"no answer in {ANSWER_S_MAX:g} s")
                 return
             finally:
                 self._open -= 1

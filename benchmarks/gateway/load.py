@@ -19,6 +19,7 @@ from benchmarks.gateway.check import SlowStreams, slow_streams
 from benchmarks.gateway.client import Broken, Client, Target, connect, request
 
 ERRORS_KEPT = 3
+END_S_MAX = 60.0
 READY_S_MAX, READY_PAUSE_S = 60.0, 0.25
 _EVENT = b"data: "
 _DONE = b"data: [DONE]\n\n"
@@ -103,11 +104,16 @@ class _Tally:
 
 
 async def load(target: Target, plan: Plan, data: bytes = b"") -> Loaded:
-    """Run a load to its end; `data`: what each request sends, in place of a small one."""
+    """Run a load to its end; `data`: what each request sends, in place of a small one. Raises
+    Broken when answers are outstanding END_S_MAX after it."""
     tally = _Tally(plan)
     data = data or request(target, is_stream=plan.is_stream)
     start_s = time.perf_counter()
-    await asyncio.gather(*(_worker(target, tally, data) for _ in range(plan.concurrency)))
+    try:
+        async with asyncio.timeout(plan.seconds + END_S_MAX):
+            await asyncio.gather(*(_worker(target, tally, data) for _ in range(plan.concurrency)))
+    except TimeoutError:
+        raise Broken(f"no answer within {END_S_MAX:g} s of the load's end") from None
     return tally.report(time.perf_counter() - start_s)
 
 
