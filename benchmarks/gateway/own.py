@@ -16,6 +16,8 @@ from serving.auth import digest, new_key
 
 BALLAST, WITHOUT_LEDGER = "ballast", "ballast-without-ledger"
 GUARD, POLICIES, TWO = "ballast-guard", "ballast-policies", "ballast-two"
+BESIDE = (GUARD, POLICIES, TWO)
+"""Reported after the peers."""
 TERMS = 20_000
 AMPLE = 900_000_000
 """An allowance that no measurement uses up, but that each request is counted against."""

@@ -96,11 +96,17 @@ def spread(values: Sequence[float]) -> Spread:
 def summarised(visits: Sequence[Visit]) -> Table:
     """Gateway -> metric -> spread over rounds."""
     out: Table = {}
-    for name in dict.fromkeys(visit.gateway for visit in visits):
+    for name in _names(visits):
         own_rows = [metrics(visit) for visit in visits if visit.gateway == name]
         keys = dict.fromkeys(key for row in own_rows for key in row)
         out[name] = {key: spread([row[key] for row in own_rows if key in row]) for key in keys}
     return out
+
+
+def _names(visits: Sequence[Visit]) -> list[str]:
+    """Ballast, its peers, then how else Ballast was started."""
+    found = dict.fromkeys(visit.gateway for visit in visits)
+    return sorted(found, key=lambda name: (name in own.BESIDE, name != own.BALLAST))
 
 
 def ratio(visits: Sequence[Visit], gateway: str, base: str, metric: str) -> Spread | None:
@@ -190,7 +196,7 @@ def _table(table: Table, columns: dict[str, str], versions: dict[str, str]) -> l
 
 
 def _ratios(visits: Sequence[Visit]) -> list[str]:
-    names = [n for n in dict.fromkeys(v.gateway for v in visits) if n != REFERENCE]
+    names = [name for name in _names(visits) if name != REFERENCE]
     head = [f"ratio to {REFERENCE} in the round", *(COST[metric] for metric in RATIOS)]
     lines = [_row(head), _row(["---"] * len(head))]
     for name in names:

@@ -16,10 +16,10 @@ class Unlike(Exception):  # noqa: N818 - a state of the file
 
 
 def order(peers: Sequence[str], number: int) -> list[str]:
-    """Who is visited in a round: Ballast and the reference beside each other. LiteLLM only in the
+    """Who is visited in a round: those that gates compare next to each other. LiteLLM only in the
     first: it is so far off that one figure says it, and its visit is the longest."""
     few = [name for name in peers if name != LITELLM or number == 1]
-    return [own.BALLAST, *few, own.GUARD, own.POLICIES, own.TWO]
+    return [own.TWO, own.BALLAST, *few[:1], own.GUARD, own.POLICIES, *few[1:]]
 
 
 def left(report: Report) -> list[tuple[int, str]]:

@@ -143,7 +143,7 @@ def visit(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
             _stream(contender.target, APART, rate, 0.25), direct(ground.upstreams[0])
         )
         found = msgspec.structs.replace(found, large=large, stream=stream, apart=apart, base=base)
-        if number > 1 or (name in own.SAID and name != own.BALLAST):
+        if number > 1 or name in own.BESIDE:
             return found
         each_s = (small.cpu_ms / 1e3, apart.cpu_ms / 1e3 / (TOKENS + 1))
         most = holds_streams(effort.streams, effort.over_s, *each_s)

@@ -125,15 +125,21 @@ def test_a_stream_that_was_cut_fails_its_gate():
     assert found["memory of an open stream, KiB"] == (100.0, "no")
 
 
-def test_the_reference_stands_next_to_ballast_and_litellm_only_once():
-    assert rounds.order([VLLM_ROUTER, LITELLM], 1)[:3] == [own.BALLAST, VLLM_ROUTER, LITELLM]
+def test_those_that_gates_compare_are_neighbours_and_litellm_comes_once():
+    first = rounds.order([VLLM_ROUTER, LITELLM], 1)
+    assert first[:4] == [own.TWO, own.BALLAST, VLLM_ROUTER, own.GUARD]
+    assert first[-1] == LITELLM
     assert LITELLM not in rounds.order([VLLM_ROUTER, LITELLM], 2)
+    visits = [seen(name, 1, 1.0) for name in first]
+    assert list(report.summarised(visits)) == [
+        own.BALLAST, VLLM_ROUTER, LITELLM, own.TWO, own.GUARD, own.POLICIES,
+    ]  # fmt: skip
 
 
 def test_a_comparison_goes_on_but_a_round_that_broke_off_is_measured_anew():
     names = rounds.order([VLLM_ROUTER], 1)
     done = [seen(name, 1, 1.0) for name in names]
-    before = whole([*done, seen(own.BALLAST, 2, 1.0)], 2)
+    before = whole([*done, seen(own.TWO, 2, 1.0)], 2)
     now = rounds.gone_on(before, whole([], 3))
     assert now.visits == done
     assert len(now.sittings) == 2
@@ -188,8 +194,9 @@ def test_a_small_real_round_measures_every_figure_of_ours(tmp_path, capsys):
     found = msgspec.json.decode(out.read_bytes(), type=Report)
     assert [v.gateway for v in found.visits] == rounds.order([], 1)
     assert not any(v.failed for v in found.visits)
-    ours = metrics(found.visits[0])
+    (one,) = [v for v in found.visits if v.gateway == own.BALLAST]
+    ours = metrics(one)
     assert {*report.COST, *report.FELT} <= set(ours)
     assert (ours["open_faults"], ours["many_faults"]) == (0, 0)
-    assert found.visits[0].stream.seen.events == EVENTS * found.visits[0].stream.requests
+    assert one.stream.seen.events == EVENTS * one.stream.requests
     assert "| ballast-two |" in capsys.readouterr().out
