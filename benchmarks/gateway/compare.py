@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes.raise_file_limit()
     versions = present(given.peers, given.peer_bin, installs=not given.no_install)
     origin = machine.provenance(["compare", *arguments], ROOT, versions)
-    effort = Effort(given.seconds, warm_s=min(1.0, given.seconds / 4), streams=given.streams)
+    effort = Effort(given.seconds, warm_s=min(1.0, given.seconds / 3), streams=given.streams)
     report = Report([origin], effort, order(list(versions), 1), given.rounds, [])
     if given.out and given.out.exists():
         try:

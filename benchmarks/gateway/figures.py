@@ -27,6 +27,8 @@ class Effort(msgspec.Struct, frozen=True):
 
     seconds: float = 3.0
     """Of each load; of the staggered streams twice that."""
+    rest_s: float = 1.5
+    """After the first good answer: what a start leaves to be done is no request's cost."""
     warm_s: float = 1.0
     staggered: int = 64
     """Streams of 20 ms an event that are open together."""

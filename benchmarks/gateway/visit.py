@@ -130,6 +130,7 @@ def visit(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
     with running(name, ground) as contender:
         asked = ready(contender.target, 0.02)
         start_s = round(time.monotonic() - contender.started.began_s, 2)
+        time.sleep(effort.rest_s)
         meter = _Meter(contender, effort, asked)
         small, _ = meter.cost(_plain(contender.target, SMALL, 1_000.0))
         found = Visit(name, number, start_s=start_s, small=small)
