@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ballast.digits import rounded
 from ballast.messages import Language, Words, words
 from ballast.poc_values import (
     EFFORT_SHARE_MAX,
@@ -48,7 +49,7 @@ def _figures(trial: Trial, found: list[Gate], say: Words) -> list[tuple[str, str
 
 
 def _money(amount: float) -> str:
-    return f"{amount:,.0f}" if abs(amount) >= 100 else f"{amount:,.2f}"
+    return f"{amount:,.0f}" if abs(amount) >= 100 else rounded(amount)
 
 
 def _conditions(found: list[Gate], trial: Trial, say: Words) -> Card:

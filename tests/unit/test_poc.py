@@ -98,7 +98,8 @@ def test_the_way_out_is_proved_by_a_checked_export_alone() -> None:
 )
 def test_the_page_stands_alone_in_either_language(trial: Trial, language: Any) -> None:
     page = poc_page.made(trial, language)
-    assert not re.search(r"<script|<link|<img|@import|url\(", page)
+    assert not re.search(r"<script|<link|<img|@import|url\(|`", page)
+    assert "<code>ballast poc export" in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert ("zh-CN" if language == "zh" else '"en"') in page
     chinese = re.findall(r"[\u4e00-\u9fff]", page)
