@@ -127,6 +127,7 @@ def _keys(client: Client, order: Order, told: Callable[[Said], None]) -> Iterato
     budget = f"{REPLAYS}-{mark}"
     undo: list[tuple[str, Callable[[], Any]]] = []
     found = {}
+    _project(client, order.tenant)
     try:
         client.put("/budgets", {
             "id": budget, "limit_micro": order.spend_micro, "currency": order.price.currency,
@@ -146,6 +147,14 @@ def _keys(client: Client, order: Order, told: Callable[[Said], None]) -> Iterato
                 back()
             except ProblemError as problem:
                 told(Said("poc.run.left", what=what, why=problem.said))
+
+
+def _project(client: Client, tenant: str) -> None:
+    """Keys and budget need one; it stays, for the rows of the ledger name it."""
+    rows = client.get("/directory")["projects"]
+    if not any((row["tenant"], row["name"]) == (tenant, REPLAYS) for row in rows):
+        body = {"tenant": tenant, "name": REPLAYS, "environment": "test"}
+        client.post("/projects", body, why="poc run")
 
 
 def _revoking(client: Client, id_: str) -> Callable[[], Any]:

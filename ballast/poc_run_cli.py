@@ -68,7 +68,6 @@ def run(
     page = html or out / "poc.html"
     write_page(page, poc_page.made(trial, "en"))
     write_page(page.with_suffix(f".zh{page.suffix}"), poc_page.made(trial, "zh"))
-    typer.echo(say("poc.run.page", page=page), err=True)
     if as_json:
         found = gates(trial)
         print_json({"trial": trial, "gates": found, "verdict": verdict(found)})

@@ -126,15 +126,19 @@ def test_nothing_fits_into_too_small_a_context(tmp_path: Path) -> None:
 class Desk:
     """The admin API as the run sees it."""
 
-    def __init__(self, fails_at: str = "") -> None:
+    def __init__(self, fails_at: str = "", *, has_project: bool = True) -> None:
         self.calls: list[tuple[str, str, Any]] = []
         self._fails_at = fails_at
+        self._projects = [{"tenant": "t", "name": "poc-run"}] if has_project else []
 
     def _say(self, method: str, path: str, body: Any = None) -> Any:
         self.calls.append((method, path, body))
         if self._fails_at and self._fails_at in path:
             raise ProblemError("away", "again")
-        return {"key": "sk-x"}
+        return {"key": "sk-x", "projects": self._projects}
+
+    def get(self, path: str) -> Any:
+        return self._say("GET", path)
 
     def put(self, path: str, body: Any, **_: Any) -> Any:
         return self._say("PUT", path, body)
@@ -168,9 +172,9 @@ def test_keys_and_budget_are_made_for_the_run_and_taken_back(
     desk = Desk()
     told = sent(tmp_path, desk, monkeypatch)
     methods = [(method, path.split("/")[1]) for method, path, _ in desk.calls]
-    assert methods == [("PUT", "budgets"), ("POST", "keys"), ("POST", "keys"), ("POST", "keys"),
+    assert methods == [("GET", "directory"), ("PUT", "budgets"), ("POST", "keys"), ("POST", "keys"), ("POST", "keys"),
                        ("POST", "keys"), ("DELETE", "budgets")]  # fmt: skip
-    budget, api, own = (body for _, _, body in desk.calls[:3])
+    budget, api, own = (body for _, _, body in desk.calls[1:4])
     assert (budget["limit_micro"], budget["currency"], budget["project"]) == (
         5_000,
         "CNY",
@@ -178,7 +182,7 @@ def test_keys_and_budget_are_made_for_the_run_and_taken_back(
     )
     assert (api["is_canary"], own["is_load_test"]) == (True, True)
     assert {api["project"], own["project"]} == {"poc-run"}
-    assert [path.rpartition("/")[2] for _, path, _ in desk.calls[3:5]] == ["revoke", "revoke"]
+    assert [path.rpartition("/")[2] for _, path, _ in desk.calls[4:6]] == ["revoke", "revoke"]
     assert "No module named" in str(told[-1])
 
 
@@ -192,7 +196,16 @@ def test_nothing_is_left_where_the_second_key_was_refused(
 ) -> None:
     desk = Desk("/keys")
     sent(tmp_path, desk, monkeypatch)
-    assert [method for method, _, _ in desk.calls] == ["PUT", "POST", "DELETE"]
+    assert [method for method, _, _ in desk.calls] == ["GET", "PUT", "POST", "DELETE"]
+
+
+def test_the_project_is_made_where_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(has_project=False)
+    sent(tmp_path, desk, monkeypatch)
+    assert desk.calls[1][:2] == ("POST", "/projects")
+    assert desk.calls[1][2] == {"tenant": "t", "name": "poc-run", "environment": "test"}
 
 
 def test_one_scenario_holds_both_sides_and_is_one_that_the_generator_takes(tmp_path: Path) -> None:
