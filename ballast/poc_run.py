@@ -153,7 +153,7 @@ def _project(client: Client, tenant: str) -> None:
     """Keys and budget need one; it stays, for the rows of the ledger name it."""
     rows = client.get("/directory")["projects"]
     if not any((row["tenant"], row["name"]) == (tenant, REPLAYS) for row in rows):
-        body = {"tenant": tenant, "name": REPLAYS, "environment": "test"}
+        body = {"tenant": tenant, "name": REPLAYS}
         client.post("/projects", body, why="poc run")
 
 

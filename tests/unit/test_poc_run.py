@@ -172,8 +172,10 @@ def test_keys_and_budget_are_made_for_the_run_and_taken_back(
     desk = Desk()
     told = sent(tmp_path, desk, monkeypatch)
     methods = [(method, path.split("/")[1]) for method, path, _ in desk.calls]
-    assert methods == [("GET", "directory"), ("PUT", "budgets"), ("POST", "keys"), ("POST", "keys"), ("POST", "keys"),
-                       ("POST", "keys"), ("DELETE", "budgets")]  # fmt: skip
+    assert methods == [
+        ("GET", "directory"), ("PUT", "budgets"), ("POST", "keys"), ("POST", "keys"),
+        ("POST", "keys"), ("POST", "keys"), ("DELETE", "budgets"),
+    ]  # fmt: skip
     budget, api, own = (body for _, _, body in desk.calls[1:4])
     assert (budget["limit_micro"], budget["currency"], budget["project"]) == (
         5_000,
@@ -205,7 +207,7 @@ def test_the_project_is_made_where_it_is_not_there(
     desk = Desk(has_project=False)
     sent(tmp_path, desk, monkeypatch)
     assert desk.calls[1][:2] == ("POST", "/projects")
-    assert desk.calls[1][2] == {"tenant": "t", "name": "poc-run", "environment": "test"}
+    assert desk.calls[1][2] == {"tenant": "t", "name": "poc-run"}
 
 
 def test_one_scenario_holds_both_sides_and_is_one_that_the_generator_takes(tmp_path: Path) -> None:
