@@ -95,10 +95,10 @@ class Sold(Group):
     drop_fields: tuple[Member, ...] = ()
     """Beyond those of the provider."""
     sees: bool = False
-    """Takes pictures; false also where nobody has read it."""
+    sees_source: str = ""
+    """Takes pictures, and by what source and day; false also where nobody has read it."""
     audio_formats: tuple[AudioFormat, ...] = ()
-    """In which it says a text aloud: it then does nothing else, and its context and prices count
-    characters of that text (0138)."""
+    """In which it says a text aloud, and nothing else; context and prices count letters (0138)."""
     limits: Limits | None = None
     retires: str | None = Field(None, pattern=DAY)
     """The day on which it will be withdrawn, as announced."""
