@@ -125,7 +125,7 @@ def test_a_trace_is_replayed_to_both_sides_and_becomes_a_report(tmp_path: Path) 
                                 "--profile", "instant", "--secret-file", str(secret))  # fmt: skip
         try:
             while "an engine of ours" not in newcomer.types("chat", "hello")[1]:
-                time.sleep(0.2)
+                time.sleep(0.05)
             code, told = newcomer.types(*words)
             assert (code, "nothing was sent" in told) == (0, True), told
             assert not out.exists()
