@@ -28,6 +28,7 @@ from ballast import (
     models_cli,
     plan,
     scorecard_cli,
+    stage_doctor,
 )
 from ballast import bench as benching
 from ballast import chat as chatting
@@ -69,6 +70,7 @@ Public = Annotated[
     int | None, typer.Option(help="Public port.", min=0, max=65535, show_default="8080")
 ]
 WithEngine = Annotated[bool, typer.Option(help="Start an engine on this machine.")]
+Stage = Annotated[str, typer.Option(metavar="poc|beta|scale", help="What this stage lacks here.")]
 
 
 def command(act: Callable[Given, None]) -> Callable[Given, None]:
@@ -138,6 +140,7 @@ def doctor(
     model: Source = "",
     port: Public = None,
     engine: WithEngine = True,
+    stage: Stage = "",
     as_json: AsJson = False,
     cluster: cluster_options.Cluster = None,
     kube_api: cluster_options.KubeApi = "",
@@ -146,8 +149,9 @@ def doctor(
     release: cluster_options.Release = "llm/ballast",
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
-    to mend it; with --cluster, what would stop a release of the chart there; with --upgrade, what
-    going from one manifest or values file to another changes and restarts."""
+    to mend it; with --stage, what that stage lacks; with --cluster, what would stop a release
+    there; with --upgrade, what going from one manifest or values file to another changes and
+    restarts."""
     findings: list[doctoring.Finding] = []
     if upgrade is not None:
         told, findings = clustering.upgrade(upgrade, chart or (), release)
@@ -156,7 +160,10 @@ def doctor(
         findings += clustering.findings(cluster, config, kube_api)
     elif upgrade is None:
         wish = plan.Wish(model=model, port=port, has_engine=engine)
-        findings = list(stacking.findings(load(config), wish))
+        findings = list(
+            stage_doctor.findings(stage, config, wish) if stage
+            else stacking.findings(load(config), wish)
+        )  # fmt: skip
     if as_json:
         rows = [{n: str(part) for n, part in f._asdict().items()} for f in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))

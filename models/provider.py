@@ -96,9 +96,10 @@ class Sold(Group):
     drop_fields: tuple[Member, ...] = ()
     """Beyond those of the provider."""
     sees: bool = False
-    """Takes pictures; false also where nobody has read it."""
+    sees_source: str = ""
+    """Takes pictures, and by what source and day; false also where nobody has read it."""
     audio_formats: tuple[AudioFormat, ...] = ()
-    """In which it says a text aloud, and does nothing else: its tokens are characters (0138)."""
+    """In which it says a text aloud, and nothing else; context and prices count letters (0138)."""
     hearing: Hearing | None = None  # it writes down what is said, and does nothing else (0141)
     limits: Limits | None = None
     retires: str | None = Field(None, pattern=DAY)

@@ -79,7 +79,8 @@ PURE = (
     *(f"ballast/{name}.py" for name in (
         "planning_fleet", "planning_cost", "planning_even", "planning_commit", "planning_report",
         "chart_axes", "charts", "chart_rows", "page", "milestones_values", "milestones_judge",
-        "poc_values", "poc_page", "evidence_values", "evidence_rules", "evidence_page")),
+        "poc_values", "poc_gates", "poc_plan",
+        "poc_page", "digits", "evidence_values", "evidence_rules", "evidence_page")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",

@@ -170,7 +170,7 @@ def test_without_an_account_of_its_own_a_key_is_refused_in_words(make):
     for view in (house(make, own(make, "beta")), house(make)):
         found = went(make, view, MODE.OWN_KEYS)
         assert isinstance(found, Refuse)
-        assert "no account of its own there that this key may use" in found.message
+        assert "no account of its own there that the caller may use" in found.message
 
 
 def test_an_account_of_some_keys_serves_those(make):
