@@ -32,7 +32,8 @@ MIGRATED = (
     "models_ask", "models_card", "models_cli", "models_fit", "models_flags", "models_tables",
     "money_cli", "outlook", "planning_cli", "planning_page", "planning_page_tables",
     "planning_tables", "poc_cli", "preflight", "prepare", "printing", "projects_cli", "review_cli",
-    "rollout_cli", "room", "running", "scorecard_cli", "sentences", "speaking", "split_cli",
+    "rollout_cli", "room", "running", "scorecard_cli", "sentences", "simulate_cli",
+    "simulate_page", "simulate_run", "speaking", "split_cli",
     "stack", "status", "terms_cli", "up", "up_cli", "web", "wide",
 )  # fmt: skip
 """Modules whose words to people all come from the catalogue. One more is always welcome."""

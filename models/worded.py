@@ -1,0 +1,52 @@
+"""A sentence that remembers what it was made of: a code, and the numbers and names in it.
+
+Rules and errors far below the command line do not know who reads them. As a string such a sentence
+is English: what logs, the ledger and JSON hold. Whoever shows it to a person may tell it in another
+language by code and values (`ballast/messages/reasons.yaml`), and never by matching the English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+__all__ = ["Worded", "lines", "of"]
+
+
+class Worded(str):
+    """English, with its code and its values; copies and what crosses a process are plain text."""
+
+    __slots__ = ("code", "values")
+    code: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, code: str, template: str, /, **values: Any) -> Self:
+        """`template` names each value in braces; several in one are told with commas. A number is
+        formatted by whoever passes it."""
+        shown = {name: _shown(value) for name, value in values.items()}
+        made = super().__new__(cls, template.format_map(shown))
+        made.code, made.values = code, values
+        return made
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def of(error: BaseException) -> str:
+    """What an error says, still with code and values where it was raised with them."""
+    said = error.args[0] if error.args else None
+    return said if isinstance(said, Worded) else str(error)
+
+
+def lines(head: str, more: Sequence[str]) -> str:
+    """A sentence and others below it, one a line, each of them told in the reader's language."""
+    told = head
+    for line in more:
+        told = Worded("lines", "{before}\n  {line}", before=told, line=line)
+    return told
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(_shown(one) for one in value)
+    return str(value)
