@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["Worded", "lines", "of"]
+__all__ = ["Worded", "lines", "of", "packed", "unpacked"]
 
 
 class Worded(str):
@@ -25,6 +25,13 @@ class Worded(str):
         formatted by whoever passes it."""
         shown = {name: _shown(value) for name, value in values.items()}
         made = super().__new__(cls, template.format_map(shown))
+        made.code, made.values = code, values
+        return made
+
+    @classmethod
+    def made(cls, code: str, english: str, values: Mapping[str, Any]) -> Self:
+        """One whose English is there already: a library's, or what another process sent."""
+        made = super().__new__(cls, english)
         made.code, made.values = code, values
         return made
 
@@ -44,6 +51,25 @@ def lines(head: str, more: Sequence[str]) -> str:
     for line in more:
         told = Worded("lines", "{before}\n  {line}", before=told, line=line)
     return told
+
+
+def packed(said: str) -> Mapping[str, Any] | None:
+    """For another process: code, English and values; None for a text that has no code."""
+    if not isinstance(said, Worded):
+        return None
+    values = {n: packed(v) or v if isinstance(v, str) else v for n, v in said.values.items()}
+    return {"code": said.code, "text": str(said), "values": values}
+
+
+def unpacked(sent: Any, english: str) -> str:
+    """What another process sent by `packed`, or its English where that is all that came."""
+    if not isinstance(sent, Mapping) or not isinstance(sent.get("values"), Mapping):
+        return english
+    values = {
+        str(n): unpacked(v, str(v.get("text", ""))) if isinstance(v, Mapping) else v
+        for n, v in sent["values"].items()
+    }
+    return Worded.made(str(sent.get("code", "")), str(sent.get("text", english)), values)
 
 
 def _shown(value: Any) -> str:

@@ -74,7 +74,7 @@ PURE = (
         "values", "decide", "commands", "weights", "counts", "gap", "endings", "history")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
-        "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",
+        "ladder", "supply", "owned", "reasons", "oracle", "baselines", "rentals", "acts",
         "actuators/*_rule")),
     *(f"ballast/{name}.py" for name in (
         "planning_fleet", "planning_cost", "planning_even", "planning_commit", "planning_report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import pickle
 import re
 import string
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from ballast import messages, speaking
 from ballast.cli import app
 from ballast.messages import Said, chosen
-from models.worded import Worded, lines, of
+from models.worded import Worded, lines, of, packed, unpacked
+from serving.placement import candidates
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
@@ -239,3 +241,22 @@ def test_a_language_that_is_not_there_is_refused_before_any_command() -> None:
     found = CliRunner().invoke(app, ["status", "--lang", "xx"])
     assert found.exit_code == 2
     assert "--lang: no language 'xx': zh or en" in found.stderr
+
+
+def test_each_rule_that_keeps_a_target_out_is_told_in_both_languages() -> None:
+    group = "explain.dropped."
+    told = {k.removeprefix(group): e["en"] for k, e in messages.entries("explain").items()
+            if k.startswith(group)}  # fmt: skip
+    assert told == candidates.WORDS
+
+
+def test_a_reason_crosses_to_another_process_with_its_code_and_values() -> None:
+    why = Worded("scale.calls", "queue {queued}{note}", queued=3, note="")
+    said = Worded("scale.few", "{ready} ready are too few: {why}", ready=1, why=why)
+    sent = json.loads(json.dumps(packed(said)))
+    there = unpacked(sent, str(said))
+    assert str(there) == str(said)
+    assert isinstance(there, Worded)
+    assert (there.code, str(there.values["why"])) == ("scale.few", str(why))
+    assert packed("plain") is None
+    assert type(unpacked(None, "plain")) is str
