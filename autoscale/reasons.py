@@ -10,14 +10,14 @@ from autoscale.records import Supply
 from autoscale.windows import Flow
 from models.worded import Worded
 
-NO_GATEWAY: Final = Worded("scale.no_gateway", "no data: no gateway answered")
-NO_SUPPLY: Final = Worded("scale.no_supply", "no data: replicas unknown")
-ACCOUNT: Final = Worded("scale.account", "account")
-LATE: Final = Worded("scale.late", "calls wait, were late or refused")
-HELD: Final = Worded("scale.held", "calls are held and no replica is there")
-BOUND: Final = Worded("scale.bound", "calls that may not leave were refused")
-PARTIAL: Final = Worded("scale.keeps", "partial data never takes away")
-BUDGET: Final = Worded("scale.budget", "budget")
+NO_GATEWAY: Final[str] = Worded("scale.no_gateway", "no data: no gateway answered")
+NO_SUPPLY: Final[str] = Worded("scale.no_supply", "no data: replicas unknown")
+ACCOUNT: Final[str] = Worded("scale.account", "account")
+LATE: Final[str] = Worded("scale.late", "calls wait, were late or refused")
+HELD: Final[str] = Worded("scale.held", "calls are held and no replica is there")
+BOUND: Final[str] = Worded("scale.bound", "calls that may not leave were refused")
+PARTIAL: Final[str] = Worded("scale.keeps", "partial data never takes away")
+BUDGET: Final[str] = Worded("scale.budget", "budget")
 
 
 def bounds(least: int, most: int) -> str:

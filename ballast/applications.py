@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from ballast import plan
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.engine.serve_rest import ServeApi, ServeError
 from serving.engine.spec import DEPLOYMENT_NAME, EngineSpec
 from serving.settings import Settings
@@ -31,7 +31,7 @@ def wanted(settings: Settings, device: str) -> tuple[EngineSpec, ...]:
     try:
         spec = plan.cluster(settings, plan.Wish(device=device))
     except ValueError as error:
-        raise ProblemError(str(error), "mend `models` in the settings") from None
+        raise ProblemError(worded(error), "mend `models` in the settings") from None
     cache = str(settings.cache_dir)
     return tuple(
         msgspec.structs.replace(engine, cache_dir=engine.cache_dir or cache)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.engine.weights import credentials
 from serving.engine.weights.errors import SourceError
 from serving.engine.weights.s3 import object_store
@@ -45,7 +45,7 @@ def upload(file: Path, to: str, environ: Mapping[str, str]) -> None:
         keys = credentials.keys("", environ)
         store = object_store(Bucket(bucket, ""), settings, keys, lambda: datetime.now(UTC))
     except SourceError as error:
-        raise ProblemError(str(error), "set the variables of the object store") from None
+        raise ProblemError(worded(error), "set the variables of the object store") from None
     url = f"{store.base}/{encoded(key, '/')}"
     if not is_safe_url(url):
         raise ProblemError(f"{url}: not encrypted on the way", "use https, or this machine")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["Worded", "lines", "of", "packed", "unpacked"]
+__all__ = ["Worded", "checked", "lines", "of", "packed", "unpacked"]
 
 
 class Worded(str):
@@ -42,7 +42,7 @@ class Worded(str):
 def of(error: BaseException) -> str:
     """What an error says, still with code and values where it was raised with them."""
     said = error.args[0] if error.args else None
-    return said if isinstance(said, Worded) else str(error)
+    return said if isinstance(said, str) else str(error)
 
 
 def lines(head: str, more: Sequence[str]) -> str:
@@ -51,6 +51,16 @@ def lines(head: str, more: Sequence[str]) -> str:
     for line in more:
         told = Worded("lines", "{before}\n  {line}", before=told, line=line)
     return told
+
+
+def checked(error: Mapping[str, Any]) -> str:
+    """One error of a pydantic check: what our own rule raised, or the library's words by the name
+    it gives them."""
+    ctx = error.get("ctx") or {}
+    cause = ctx.get("error")
+    if isinstance(cause, Exception):
+        return of(cause)
+    return Worded.made(f"pydantic.{error['type']}", str(error["msg"]), ctx)
 
 
 def packed(said: str) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
+from models.worded import Worded, of
 from serving import account_key
 from serving.backends import keyfile
 from serving.backends.account import Account
@@ -31,7 +32,8 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
     for access in settings.providers:
         row = known.get(access.id)
         if row is None:
-            raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(known)}")
+            template, name = "providers: no row {name}; known: {known}", repr(access.id)
+            raise SettingsError(Worded("settings.no_row", template, name=name, known=[*known]))
         found[access.id] = account(f"providers.{access.id}", access, row, (settings, environ))
     return found
 
@@ -42,7 +44,9 @@ def rows(settings: Settings) -> dict[str, Provider]:
     try:
         return load_rows(*folders)
     except ProviderFileError as error:
-        raise SettingsError(f"providers: {error}") from None
+        raise SettingsError(
+            Worded("settings.providers", "providers: {why}", why=of(error))
+        ) from None
 
 
 def account(
@@ -53,7 +57,8 @@ def account(
     settings, environ = known
     unsold = access.models.keys() - {sold.id for sold in row.models}
     if unsold and not row.any_model:
-        raise SettingsError(f"{where}.models: not sold: {', '.join(sorted(unsold))}")
+        template, names = "{where}.models: not sold: {names}", sorted(unsold)
+        raise SettingsError(Worded("settings.not_sold", template, where=where, names=names))
     key = account_key.read(where, access, row, os.environ if environ is None else environ)
     url = _address(where, access, row)
     if _is_ourselves(url, settings.gateway):
@@ -148,7 +153,9 @@ def offering(
     where = f"models.{model.name}.offerings: {text!r}"
     account = bought.get(provider)
     if account is None:
-        raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
+        template = "{where}: provider {provider} is not listed under providers"
+        said = Worded("settings.not_listed", template, where=where, provider=repr(provider))
+        raise SettingsError(said)
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
     terms = access.models.get(upstream, _PLAIN)
@@ -156,11 +163,14 @@ def offering(
     try:
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
     except UnknownPrice as error:
-        raise SettingsError(f"{where}: its price is unknown; {error} ({how})") from None
+        template = "{where}: its price is unknown; {error} ({how})"
+        said = Worded("settings.no_price", template, where=where, error=error, how=how)
+        raise SettingsError(said) from None
     context = terms.context_tokens or sold.context_tokens
     most = terms.output_tokens_max or sold.output_tokens_max
     if context is None:
-        raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
+        template = "{where}: its context is unknown; name context_tokens ({how})"
+        raise SettingsError(Worded("settings.no_context", template, where=where, how=how))
     if row.dialect == "anthropic" and not most:
         why = "this dialect must bound each answer; name output_tokens_max"
         raise SettingsError(f"{where}: {why} ({how})")
@@ -234,5 +244,8 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
             id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
             source="settings", as_of=as_of,
         )  # fmt: skip
-    names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
-    raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")
+    names = [m.id for m in row.models] or "-"
+    template = "{where}: {row} sells no {model}; it sells {names}"
+    said = Worded("settings.sells", template, where=where, row=row.id, model=repr(upstream),
+                  names=names)  # fmt: skip
+    raise SettingsError(said)

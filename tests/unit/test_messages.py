@@ -72,10 +72,11 @@ def worded() -> Iterator[tuple[str, str, str | None]]:
                 continue
             nodes = list(ast.walk(ast.parse(source)))
             named = sorted(
-                (node.lineno, node.targets[0].id, node.value.value)
-                for node in nodes
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-                and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+                (node.lineno, target.id, value.value)
+                for node in nodes if isinstance(node, ast.Assign)
+                for target, value in zip(parts(node.targets[0]), parts(node.value), strict=False)
+                if isinstance(target, ast.Name) and isinstance(value, ast.Constant)
+                and isinstance(value.value, str)
             )  # fmt: skip
             for node in nodes:
                 is_made = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Worded"
@@ -88,6 +89,11 @@ def worded() -> Iterator[tuple[str, str, str | None]]:
                               if name == template.id and line < node.lineno]  # fmt: skip
                     found = before[-1] if before else None
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.args[0].value, found
+
+
+def parts(node: ast.expr) -> list[ast.expr]:
+    """Of `a, b = x, y`, or the one there is."""
+    return node.elts if isinstance(node, ast.Tuple) else [node]
 
 
 def placeholders(text: str) -> set[str]:
