@@ -17,6 +17,8 @@ from ballast import board, doctor, explain_cli, messages, printing, sentences, s
 from ballast.alerting import cards
 from ballast.messages import chosen, tell
 from ballast.wide import Wide, pad
+from benchmarks.load import wording
+from benchmarks.load.invalid import Why
 from serving.audit import report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,13 +114,22 @@ def test_the_chinese_readme_has_the_sections_and_commands_of_the_english_one() -
     )
 
 
-def test_each_chinese_page_stands_beside_an_english_one() -> None:
-    pages = [*(ROOT / "docs").glob("*.zh.md"), ROOT / "README.zh.md"]
-    assert pages
-    for page in pages:
-        other = page.with_name(page.name.replace(".zh.md", ".md"))
-        assert other.is_file(), page
-        assert CHINESE.search(page.read_text("utf-8"))
+CHINESE_PAGES = sorted((ROOT / "docs").glob("*.zh.md"))
+OPENED_FIRST = {"deploy", "first-week", "guard", "routing", "runbooks", "governance", "ledger"}
+"""Pages that whoever sets Ballast up opens first: these have a Chinese one."""
+
+
+@pytest.mark.parametrize("page", CHINESE_PAGES, ids=lambda page: page.name)
+def test_a_chinese_page_has_the_sections_and_code_of_the_english_one(page: Path) -> None:
+    other = page.with_name(page.name.replace(".zh.md", ".md"))
+    assert other.is_file(), page
+    assert CHINESE.search(page.read_text("utf-8"))
+    assert shape(page) == shape(other), f"{page.name} and {other.name} are one text: change both"
+    assert page.name in other.read_text("utf-8"), f"{other.name} does not say that {page.name} is"
+
+
+def test_pages_that_are_opened_first_are_there_in_chinese() -> None:
+    assert {page.name.removesuffix(".zh.md") for page in CHINESE_PAGES} >= OPENED_FIRST
 
 
 def console_words() -> dict[str, dict[str, str]]:
@@ -136,6 +147,10 @@ BOOKS: dict[str, dict[str, Mapping[str, str]]] = {
     "the console": {**console_words()},
     "the audit report": {**report.WORDS},
     "alert cards": {**cards._WORDS},
+    "load tests": {
+        "en": {key: texts[0] for key, texts in wording.WORDS.items()},
+        "zh": {key: texts[1] for key, texts in wording.WORDS.items()},
+    },
 }
 
 
@@ -231,3 +246,11 @@ def test_a_message_is_plain_english_text_in_json(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.split() == [
         "{", '"why":', '"mend', "the", "settings", "it", 'names"', "}"
     ]  # fmt: skip
+
+
+def test_why_a_load_test_is_invalid_is_told_by_code_in_both_languages() -> None:
+    why = Why("few", {"count": "3", "least": "20"})
+    assert why.told("en").startswith("only 3 answers")
+    assert why.told("zh") == "只有 3 个应答：太少，算不出百分位（至少 20）"
+    assert wording.note(wording.word("inexact", "en"), "zh").startswith("提示长度不精确")
+    assert wording.note("something else", "zh") == "something else"
