@@ -14,7 +14,7 @@ from ballast import poc as gathering
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean
 from ballast.audit_cli import UNPROVEN, PublicKey, public_of
-from ballast.messages import text
+from ballast.messages import tell, text
 from ballast.messages.chosen import spoken
 from ballast.poc_values import HOURS_OF_BASE_URL, Effort, gates, verdict
 from ballast.printing import print_json, write_page
@@ -54,7 +54,7 @@ def check(
     public = public_of(public_key) or _own_key(config)
     faults = leaving_check.check(folder, public)
     for fault in faults:
-        typer.echo(clean(fault))
+        typer.echo(clean(tell(fault, spoken())))
     if not faults:
         typer.echo(text("leaving.whole" if public else "leaving.unsigned", spoken()))
     raise typer.Exit(1 if faults else 0 if public else UNPROVEN)
