@@ -13,13 +13,24 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from ballast import board, doctor, explain_cli, messages, printing, sentences, status
+from ballast import (
+    board,
+    doctor,
+    explain_cli,
+    messages,
+    printing,
+    problem,
+    sentences,
+    simulate_run,
+    status,
+)
 from ballast.alerting import cards
 from ballast.messages import chosen, tell
 from ballast.wide import Wide, pad
 from benchmarks.load import wording
 from benchmarks.load.invalid import Why
 from serving.audit import report
+from serving.settings import SettingsError, load
 
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -326,3 +337,48 @@ def test_why_a_load_test_is_invalid_is_told_by_code_in_both_languages() -> None:
     assert why.told("zh") == "只有 3 个应答：太少，算不出百分位（至少 20）"
     assert wording.note(wording.word("inexact", "en"), "zh").startswith("提示长度不精确")
     assert wording.note("something else", "zh") == "something else"
+
+
+def test_a_controllers_reason_is_told_by_code_and_an_older_one_as_it_is() -> None:
+    why = "0 ready are too few: queue 1, shed 0, burst 0, running 0"
+    calls = {"code": "scale.calls", "text": "queue 1, shed 0, burst 0, running 0", "values": {
+        "queued": 1, "shed": 0, "burst": 0, "running": 0, "note": ""}}  # fmt: skip
+    said = {"code": "scale.few", "text": why, "values": {"ready": 0, "why": calls}}
+    rows = [
+        {"at_ms": 0, "model": "m", "decision": "scale to 1", "replicas": 1, "reason": why,
+         "said": said},
+        {"at_ms": 0, "model": "m", "decision": "hold", "reason": "as it was", "said": None},
+    ]  # fmt: skip
+    found = {"fleet": {}, "signals": {}, "decisions": [], "money": {},
+             "controller": {"decisions": rows, "standing": {"leads": True}}}  # fmt: skip
+    shown = {}
+    for language in messages.LANGUAGES:
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(status.tables(found, language))
+        shown[language] = console.export_text()
+    assert "调到 1 个" in shown["zh"]
+    assert "0 个就绪副本不够：排队 1，拒绝 0，转 API 0，运行 0" in shown["zh"]
+    assert "as it was" in shown["zh"]
+    assert why in shown["en"]
+    assert "scale to 1" in shown["en"]
+
+
+def test_settings_at_fault_are_named_in_chinese_and_in_english_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("gateway: {port: x}\nmodelz: 3\ncontroller: {tick_s: -1}", "utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    told = tell(problem.worded(caught.value), "zh").splitlines()
+    english = str(caught.value).splitlines()
+    assert told[0] == f"配置有误（{file}，以及环境变量和命令行参数）："
+    assert "  modelz：没有这一项；请检查拼写" in told
+    assert "  modelz: no such setting; mind the spelling" in english
+    assert len(told) == len(english)
+    assert all(CHINESE.search(line) for line in told)
+
+
+def test_what_a_simulation_is_asked_wrongly_is_told_in_the_language() -> None:
+    with pytest.raises(problem.ProblemError) as caught:
+        simulate_run._outages(["9-3"])
+    assert caught.value.told("zh") == ("--outage：'9-3' 的结束早于开始", "把两个数对调")
+    assert caught.value.told("en")[0] == "--outage: '9-3' ends before it begins"
