@@ -266,3 +266,26 @@ def test_a_reason_crosses_to_another_process_with_its_code_and_values() -> None:
     assert (there.code, str(there.values["why"])) == ("scale.few", str(why))
     assert packed("plain") is None
     assert type(unpacked(None, "plain")) is str
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["status", "--jsn"], ["没有 --jsn 这个选项；是不是 --json", "用法见：", "status -h"]),
+        (["chat"], ["还要给出", "TEXT", "用法见："]),
+        (["chat", "x", "--max-tokens", "0"], ["--max-tokens", "的值不对", "用法见："]),
+        (["tenants", "lst"], ["命令行有误：", "可用的命令：", "create、list"]),
+    ],
+)
+def test_what_the_parser_refuses_is_told_in_chinese(said: list[str], words: list[str]) -> None:
+    found = CliRunner().invoke(app, [*said, "--lang", "zh"])
+    assert found.exit_code == 2
+    for word in words:
+        assert word in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_command_without_words_shows_its_help_once_in_chinese() -> None:
+    found = CliRunner().invoke(app, ["--lang", "zh"])
+    assert found.exit_code == 2
+    assert (found.output.count("用法："), "命令行有误" in found.output) == (1, False)
