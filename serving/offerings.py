@@ -13,7 +13,7 @@ from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
 from models.worded import Worded, of
-from serving import account_key
+from serving import account_key, offering_words
 from serving.backends import keyfile
 from serving.backends.account import Account
 from serving.codecs import coverage
@@ -153,9 +153,7 @@ def offering(
     where = f"models.{model.name}.offerings: {text!r}"
     account = bought.get(provider)
     if account is None:
-        template = "{where}: provider {provider} is not listed under providers"
-        said = Worded("settings.not_listed", template, where=where, provider=repr(provider))
-        raise SettingsError(said)
+        raise SettingsError(offering_words.not_listed(where, provider))
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
     terms = access.models.get(upstream, _PLAIN)
@@ -163,14 +161,11 @@ def offering(
     try:
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
     except UnknownPrice as error:
-        template = "{where}: its price is unknown; {error} ({how})"
-        said = Worded("settings.no_price", template, where=where, error=error, how=how)
-        raise SettingsError(said) from None
+        raise SettingsError(offering_words.no_price(where, error, how)) from None
     context = terms.context_tokens or sold.context_tokens
     most = terms.output_tokens_max or sold.output_tokens_max
     if context is None:
-        template = "{where}: its context is unknown; name context_tokens ({how})"
-        raise SettingsError(Worded("settings.no_context", template, where=where, how=how))
+        raise SettingsError(offering_words.no_context(where, how))
     if row.dialect == "anthropic" and not most:
         why = "this dialect must bound each answer; name output_tokens_max"
         raise SettingsError(f"{where}: {why} ({how})")
@@ -244,8 +239,5 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
             id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
             source="settings", as_of=as_of,
         )  # fmt: skip
-    names = [m.id for m in row.models] or "-"
-    template = "{where}: {row} sells no {model}; it sells {names}"
-    said = Worded("settings.sells", template, where=where, row=row.id, model=repr(upstream),
-                  names=names)  # fmt: skip
-    raise SettingsError(said)
+    sold_ids = [one.id for one in row.models]
+    raise SettingsError(offering_words.unsold(where, row.id, upstream, sold_ids))

@@ -37,7 +37,7 @@ PURE = (
         "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
         "routing", "rules", "choice", "lengths", "spare", "accounting", "room",
         "breaker", "answers", "rates", "provider_access",
-        "waiting", "idempotency", "wire/sse", "api/hints")),
+        "waiting", "idempotency", "offering_words", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
     *(f"serving/placement/{name}.py" for name in (
         "values", "pacing", "tally", "fitness", "score", "offered", "spill", "assign", "words",
