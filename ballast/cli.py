@@ -18,6 +18,7 @@ from rich.markup import escape
 from ballast import (
     admin_groups,
     alerts_cli,
+    cluster_options,
     explain_cli,
     first_week_cli,
     identity,
@@ -138,23 +139,18 @@ def doctor(
     port: Public = None,
     engine: WithEngine = True,
     as_json: AsJson = False,
-    cluster: Annotated[
-        Path | None, typer.Option(help="Look at a cluster: the chart's file of what it wants.")
-    ] = None,
-    kube_api: Annotated[
-        str, typer.Option(help="Its API, from `kubectl proxy`; else a pod's.")
-    ] = "",
-    upgrade: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="OLD NEW", help="Two manifests: what an upgrade would do."),
-    ] = None,
+    cluster: cluster_options.Cluster = None,
+    kube_api: cluster_options.KubeApi = "",
+    upgrade: cluster_options.Upgrade = None,
+    chart: cluster_options.Chart = None,
+    release: cluster_options.Release = "llm/ballast",
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
     to mend it; with --cluster, what would stop a release of the chart there; with --upgrade, what
-    going from one manifest to another changes and restarts."""
+    going from one manifest or values file to another changes and restarts."""
     findings: list[doctoring.Finding] = []
     if upgrade is not None:
-        told, findings = clustering.upgrade(*upgrade)
+        told, findings = clustering.upgrade(upgrade, chart or (), release)
         typer.echo("" if as_json else "\n".join([*told, ""]), nl=not as_json)
     if cluster is not None:
         findings += clustering.findings(cluster, config, kube_api)

@@ -54,7 +54,7 @@ PURE = (
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
-        "windows", "personal/*")),
+        "transcript", "windows", "personal/*")),
     *(f"serving/audit/{name}.py" for name in (
         "values", "verify", "settings", "report", "standing")),
     *(f"serving/quality/{name}.py" for name in (

@@ -351,6 +351,7 @@ def tree_of(
         "cache_dir": str(state / "cache"),
         "providers_dir": str(state / "providers"),
         "gateway": {"port": 0, "ops_port": 0, "drain_s": 5.0},
+        "controller": {"url": "http://127.0.0.1:9"},  # nobody's: not one that runs here by chance
         "fleet": {
             "static": [{"model": "m", "url": url, "limit": 64} for url in replicas],
             "secret_file": str(state / "secret"), "poll_s": 0.1, "poll_timeout_s": 5.0,

@@ -102,8 +102,12 @@ def test_what_fails_at_the_batch_price_is_answered_at_the_ordinary_one(run, kit,
             found = await completed(asked, kit, await made(asked, 3), 60.0)
         assert [one["custom_id"] for one in found] == ["q0", "q1", "q2"]
         assert len(await stack.seen("alpha")) == 3
-        with stack.ledger() as ledger:
-            assert ledger.law() == []
+
+        def is_whole() -> bool:
+            with stack.ledger() as ledger:
+                return ledger.law() == []
+
+        await kit.eventually(is_whole)
 
     run(check, engines=[kit.engine()], providers=fakes(kit, scenario=scenario), batches=QUICK)
 
@@ -190,7 +194,8 @@ def test_lines_at_the_batch_price_survive_a_kill_in_the_middle(run_live, kit):
         lost = {row.request_id for row in rows if row.outcome == "gateway_lost"}
         assert good <= shown <= good | lost
         assert len(rows) == len(good | lost)
-        assert len(await stack.seen("cheap")) == len(rows), "each is on record as it was sent"
+        sent = len(await stack.seen("cheap"))
+        assert len(good) <= sent <= len(rows), "what was sent is on record; lost may be unsent"
         assert await stack.seen("alpha") == []
 
     batches = QUICK | {"away_of_batch_max": 8}

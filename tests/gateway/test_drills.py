@@ -49,7 +49,7 @@ def test_the_command_writes_a_report_and_says_by_its_code_that_a_drill_failed(
     (drill,) = report["drills"]
     assert drill["requests"] == 100
     assert all(finding[2] for finding in drill["findings"])
-    assert report["provenance"]["command"] == "python -m benchmarks.drills out-of-money"
+    assert report["provenance"]["command"].startswith("python -m benchmarks.drills out-of-money")
     assert "out-of-money: passed" in capsys.readouterr().out
 
 
