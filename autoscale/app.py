@@ -50,7 +50,8 @@ def ops(controller: Controller) -> web.Application:
 
     async def decisions(_: web.Request) -> web.Response:
         recent = list(controller.journal.recent)[::-1]
-        body = msgspec.json.encode({"decisions": recent, "standing": controller.standing()})
+        told = {"decisions": recent, "standing": controller.standing()}
+        body = msgspec.json.encode(told, enc_hook=str)
         return web.Response(body=body, content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:

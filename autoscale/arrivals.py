@@ -16,6 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
+from models.worded import Worded
+
 COLUMNS = ("timestamp_s", "input_tokens", "output_tokens")
 BIN_S = 10.0
 SMOOTH_BINS = 6
@@ -72,9 +74,11 @@ def asked(text: str) -> Asked:
         if match["a"] is not None:
             span = float(match["a"]) * UNITS[match["u"]], float(match["b"]) * UNITS[match["v"]]
     except (AssertionError, ValueError):
-        raise TraceError(f"{text!r}: write it as FILE, FILE@2d-7d or FILE@2d-7d*8") from None
+        template = "{text}: write it as FILE, FILE@2d-7d or FILE@2d-7d*8"
+        raise TraceError(Worded("trace.address", template, text=repr(text))) from None
     if not (0.0 <= span[0] < span[1] and scale > 0):
-        raise TraceError(f"{text!r}: a window ends after it begins, and a scale is above 0")
+        template = "{text}: a window ends after it begins, and a scale is above 0"
+        raise TraceError(Worded("trace.window", template, text=repr(text)))
     return Asked(Path(match["path"]), *span, scale)
 
 
@@ -84,12 +88,14 @@ def load(wish: Asked) -> Trace:
     notes = _checked(wish.path, times, prompt, output)
     inside = (times >= wish.from_s) & (times < wish.until_s)
     if not inside.any():
-        raise TraceError(f"{wish.path}: no rows between {wish.from_s:g} s and {wish.until_s:g} s")
+        raise _empty(wish)
     start_s = wish.from_s
     places = ((times[inside] - start_s) // BIN_S).astype(np.int64)
     count = int(places.max()) + 1
     if count > BINS_MAX:
-        raise TraceError(f"{wish.path}: {count * BIN_S / 86_400:.0f} days; cut a window out")
+        days = f"{count * BIN_S / 86_400:.0f}"
+        template = "{path}: {days} days; cut a window out"
+        raise TraceError(Worded("trace.long", template, path=wish.path, days=days))
     binned = [
         _smooth(np.bincount(places, tokens[inside], count) * wish.scale)
         for tokens in (prompt, output)
@@ -101,13 +107,14 @@ def rows(wish: Asked) -> list[tuple[float, int, int]]:
     """Single requests as (seconds from the window's start, prompt, output), in order of time.
     Raises TraceError; a scale other than 1 would have to draw requests, so it is one."""
     if wish.scale != 1.0:
-        raise TraceError(f"{wish.path}: requests one by one cannot be scaled; leave out the factor")
+        template = "{path}: requests one by one cannot be scaled; leave out the factor"
+        raise TraceError(Worded("trace.scaled", template, path=wish.path))
     times, prompt, output = _columns(wish.path)
     _checked(wish.path, times, prompt, output)
     inside = np.flatnonzero((times >= wish.from_s) & (times < wish.until_s))
     inside = inside[np.argsort(times[inside], kind="stable")]
     if not inside.size:
-        raise TraceError(f"{wish.path}: no rows between {wish.from_s:g} s and {wish.until_s:g} s")
+        raise _empty(wish)
     return [(float(times[i]) - wish.from_s, int(prompt[i]), int(output[i])) for i in inside]
 
 
@@ -121,6 +128,13 @@ def counted(wish: Asked) -> float:
     return float(np.asarray(table["requests"].to_numpy())[inside].sum()) * wish.scale
 
 
+def _empty(wish: Asked) -> TraceError:
+    template = "{path}: no rows between {from_s} s and {until_s} s"
+    span = f"{wish.from_s:g}", f"{wish.until_s:g}"
+    said = Worded("trace.empty", template, path=wish.path, from_s=span[0], until_s=span[1])
+    return TraceError(said)
+
+
 def _table(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
         return parquet.read_table(path)
@@ -131,13 +145,17 @@ def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
     try:
         table = _table(path).select(list(COLUMNS))
     except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise TraceError(f"{path}: {error}; it needs the columns {', '.join(COLUMNS)}") from None
+        template = "{path}: {error}; it needs the columns {columns}"
+        raise TraceError(
+            Worded("trace.columns", template, path=path, error=error, columns=COLUMNS)
+        ) from None
     try:
         times, prompt, output = (
             np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS
         )
     except (ValueError, TypeError) as error:
-        raise TraceError(f"{path}: a column is not numeric: {error}") from None
+        template = "{path}: a column is not numeric: {error}"
+        raise TraceError(Worded("trace.numeric", template, path=path, error=error)) from None
     return times, prompt, output
 
 
@@ -149,14 +167,19 @@ def _checked(path: Path, times: Floats, prompt: Floats, output: Floats) -> tuple
             bad |= values > TOKENS_MAX * 100
         if bad.any():
             row = int(np.argmax(bad))
-            raise TraceError(f"{path}: {name}: row {row} holds {values[row]}")
+            raise TraceError(
+                Worded("trace.row", "{path}: {name}: row {row} holds {value}",
+                       path=path, name=name, row=row, value=values[row])
+            )  # fmt: skip
     notes = []
     if times.size and (steps := np.diff(times)).size:
         if (steps < 0).any():
-            notes.append(f"{int((steps < 0).sum())} rows out of order, sorted")
+            count = int((steps < 0).sum())
+            notes.append(Worded("trace.sorted", "{count} rows out of order, sorted", count=count))
         longest = float(np.diff(np.sort(times)).max())
         if longest > GAP_S:
-            notes.append(f"a gap of {longest:.0f} s, taken for no demand")
+            template = "a gap of {seconds} s, taken for no demand"
+            notes.append(Worded("trace.gap", template, seconds=f"{longest:.0f}"))
     return tuple(notes)
 
 

@@ -29,6 +29,8 @@ class Run(msgspec.Struct, frozen=True):
     """Against sending all to the API, as a share of that."""
     bins_per_s: float
     """Of simulation."""
+    fixed: int | None = None
+    """Replicas of the best fixed fleet, where the policy is that one."""
     course: tuple[Point, ...] = ()
     """How it went, where that was asked for."""
 
@@ -55,9 +57,10 @@ def compare(bench: Bench, seeds: Sequence[int], targets: Mapping[str, float]) ->
     demand, ratios = bench.demand, bench.ratios
     best = oracle.optimum(demand, ratios, bench.start)
     count, fixed = oracle.best_fixed(demand, ratios, bench.start)
+    stands = _hindsight(f"best fixed ({count}) + API, hindsight", fixed, best.cost, bench)
     rows = [
         _hindsight("optimum in hindsight", best, best.cost, bench),
-        _hindsight(f"best fixed ({count}) + API, hindsight", fixed, best.cost, bench),
+        msgspec.structs.replace(stands, fixed=count),
     ]
     laws = [(OURS, 0.0), *targets.items()]
     return rows + [one(bench, seed, law, best.cost) for law in laws for seed in seeds]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from autoscale.policy import Policy
 from autoscale.records import Decision, Hold, Tick
 from autoscale.step import Outcome, step
 from autoscale.windows import GAP_MS_MAX
+from models.worded import packed
 
 FILE_BYTES_MAX = 8 << 20
 WHOLE_EACH = 240
@@ -30,6 +32,11 @@ class Entry(msgspec.Struct, frozen=True):
     model: str
     decision: str
     reason: str
+    replicas: int = -1
+    """Wanted; -1: as it is."""
+    said: Mapping[str, Any] | None = None
+    """The reason by code and values (`models.worded`), for who tells it in another language; None
+    for one that was read back from the file, which holds English alone."""
 
 
 class Journal:
@@ -80,13 +87,15 @@ class Journal:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
             is_cut = file.read(1) not in (b"", b"\n")  # by a crash: it must not take ours along
-            file.write(b"\n" * is_cut + msgspec.json.encode(tick) + b"\n")
+            file.write(b"\n" * is_cut + msgspec.json.encode(tick, enc_hook=str) + b"\n")
         self._since_whole = since - 1
 
     def _remember(self, tick: Tick) -> None:
         """Keep decisions for `/decisions`; a repeated one only moves its time on."""
         for decision in tick.decisions:
-            entry = Entry(tick.samples.at_ms, decision.model, words(decision), decision.reason)
+            at_ms, why = tick.samples.at_ms, decision.reason
+            wanted = -1 if isinstance(decision, Hold) else decision.replicas
+            entry = Entry(at_ms, decision.model, words(decision), str(why), wanted, packed(why))
             last = next((e for e in reversed(self.recent) if e.model == entry.model), None)
             if last is not None and (last.decision, last.reason) == (entry.decision, entry.reason):
                 self.recent.remove(last)

@@ -84,16 +84,18 @@ def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> l
     bench = case.bench
     best = oracle.optimum(bench.demand, bench.ratios, bench.start)
     count, _ = oracle.best_fixed(bench.demand, bench.ratios, bench.start)
+    named = f"best fixed ({count}) + API, hindsight"
     fixed = partial(law, "fixed + spill", float(count), bench.work)
     made: list[tuple[Case, tuple[str, Callable[[], Want]]]] = [
         (case, (OURS, partial(ours, bench))),
-        (case, (f"best fixed ({count}) + API, hindsight", fixed)),
+        (case, (named, fixed)),
     ]
     made += [
         (standing(case, name, target), (name, partial(law, name, target, bench.work)))
         for name, target in targets.items()
     ]
-    return [one(where, law, seed, best.cost) for where, law in made for seed in seeds]
+    rows = [one(where, law, seed, best.cost) for where, law in made for seed in seeds]
+    return [msgspec.structs.replace(r, fixed=count) if r.policy == named else r for r in rows]
 
 
 def standing(case: Case, name: str, target: float) -> Case:

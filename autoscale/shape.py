@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscale.arrivals import Asked, Floats, TraceError, counted, load
+from models.worded import Worded
 
 Places: TypeAlias = NDArray[np.int64]
 HOUR_BINS = 360
@@ -39,7 +40,7 @@ def of_trace(wish: Asked) -> Shape:
     nothing of days. Raises TraceError."""
     trace, requests = load(wish), counted(wish)
     if requests < 1:
-        raise TraceError(f"{wish.path}: no requests")
+        raise TraceError(Worded("trace.none", "{path}: no requests", path=wish.path))
     demand = trace.prompt + trace.output
     hours = demand[: demand.size // HOUR_BINS * HOUR_BINS].reshape(-1, HOUR_BINS)
     count = hours.shape[0]

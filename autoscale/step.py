@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from autoscale import decide, forecast, limits, owned, waking, windows
+from autoscale import decide, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -51,7 +51,7 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     """One decision for each plan."""
     seen = windows.fresh(samples, memory)
     if not seen.gateways:
-        held = tuple(Hold(p.model, "no data: no gateway answered") for p in policy.plans)
+        held = tuple(Hold(p.model, reasons.NO_GATEWAY) for p in policy.plans)
         return Outcome(held, memory)
     memory = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
@@ -93,7 +93,7 @@ def _case(
 ) -> _Case | Decision:
     seen, flow = news
     if samples.supply is None or plan.model not in samples.supply:
-        return Hold(plan.model, "no data: replicas unknown")
+        return Hold(plan.model, reasons.NO_SUPPLY)
     supply = samples.supply[plan.model]
     if not plan.pools:
         return owned.decide(plan, flow, seen.partial, supply)
@@ -164,28 +164,28 @@ def _wished(
     ready = sum(model.ready.values())
     before = sum(model.wanted.values())
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
-    count, why = sum(model.is_on), "account"
+    count, why = sum(model.is_on), reasons.ACCOUNT
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
     is_alone = plan.api is None or model.refused >= ALONE or flow.is_away
     if is_alone and (flow.shed or flow.late or (flow.queued and wait_s > plan.wait_s_max)):
         need = decide.urgent(rungs, flow.backlog_s, flow.need, plan.wait_s_max)
         need = max(need, 1)
         if need > count:
-            count, why = need, "calls wait, were late or refused"
+            count, why = need, reasons.LATE
     if flow.queued and not ready and rungs:
         # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
         model = waking.held_on(model, rungs[:1], view.trust)
         if not count:
-            count, why = 1, "calls are held and no replica is there"
+            count, why = 1, reasons.HELD
     if plan.api is not None:
         model = waking.waked(model, rungs, flow.bound, view.trust, at_ms)
         if model.woken.count > count:
-            count, why = model.woken.count, "calls that may not leave were refused"
+            count, why = model.woken.count, reasons.BOUND
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
-        count, why = min(max(count, least), most), f"bounds {least} to {most}"
+        count, why = min(max(count, least), most), reasons.bounds(least, most)
     if seen.partial and count < before:
-        count, why = before, "partial data never takes away"
+        count, why = before, reasons.PARTIAL
     count = limits.stepped(plan, before, count)
     worth = tuple(
         view.outlook.share(rung.below, rung.capacity) * _ratio(rung, view) for rung in rungs[:count]
@@ -216,7 +216,7 @@ def _settle(
     """The decision within the budget, and the model's memory."""
     plan, model = case.plan, case.model
     count = counts[plan.model]
-    why = case.why if count == case.wish.count else "budget"
+    why = case.why if count == case.wish.count else reasons.BUDGET
     wanted = by_pool(case.wish.rungs, count)
     for pool in plan.pools:
         had = model.wanted.get(pool.name, 0)
@@ -230,9 +230,7 @@ def _settle(
     before = {name: n for name, n in model.wanted.items() if n}
     model = ordered(model, plan, wanted, at_ms)
     total, ready = sum(wanted.values()), {n: k for n, k in model.ready.items() if k}
-    note = f"; partial, {seen.partial} source(s) missing" if seen.partial else ""
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, f"{total} wanted and ready{note}", case.numbers), model
-    words = ", ".join(f"{n} {pool}" for pool, n in wanted.items()) or "none"
-    reason = f"{why}: {words}{note}"
+        return Hold(plan.model, reasons.stands(total, seen.partial), case.numbers), model
+    reason = reasons.ordered(why, wanted, seen.partial)
     return Scale(plan.model, total, reason, wanted, case.numbers), model

@@ -12,7 +12,8 @@ from contextlib import closing
 from typing import Any, Final
 
 from ballast.admin_words import clean
-from ballast.problem import ProblemError
+from ballast.messages import Said
+from ballast.problem import ProblemError, worded
 from serving.directory.base import DirectoryAway, DirectoryStore, VersionConflict
 from serving.directory.changes import By, Change, event
 from serving.directory.store import opener
@@ -42,10 +43,10 @@ def record(
             told = event(clean(subject)[:SUBJECT_CHARS_MAX], action, by, details)
             _append(store, Change([], told))
     except CallerError as error:
-        raise ProblemError(str(error), "say it in one line") from None
+        raise ProblemError(worded(error), Said("problem.one_line")) from None
     except DirectoryAway as error:
-        message = f"the history cannot be written, so nothing was done: {error}"
-        raise ProblemError(message, "try again; in PostgreSQL grants.sql gives the right") from None
+        message = Said("problem.no_history", error=error)
+        raise ProblemError(message, Said("problem.history_again")) from None
 
 
 def ids(all_ids: list[str]) -> dict[str, Any]:

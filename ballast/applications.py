@@ -14,7 +14,8 @@ import aiohttp
 import msgspec
 
 from ballast import plan
-from ballast.problem import ProblemError
+from ballast.messages import Said
+from ballast.problem import ProblemError, worded
 from serving.engine.serve_rest import ServeApi, ServeError
 from serving.engine.spec import DEPLOYMENT_NAME, EngineSpec
 from serving.settings import Settings
@@ -31,7 +32,7 @@ def wanted(settings: Settings, device: str) -> tuple[EngineSpec, ...]:
     try:
         spec = plan.cluster(settings, plan.Wish(device=device))
     except ValueError as error:
-        raise ProblemError(str(error), "mend `models` in the settings") from None
+        raise ProblemError(worded(error), Said("problem.mend_models")) from None
     cache = str(settings.cache_dir)
     return tuple(
         msgspec.structs.replace(engine, cache_dir=engine.cache_dir or cache)
@@ -80,7 +81,7 @@ async def put(settings: Settings, device: str, wait_s: float) -> dict[str, str]:
     ProblemError."""
     fleet = settings.fleet
     if not fleet.serve_url or fleet.ray_token_file is None:
-        raise ProblemError("no cluster is named", "name fleet.serve_url and fleet.ray_token_file")
+        raise ProblemError(Said("problem.no_cluster"), Said("problem.name_cluster"))
     engines = wanted(settings, device)
     token = fleet.ray_token_file.read_text("utf-8").strip()
     loop = asyncio.get_running_loop()
@@ -96,7 +97,7 @@ async def put(settings: Settings, device: str, wait_s: float) -> dict[str, str]:
                 if loop.time() + POLL_S > until_s:
                     raise ProblemError(
                         f"{fleet.serve_url}: {error or type(error).__name__}",
-                        "look at the RayCluster's head: `kubectl describe raycluster`",
+                        Said("problem.look_at_head"),
                     ) from None
                 await asyncio.sleep(POLL_S)
             else:

@@ -18,7 +18,7 @@ from ballast.admin_words import clean, table
 from ballast.messages import Said, say
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.audit import report as reporting
 from serving.audit.anchor import AnchorFault
 from serving.audit.auditor import Auditor, signer
@@ -192,7 +192,7 @@ def _said() -> Iterator[None]:
     except OwnError as error:
         raise ProblemError(error.message, Said("audit.doctor")) from None
     except (AnchorFault, OSError) as error:
-        raise ProblemError(str(error), Said("audit.see_audit")) from None
+        raise ProblemError(worded(error), Said("audit.see_audit")) from None
 
 
 def public_of(text: str) -> bytes | None:
@@ -216,7 +216,7 @@ def _scope(since: str, until: str, names: tuple[str, str, str, str]) -> reportin
         try:
             class_of(names[1])
         except ValueError as error:
-            raise ProblemError(str(error)) from None
+            raise ProblemError(worded(error)) from None
     return reporting.Scope(first, last, *names)
 
 

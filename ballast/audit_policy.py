@@ -15,7 +15,7 @@ from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table, when
 from ballast.messages import Said
 from ballast.printing import print_json
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.audit.recorder import PAGE, details_of
 from serving.directory.base import DirectoryAway, DirectoryStore, decode_event
 from serving.directory.store import opener
@@ -49,7 +49,7 @@ def policy(
                 return
             rows = list(deque(_all(store), SHOWN_MAX))
     except DirectoryAway as error:
-        raise ProblemError(str(error), Said("audit.doctor")) from None
+        raise ProblemError(worded(error), Said("audit.doctor")) from None
     if as_json:
         print_json([row._asdict() for row in rows])
         return

@@ -11,7 +11,7 @@ import typer
 from ballast import acts
 from ballast.admin_flags import Config
 from ballast.messages import Said, say
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.running import settings_of
 from serving.batch.base import PAGE_MAX, BatchesAway, BatchStore, Page
 from serving.batch.store import opener
@@ -30,7 +30,7 @@ def _store(settings: Settings) -> Iterator[BatchStore]:
         finally:
             store.close()
     except BatchesAway as error:
-        raise ProblemError(str(error), Said("desk.run_again")) from None
+        raise ProblemError(worded(error), Said("desk.run_again")) from None
 
 
 @batches.command("list")

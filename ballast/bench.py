@@ -11,6 +11,7 @@ import typer
 
 from ballast.fake import SETTINGS
 from ballast.messages import Said
+from ballast.messages.chosen import VARIABLE, spoken
 from ballast.problem import ProblemError
 
 MODULE = "benchmarks.load"
@@ -29,7 +30,9 @@ def register(
                 Said("cli.no_bench"),
                 Said("cli.in_checkout"),
             )
-        os.execv(sys.executable, [sys.executable, "-m", MODULE, *context.args])  # noqa: S606
+        environ = {**os.environ, VARIABLE: spoken()}  # `--lang` too reaches what runs now
+        words = [sys.executable, "-m", MODULE, *context.args]
+        os.execve(sys.executable, words, environ)  # noqa: S606
 
     app.command(context_settings=SETTINGS)(command(bench))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ballast.digits import exact
 from ballast.messages import Said
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.finance import store as finance_store
 from serving.finance.base import Database
 from serving.finance.values import FinanceError
@@ -124,7 +124,7 @@ def finance(settings: Settings, *, is_to_read: bool = False) -> Iterator[Databas
         away = Said("books.unavailable", where=where, error=error)
         raise ProblemError(away, Said("books.try_again")) from None
     except FinanceError as error:
-        raise ProblemError(str(error), Said("books.page")) from None
+        raise ProblemError(worded(error), Said("books.page")) from None
 
 
 def _open_to_write(settings: Settings) -> Database:

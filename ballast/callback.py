@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 
 PATH = "/callback"
@@ -41,7 +42,8 @@ class Callback:
             return self._queries.get(timeout=wait_s)
         except queue.Empty:
             raise ProblemError(
-                f"nobody logged in within {wait_s:.0f} s", "run `ballast login` again"
+                Said("problem.nobody_logged_in", seconds=f"{wait_s:.0f}"),
+                Said("problem.log_in_again"),
             ) from None
 
 

@@ -45,7 +45,7 @@ from ballast import up as stacking
 from ballast.messages import Said
 from ballast.messages.chosen import spoken
 from ballast.prepare import identity_of, prepare
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.running import base_url, settings_of
 from ballast.speaking import Speaking
 from serving.settings import EXIT_CODE, SettingsError, load
@@ -81,7 +81,7 @@ def command(act: Callable[Given, None]) -> Callable[Given, None]:
         try:
             act(*args, **kwargs)
         except SettingsError as error:
-            _complain(ProblemError(str(error), Said("cli.mend_settings"), exit_code=EXIT_CODE))
+            _complain(ProblemError(worded(error), Said("cli.mend_settings"), exit_code=EXIT_CODE))
         except ProblemError as problem:
             _complain(problem)
         except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from ballast.cluster_facts import Wanted, read
 from ballast.doctor import Finding, Level
 from ballast.messages import Said
 from ballast.outlook import Terms, outlook
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.auth import KeyConflict
 from serving.keys import Keys
 from serving.offerings import accounts, offerings
@@ -27,7 +27,7 @@ def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding
     try:
         settings = load(config)
     except SettingsError as error:
-        yield Finding("settings", Level.STOP, str(error), Said("cluster.mend_values"))
+        yield Finding("settings", Level.STOP, worded(error), Said("cluster.mend_values"))
         return
     yield from _settings(settings, wanted)
     seen = cluster_probe.look(cluster_probe.Api(kube_api), wanted)
@@ -58,7 +58,7 @@ def _settings(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
         bought = accounts(settings)
         terms = Terms(offerings(settings, bought), Keys(settings).callers)
     except (SettingsError, KeyConflict) as error:
-        yield Finding("settings", Level.STOP, str(error), Said("cluster.mend_setting"))
+        yield Finding("settings", Level.STOP, worded(error), Said("cluster.mend_setting"))
         return
     yield Finding(
         "settings", Level.OK, Said("cluster.providers", names=", ".join(bought) or "none")

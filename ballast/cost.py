@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ballast import books, cost_summary
-from ballast.messages import Language, Said, words
+from ballast.messages import Language, Said, named, words
 from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
 from serving.finance import asking, rolling
@@ -152,7 +152,7 @@ def tables(report: Report, language: Language = "en") -> Group:
     title = say("cost.title", since=report.since, until=report.until, offset=offset)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in by:
-        table.add_column(name, overflow="fold")
+        table.add_column(named("cost.by_column", name, language), overflow="fold")
     for name in ("requests", "own", "tokens", "own", "tokens_per_request", "money", "per_mtok"):
         table.add_column(say(f"cost.column.{name}"), justify="right")
     for cost in report.answer.costs:

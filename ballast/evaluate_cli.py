@@ -19,7 +19,7 @@ from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table, when
 from ballast.messages import Said, say
 from ballast.printing import print_json, show
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.evaluation import questions, store, verdict, votes
 from serving.evaluation.values import Evaluation
 from serving.evaluation.verdict import Thresholds
@@ -167,7 +167,7 @@ def _database(settings: Settings) -> Iterator[Database]:
         try:
             yield database
         except store.EvaluationError as error:
-            raise ProblemError(str(error), Said("evaluate.list_shows")) from None
+            raise ProblemError(worded(error), Said("evaluate.list_shows")) from None
 
 
 def _found(database: Database, evaluation: str, between: str = "") -> Evaluation:

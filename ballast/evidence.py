@@ -13,7 +13,7 @@ import msgspec
 from ballast import books, compliance_files, evidence_guard
 from ballast.evidence_values import Asked, Facts, Own, WordList
 from ballast.messages import Said
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from models import provider
 from serving.audit import report as reporting
 from serving.audit.anchor import AnchorFault
@@ -88,7 +88,7 @@ def _rows(settings: Settings) -> Mapping[str, provider.Provider]:
     try:
         return provider.load(*folders)
     except provider.ProviderFileError as error:
-        raise ProblemError(str(error), Said("cli.mend_settings")) from None
+        raise ProblemError(worded(error), Said("cli.mend_settings")) from None
 
 
 def _read(path: Path, kind: Any) -> Any:

@@ -16,7 +16,7 @@ from ballast.evidence_values import Facts
 from ballast.messages import Said, tell, text
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.running import settings_of
 from serving.audit.auditor import signer
 from serving.errors import OwnError
@@ -47,7 +47,7 @@ def asked(settings: Settings, asking: evidence.Asking, now_s: float) -> Facts:
     try:
         return evidence.gather(settings, asking)
     except OwnError as error:
-        raise ProblemError(str(error), Said("evidence.doctor")) from None
+        raise ProblemError(worded(error), Said("evidence.doctor")) from None
 
 
 @group.command("show")

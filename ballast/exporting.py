@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.finance.base import Database
 
@@ -69,7 +70,8 @@ def write(out: Path, rows: Iterable[Row], *, is_chinese: bool) -> int:
     }  # fmt: skip
     writer = writers.get(out.suffix.lower())
     if writer is None:
-        raise ProblemError(f"{out.name} ends in none of {', '.join(writers)}", "name it so")
+        what = Said("problem.ending", name=out.name, known=[*writers])
+        raise ProblemError(what, Said("problem.name_it_so"))
     header = list(COLUMNS.values() if is_chinese else COLUMNS)
     part = out.with_name(f"{out.name}.part")
     try:
@@ -77,8 +79,8 @@ def write(out: Path, rows: Iterable[Row], *, is_chinese: bool) -> int:
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        what = f"cannot write {out}: {error.strerror}"
-        raise ProblemError(what, "free space, or write elsewhere") from None
+        what = Said("problem.cannot_write", path=out, why=error.strerror)
+        raise ProblemError(what, Said("problem.free_space")) from None
     return count
 
 
@@ -103,7 +105,7 @@ def library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise ProblemError(
-            f"{name} is not installed", "install the extra `reports`, or write .csv"
+            Said("problem.not_installed", name=name), Said("problem.or_csv")
         ) from None
 
 
@@ -114,7 +116,8 @@ def _xlsx(out: Path, header: Sequence[str], rows: Iterable[Row]) -> int:
     count = -1
     for count, row in enumerate(chain([tuple(header)], rows)):
         if count > XLSX_ROWS_MAX:
-            raise ProblemError(f"more than {XLSX_ROWS_MAX} rows", "a shorter period, or .parquet")
+            what = Said("problem.rows_most", count=XLSX_ROWS_MAX)
+            raise ProblemError(what, Said("problem.shorter"))
         sheet.write_row(count, 0, row)
     try:
         book.close()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ballast.messages import Said, say
 from ballast.problem import ProblemError
 
 SETTINGS = {
@@ -29,14 +30,10 @@ def register(
     ) -> None:
         """Run a simulated engine or a misbehaving provider; each has a --help of its own."""
         if kind in ("-h", "--help"):
-            typer.echo(
-                "Usage: ballast fake engine|provider [OPTIONS]; each has a --help of its own"
-            )
+            typer.echo(say("problem.fake_usage"))
             return
         if kind not in ("engine", "provider"):
-            raise ProblemError(
-                f"no fake {kind!r}", "ballast fake engine --help, or provider --help"
-            )
+            raise ProblemError(Said("problem.no_fake", kind=repr(kind)), Said("problem.fake_help"))
         module = f"serving.fakes.{kind}"
         os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
 

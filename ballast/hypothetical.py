@@ -14,7 +14,8 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ballast.messages import Said, say
+from ballast.messages import Said, named, say
+from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
 from ballast.web import answer, error_text
 from ballast.wide import Wide
@@ -88,7 +89,7 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
 
 def tell(found: Mapping[str, Any]) -> RenderableType:
     """The decision in a sentence, and a line for each target."""
-    text = say(f"explain.would.{found['decision']}", **{**_PARTS, **found})
+    text = say(f"explain.would.{found['decision']}", **{**_PARTS, **found, "message": _why(found)})
     way = say("explain.by_route", route=found["route"]) if found["route"] else ""
     head = [
         Text(text),
@@ -107,13 +108,25 @@ def tell(found: Mapping[str, Any]) -> RenderableType:
     return Group(*head, Wide(columns, lines, less=("weights", "p90 s")))
 
 
+def _why(found: Mapping[str, Any]) -> str:
+    """Of a refusal. The gateway's message is its caller's, English; in Chinese the reason is told,
+    and the table says of each target what keeps it out."""
+    reason, message = found.get("reason") or "", found.get("message") or ""
+    if spoken() == "en":
+        return message
+    told = named("explain.refusal", reason, spoken())
+    return message if told == reason else told
+
+
 def _cost(row: Mapping[str, Any]) -> str:
     return say("explain.by_the_hour") if row["kind"] == "own" else f"{row['cost_micro'] / 1e6:.6f}"
 
 
 def _verdict(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if row["dropped"]:
-        return say("explain.out", dropped=row["dropped"], why=row["why"])
+        known = named("explain.dropped", row["dropped"], spoken())
+        why = row["why"] if known == row["dropped"] else known
+        return say("explain.out", dropped=row["dropped"], why=why)
     if row["id"] == found["target"]:
         return say("explain.chosen")
     return say("explain.late") if row["score"] >= LATE else say("explain.candidate")

@@ -35,10 +35,12 @@ def check(folder: Path, public: bytes | None) -> list[str]:
         named.add(file)
         path = folder / file
         if not _is_inside(file):
-            faults.append(f"{file}: leads out of the folder")
+            faults.append(Said("problem.leads_out", file=file))
         elif not path.is_file() or path.is_symlink() or digest(path) != wanted:
-            faults.append(f"{file}: not there or changed")
-    faults += [f"{name}: not in the manifest" for name in _there(folder) if name not in named]
+            faults.append(Said("problem.changed", file=file))
+    faults += [
+        Said("problem.not_in_manifest", name=name) for name in _there(folder) if name not in named
+    ]
     return faults
 
 
@@ -46,20 +48,21 @@ def _unsigned(folder: Path, public: bytes) -> list[str]:
     try:
         return audit_files.check(folder / MANIFEST, public)
     except OSError:
-        return [f"{SEAL}: not there"]
+        return [Said("problem.not_there", file=SEAL)]
 
 
 def _of_table(folder: Path, table: Table) -> list[str]:
     path = folder / table.file
     if not _is_inside(table.file):
-        return [f"{table.file}: leads out of the folder"]
+        return [Said("problem.leads_out", file=table.file)]
     if not path.is_file() or path.is_symlink():
-        return [f"{table.file}: not there"]
+        return [Said("problem.not_there", file=table.file)]
     with path.open("rb") as stream:
         rows = sum(1 for _ in stream)
     if rows != table.rows:
-        return [f"{table.file}: {rows} rows of {table.rows}"]
-    return [] if digest(path) == table.sha256 else [f"{table.file}: changed"]
+        return [Said("problem.rows_of", file=table.file, rows=rows, wanted=table.rows)]
+    is_same = digest(path) == table.sha256
+    return [] if is_same else [Said("problem.altered", file=table.file)]
 
 
 def _is_inside(name: str) -> bool:

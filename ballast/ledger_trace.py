@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ballast import books
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.finance.base import Database
 from serving.settings import Settings
@@ -53,9 +54,11 @@ def write(settings: Settings, wanted: Wanted, out: Path, now_ms: int | None = No
             writer.writerow((f"{(received_ms - midnight_ms) / 1e3:.3f}", prompt, output))
             count += 1
     if not count:
-        what = f"the ledger holds no request of the last {wanted.days} days"
-        what += f" for the model {wanted.model!r}" if wanted.model else ""
-        raise ProblemError(what, "ask for more --days, or name a trace file")
+        what = Said("problem.no_requests", days=wanted.days)
+        if wanted.model:
+            days, model = wanted.days, repr(wanted.model)
+            what = Said("problem.no_requests_of", days=days, model=model)
+        raise ProblemError(what, Said("problem.more_days"))
     return f"{out}@{(since_ms - midnight_ms) / 1e3:.0f}s-{(now_ms - midnight_ms) / 1e3 + 1:.0f}s"
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ballast.doctor import Finding, Level
 from ballast.messages import Said
+from ballast.problem import worded
 from serving.limits.base import Ask, LimitsAway, Rule
 from serving.limits.redis_rates import RedisRates
 from serving.settings import Settings, SettingsError
@@ -28,7 +29,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         asyncio.run(_tried(settings))
     except SettingsError as error:
-        yield Finding("redis", Level.STOP, str(error), Said("cli.mend_settings"))
+        yield Finding("redis", Level.STOP, worded(error), Said("cli.mend_settings"))
     except LimitsAway as error:
         text = Said("outlook.redis_away", name=name, error=error, pods=pods)
         yield Finding("redis", Level.WARN, text, Said("outlook.look_at_redis"))

@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from ballast.messages import Said, say
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.token_stream import Engine, Stream
 from models.learn import Decoding, Learnt, Loop, NotEnoughError, Prompt, checked, learn
 from models.steady import Demand
@@ -62,7 +62,7 @@ def measure(plan: Plan, tell: Tell) -> Learnt:
     try:
         return asyncio.run(measured(plan, tell))
     except NotEnoughError as error:
-        raise ProblemError(str(error), Said("models.more_time")) from None
+        raise ProblemError(worded(error), Said("models.more_time")) from None
     except TimeoutError:
         raise ProblemError(
             Said("models.too_long", url=plan.url), Said("models.lower_sequences")

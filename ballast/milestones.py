@@ -18,7 +18,7 @@ from ballast import books, compliance_files, models_ask, planning_cost, traffic
 from ballast import planning_even as even_at
 from ballast import planning_market as market
 from ballast import planning_values as plans
-from ballast.messages import Words, words
+from ballast.messages import Said, Words, words
 from ballast.messages.chosen import Language, spoken
 from ballast.milestones_judge import SAVING_GATE, judge
 from ballast.milestones_values import Even, Evidence, Growth, Month, Spending, Verdict
@@ -119,8 +119,10 @@ def even_of(
 ) -> tuple[Even | None, str]:
     """Break-evens of the plan for the mean request that was seen, or why there are none."""
     if not calls.requests or not calls.prompt_tokens or not calls.completion_tokens:
-        return None, "no request with tokens"
-    source = f"the ledger since {datetime.fromtimestamp(since_ms / 1e3, UTC):%Y-%m-%d}"
+        return None, Said("problem.no_token_request")
+    source = str(
+        Said("problem.since_ledger", day=f"{datetime.fromtimestamp(since_ms / 1e3, UTC):%Y-%m-%d}")
+    )
     request = plans.Request(
         prompt_tokens=max(1, calls.prompt_tokens // calls.requests),
         output_tokens=max(1, calls.completion_tokens // calls.requests),

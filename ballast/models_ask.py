@@ -11,7 +11,7 @@ import msgspec
 
 from ballast.messages import Said
 from ballast.plan import DEMO_MODEL
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from models import prices, sizing
 from models.calibration import CalibrationError
 from models.card import Card
@@ -37,7 +37,7 @@ def knowledge(cards_dir: Path | None) -> Knowledge:
     try:
         return sizing.load(cards_dir)
     except (CatalogError, CalibrationError) as error:
-        raise ProblemError(str(error), Said("models.mend_files")) from None
+        raise ProblemError(worded(error), Said("models.mend_files")) from None
 
 
 def card_of(known: Knowledge, name: str) -> tuple[Card, str]:
@@ -55,7 +55,7 @@ def card_of(known: Knowledge, name: str) -> tuple[Card, str]:
                 Said("models.demo", demo_model=DEMO_MODEL),
                 Said("models.list_shows"),
             ) from None
-        raise ProblemError(str(error)) from None
+        raise ProblemError(worded(error)) from None
     if variant and variant not in card.variants:
         raise ProblemError(
             Said("models.no_variant", id=card.id, variant=f"{variant!r}"),
@@ -78,7 +78,7 @@ def gpu_of(known: Knowledge, name: str) -> Gpu:
     try:
         return known.gpus.gpu(name)
     except UnknownGpuError as error:
-        raise ProblemError(str(error)) from None
+        raise ProblemError(worded(error)) from None
 
 
 def kinds_of(known: Knowledge, names: Sequence[str], untried: bool) -> list[Gpu]:

@@ -18,7 +18,8 @@ from ballast import (
     overlay,
     quantities,
 )
-from ballast.messages import Said, say
+from ballast.messages import Said, say, tell
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from models import measured, report
@@ -180,7 +181,8 @@ def rank_gpus(
     elif found.choices:
         show(models_tables.ranking(card, objective, found))
     else:
-        reasons = sorted({f"{models_tables.spelled(e.layout)}: {e.reason}" for e in found.excluded})
+        told = ((models_tables.spelled(e.layout), tell(e.reason, spoken())) for e in found.excluded)
+        reasons = sorted({f"{layout}: {why}" for layout, why in told})
         raise ProblemError(
             Said("models.nothing_serves", id=card.id, reasons="\n  ".join(reasons)),
             Said("models.relax"),

@@ -8,7 +8,7 @@ import typer
 from ballast import models_ask, models_tables
 from ballast.messages import say
 from ballast.printing import print_json, show
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from models import sharing, sizing
 from models.card import Card
 from models.gpu import Gpu
@@ -51,7 +51,7 @@ def several(kind: Gpu, count: int, wishes: list[sharing.Wish], as_json: bool) ->
     try:
         found = sharing.share(kind, count, wishes)
     except ValueError as error:
-        raise ProblemError(str(error)) from None
+        raise ProblemError(worded(error)) from None
     is_shared = isinstance(found, sharing.Shared)
     if as_json:
         print_json({"shared": is_shared, "plan": models_tables.plain(found)})

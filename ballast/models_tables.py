@@ -65,7 +65,7 @@ def refusal(layout: Layout, found: DoesNotFit) -> RenderableType:
     """Why not."""
     return Group(
         Text(say("models.no_fit", layout=spelled(layout)), style="bold red"),
-        *(Text(f"  {reason}") for reason in found.reasons),
+        *(Text(f"  {tell(reason, spoken())}") for reason in found.reasons),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from ballast import models_ask
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from models.bulk import bulk_of
 from models.calibration import OVERLAY, Calibration
@@ -37,10 +38,12 @@ class Subject(msgspec.Struct, frozen=True):
 def subject_of(known: Knowledge, card: str, gpu: str, tensor: int, version: str) -> Subject:
     """Check the words. Raises ProblemError."""
     if not card or not gpu:
-        raise ProblemError("say what was measured", "--card qwen3-32b/fp8 --gpu h100-80")
+        raise ProblemError(Said("problem.say_measured"), "--card qwen3-32b/fp8 --gpu h100-80")
     found, variant = models_ask.card_of(known, card)
     if not variant:
-        raise ProblemError(f"say which variant of {found.id} runs", f"{', '.join(found.variants)}")
+        raise ProblemError(
+            Said("problem.say_variant", model=found.id), f"{', '.join(found.variants)}"
+        )
     return Subject(found.id, variant, models_ask.gpu_of(known, gpu).id, tensor, version)
 
 
@@ -60,7 +63,8 @@ def write(subject: Subject, learnt: Learnt, cards_dir: Path, today: date) -> Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump([row], sort_keys=False), encoding="utf-8")
     except OSError as error:
-        raise ProblemError(f"cannot write {path}: {error.strerror}") from None
+        what = Said("problem.cannot_write", path=path, why=error.strerror)
+        raise ProblemError(what) from None
     return path
 
 

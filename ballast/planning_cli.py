@@ -13,7 +13,7 @@ from ballast import planning_page, planning_run, planning_tables, planning_value
 from ballast.messages import Said
 from ballast.planning_values import Scenario
 from ballast.printing import print_json, show, write_page
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 
 
 def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
@@ -87,7 +87,7 @@ def _shaped(scenario: Scenario, address: str) -> Scenario:
     try:
         shape = of_trace(asked(address))
     except TraceError as error:
-        raise ProblemError(str(error), Said("plan.mend_trace")) from None
+        raise ProblemError(worded(error), Said("plan.mend_trace")) from None
     load = planning_values.Shape(
         hours=shape.hours, days=shape.days, spread=min(3.0, shape.spread), source=shape.source
     )

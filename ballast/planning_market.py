@@ -10,6 +10,7 @@ from functools import cache
 import msgspec
 
 from ballast import models_ask as ask
+from ballast.messages import Said
 from ballast.planning_values import Currency, Request, Scenario
 from ballast.problem import ProblemError
 from models import prices, provider
@@ -23,6 +24,8 @@ from models.steady import Demand
 
 CONTEXT_TOKENS = 8192
 """Longest prompt with its answer, at least: what a layout must hold."""
+AS_SAID = "as the scenario says"
+"""In place of an offering; shown by its message of plan.name."""
 
 
 class Sale(msgspec.Struct, frozen=True):
@@ -88,10 +91,7 @@ def gather(scenario: Scenario, known: Knowledge, day: date) -> Facts:
     found = tuple(sales(card, scenario, per_usd))
     sale = _own_price(scenario, per_usd) or (found[0] if found else None)
     if sale is None:
-        raise ProblemError(
-            f"no provider row with a price sells the weights of {card.id}",
-            "name api.input_per_mtok and api.output_per_mtok in the scenario",
-        )
+        raise ProblemError(Said("plan.nobody_sells", model=card.id), Said("plan.name_price"))
     machine = cheapest_machine(known, card, scenario, day)
     return Facts(day, per_usd, sale, found, machine)
 
@@ -107,7 +107,7 @@ def _own_price(scenario: Scenario, per_usd: float) -> Sale | None:
         return None
     factor = _factor(api.currency, scenario.currency, per_usd)
     a, b = api.input_per_mtok * factor, api.output_per_mtok * factor
-    return Sale("as the scenario says", a, b, a, api.source)
+    return Sale(AS_SAID, a, b, a, api.source)
 
 
 def sales(card: Card, scenario: Scenario, per_usd: float) -> Iterator[Sale]:
@@ -162,12 +162,9 @@ def cheapest_machine(known: Knowledge, card: Card, scenario: Scenario, day: date
     ranking = rank(known, card, kinds, objective, price_of(scenario, day))
     priced = [c for c in ranking.choices if c.cny_per_mtok_full is not None]
     if not priced:
-        reason = ranking.excluded[0].reason if ranking.excluded else "no offer has a price"
-        raise ProblemError(
-            f"{card.id} cannot be served within the objective on {', '.join(scenario.gpus)}: "
-            f"{reason}",
-            "name other gpus, a looser objective or another model",
-        )
+        reason = ranking.excluded[0].reason if ranking.excluded else Said("plan.no_offer")
+        what = Said("plan.cannot_serve", model=card.id, gpus=scenario.gpus, reason=reason)
+        raise ProblemError(what, Said("plan.other_gpus"))
     choice = min(priced, key=lambda c: c.cny_per_mtok_full or 0.0)
     demand = Demand(request.prompt_tokens, request.output_tokens, choice.callers_max,
                     request.cached_share)  # fmt: skip

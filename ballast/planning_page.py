@@ -31,14 +31,14 @@ def made(plan: Planned) -> str:
         "plan.lead",
         model=scenario.model,
         value=facts.machine.layout.partition(" on ")[2],
-        offering=facts.sale.offering,
+        offering=called(facts.sale.offering),
         day=facts.day,
         currency=scenario.currency,
     )
     foot = say("plan.foot")
     cards = [_years(plan), _volumes(plan), _week(plan), _small(plan), _tornado(plan), _past(plan),
              *cards_of_tables(plan)]  # fmt: skip
-    document = page(scenario.title, lead, _figures(plan), cards, foot)
+    document = page(called(scenario.title), lead, _figures(plan), cards, foot)
     return in_language(document, "zh-CN" if spoken() == "zh" else "en")
 
 
@@ -71,7 +71,7 @@ def _load(requests: float | None) -> str:
 def _years(plan: Planned) -> Card:
     groups = [
         (
-            one.name,
+            called(one.name),
             [
                 (called(_brief(row[k].scheme)),
                  (row[k].api, row[k].rent, row[k].people, row[k].other))
@@ -115,7 +115,9 @@ def _volumes(plan: Planned) -> Card:
         Axis(low, high, is_log=True, label=say("plan.requests")),
         powers(values, say("plan.a_month", currency=plan.scenario.currency)),
     )
-    marks = [Mark(one.requests_per_month, one.name, is_faint=True) for one in plan.scenario.years]
+    marks = [
+        Mark(one.requests_per_month, called(one.name), is_faint=True) for one in plan.scenario.years
+    ]
     hybrid = next(one for one in plan.break_evens if one.what.startswith("hybrid, all"))
     if hybrid.requests_per_month is not None:
         at = hybrid.requests_per_month
@@ -154,7 +156,7 @@ def _week(plan: Planned) -> Card:
     )
     y = linear(load.means, say("plan.kept_busy"))
     return Card(
-        say("plan.who", name=one.name),
+        say("plan.who", name=called(one.name)),
         say("plan.own_do", share=f"{fleet.share:.0%}", use=f"{fleet.use:.0%}"),
         charts.areas(say("plan.week"), (x, y), layers),
     )

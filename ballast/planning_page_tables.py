@@ -19,7 +19,7 @@ def cards_of_tables(plan: Planned) -> Iterator[Card]:
                            rows))  # fmt: skip
     verdicts = [
         (
-            one.name,
+            called(one.name),
             f"{one.blended:.2f}",
             f"{one.api:,.0f}",
             called(one.cheapest),
@@ -69,7 +69,7 @@ def _assumed(plan: Planned) -> Iterator[tuple[str, str, str]]:
     yield say("plan.tokens_request"), tokens, s.request.source
     yield say("plan.spread"), f"{s.load.spread:g}", s.load.source
     yield say("plan.api_price"), f"{facts.sale.input:.2f} / {facts.sale.output:.2f}", (
-        f"{facts.sale.offering}: {facts.sale.source}")  # fmt: skip
+        f"{called(facts.sale.offering)}: {facts.sale.source}")  # fmt: skip
     yield say("plan.gpu_hour"), f"{facts.machine.gpu_hour:.2f}", facts.machine.source
     yield (
         say("plan.full_replica"),
@@ -82,7 +82,7 @@ def _assumed(plan: Planned) -> Iterator[tuple[str, str, str]]:
         per_token_s=f"{s.objective.per_token_s * 1000.0:g}",
     )
     yield say("plan.objective"), goal, s.objective.source
-    terms = ", ".join(f"{one.name} -{one.discount:.0%}" for one in s.commitments)
+    terms = ", ".join(f"{called(one.name)} -{one.discount:.0%}" for one in s.commitments)
     yield say("plan.commitments"), terms, s.commitments_source
     yield say("plan.hosted_hour"), f"{s.hosted.gpu_hour:g} {s.hosted.currency}", s.hosted.source
     staff = say(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ballast import messages
 from ballast.planning_values import Amount, Group, Positive, Share, Text, Year
 
 
@@ -43,7 +44,7 @@ class Said(Group):
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Self:
         if (self.calls_per_month is None) == (self.tokens_per_month is None):
-            raise ValueError("say calls_per_month or tokens_per_month")
+            raise ValueError(messages.Said("problem.which_count"))
         return self
 
 
@@ -78,7 +79,7 @@ class Report(Group):
     def _years_agree(self) -> Self:
         odd = [line.name for line in self.schemes if len(line.usd) != len(self.years)]
         if odd:
-            raise ValueError(f"schemes: {', '.join(odd)}: one figure for each year")
+            raise ValueError(messages.Said("problem.figure_a_year", names=odd))
         return self
 
     @property

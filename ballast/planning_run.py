@@ -136,7 +136,7 @@ def _worth(scenario: Scenario, card: Card, known: Knowledge, day: date) -> Worth
     try:
         machine = planning_market.cheapest_machine(known, card, scenario, day)
     except ProblemError as problem:
-        return Worth(card.id, "", len(sold), blended, 0.0, 0.0, 0.0, None, problem.what)
+        return Worth(card.id, "", len(sold), blended, 0.0, 0.0, 0.0, None, problem.said)
     facts = Facts(day, per_usd, sold[0], tuple(sold), machine)
     plain = scenario.model_copy(update={"commitments": ()})
     ratio = planning_cost.market_of(plain, facts).ratio

@@ -30,7 +30,7 @@ def _inputs(plan: Planned) -> Iterator[RenderableType]:
     scenario, machine, sale = plan.scenario, plan.facts.machine, plan.facts.sale
     money, request = scenario.currency, scenario.request
     yield Text(
-        say("plan.head", title=scenario.title, model=scenario.model, day=plan.facts.day),
+        say("plan.head", title=called(scenario.title), model=scenario.model, day=plan.facts.day),
         style="bold",
     )
     yield Text(
@@ -38,7 +38,7 @@ def _inputs(plan: Planned) -> Iterator[RenderableType]:
             "plan.request",
             prompt_tokens=request.prompt_tokens,
             output_tokens=request.output_tokens,
-            offering=sale.offering,
+            offering=called(sale.offering),
             input=f"{sale.input:.2f}",
             output=f"{sale.output:.2f}",
             blended=f"{plan.blended:.2f}",
@@ -71,8 +71,9 @@ def _inputs(plan: Planned) -> Iterator[RenderableType]:
 
 def _years(plan: Planned) -> Table:
     years = plan.scenario.years
-    made = table("scheme", *(f">{one.name}" for one in years), ">total", ">own share", ">GPUs",
-                 ">busy", title=say("plan.cost", currency=plan.scenario.currency))  # fmt: skip
+    made = table("scheme", *(f">{called(one.name)}" for one in years), ">total", ">own share",
+                 ">GPUs", ">busy",
+                 title=say("plan.cost", currency=plan.scenario.currency))  # fmt: skip
     totals = [sum(money.total for money in row) for row in plan.table]
     for row, total in zip(plan.table, totals, strict=True):
         last = row[-1]
@@ -112,7 +113,7 @@ def _small(plan: Planned) -> Table:
                  title=say("plan.small"))  # fmt: skip
     for one, small in zip(plan.scenario.years, plan.small, strict=True):
         for term, best in best_counts(small).items():
-            made.add_row(one.name, called(term), str(best.gpus), f"{best.rent:,.0f}",
+            made.add_row(called(one.name), called(term), str(best.gpus), f"{best.rent:,.0f}",
                          f"{best.api:,.0f}",
                          f"{best.total:,.0f}", f"{best.share:.0%}",
                          f"{best.use:.0%}" if best.use else "-")  # fmt: skip
@@ -145,8 +146,8 @@ def _tornado(plan: Planned) -> Table:
 def past(found: Past) -> Iterator[RenderableType]:
     """The report's own table."""
     report = found.report
-    made = table("scheme", *(f">{one.name}" for one in report.years), ">total", "as printed",
-                 title=say("plan.report", title=report.title))  # fmt: skip
+    made = table("scheme", *(f">{called(one.name)}" for one in report.years), ">total",
+                 "as printed", title=say("plan.report", title=called(report.title)))  # fmt: skip
     for row in found.rows:
         made.add_row(called(row.scheme), *(f"{x:,.0f}" for x in row.years), f"{row.total:,.0f}",
                      say("plan.yes" if row.is_as_printed else "plan.no"))  # fmt: skip
@@ -178,7 +179,8 @@ def _claims(found: Past) -> Table:
             else say("plan.span", low=f"{low:,.0f}", high=f"{high:,.0f}")
         )
         prices = [one.price_wanted[name] for name in names]
-        made.add_row(one.said, span, f"{one.api:,.0f}", *(f"{one.costs[n]:,.0f}" for n in names),
+        made.add_row(called(one.said), span, f"{one.api:,.0f}",
+                     *(f"{one.costs[n]:,.0f}" for n in names),
                      say("plan.span", low=f"{min(prices):.1f}",
                          high=f"{max(prices):.1f}"))  # fmt: skip
     made.caption = say("plan.needs")
@@ -202,8 +204,8 @@ def _verdicts(found: Past) -> Table:
     made = table("API price of", ">CNY/Mtok", ">pure API", "cheapest", ">saves",
                  title=say("plan.last_year"))  # fmt: skip
     for one in found.verdicts:
-        made.add_row(one.name, f"{one.blended:.2f}", f"{one.api:,.0f}", called(one.cheapest),
-                     f"{one.saving:.0%}" if one.saving else "-")  # fmt: skip
+        made.add_row(called(one.name), f"{one.blended:.2f}", f"{one.api:,.0f}",
+                     called(one.cheapest), f"{one.saving:.0%}" if one.saving else "-")  # fmt: skip
     return made
 
 
@@ -211,7 +213,7 @@ def _rests(found: Past) -> Table:
     made = table("year", ">printed", ">other costs", ">GPUs", ">their rent", ">rest",
                  ">engineers", title=say("plan.leave_people"))  # fmt: skip
     for one in found.rests:
-        made.add_row(one.year, f"{one.printed:,.0f}", f"{one.other:,.0f}", str(one.gpus),
+        made.add_row(called(one.year), f"{one.printed:,.0f}", f"{one.other:,.0f}", str(one.gpus),
                      f"{one.rent:,.0f}", f"{one.rest:,.0f}", f"{one.engineers:.1f}")  # fmt: skip
     made.caption = say("plan.own_rent")
     return made
@@ -224,7 +226,9 @@ def worths(found: list[Worth], currency: str) -> Table:
                  title=say("plan.worth"))  # fmt: skip
     for one in found:
         if one.reason:
-            made.add_row(one.model, one.reason, "-", f"{one.blended:.2f}", str(one.sellers))
+            made.add_row(
+                one.model, tell(one.reason, spoken()), "-", f"{one.blended:.2f}", str(one.sellers)
+            )
             continue
         first = say("plan.never") if one.first_pays is None else f"{one.first_pays:,.0f}"
         made.add_row(one.model, one.layout.partition("/")[2], f"{one.ratio:.2f}",

@@ -6,13 +6,16 @@ years, and nobody is billed by it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
+from models.worded import Worded, checked, lines
 
 FOLDER: Final = Path(__file__).parent / "scenarios"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -65,7 +68,7 @@ class Shape(Group):
     @model_validator(mode="after")
     def _is_a_load(self) -> Self:
         if not (sum(self.hours) and sum(self.days)):
-            raise ValueError("all weights are 0: no hour has any demand")
+            raise ValueError(Said("plan.no_demand"))
         return self
 
 
@@ -88,7 +91,7 @@ class Api(Group):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if (self.input_per_mtok is None) != (self.output_per_mtok is None):
-            raise ValueError("say both prices, or neither")
+            raise ValueError(Said("plan.both_prices"))
         return self
 
 
@@ -178,13 +181,18 @@ def read(path: Path, kind: type[Kind]) -> Kind:
     """One file as that kind. Raises ProblemError naming the key."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            raise ProblemError(f"{path}: above {FILE_BYTES_MAX} bytes", "a scenario is a page")
+            what = Said("plan.too_large", path=path, bytes=FILE_BYTES_MAX)
+            raise ProblemError(what, Said("plan.a_page"))
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ProblemError(f"{path}: {error}", "name a YAML file that can be read") from None
+        raise ProblemError(f"{path}: {error}", Said("plan.yaml_file")) from None
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        what = f"{path}:\n  " + "\n  ".join(lines)
-        raise ProblemError(what, "copy ballast/scenarios/today.yaml and change it") from None
+        found = lines(f"{path}:", [_said(one) for one in error.errors()])
+        raise ProblemError(found, Said("plan.copy_today")) from None
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    key = ".".join(map(str, error["loc"])) or "-"
+    return Worded("settings.key", "{key}: {said}", key=key, said=checked(error))

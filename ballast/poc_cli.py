@@ -13,7 +13,7 @@ from ballast import poc as gathering
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean
 from ballast.audit_cli import UNPROVEN, PublicKey, public_of
-from ballast.messages import Said, text
+from ballast.messages import Said, tell, text
 from ballast.messages.chosen import spoken
 from ballast.poc_gates import gates, verdict
 from ballast.poc_values import HOURS_OF_BASE_URL, Effort
@@ -62,7 +62,7 @@ def check(
     public = public_of(public_key) or _own_key(config)
     faults = leaving_check.check(folder, public)
     for fault in faults:
-        typer.echo(clean(fault))
+        typer.echo(clean(tell(fault, spoken())))
     if not faults:
         typer.echo(text("leaving.whole" if public else "leaving.unsigned", spoken()))
     raise typer.Exit(1 if faults else 0 if public else UNPROVEN)

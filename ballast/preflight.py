@@ -16,6 +16,7 @@ from ballast.messages import Said
 from ballast.outlook import Terms, outlook
 from ballast.prepare import Prepared
 from ballast.probe import Facts
+from ballast.problem import worded
 from models import sizing
 from serving.auth import KeyConflict
 from serving.errors import CallerError
@@ -33,7 +34,7 @@ def terms_of(prepared: Prepared) -> Terms:
         sold = offerings(settings, accounts(settings))
         return Terms(sold, Keys(settings).callers)
     except KeyConflict as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(worded(error)) from None
 
 
 def knows(settings: Settings, key: str) -> bool:
@@ -79,7 +80,7 @@ def examine(prepared: Prepared) -> Iterator[Finding]:
         terms = terms_of(prepared)
         Gateway(settings)
     except (SettingsError, KeyConflict) as error:
-        yield Finding("settings", Level.STOP, str(error), Said("cli.mend_settings"))
+        yield Finding("settings", Level.STOP, worded(error), Said("cli.mend_settings"))
     else:
         providers = [access.id for access in settings.providers] or Said("doctor.nobody")
         text = Said("doctor.valid", keys=len(terms.callers), providers=providers)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from ballast import identity, plan
 from ballast.messages import Said
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from models import provider
 from serving.auth import digest
 from serving.engine import ray_head
@@ -47,7 +47,7 @@ def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Prep
         folders = (provider.FOLDER, *([settings.providers_dir] if settings.providers_dir else ()))
         rows = provider.load(*folders)
     except provider.ProviderFileError as error:
-        raise ProblemError(str(error), Said("outlook.mend_file"), exit_code=EXIT_CODE) from None
+        raise ProblemError(worded(error), Said("outlook.mend_file"), exit_code=EXIT_CODE) from None
     plan.check_providers(settings, rows)
     models = plan.choose_models(settings, wish, rows)
     wish = replace(wish, has_engine=wish.has_engine and any(m.engine for m in models))
@@ -58,7 +58,9 @@ def prepare(settings: Settings, own: identity.Identity, wish: plan.Wish) -> Prep
     try:
         spec = plan.cluster(settings, wish) if wish.has_engine else None
     except ValueError as error:  # a SpecError, or a card that cannot lie there
-        raise ProblemError(str(error), Said("outlook.mend_models"), exit_code=EXIT_CODE) from None
+        raise ProblemError(
+            worded(error), Said("outlook.mend_models"), exit_code=EXIT_CODE
+        ) from None
     return Prepared(settings, rows, wish, spec)
 
 

@@ -42,7 +42,7 @@ def write_page(path: Path, text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Said):
+    if isinstance(value, str):  # a message, or a sentence that remembers its code
         return str(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ballast.messages import Language, tell
+from models.worded import of as worded
+
+__all__ = ["ProblemError", "worded"]
 
 
 class ProblemError(Exception):

@@ -16,7 +16,7 @@ from ballast.admin_words import table, when
 from ballast.messages import Said, say, tell
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.running import settings_of
 from serving.finance import months
 from serving.finance.values import HOUR_MS, FinanceError
@@ -62,7 +62,7 @@ def _asked(config: Config, month: str) -> asking.Month:
             named = month or months.of(time.time_ns() // 1_000_000, offset_ms)
             return asking.asked(database, named, offset_ms, asking.promises(settings))
         except FinanceError as error:
-            raise ProblemError(str(error), Said("scorecard.see")) from None
+            raise ProblemError(worded(error), Said("scorecard.see")) from None
 
 
 def _cells(card: Card) -> list[str]:

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from ballast import ledger_trace, simulate_page
 from ballast.admin_flags import Config
+from ballast.messages import Said, named, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show, write_page
 from ballast.problem import ProblemError
 from ballast.running import settings_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from autoscale.contest import Run
 
 SEEDS_MAX = 50
+COLUMNS = ("policy", "cost / optimum", "spread", "starts", "own share", "kept", "saved")
 Traces = Annotated[
     list[str] | None, typer.Argument(help="FILE, FILE@2d-7d or FILE@2d-7d*8 (Parquet or CSV).")
 ]
@@ -71,22 +74,23 @@ def traces_of(given: list[str], days: int, model: str, config: Path | None) -> I
 
 def table(result: Result) -> Table:
     """For people: means over seeds, and the spread where there is one."""
-    title = (
-        f"{result.trace}: r = {result.ratio:g}, demand {result.mean:.2f} replicas on average,"
-        f" {result.most:.1f} at most"
-    )
+    title = say(
+        "simulate.title", trace=result.trace, ratio=f"{result.ratio:g}",
+        mean=f"{result.mean:.2f}", most=f"{result.most:.1f}",
+    )  # fmt: skip
     found = Table(title=title, title_justify="left")
-    for name in ("policy", "cost / optimum", "spread", "starts", "own share", "kept", "saved"):
-        found.add_column(name, justify="left" if name == "policy" else "right")
+    for name in COLUMNS:
+        head = named("simulate.column", name, spoken())
+        found.add_column(head, justify="left" if name == "policy" else "right")
     rows: dict[str, list[Run]] = {}
     for run in result.runs:
         rows.setdefault(run.policy, []).append(run)
-    for name, runs in sorted(rows.items(), key=lambda row: mean(r.cost for r in row[1])):
+    for runs in sorted(rows.values(), key=lambda row: mean(r.cost for r in row)):
         costs = [run.cost for run in runs]
         found.add_row(
-            name,
+            simulate_page.called(runs[0]),
             f"{mean(costs):.3f}",
-            f"{min(costs):.3f} to {max(costs):.3f}" if max(costs) - min(costs) > 5e-4 else "",
+            simulate_page.span(costs) if max(costs) - min(costs) > 5e-4 else "",
             f"{mean(r.starts for r in runs):.0f}",
             f"{mean(r.own_share for r in runs):.1%}",
             f"{mean(r.kept for r in runs):.2%}",
@@ -99,9 +103,15 @@ def _ratios(text: str) -> tuple[float, ...]:
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ProblemError(f"--ratios: {text!r}", "write numbers, as 1.5,3,6") from None
+        raise ProblemError(
+            Said("simulate.bad.flag", flag="--ratios", text=repr(text)),
+            Said("simulate.bad.numbers"),
+        ) from None
     if not all(0 < ratio < 1000 for ratio in found):
-        raise ProblemError(f"--ratios: {text!r}", "above 0 and below 1000")
+        raise ProblemError(
+            Said("simulate.bad.flag", flag="--ratios", text=repr(text)),
+            Said("simulate.bad.ratio_bounds"),
+        )
     return found
 
 
@@ -144,7 +154,7 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
     ) -> None:
         """Say what scaling would have cost on a trace, ours and other laws, beside the optimum."""
         if not traces and not ledger_days:
-            raise ProblemError("no trace is named", "name a file, or say --ledger-days 7")
+            raise ProblemError(Said("simulate.bad.no_trace"), Said("simulate.bad.name_trace"))
         with traces_of(traces or [], ledger_days, ledger_model, config) as addresses:
             wish = Wish(
                 tuple(addresses), _ratios(ratios), tuple(tune or ()), seeds, ready_s, ready_cv,
@@ -153,7 +163,7 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
             )  # fmt: skip
             results = _told(wish, as_json=as_json)
         if html is not None:
-            write_page(html, simulate_page.made(results, "ballast simulate"))
+            write_page(html, simulate_page.made(results))
 
 
 def _told(wish: Wish, *, as_json: bool) -> list[Result]:
@@ -165,5 +175,5 @@ def _told(wish: Wish, *, as_json: bool) -> list[Result]:
     found = []
     for result in collect(wish):
         found.append(result)
-        show(table(result), *(f"note: {note}" for note in result.notes))
+        show(table(result), *(say("simulate.note", note=note) for note in result.notes))
     return found

@@ -10,7 +10,8 @@ import msgspec
 from rich.progress import Progress
 
 from autoscale.work import of_profile
-from ballast.problem import ProblemError
+from ballast.messages import Said, say
+from ballast.problem import ProblemError, worded
 from models import profiles
 from serving.finance.values import FinanceError, Grant
 
@@ -69,7 +70,7 @@ def collect(wish: Wish) -> Iterable[Result]:
     ]
     targets: dict[float, Any] = {}
     with Progress(transient=True) as progress:
-        task = progress.add_task("simulating", total=len(benches))
+        task = progress.add_task(say("simulate.running"), total=len(benches))
         for bench, ratio, address in benches:
             if trained and ratio not in targets:
                 targets[ratio] = contest.tuned([_at(one, ratio) for one in trained])
@@ -91,7 +92,7 @@ def _load() -> Any:
         from autoscale import contest
     except ImportError as error:
         raise ProblemError(
-            f"the simulator needs {error.name}", "install Ballast with the extra `reports`"
+            Said("simulate.bad.needs", name=error.name), Said("plan.install")
         ) from None
     return contest
 
@@ -105,18 +106,20 @@ def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
     try:
         trace = load(asked(text))
     except TraceError as error:
-        raise ProblemError(str(error), "mend the trace, or name another one") from None
+        raise ProblemError(worded(error), Said("plan.mend_trace")) from None
     try:
         work = of_profile(profiles.named(profiles.spelled(wish.profile)), wish.batch)
     except ValueError as error:
-        raise ProblemError(f"--profile: {error}", "see `ballast models list`") from None
+        raise _bad("--profile", worded(error), "see_profiles") from None
     scenario = Scenario(
         ratio, wish.ready_s, wish.ready_cv, wish.fail_rate, wish.taken_per_hour,
         _outages(wish.outages),
         _prices(wish.prices), wish.api_most or float("inf"),
     )  # fmt: skip
     if wish.credits and not wish.is_by_request:
-        raise ProblemError("credits are of runs by request", "add --requests")
+        raise ProblemError(
+            Said("simulate.bad.credit_by_request"), Said("simulate.bad.add_requests")
+        )
     return Bench(trace, work, scenario, wish.trust, wish.insurance, wish.is_recorded)
 
 
@@ -129,7 +132,12 @@ def case_of(bench: Bench, wish: Wish, address: str) -> Case:
         given = _credits(wish.credits)
         return made(bench, asked(address), profiles.named(wish.profile), wish.batch, given)
     except TraceError as error:
-        raise ProblemError(str(error), "name a trace of single requests") from None
+        raise ProblemError(worded(error), Said("simulate.bad.one_by_one")) from None
+
+
+def _bad(flag: str, text: str, remedy: str) -> ProblemError:
+    what = Said("simulate.bad.flag", flag=flag, text=text)
+    return ProblemError(what, Said(f"simulate.bad.{remedy}"))
 
 
 def _at(bench: Bench, ratio: float) -> Bench:
@@ -147,9 +155,9 @@ def _prices(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
         try:
             change = (float(when), float(ratio))
         except ValueError:
-            raise ProblemError(f"--price: {text!r}", "write second=ratio, as 43200=0.8") from None
+            raise _bad("--price", repr(text), "price") from None
         if change[0] < 0 or not 0 <= change[1] < 1000:
-            raise ProblemError(f"--price: {text!r}", "a ratio from 0 to 1000, after the start")
+            raise _bad("--price", repr(text), "price_bounds")
         found.append(change)
     return tuple(sorted(found))
 
@@ -163,9 +171,8 @@ def _credits(texts: Sequence[str]) -> tuple[Grant, ...]:
         try:
             found.append(credit(float(hours), float(until)))
         except (ValueError, OverflowError, FinanceError) as error:
-            raise ProblemError(
-                f"--credit: {text!r}: {error}", "write replica-hours=second it lapses, as 20=43200"
-            ) from None
+            what = Said("simulate.bad.because", flag="--credit", text=repr(text), why=worded(error))
+            raise ProblemError(what, Said("simulate.bad.credit")) from None
     return tuple(found)
 
 
@@ -176,8 +183,9 @@ def _outages(texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
         try:
             span = (float(first), float(last))
         except ValueError:
-            raise ProblemError(f"--outage: {text!r}", "write it in seconds, as 3600-4200") from None
+            raise _bad("--outage", repr(text), "outage") from None
         if not 0 <= span[0] < span[1]:
-            raise ProblemError(f"--outage: {text!r} ends before it begins", "swap the two")
+            what = Said("simulate.bad.backwards", text=repr(text))
+            raise ProblemError(what, Said("simulate.bad.swap"))
         found.append(span)
     return tuple(found)

@@ -72,4 +72,4 @@ def raised(traceback: str) -> str:
     """The line of a traceback that names the exception."""
     lines = traceback.strip().splitlines()
     named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*: ", line)]
-    return (named or lines or ["it ended without a word"])[-1][:300]
+    return (named or lines or [Said("problem.said_nothing")])[-1][:300]

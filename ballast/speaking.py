@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
-from ballast import helping
+from ballast import helping, refusing
 from ballast.messages import chosen
 
 FLAG = "--lang"
@@ -32,7 +33,18 @@ class Speaking(TyperGroup):
             sys.exit(USAGE_CODE)
         with chosen.speaking(language):
             helping.spoken_in(self, language)
-            return super().main(rest, *more, **named)
+            if language == "en" or not named.get("standalone_mode", True):
+                return super().main(rest, *more, **named)
+            named["standalone_mode"] = False
+            try:
+                code = super().main(rest, *more, **named)
+            except refusing.REFUSAL as error:
+                if said_of := refusing.told(error):
+                    sys.stderr.write(f"{said_of}\n")
+                sys.exit(getattr(error, "exit_code", USAGE_CODE))
+            except typer.Abort:
+                sys.exit(1)
+            sys.exit(code if isinstance(code, int) else 0)
 
 
 def taken(said: Sequence[str]) -> tuple[str, list[str]]:

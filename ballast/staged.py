@@ -19,7 +19,7 @@ from ballast import acts, books, plan, stages
 from ballast import up as stacking
 from ballast.messages import Said, Words, words
 from ballast.messages.chosen import spoken
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.simulated import KEY_VARIABLE
 from ballast.stages import Keyed, Lack, Name, Stage
 from models import provider
@@ -107,7 +107,7 @@ def _rows(folder: Path | None) -> dict[str, provider.Provider]:
     try:
         return provider.load(provider.FOLDER, *([folder] if folder else []))
     except provider.ProviderFileError as error:
-        raise ProblemError(str(error), "mend that file", exit_code=EXIT_CODE) from None
+        raise ProblemError(worded(error), Said("problem.mend_file"), exit_code=EXIT_CODE) from None
 
 
 def _simulated(said: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[plan.Part, ...]]:
@@ -165,4 +165,5 @@ def make_budget(settings: Settings, stage: Stage) -> None:
                     continue
                 return
     except DirectoryAway as error:
-        raise ProblemError(f"the budget cannot be made: {error}", "`ballast doctor`") from None
+        what = Said("problem.no_budget", error=error)
+        raise ProblemError(what, "`ballast doctor`") from None

@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ballast import books
-from ballast.messages import Language, Words, words
+from ballast.messages import Language, Words, tell, words
 from ballast.problem import ProblemError
 from ballast.web import get_json
+from models.worded import unpacked
 from serving.settings import Settings
 
 LAST = 10
@@ -56,7 +57,7 @@ def tables(found: Mapping[str, Any], language: Language = "en") -> Group:
         "",
         _money(found["money"], say),
         "",
-        _controller(found["controller"], say),
+        _controller(found["controller"], say, language),
     )
 
 
@@ -148,15 +149,23 @@ def _money(money: Any, say: Words) -> Table:
     return table
 
 
-def _controller(decisions: Any, say: Words) -> Table:
+def _controller(decisions: Any, say: Words, language: Language) -> Table:
     title = say("status.controller", standing=_standing(decisions, say))
     table = _table(title, ["at", "model", "decision", "reason"], say)
     if isinstance(decisions, dict) and "error" in decisions:
         table.add_row("", "", "", str(decisions["error"]))
     for row in rows_of(decisions)[:LAST]:
         at = time.strftime("%H:%M:%S", time.localtime(float(row.get("at_ms", 0)) / 1000))
-        table.add_row(at, *(_cell(row.get(c)) for c in ("model", "decision", "reason")))
+        why = tell(unpacked(row.get("said"), _cell(row.get("reason"))), language)
+        table.add_row(at, _cell(row.get("model")), _did(row, say), escape(why))
     return table
+
+
+def _did(row: Mapping[str, Any], say: Words) -> str:
+    count = row.get("replicas")
+    if count is None:  # of a controller before this field
+        return _cell(row.get("decision"))
+    return say("status.hold") if count < 0 else say("status.scale_to", count=count)
 
 
 def _standing(decisions: Any, say: Words) -> str:

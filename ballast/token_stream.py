@@ -8,6 +8,7 @@ import random
 import aiohttp
 import msgspec
 
+from ballast.messages import Said
 from ballast.problem import ProblemError
 from ballast.web import error_text
 
@@ -56,7 +57,7 @@ class Engine:
                 raise ProblemError(f"{self._url}/models: {response.status}: {error_text(body)}")
         rows = msgspec.json.decode(body).get("data") or []
         if not rows:
-            raise ProblemError(f"{self._url} serves no model")
+            raise ProblemError(Said("problem.serves_none", url=self._url))
         self.model = str(rows[0]["id"])
 
     async def answers(self, count: int, prompt_tokens: int, answer_tokens: int) -> list[Stream]:
@@ -86,7 +87,7 @@ class Engine:
                 async for line in response.content:
                     self._line(line, stream, now_s())
         if not stream.times_s or not stream.completion_tokens:
-            raise ProblemError(f"{self._url} streamed no tokens or no usage")
+            raise ProblemError(Said("problem.streamed_none", url=self._url))
         return stream
 
     def _line(self, line: bytes, stream: Stream, now_s: float) -> None:
@@ -94,7 +95,7 @@ class Engine:
             return
         event = msgspec.json.decode(line[5:])
         if "error" in event:
-            raise ProblemError(f"the answer broke off: {error_text(line[5:])}")
+            raise ProblemError(Said("problem.broke_off", error=error_text(line[5:])))
         if event.get("choices"):
             stream.times_s.append(now_s)
         if event.get("usage"):

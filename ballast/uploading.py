@@ -14,7 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from ballast.problem import ProblemError
+from ballast.messages import Said
+from ballast.problem import ProblemError, worded
 from serving.engine.weights import credentials
 from serving.engine.weights.errors import SourceError
 from serving.engine.weights.s3 import object_store
@@ -36,27 +37,28 @@ def upload(file: Path, to: str, environ: Mapping[str, str]) -> None:
     """Put a file at `s3://bucket/key`. Raises ProblemError."""
     bucket, _, key = to.removeprefix(SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
-        raise ProblemError(f"{to!r} names no object", "write it as s3://bucket/folder/file.csv")
+        raise ProblemError(Said("problem.no_object", to=repr(to)), Said("problem.as_s3"))
     size = file.stat().st_size
     if size > BYTES_MAX:
-        raise ProblemError(f"{size:,} bytes are more than one write takes", "export a shorter time")
+        what = Said("problem.one_write", bytes=f"{size:,}")
+        raise ProblemError(what, Said("problem.export_shorter"))
     try:
         settings = completed(WeightsSettings(), environ)
         keys = credentials.keys("", environ)
         store = object_store(Bucket(bucket, ""), settings, keys, lambda: datetime.now(UTC))
     except SourceError as error:
-        raise ProblemError(str(error), "set the variables of the object store") from None
+        raise ProblemError(worded(error), Said("problem.store_variables")) from None
     url = f"{store.base}/{encoded(key, '/')}"
     if not is_safe_url(url):
-        raise ProblemError(f"{url}: not encrypted on the way", "use https, or this machine")
+        raise ProblemError(Said("problem.not_encrypted", url=url), Said("problem.use_https"))
     head = {"content-length": str(size)}
     if keys is not None:
         head |= signed_put(url, keys, store.region, store.clock(), sha256_of(file))
     try:
         asyncio.run(_put(url, head, file))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        what = f"{to}: {type(error).__name__}: {error}"[:300]
-        raise ProblemError(what, "check endpoint and network; run it again") from None
+        why = f"{to}: {type(error).__name__}: {error}"[:300]
+        raise ProblemError(why, Said("problem.check_network")) from None
 
 
 async def _put(url: str, head: Mapping[str, str], file: Path) -> None:
@@ -69,6 +71,6 @@ async def _put(url: str, head: Mapping[str, str], file: Path) -> None:
                     return
                 said = (await reply.content.read(ANSWER_BYTES_MAX)).decode("utf-8", "replace")
     raise ProblemError(
-        f"the object store answers {reply.status}: {' '.join(said.split())[:300]}",
-        "check bucket, keys and region",
+        Said("problem.store_answers", status=reply.status, said=" ".join(said.split())[:300]),
+        Said("problem.check_bucket"),
     )

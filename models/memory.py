@@ -14,6 +14,7 @@ from models.gpu import Gpu
 from models.layout import Layout
 from models.pool import Pool, Split, pool_of
 from models.rules import cautions, refusals
+from models.worded import Worded
 
 WEIGHTS_SLACK = 0.02
 """Of computed weights: scales, buffers and alignment that parameters x bytes leave out."""
@@ -156,16 +157,20 @@ def host_gib(variant: Variant) -> float:
 
 def _too_small(budget: Budget, pool: Pool, layout: Layout) -> str:
     needed = pool.needed(layout.context_tokens) * pool.block_bytes / GIB
-    had = (
-        f"{budget.memory:.1f} GiB of each GPU - weights {budget.weights:.1f} - "
-        f"reserve {budget.reserve:.1f} = {max(budget.left, 0.0):.1f} GiB"
-    )
+    template = "{memory} GiB of each GPU - weights {weights} - reserve {reserve} = {left} GiB"
+    had = Worded(
+        "memory.had", template, memory=f"{budget.memory:.1f}", weights=f"{budget.weights:.1f}",
+        reserve=f"{budget.reserve:.1f}", left=f"{max(budget.left, 0.0):.1f}",
+    )  # fmt: skip
     if budget.left <= 0:
-        return f"the weights do not fit: {had}"
-    return f"one sequence of {layout.context_tokens} tokens needs {needed:.1f} GiB of KV: {had}"
+        return Worded("memory.weights", "the weights do not fit: {had}", had=had)
+    template = "one sequence of {tokens} tokens needs {needed} GiB of KV: {had}"
+    tokens = layout.context_tokens
+    return Worded("memory.context", template, tokens=tokens, needed=f"{needed:.1f}", had=had)
 
 
 def _too_many(pool: Pool, layout: Layout, most: int) -> str:
     state = pool.state_blocks * pool.block_bytes / GIB
-    held = f", each holds {state:.2f} GiB of state" if state else ""
-    return f"{layout.sequences} sequences at once{held}: at most {most} fit"
+    each = Worded("memory.held", ", each holds {state} GiB of state", state=f"{state:.2f}")
+    template, held = "{count} sequences at once{held}: at most {most} fit", each if state else ""
+    return Worded("memory.sequences", template, count=layout.sequences, held=held, most=most)

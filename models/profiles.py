@@ -20,6 +20,7 @@ from models.memory import DoesNotFit, Fits, fit
 from models.sizing import Knowledge
 from models.speed import NoCalibrationError
 from models.step import StepModel
+from models.worded import Worded
 
 NAME: Final = re.compile(
     r"(?P<card>[a-z0-9][a-z0-9.-]*)/(?P<variant>[a-z0-9_-]+)"
@@ -50,10 +51,9 @@ def named(name: str, cards_dir: Path | None = None) -> Profile:
 def spelled(name: str) -> str:
     """The name, if it may be one. Raises ProfileError."""
     if name not in PROFILES and not NAME.fullmatch(name):
-        raise ProfileError(
-            f"no such profile; known: {', '.join(PROFILES)}; or a card on GPUs, like "
-            "qwen3-32b/fp8@2xh100-80"
-        )
+        template = "no such profile; known: {known}; or a card on GPUs, like {example}"
+        example = "qwen3-32b/fp8@2xh100-80"
+        raise ProfileError(Worded("profile.unknown", template, known=[*PROFILES], example=example))
     return name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.provider import Provider
+from models.worded import Worded
 from serving.backends import keyfile
 from serving.provider_access import ProviderAccess
 from serving.settings import SettingsError
@@ -33,7 +34,9 @@ def read(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str
     name = key_variable(access, row) or ""
     key = environ.get(name, "").strip()
     if not key:
-        raise SettingsError(f"{where}: set {name}, or name an api_key_file")
+        template = "{where}: set {name}, or name an api_key_file"
+        raise SettingsError(Worded("settings.key_not_set", template, where=where, name=name))
     if not (key.isascii() and key.isprintable()):
-        raise SettingsError(f"{where}: the key holds characters no header can carry")
+        template = "{where}: the key holds characters no header can carry"
+        raise SettingsError(Worded("settings.key_chars", template, where=where))
     return key

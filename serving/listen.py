@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from models.worded import Worded
 from serving.settings import SettingsError
 
 
@@ -52,5 +53,7 @@ def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        template, why = "cannot listen on {host}:{port}: {why}", error.strerror
+        said = Worded("settings.listen", template, host=host, port=port, why=why)
+        raise SettingsError(said) from None
     return bound

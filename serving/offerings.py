@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, Sold
 from models.provider import load as load_rows
-from serving import account_key
+from models.worded import Worded, of
+from serving import account_key, offering_words
 from serving.backends import keyfile
 from serving.backends.account import Account
 from serving.codecs import coverage
@@ -32,7 +33,8 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
     for access in settings.providers:
         row = known.get(access.id)
         if row is None:
-            raise SettingsError(f"providers: no row {access.id!r}; known: {', '.join(known)}")
+            template, name = "providers: no row {name}; known: {known}", repr(access.id)
+            raise SettingsError(Worded("settings.no_row", template, name=name, known=[*known]))
         found[access.id] = account(f"providers.{access.id}", access, row, (settings, environ))
     return found
 
@@ -43,7 +45,8 @@ def rows(settings: Settings) -> dict[str, Provider]:
     try:
         return load_rows(*folders)
     except ProviderFileError as error:
-        raise SettingsError(f"providers: {error}") from None
+        why = Worded("settings.providers", "providers: {why}", why=of(error))
+        raise SettingsError(why) from None
 
 
 def account(
@@ -54,7 +57,8 @@ def account(
     settings, environ = known
     unsold = access.models.keys() - {sold.id for sold in row.models}
     if unsold and not row.any_model:
-        raise SettingsError(f"{where}.models: not sold: {', '.join(sorted(unsold))}")
+        template, names = "{where}.models: not sold: {names}", sorted(unsold)
+        raise SettingsError(Worded("settings.not_sold", template, where=where, names=names))
     key = account_key.read(where, access, row, os.environ if environ is None else environ)
     url = _address(where, access, row)
     if _is_ourselves(url, settings.gateway):
@@ -150,7 +154,7 @@ def offering(
     provider, _, upstream = text.partition("/")
     where = f"models.{model.name}.offerings: {text!r}"
     if (account := bought.get(provider)) is None:
-        raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
+        raise SettingsError(offering_words.not_listed(where, provider))
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
     terms = access.models.get(upstream, _PLAIN)
@@ -158,11 +162,11 @@ def offering(
     try:
         price, rates = paid_by(account.paid_by, *(contracted(terms) or listed(sold)))
     except UnknownPrice as error:
-        raise SettingsError(f"{where}: its price is unknown; {error} ({how})") from None
+        raise SettingsError(offering_words.no_price(where, error, how)) from None
     context = terms.context_tokens or sold.context_tokens
     most = terms.output_tokens_max or sold.output_tokens_max
     if context is None:
-        raise SettingsError(f"{where}: its context is unknown; name context_tokens ({how})")
+        raise SettingsError(offering_words.no_context(where, how))
     if row.dialect == "anthropic" and not most:
         why = "this dialect must bound each answer; name output_tokens_max"
         raise SettingsError(f"{where}: {why} ({how})")
@@ -243,5 +247,4 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
             id=upstream, context_tokens=context, sees=sees, audio_formats=terms.audio_formats,
             hearing=hears, source="settings", as_of=as_of,
         )  # fmt: skip
-    names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
-    raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")
+    raise SettingsError(offering_words.unsold(where, row.id, upstream, [m.id for m in row.models]))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.hearing import AudioFormat, Hearing
+from models.worded import Worded
 
 Money: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6)]
 
@@ -51,7 +52,12 @@ class Terms(Group):
             given = [self.currency, self.hearing.per_hour]
         has_price = any(part is not None for part in (*given, self.cached_per_mtok))
         if has_price and (None in given or not self.as_of):
-            raise ValueError("a price is currency, input_per_mtok, output_per_mtok and as_of")
+            raise ValueError(
+                Worded(
+                    "settings.whole_price",
+                    "a price is currency, input_per_mtok, output_per_mtok and as_of",
+                )
+            )
         return self
 
 
@@ -82,9 +88,14 @@ class ProviderAccess(Group):
             return None
         parts = urlsplit(proxy)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-            raise ValueError("a proxy is http://host:port")
+            raise ValueError(Worded("settings.proxy", "a proxy is http://host:port"))
         if parts.username or parts.password:
-            raise ValueError("a proxy that wants a password is not supported: it would stand here")
+            raise ValueError(
+                Worded(
+                    "settings.proxy_password",
+                    "a proxy that wants a password is not supported: it would stand here",
+                )
+            )
         return proxy
 
     @field_validator("address")
@@ -94,5 +105,6 @@ class ProviderAccess(Group):
             k for k, v in address.items() if not v or not all(c.isalnum() or c in "-._" for c in v)
         ]
         if odd:
-            raise ValueError(f"{', '.join(odd)}: letters, digits, dots and dashes only")
+            template = "{names}: letters, digits, dots and dashes only"
+            raise ValueError(Worded("settings.address_letters", template, names=odd))
         return address

@@ -28,6 +28,7 @@ from pydantic import (
 
 from models import profiles
 from models.capacity import PROFILES, Profile
+from models.worded import Worded
 from serving import card_settings
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
@@ -69,7 +70,9 @@ def one_line(text: str) -> str:
     """The text, in any script. Raises ValueError for what ends a line or turns its order on a
     screen: it could pass for another line of a log."""
     if _BREAKS.search(text):
-        raise ValueError("keep to one line, without control characters")
+        raise ValueError(
+            Worded("settings.one_line", "keep to one line, without control characters")
+        )
     return text
 
 
@@ -114,7 +117,12 @@ class Limits(Group):
     @model_validator(mode="after")
     def _one_fits(self) -> Self:
         if self.bodies_bytes_of_key_max < self.body_bytes_max:
-            raise ValueError("bodies_bytes_of_key_max: one body of body_bytes_max must fit")
+            raise ValueError(
+                Worded(
+                    "settings.one_body",
+                    "bodies_bytes_of_key_max: one body of body_bytes_max must fit",
+                )
+            )
         return self
 
 
@@ -219,7 +227,8 @@ class Fleet(Group):
         said = [r.url for r in self.static if r.pool is None]
         far = [url for url in said if not is_loopback(urlsplit(url).hostname or "")]
         if far and "pool" not in self.model_fields_set:
-            raise ValueError(f"say in fleet.pool where {far[0]} stands and who runs it")
+            template = "say in fleet.pool where {host} stands and who runs it"
+            raise ValueError(Worded("settings.far_pool", template, host=far[0]))
         return self
 
     connections_per_replica: int = Field(4096, ge=1)
@@ -265,7 +274,11 @@ class Adapter(Group):
         needed = {"tune": self.tune, "base": self.prompt}
         if self.elsewhere in needed and not needed[self.elsewhere]:
             wanted = "tune" if self.elsewhere == "tune" else "prompt"
-            raise ValueError(f"adapter {self.name!r}: elsewhere: {self.elsewhere} needs `{wanted}`")
+            raise ValueError(
+                Worded("settings.adapter_needs",
+                       "adapter {name}: elsewhere: {elsewhere} needs `{wanted}`",
+                       name=repr(self.name), elsewhere=self.elsewhere, wanted=wanted)
+            )  # fmt: skip
         return self
 
 
@@ -304,18 +317,10 @@ class Model(Group):
     """By offering, where its row cannot tell: 1 the same weights, 2 others, 3 another size or
     family. Unsaid: 1 where row and `weights` agree, or where the model names no weights."""
     surfaces: tuple[
-        Literal[
-            "chat",
-            "completions",
-            "embeddings",
-            "rerank",
-            "score",
-            "speech",
-            "transcription",
-            "translation",
-        ],
+        Literal["chat", "completions", "embeddings", "rerank", "score", "speech",
+                "transcription", "translation"],
         ...,
-    ] = Field(("chat", "completions"), min_length=1)
+    ] = Field(("chat", "completions"), min_length=1)  # fmt: skip
     """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools.
     `speech`, `transcription` and `translation` are bought; the context then counts characters, or
     tenths of a second of sound."""
@@ -332,7 +337,9 @@ class Model(Group):
     def _own_profile(self) -> Self:
         is_default = "profile" not in self.model_fields_set
         if is_default and self.engine is not None and self.engine.source != "embedded":
-            raise ValueError(f"name a profile for {self.engine.source}: {', '.join(PROFILES)}")
+            template, given = "name a profile for {source}: {known}", self.engine.source
+            wrong = Worded("settings.name_profile", template, source=given, known=[*PROFILES])
+            raise ValueError(wrong)
         return self
 
 
@@ -444,11 +451,12 @@ class Oidc(Group):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if bool(self.jwks_url) == (self.jwks_file is not None):
-            raise ValueError("name jwks_url or jwks_file, one of them")
+            raise ValueError(Worded("settings.jwks", "name jwks_url or jwks_file, one of them"))
         for name in ("jwks_url", "authorization_url", "token_url", "device_url"):
             url = getattr(self, name)
             if url and not is_safe_url(url):
-                raise ValueError(f"{name}: https, or http on this machine")
+                template = "{name}: https, or http on this machine"
+                raise ValueError(Worded("settings.https", template, name=name))
         return self
 
 
@@ -493,13 +501,16 @@ class Ledger(Group):
     def _keeps_no_password(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and parts.scheme not in ("postgresql", "postgres"):
-            raise ValueError("a PostgreSQL address begins with postgresql://")
+            said = "a PostgreSQL address begins with postgresql://"
+            raise ValueError(Worded("settings.postgres", said))
         asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
         user, _, hosts = parts.netloc.rpartition("@")
         if ":" in user or asked & _SECRETS:
-            raise ValueError("a password does not belong here: see password_file, password_env")
+            said = "a password does not belong here: see password_file, password_env"
+            raise ValueError(Worded("settings.password", said))
         if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
-            raise ValueError("each of its hosts is a name or an address and perhaps `:port`")
+            said = "each of its hosts is a name or an address and perhaps `:port`"
+            raise ValueError(Worded("settings.hosts", said))
         return url
 
 
@@ -601,17 +612,7 @@ def load(
     try:
         return Settings.model_validate(made)
     except ValidationError as error:
-        lines = [_said(e) for e in error.errors()]
-        where = f"settings refused ({path or 'no file'}, environment and flags):\n  "
-        raise SettingsError(where + "\n  ".join(lines)) from None
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    if not error["loc"]:  # of all settings together: the words name their keys
-        return str(error["msg"]).removeprefix("Value error, ")
-    unknown = error["type"] == "extra_forbidden"
-    said = "no such setting; mind the spelling" if unknown else error["msg"]
-    return f"{'.'.join(map(str, error['loc']))}: {said}"
+        raise tree.refused(error.errors(), path) from None
 
 
 def _xdg(env: Mapping[str, str], name: str, fallback: str) -> str:

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from models.worded import Worded
 from serving.provider_access import ProviderAccess
 
 TENANT = r"^[A-Za-z0-9][\w.-]{0,63}(/[A-Za-z0-9][\w.-]{0,63})?$"
@@ -25,5 +26,6 @@ class TenantAccount(ProviderAccess):
     @model_validator(mode="after")
     def _names_its_key(self) -> Self:
         if (self.api_key_env is None) == (self.api_key_file is None):
-            raise ValueError(f"tenant account {self.id!r}: name api_key_env or api_key_file, one")
+            template = "tenant account {account}: name api_key_env or api_key_file, one"
+            raise ValueError(Worded("settings.account_key", template, account=repr(self.id)))
         return self

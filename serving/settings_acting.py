@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.worded import Worded
 from serving.settings_scaling import Money
 
 
@@ -82,9 +83,12 @@ class MachineSettings(Group):
             "skypilot": ("task", "accelerators"), "advice": (),
         }[self.by]  # fmt: skip
         if lacking := [name for name in needs if not getattr(self, name)]:
-            raise ValueError(f"by {self.by}: name {' and '.join(lacking)}")
+            template = "by {by}: name {names}"
+            raise ValueError(Worded("settings.lacks", template, by=self.by, names=lacking))
         if self.by != "advice" and not self.max_rented:
-            raise ValueError("max_rented: say how many machines it may rent")
+            raise ValueError(
+                Worded("settings.max_rented", "max_rented: say how many machines it may rent")
+            )
         return self
 
 
@@ -98,13 +102,27 @@ class Acting(Group):
     @model_validator(mode="after")
     def _has_a_namespace(self) -> Self:
         if self.lease.kind == "kubernetes" and not self.cluster.namespace:
-            raise ValueError("lease.kind kubernetes: name cluster.namespace")
+            raise ValueError(
+                Worded("settings.lease_namespace", "lease.kind kubernetes: name cluster.namespace")
+            )
         groups = [one.group for one in self.machines if one.by == "cluster"]
         if groups and not (self.cluster.ray_cluster and self.cluster.namespace):
-            raise ValueError("machines by cluster: name cluster.ray_cluster and cluster.namespace")
+            raise ValueError(
+                Worded(
+                    "settings.machines_cluster",
+                    "machines by cluster: name cluster.ray_cluster and cluster.namespace",
+                )
+            )
         if len(set(groups)) < len(groups):
-            raise ValueError("machines: two entries for one worker group")
+            raise ValueError(
+                Worded("settings.two_groups", "machines: two entries for one worker group")
+            )
         pools = [(one.model, one.pool) for one in self.machines]
         if len(set(pools)) < len(pools):
-            raise ValueError("machines: two entries for one pool would write the same number")
+            raise ValueError(
+                Worded(
+                    "settings.two_entries",
+                    "machines: two entries for one pool would write the same number",
+                )
+            )
         return self

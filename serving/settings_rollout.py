@@ -9,8 +9,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.worded import Worded
 from serving.safe_url import is_safe_url
 
+HTTPS = Worded("settings.https", "{name}: https, or http on this machine", name="url")
 Word = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -34,9 +36,9 @@ class GateSettings(Group):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if self.argv and self.url:
-            raise ValueError("name argv or url, not both")
+            raise ValueError(Worded("settings.argv_url", "name argv or url, not both"))
         if self.url and not is_safe_url(self.url):
-            raise ValueError("url: https, or http on this machine")
+            raise ValueError(HTTPS)
         return self
 
 
@@ -52,9 +54,11 @@ class HookSettings(Group):
     @model_validator(mode="after")
     def _is_signed(self) -> Self:
         if self.url and not is_safe_url(self.url):
-            raise ValueError("url: https, or http on this machine")
+            raise ValueError(HTTPS)
         if self.url and self.secret_file is None:
-            raise ValueError("secret_file: what is not signed could be anybody's")
+            raise ValueError(
+                Worded("settings.secret_file", "secret_file: what is not signed could be anybody's")
+            )
         return self
 
 
@@ -71,7 +75,9 @@ class Ending(Group):
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
         if self.sunset is not None and self.sunset < self.deprecated:
-            raise ValueError(f"sunset ({self.sunset}) is before deprecated ({self.deprecated})")
+            template = "sunset ({sunset}) is before deprecated ({deprecated})"
+            dates = {"sunset": self.sunset, "deprecated": self.deprecated}
+            raise ValueError(Worded("settings.sunset", template, **dates))
         return self
 
 

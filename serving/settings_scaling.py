@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.worded import Worded
+
 Currency: TypeAlias = Literal["CNY", "USD", "EUR"]
 Money: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6, max_digits=18)]
 DAY_MINUTES = 1440
@@ -45,7 +47,9 @@ class RentPool(Group):
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
         if self.least > self.most:
-            raise ValueError(f"least ({self.least}) is above most ({self.most})")
+            template = "least ({least}) is above most ({most})"
+            least, most = self.least, self.most
+            raise ValueError(Worded("settings.least_most", template, least=least, most=most))
         return self
 
 
@@ -95,5 +99,7 @@ class Scaling(Group):
     def _has_distinct_names(self) -> Self:
         names = [(pool.model, pool.name) for pool in self.pools]
         if len(set(names)) < len(names):
-            raise ValueError("pools: two pools of one model have the same name")
+            raise ValueError(
+                Worded("settings.two_pools", "pools: two pools of one model have the same name")
+            )
         return self

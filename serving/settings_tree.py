@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from models.worded import Worded, checked, lines
 
 NO_SETTINGS = frozenset({"BALLAST_LANG"})
 """Variables of the command line: in which language it speaks to whoever types."""
@@ -21,11 +23,14 @@ def read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot read settings file {path}: {reason(error)}") from None
+        template = "cannot read settings file {path}: {why}"
+        said = Worded("settings.cannot_read", template, path=path, why=reason(error))
+        raise SettingsError(said) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise SettingsError(f"settings file {path} must hold a mapping of keys")
+        template = "settings file {path} must hold a mapping of keys"
+        raise SettingsError(Worded("settings.no_mapping", template, path=path))
     return data
 
 
@@ -40,15 +45,38 @@ def from_environ(env: Mapping[str, str]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise SettingsError(f"{name}: another variable gives {parent!r} a plain value")
+                template = "{name}: another variable gives {parent} a plain value"
+                said = Worded("settings.plain_value", template, name=name, parent=repr(parent))
+                raise SettingsError(said)
         try:
             value = yaml.safe_load(text)
         except (ValueError, yaml.YAMLError) as error:
-            raise SettingsError(f"{name}: not readable as a value: {reason(error)}") from None
+            template, why = "{name}: not readable as a value: {why}", reason(error)
+            said = Worded("settings.unreadable", template, name=name, why=why)
+            raise SettingsError(said) from None
         if last in node:
-            raise SettingsError(f"{name}: another variable gives a part of it")
+            template = "{name}: another variable gives a part of it"
+            raise SettingsError(Worded("settings.gives_part", template, name=name))
         node[last] = value
     return tree
+
+
+def refused(errors: Iterable[Mapping[str, Any]], path: Path | None) -> SettingsError:
+    """What the library found, every key at fault on a line of its own."""
+    source = path or Worded("settings.no_file", "no file")
+    template = "settings refused ({source}, environment and flags):"
+    head = Worded("settings.refused", template, source=source)
+    return SettingsError(lines(head, [_said(error) for error in errors]))
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    if not error["loc"]:  # of all settings together: the words name their keys
+        return checked(error)
+    said = checked(error)
+    if error["type"] == "extra_forbidden":
+        said = Worded("settings.no_such", "no such setting; mind the spelling")
+    key = ".".join(map(str, error["loc"]))
+    return Worded("settings.key", "{key}: {said}", key=key, said=said)
 
 
 def reason(error: Exception) -> str:

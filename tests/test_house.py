@@ -37,7 +37,7 @@ PURE = (
         "records", "rows", "errors", "auth", "claims", "forwarded", "allowances", "admission",
         "routing", "rules", "choice", "lengths", "spare", "accounting", "room",
         "breaker", "answers", "rates", "provider_access",
-        "waiting", "idempotency", "wire/sse", "api/hints")),
+        "waiting", "idempotency", "offering_words", "wire/sse", "api/hints")),
     "serving/codecs/*.py",
     *(f"serving/placement/{name}.py" for name in (
         "values", "pacing", "tally", "fitness", "score", "offered", "spill", "assign", "words",
@@ -74,7 +74,7 @@ PURE = (
         "values", "decide", "commands", "weights", "counts", "gap", "endings", "history")),
     *(f"autoscale/{name}.py" for name in (
         "records", "windows", "forecast", "decide", "limits", "step", "memory", "policy", "work",
-        "ladder", "supply", "owned", "oracle", "baselines", "rentals", "acts",
+        "ladder", "supply", "owned", "reasons", "oracle", "baselines", "rentals", "acts",
         "actuators/*_rule")),
     *(f"ballast/{name}.py" for name in (
         "planning_fleet", "planning_cost", "planning_even", "planning_commit", "planning_report",

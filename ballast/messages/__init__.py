@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, Self, cast, get_args
 import yaml
 
 from ballast.messages.chosen import Language, spoken
+from models.worded import Worded
 
 __all__ = [
     "FOLDER",
@@ -91,18 +92,29 @@ def named(group: str, name: str, language: Language) -> str:
 
 
 def tell(text: str, language: Language) -> str:
-    """A text as it is shown: a message in the language, any other as it is."""
-    return text.told(language) if isinstance(text, Said) else text
+    """A text as it is shown: a message in the language, a sentence from below by its code, any
+    other as it is."""
+    if isinstance(text, Said):
+        return text.told(language)
+    return _worded(text, language) if isinstance(text, Worded) else text
 
 
 def told(value: object, language: Language) -> object:
     """A value as it is shown: a message in the language, several with that language's comma."""
-    if isinstance(value, Said):
-        return value.told(language)
+    if isinstance(value, str):
+        return tell(value, language)
     if isinstance(value, tuple | list):
         comma = "、" if language == "zh" else ", "
         return comma.join(str(told(one, language)) for one in value)
     return value
+
+
+def _worded(said: Worded, language: Language) -> str:
+    # What the catalogue does not know, such as the words of a library, is shown as it is.
+    entry = entries("reasons").get(f"reasons.{said.code}")
+    if entry is None:
+        return str(said)
+    return entry[language].format_map({n: told(v, language) for n, v in said.values.items()})
 
 
 @cache

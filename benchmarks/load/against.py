@@ -9,8 +9,11 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.load import compare, flags, results
-from benchmarks.load.display import console, tell_compared, words
-from models.plots.page import Card, Table, page
+from benchmarks.load.compare import Compared
+from benchmarks.load.display import called, console, heads, tell_compared, words
+from benchmarks.load.results import Result
+from benchmarks.load.wording import Language, spoken, text, word
+from models.plots.page import Card, Table, in_language, page
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,11 +31,8 @@ def main(argv: Sequence[str]) -> int:
 def _main(given: argparse.Namespace) -> int:
     (a, rows_a), (b, rows_b) = results.read(given.a), results.read(given.b)
     found = compare.compare((a.scenario, rows_a), (b.scenario, rows_b))
-    warnings = [f"not asked alike: {line}" for line in compare.differences(a.scenario, b.scenario)]
-    for name, one in (("A", a), ("B", b)):
-        warnings += [f"{name} is invalid: {reason}" for reason in one.summary.reasons]
-        if one.summary.is_partial:
-            warnings.append(f"{name} is partial")
+    language: Language = "en" if given.json else spoken()
+    warnings = _warnings(a, b, language)
     for warning in warnings:
         console.print(f"[yellow]{warning}[/yellow]", soft_wrap=True)
     if given.json:
@@ -42,12 +42,31 @@ def _main(given: argparse.Namespace) -> int:
     else:
         tell_compared(found)
     if given.html is not None:
-        table = Table(("figure", "A", "B", "B against A", "95 % interval", "B is"),
-                      [(one.name, *words(one)) for one in found])  # fmt: skip
-        card = Card("B against A", "; ".join(warnings) or "Asked alike; both runs are valid.",
-                    table=table, is_wide=True)  # fmt: skip
-        lead = f"A: {a.url}, {a.provenance.at}. B: {b.url}, {b.provenance.at}."
-        text = page(f"{a.scenario.title}: two runs", lead, (), [card],
-                    "Intervals: bootstrap over blocks of time.")  # fmt: skip
-        results.put(given.html, text.encode())
+        results.put(given.html, _page((a, b), found, spoken()).encode())
     return int(given.fail_if_worse and any(one.verdict == "worse" for one in found))
+
+
+def _warnings(a: Result, b: Result, language: Language) -> list[str]:
+    """What the reader must know before the figures."""
+    differ = compare.differences(a.scenario, b.scenario)
+    found = [text("not_alike", language, line=line) for line in differ]
+    for side, one in (("A", a), ("B", b)):
+        why = one.summary.told(language)
+        found += [text("side_invalid", language, side=side, reason=reason) for reason in why]
+        if one.summary.is_partial:
+            found.append(text("side_partial", language, side=side))
+    return found
+
+
+def _page(runs: tuple[Result, Result], found: Sequence[Compared], language: Language) -> str:
+    a, b = runs
+    warnings = _warnings(a, b, language)
+    rows = [(called(one, language), *words(one, language)) for one in found]
+    card = Card(word("b_against_a", language), "; ".join(warnings) or word("alike", language),
+                table=Table(heads(language), rows), is_wide=True)  # fmt: skip
+    lead = text("two_lead", language, a=f"{a.url}, {a.provenance.at}",
+                b=f"{b.url}, {b.provenance.at}")  # fmt: skip
+    title = (language == "zh" and a.scenario.title_zh) or a.scenario.title
+    document = page(text("two_runs", language, title=title), lead, (), [card],
+                    word("blocks", language))  # fmt: skip
+    return in_language(document, "zh-CN" if language == "zh" else "en")

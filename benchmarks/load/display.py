@@ -14,7 +14,13 @@ from benchmarks.load.compare import SHARE, Compared
 from benchmarks.load.percentiles import Spread
 from benchmarks.load.sender import Live
 from benchmarks.load.summary import Summary
+from benchmarks.load.wording import Language, spoken, text, word
 
+COLUMNS = ("kind", "sent", "good", "failed", "in_goal", "visible_3", "token_2", "complete_3",
+           "tokens_rate")  # fmt: skip
+ROWS = {"goodput": "goodput_row", "failed": "failed_row", "first visible token": "visible_row",
+        "per token": "token_row", "complete": "complete_row"}  # fmt: skip
+"""Figures of `compare` by their names there."""
 WIDTH = 150
 """Where the output is no terminal, so that tables do not break."""
 
@@ -62,19 +68,18 @@ def _so_far(lives: Sequence[Live], elapsed_s: float) -> RenderableType:
     recent = [v for one in lives for v in one.first_ms]
     first = f"{median(recent):.0f} ms" if recent else "-"
     late = max((one.late_ms for one in lives), default=0.0)
-    return (
-        f"sent {sent}  good {good}  failed {failed}  under way {under_way}  "
-        f"{sent / max(elapsed_s, 1e-3):.1f}/s  {tokens} tokens  first token {first}  "
-        f"late {late:.1f} ms"
-    )
+    return text(
+        "so_far", spoken(), sent=sent, good=good, failed=failed, under_way=under_way,
+        rate=f"{sent / max(elapsed_s, 1e-3):.1f}", tokens=tokens, first=first, late=f"{late:.1f}",
+    )  # fmt: skip
 
 
 def tell(summary: Summary) -> None:
     """The end of a run."""
+    language = spoken()
     table = Table(box=None, header_style="dim")
-    for name in ("kind", "sent", "good", "failed", "in goal", "visible p50/p95/p99 ms",
-                 "token p50/p95 ms", "complete p50/p95/p99 ms", "tokens/s"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "kind" else "right")
+    for name in COLUMNS:
+        table.add_column(word(name, language), justify="left" if name == "kind" else "right")
     for f in (*summary.kinds, *([summary.total] if len(summary.kinds) > 1 else [])):
         table.add_row(
             f.name, str(f.sent), str(f.good), str(f.failed + f.unfinished), f"{f.goodput:.1%}",
@@ -85,27 +90,46 @@ def tell(summary: Summary) -> None:
     for fault in summary.faults[:5]:
         console.print(f"  {fault.count} x {fault.kind}: {fault.example}", markup=False)
     m = summary.machine
-    console.print(
-        f"sender: {m.processes} processes, busiest {m.cpu_share:.0%} of a core, late p99 "
-        f"{m.late_ms.p99:.1f} ms, at most {m.late_max_ms:.1f} ms; {summary.total.per_s:.1f} good/s"
-    )
+    console.print(text(
+        "sender_says", language, processes=m.processes, share=f"{m.cpu_share:.0%}",
+        p99=f"{m.late_ms.p99:.1f}", most=f"{m.late_max_ms:.1f}",
+        per_s=f"{summary.total.per_s:.1f}",
+    ))  # fmt: skip
     if summary.is_partial:
-        console.print("[yellow]PARTIAL: stopped before its end[/yellow]")
-    for reason in summary.reasons:
-        console.print(f"[red]INVALID: {reason}[/red]")
+        console.print(f"[yellow]{word('partial', language)}[/yellow]")
+    for reason in summary.told(language):
+        console.print(f"[red]{text('invalid_because', language, reason=reason)}[/red]")
 
 
 def tell_compared(found: Sequence[Compared]) -> None:
     """The table of `compare`."""
+    first, *numbers, last = heads(spoken())
     table = Table(box=None, header_style="dim")
-    for name in ("figure", "A", "B", "B against A", "95 % interval", "B is"):
-        table.add_column(name, justify="left" if name in ("figure", "B is") else "right")
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    table.add_column(last)
     for one in found:
-        table.add_row(one.name, *words(one))
+        table.add_row(called(one, spoken()), *words(one, spoken()))
     _console(stderr=False).print(table)
 
 
-def words(one: Compared) -> tuple[str, str, str, str, str]:
+def heads(language: Language) -> tuple[str, ...]:
+    """Columns of two runs side by side."""
+    return (word("figure", language), "A", "B",
+            *(word(key, language) for key in ("b_against_a", "interval", "b_is")))  # fmt: skip
+
+
+def called(one: Compared, language: Language) -> str:
+    """A figure's name: its measure, and which percentile."""
+    head, _, point = one.name.rpartition(" p")
+    key = ROWS.get(head or one.name)
+    if key is None:
+        return one.name
+    return word(key, language) + (f" p{point}" if head else "")
+
+
+def words(one: Compared, language: Language) -> tuple[str, str, str, str, str]:
     """The cells of a row after its name."""
     if one.unit == SHARE:
         low, high = f"{one.low:+.2%}", f"{one.high:+.2%}"
@@ -113,8 +137,11 @@ def words(one: Compared) -> tuple[str, str, str, str, str]:
     else:
         low, high = f"x {one.low:.3f}", f"x {one.high:.3f}"
         cells = (f"{one.a:.1f} ms", f"{one.b:.1f} ms", f"x {one.effect:.3f}")
-    interval = "run too short" if one.verdict == "unknown" else f"{low} to {high}"
-    return (*cells, interval, one.verdict)
+    is_known = one.verdict != "unknown"
+    interval = word("too_short", language)
+    if is_known:
+        interval = text("span", language, low=low, high=high)
+    return (*cells, interval, word(one.verdict, language))
 
 
 def _three(spread: Spread) -> str:

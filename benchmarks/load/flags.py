@@ -21,6 +21,7 @@ from benchmarks.load.results import ResultsError
 from benchmarks.load.schemas import checks
 from benchmarks.load.values import Scenario, ScenarioError, checked, load
 from benchmarks.load.wire import Target, TargetError
+from benchmarks.load.wording import spoken, text
 
 INVALID, USAGE, TARGET, RESULTS, STOPPED = 1, 2, 3, 4, 130
 
@@ -114,5 +115,5 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def _fail(words: str, code: int) -> int:
-    print(f"error: {words}", file=sys.stderr)
+    print(text("error", spoken(), words=words), file=sys.stderr)
     return code

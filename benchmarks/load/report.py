@@ -12,7 +12,7 @@ from benchmarks.load.results import Result
 from benchmarks.load.seen import Seen
 from benchmarks.load.summary import Figures
 from benchmarks.load.values import Goal, Scenario
-from benchmarks.load.wording import Language, word
+from benchmarks.load.wording import Language, note, word
 from models.plots import charts
 from models.plots.axes import Axis, linear, powers
 from models.plots.charts import Line, Mark
@@ -30,7 +30,7 @@ def made(result: Result, rows: Sequence[Seen], language: Language) -> str:
         state += f" · {word('partial', language)}"
     title = _title(scenario, language)
     by = f"{word('tokens_by', language)}: {result.tokens_by}"
-    notes = " ".join(result.notes)
+    notes = " ".join(note(said, language) for said in result.notes)
     lead = f"{state}. {result.model} @ {result.url}; seed {result.seed}; {by}. {notes}"
     cards = [card for card in _cards(result, rows, language) if card is not None]
     head = f"{word('report', language)}: {title}"
@@ -117,7 +117,7 @@ def _figures(result: Result, language: Language) -> list[tuple[str, str]]:
 def _cards(result: Result, rows: Sequence[Seen], language: Language) -> Iterator[Card | None]:
     summary = result.summary
     if summary.reasons:
-        yield Card(word("why", language), "; ".join(summary.reasons), is_wide=True)
+        yield Card(word("why", language), "; ".join(summary.told(language)), is_wide=True)
     yield _load(result, language)
     yield _latency(result, language)
     yield _distribution(result, rows, language)

@@ -23,12 +23,11 @@ from benchmarks.load.seen import Seen, Shard
 from benchmarks.load.sender import Live
 from benchmarks.load.summary import Summary, summary
 from benchmarks.load.wire import Target
+from benchmarks.load.wording import note, spoken, text, word
 
 PAGES = {"report.html": "en", "report.zh.html": "zh"}
-KEY_NOTE = (
-    "Answers came from an API: this key is no load-test key, and the calls were billed. Make one "
-    "with is_load_test (docs/load-testing.md)."
-)
+KEY_NOTE = word("billed", "en")
+"""As results keep it; told by the reader's language."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,9 +63,9 @@ async def prepared(target: Target, tokenizer: str) -> tuple[Words, list[str]]:
     notes = await probing.probe(target)
     words = await probing.words(target, tokenizer)
     if not words.is_exact:
-        notes.append("Prompt lengths are not exact; the difference is in the table of tokens.")
-    for note in notes:
-        console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
+        notes.append(word("inexact", "en"))
+    for said in notes:
+        console.print(f"[yellow]{note(said, spoken())}[/yellow]", soft_wrap=True)
     return words, notes
 
 
@@ -81,7 +80,8 @@ async def driven(order: Order, watching: bool = True) -> list[Shard]:
     try:
         if not watching:
             return await crew.run(order, lambda _: None, stop)
-        with Watching(scenario.title, scenario.duration_s) as screen:
+        title = (spoken() == "zh" and scenario.title_zh) or scenario.title
+        with Watching(title, scenario.duration_s) as screen:
 
             def watch(lives: list[Live]) -> None:
                 screen.at(time.monotonic() - start_s, lives)
@@ -97,7 +97,7 @@ def result_of(order: Order, found: Summary, told: tuple[list[str], Provenance]) 
     notes = list(told[0])
     if found.total.api_share > 0 and not order.target.pin:
         notes.append(KEY_NOTE)
-        console.print(f"[yellow]{KEY_NOTE}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]{note(KEY_NOTE, spoken())}[/yellow]", soft_wrap=True)
     return Result(
         scenario=order.scenario, seed=order.seed, url=order.target.url, model=order.target.model,
         pin=order.target.pin, tokens_by=order.words.means, notes=notes, summary=found,
@@ -116,5 +116,5 @@ def save(folder: Path, result: Result, shards: Sequence[Shard]) -> None:
     except ResultsError:
         print(msgspec.json.encode(result).decode())
         raise
-    console.print(f"results: {folder}", soft_wrap=True)
+    console.print(text("results", spoken(), folder=folder), soft_wrap=True)
     sys.stderr.flush()

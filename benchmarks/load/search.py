@@ -12,10 +12,12 @@ from benchmarks.load import capacity, flags, report, results, schedule, traces
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
 from benchmarks.load.display import console, tell
+from benchmarks.load.invalid import ANSWERS_MIN, FEW
 from benchmarks.load.run import PAGES, driven, prepared, result_of, save
 from benchmarks.load.seen import Shard
-from benchmarks.load.summary import ANSWERS_MIN, Summary, summary
+from benchmarks.load.summary import Summary, summary
 from benchmarks.load.values import ScenarioError
+from benchmarks.load.wording import spoken, text, word
 
 FOUND = "capacity.json"
 
@@ -62,7 +64,8 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
         shards = uvloop.run(driven(order))
         found = summary(order.scenario, shards)
         is_stopped = found.is_partial
-        console.print(f"{rate:.4g}/s, run {len(search.tried) + 1}:")
+        number = len(search.tried) + 1
+        console.print(text("run_at", spoken(), rate=f"{rate:.4g}", number=number))
         tell(found)
         if is_stopped:
             break
@@ -79,8 +82,9 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     for name, language in PAGES.items():
         page = report.knee(result, answer, "zh" if language == "zh" else "en")
         results.put(given.out / f"capacity.{name.removeprefix('report.')}", page.encode())
-    partial = "PARTIAL, the search was stopped: " if is_stopped else ""
-    print(partial + capacity.sentence(answer, target.model, report.goals(scenario)))
+    partial = word("search_stopped", spoken()) if is_stopped else ""
+    say = capacity.sentence_zh if spoken() == "zh" else capacity.sentence
+    print(partial + say(answer, target.model, report.goals(scenario)))
     if is_stopped:
         return flags.STOPPED
     return flags.INVALID if answer.limit or answer.rate is None else 0
@@ -91,7 +95,7 @@ def tried(rate: float, found: Summary, share: float) -> Tried:
     only hide that a rate holds, never that it does not: a good run stays good, unless requests were
     not sent at all. Few answers are the target's failure, not the sender's."""
     total, machine = found.total, found.machine
-    own = [reason for reason in found.reasons if not reason.startswith("only ")]
+    own = [why.told("en") for why in found.whys if why.code != FEW]
     is_void = not total.sent or machine.not_sent > 0 or total.goodput < share
     return Tried(rate, total.goodput, total.kept_per_s, total.visible_ms.p95,
                  total.complete_ms.p95, "; ".join(own) if is_void else "")  # fmt: skip

@@ -11,17 +11,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from benchmarks.load.invalid import Why, whys
 from benchmarks.load.percentiles import Second, Spread, course, since, spread, spread_of_gaps
 from benchmarks.load.seen import Gaps, Seen, Shard
 from benchmarks.load.values import Goal, Kind, Price, Scenario
+from benchmarks.load.wording import Language
 
-LATE_P99_S = 0.05
-"""A sender later than this in one of 100 requests sent another load than it was asked for."""
-LATE_MAX_S = 1.0
-CPU_SHARE_MAX = 0.9
-"""Of its core: above, its own work is in the times."""
-ANSWERS_MIN = 20
-"""Below, a p95 is one request's story."""
 EXAMPLE = 200
 
 
@@ -94,6 +89,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     is_partial: bool
     reasons: list[str]
     """Why the run is invalid; empty = it is valid."""
+    whys: list[Why] = []
+    """The same by code and numbers; of a run written before this field there are none."""
     total: Figures
     kinds: list[Figures]
     faults: list[Fault]
@@ -105,6 +102,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def is_valid(self) -> bool:
         """May be believed."""
         return not self.reasons
+
+    def told(self, language: Language) -> list[str]:
+        """Why it is invalid, in that language as far as it is known by code."""
+        return [why.told(language) for why in self.whys] or self.reasons
 
 
 def is_kept(seen: Seen, goal: Goal) -> bool:
@@ -137,36 +138,13 @@ def summary(scenario: Scenario, shards: Sequence[Shard]) -> Summary:
     ]
     total = _total(counted, kinds, (scenario, seconds, every))
     machine = _machine(rows, shards)
+    found = whys(machine, total.sent, total.good, any(s.ran_dry for s in shards))
     return Summary(
         seconds=round(seconds, 3), is_partial=bool(stopped),
-        reasons=reasons(machine, total, any(s.ran_dry for s in shards)),
+        reasons=[why.told("en") for why in found], whys=found,
         total=total, kinds=kinds, faults=faults(counted), machine=machine,
         course=course(rows, end_s), currency=scenario.price.currency if scenario.price else "",
     )  # fmt: skip
-
-
-def reasons(machine: Machine, total: Figures, ran_dry: bool) -> list[str]:
-    """Why a run is no measurement of its target."""
-    late, found = machine.late_ms, []
-    if not total.sent:
-        found.append("nothing was sent after the warm-up")
-    if late.p99 > LATE_P99_S * 1e3 or machine.late_max_ms > LATE_MAX_S * 1e3:
-        found.append(
-            f"the sender was late: p99 {late.p99:.0f} ms, at most {machine.late_max_ms:.0f} ms "
-            f"(limits {LATE_P99_S * 1e3:.0f} and {LATE_MAX_S * 1e3:.0f}): use more processes, a "
-            "quieter machine or a lower rate"
-        )
-    if machine.cpu_share > CPU_SHARE_MAX:
-        found.append(f"a sending process used {machine.cpu_share:.0%} of its core: use more "
-                     "--processes, or a lower rate")  # fmt: skip
-    if machine.not_sent:
-        found.append(f"{machine.not_sent} requests that were due were not sent")
-    if ran_dry:
-        found.append("the closed loop ran out of requests before the time was over")
-    if total.sent and total.good < ANSWERS_MIN:
-        found.append(f"only {total.good} answers: no percentile can be told from so few "
-                     f"(at least {ANSWERS_MIN})")  # fmt: skip
-    return found
 
 
 def faults(rows: Sequence[Seen]) -> list[Fault]:

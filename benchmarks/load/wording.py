@@ -1,7 +1,9 @@
-"""The report's words, in English and Chinese."""
+"""The words of terminal and report, in English and Chinese. The catalogue of `ballast` lies above
+this package, so these are a book of their own, held to the same rules by the same test."""
 
 from __future__ import annotations
 
+import os
 from typing import Final, Literal, TypeAlias
 
 Language: TypeAlias = Literal["en", "zh"]
@@ -96,6 +98,96 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "tokens_by": ("prompt lengths", "提示长度依据"),
     "goal": ("goal", "目标"),
     "held": ("holds", "达标"),
+    "why_nothing": ("nothing was sent after the warm-up", "预热之后没有发出请求"),
+    "why_late": (
+        (
+            "the sender was late: p99 {p99} ms, at most {most} ms (limits {p99_limit} and "
+            "{most_limit}): use more processes, a quieter machine or a lower rate"
+        ),
+        (
+            "压测端迟发：p99 {p99} 毫秒，最大 {most} 毫秒（限 {p99_limit} 和 {most_limit}）："
+            "增加进程、换空闲的机器或降低速率"
+        ),
+    ),
+    "why_busy": (
+        "a sending process used {share} of its core: use more --processes, or a lower rate",
+        "有一个压测进程用了单核的 {share}：增加 --processes 或降低速率",
+    ),
+    "why_not_sent": (
+        "{count} requests that were due were not sent",
+        "有 {count} 个应发的请求没有发出",
+    ),
+    "why_dry": (
+        "the closed loop ran out of requests before the time was over",
+        "闭环在时间结束之前用完了请求",
+    ),
+    "why_few": (
+        "only {count} answers: no percentile can be told from so few (at least {least})",
+        "只有 {count} 个应答：太少，算不出百分位（至少 {least}）",
+    ),
+    "so_far": (
+        (
+            "sent {sent}  good {good}  failed {failed}  under way {under_way}  {rate}/s  "
+            "{tokens} tokens  first token {first}  late {late} ms"
+        ),
+        (
+            "发送 {sent}  成功 {good}  失败 {failed}  在途 {under_way}  {rate}/秒  "
+            "{tokens} 词元  首词元 {first}  迟发 {late} 毫秒"
+        ),
+    ),
+    "sender_says": (
+        (
+            "sender: {processes} processes, busiest {share} of a core, late p99 {p99} ms, at most "
+            "{most} ms; {per_s} good/s"
+        ),
+        (
+            "压测端：{processes} 个进程，最忙的占单核 {share}，迟发 p99 {p99} 毫秒，最大 {most} "
+            "毫秒；成功 {per_s}/秒"
+        ),
+    ),
+    "invalid_because": ("INVALID: {reason}", "无效：{reason}"),
+    "in_goal": ("in goal", "满足目标"),
+    "visible_3": ("visible p50/p95/p99 ms", "可见 p50/p95/p99 毫秒"),
+    "token_2": ("token p50/p95 ms", "每词元 p50/p95 毫秒"),
+    "complete_3": ("complete p50/p95/p99 ms", "完成 p50/p95/p99 毫秒"),
+    "tokens_rate": ("tokens/s", "词元/秒"),
+    "figure": ("figure", "指标"),
+    "b_against_a": ("B against A", "B 对 A"),
+    "interval": ("95 % interval", "95 % 区间"),
+    "b_is": ("B is", "B"),
+    "better": ("better", "更好"),
+    "worse": ("worse", "更差"),
+    "same": ("same", "无差别"),
+    "unknown": ("unknown", "无法判断"),
+    "too_short": ("run too short", "运行太短"),
+    "span": ("{low} to {high}", "{low} 至 {high}"),
+    "goodput_row": ("goodput", "满足目标占比"),
+    "failed_row": ("failed", "失败"),
+    "visible_row": ("first visible token", "首个可见词元"),
+    "token_row": ("per token", "每词元"),
+    "complete_row": ("complete", "完成"),
+    "not_alike": ("not asked alike: {line}", "两次要求不同：{line}"),
+    "side_invalid": ("{side} is invalid: {reason}", "{side} 无效：{reason}"),
+    "side_partial": ("{side} is partial", "{side} 不完整"),
+    "alike": ("Asked alike; both runs are valid.", "要求相同；两次都有效。"),
+    "two_runs": ("{title}: two runs", "{title}：两次运行"),
+    "two_lead": ("A: {a}. B: {b}.", "A：{a}。B：{b}。"),
+    "blocks": ("Intervals: bootstrap over blocks of time.", "区间：按时间块的自助法。"),
+    "results": ("results: {folder}", "结果：{folder}"),
+    "run_at": ("{rate}/s, run {number}:", "{rate}/秒，第 {number} 次："),
+    "search_stopped": ("PARTIAL, the search was stopped: ", "不完整，搜索被停止："),
+    "inexact": (
+        "Prompt lengths are not exact; the difference is in the table of tokens.",
+        "提示长度不精确；差值见词元表。",
+    ),
+    "billed": (
+        (
+            "Answers came from an API: this key is no load-test key, and the calls were billed. "
+            "Make one with is_load_test (docs/load-testing.md)."
+        ),
+        "应答来自 API：这不是压测密钥，已计费。请用 is_load_test 建一个（docs/load-testing.md）。",
+    ),
+    "error": ("error: {words}", "错误：{words}"),
     "highest": ("highest rate within the goal, requests/s", "满足目标的最高速率，请求/秒"),
 }
 
@@ -103,3 +195,20 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 def word(key: str, language: Language) -> str:
     """One of them."""
     return WORDS[key][language == "zh"]
+
+
+def text(key: str, language: Language, **values: object) -> str:
+    """One with its values filled in."""
+    return word(key, language).format_map(values)
+
+
+def note(said: str, language: Language) -> str:
+    """A note of a result, which is kept in English, by the sentence it is; else as it stands."""
+    return next((zh for en, zh in WORDS.values() if en == said and language == "zh"), said)
+
+
+def spoken() -> Language:
+    """What the terminal speaks: BALLAST_LANG, which `ballast bench` sets, else the locale's."""
+    names = ("BALLAST_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    said = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    return "zh" if said.lower().startswith("zh") else "en"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from models.worded import Worded
 from serving.errors import CallerError
 from serving.records import Caller, FleetView
 from serving.rollout.endings import header_lines, told
@@ -28,13 +29,15 @@ class Catalogue:
         for model in models:
             for name in (model.name, *model.aliases, *(a.name for a in model.adapters)):
                 if name in self._by_name:
-                    raise SettingsError(f"models: the name {name!r} is given twice")
+                    template = "models: the name {name} is given twice"
+                    raise SettingsError(Worded("settings.twice", template, name=repr(name)))
                 self._by_name[name] = model
         self.adapters = frozenset(a.name for m in self._by_name.values() for a in m.adapters)
         """Names of LoRA adapters, each served by its model's engines."""
         self._endings = endings or {}
         if unknown := sorted(self._endings.keys() - self._by_name.keys()):
-            raise SettingsError(f"rollout.endings: no model, alias or adapter {unknown[0]!r}")
+            template = "rollout.endings: no model, alias or adapter {name}"
+            raise SettingsError(Worded("settings.endings", template, name=repr(unknown[0])))
         self.notices = {name: header_lines(one) for name, one in self._endings.items()}
         """Header lines of answers, by public name."""
 

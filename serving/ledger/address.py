@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import conninfo
 
+from models.worded import Worded
 from serving.settings import Ledger, SettingsError, is_loopback
 
 KEEPALIVE = {
@@ -80,7 +81,8 @@ def _password(settings: Ledger, environ: Mapping[str, str]) -> Callable[[], str 
     if name is not None:
         password = environ.get(name, "")
         if not password:
-            raise SettingsError(f"ledger.password_env: {name} is not set")
+            template, key = "{key}: {name} is not set", "ledger.password_env"
+            raise SettingsError(Worded("settings.env_not_set", template, key=key, name=name))
         return lambda: password
     return lambda: None
 

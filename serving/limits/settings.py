@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from models.worded import Worded
 from serving.settings_tree import SettingsError
 
 MOST = 10**12
@@ -95,6 +96,8 @@ class RedisSettings(_Group):
         if self.password_env is not None:
             found: Any = (os.environ if environ is None else environ).get(self.password_env)
             if not found:
-                raise SettingsError(f"redis.password_env: {self.password_env} is not set")
+                template, name = "{key}: {name} is not set", self.password_env
+                said = Worded("settings.env_not_set", template, key="redis.password_env", name=name)
+                raise SettingsError(said)
             return str(found)
         return None

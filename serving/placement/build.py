@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
+from models.worded import Worded
 from serving.placement.beside import Beside
 from serving.placement.settings import CeilingSettings, NameSettings, RuleSettings, Way
 from serving.placement.spill import Marks
@@ -29,10 +30,10 @@ def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict
     given, names = settings.routing.names, dict(_names(settings))
     for name in given:
         if name not in names:
-            known = ", ".join(names) or "none"
-            raise SettingsError(
-                f"routing.names: no model, alias or adapter {name!r}; known: {known}"
-            )
+            template = "routing.names: no model, alias or adapter {name}; known: {known}"
+            known = [*names] or "-"
+            said = Worded("settings.no_name", template, name=repr(name), known=known)
+            raise SettingsError(said)
     return {
         name: _route(name, model, adapter, (settings, sold))
         for name, (model, adapter) in names.items()
@@ -62,21 +63,30 @@ def _route(
     given = settings.routing.names.get(name, _NOTHING)
     where = f"routing.names.{name}"
     if adapter is not None and (given.rules or given.split):
-        raise SettingsError(f"{where}: an adapter has one model: no rules and no split")
+        template = "{where}: an adapter has one model: no rules and no split"
+        raise SettingsError(Worded("settings.adapter_rules", template, where=where))
     targets = {OWN, *(o.id for o in sold.get(model.name, ()))}
     models = {m.name: m for m in settings.models}
     ways: tuple[Way, ...] = (*given.split, *given.rules)
     for one in ways:
         what = f"{where}: {one.name!r}"
         if one.toward and one.toward not in targets:
-            raise SettingsError(f"{what}: {one.toward!r} is no target of {model.name!r}:"
-                                f" {', '.join(sorted(targets))}")  # fmt: skip
+            said = Worded("settings.no_target", "{what}: {target} is no target of {model}: {known}",
+                          what=what, target=repr(one.toward), model=repr(model.name),
+                          known=sorted(targets))  # fmt: skip
+            raise SettingsError(said)
         if one.model and one.model not in models:
-            raise SettingsError(f"{what}: no model {one.model!r}; known: {', '.join(models)}")
+            said = Worded("settings.no_model", "{what}: no model {model}; known: {known}",
+                          what=what, model=repr(one.model), known=[*models])  # fmt: skip
+            raise SettingsError(said)
         if one.model and not set(model.surfaces) <= set(models[one.model].surfaces):
-            raise SettingsError(f"{what}: {one.model!r} does not serve what {model.name!r} does")
+            template = "{what}: {model} does not serve what {served} does"
+            said = Worded("settings.other_surface", template,
+                          what=what, model=repr(one.model), served=repr(model.name))  # fmt: skip
+            raise SettingsError(said)
         if one.model and not {"chat", "completions"} >= set(model.surfaces):
-            raise SettingsError(f"{what}: vectors and scores have one model only")
+            template = "{what}: vectors and scores have one model only"
+            raise SettingsError(Worded("settings.one_model", template, what=what))
     most = given.ceilings
     if most is not None and (most.hour_usd or most.day_usd):
         blind = [o.id for o in sold.get(name, sold.get(model.name, ())) if not o.exchange]

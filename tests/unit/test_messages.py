@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import pickle
 import re
 import string
 from collections.abc import Iterator
@@ -14,12 +16,16 @@ from typer.testing import CliRunner
 from ballast import messages, speaking
 from ballast.cli import app
 from ballast.messages import Said, chosen
+from models.worded import Worded, lines, of, packed, unpacked
+from serving.placement import candidates
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
 KEYS = {key for name in FILES for key in messages.entries(name)}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
 """What may be a key, if its first part is a file of ours."""
+LIBRARIES = ("reasons.pydantic.",)
+"""Groups by the names that a library gives its errors."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 SAME_IN_BOTH = re.compile(
     r"[\W\d_]*|(\{\w+\}|\b(API|KV|GPU|URL|JSON|HTTP|TTFT|TPOT|vLLM|KiB|MiB|GiB|BF16)\b|\W)*"
@@ -57,6 +63,39 @@ def called() -> Iterator[tuple[str, str]]:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", first.value
 
 
+def worded() -> Iterator[tuple[str, str, str | None]]:
+    """(place, code, English template) of every sentence that is made below the command line."""
+    for layer in ("models", "serving", "autoscale", "ballast"):
+        for path in sorted((ROOT / layer).rglob("*.py")):
+            source = path.read_text("utf-8")
+            if "Worded(" not in source:
+                continue
+            nodes = list(ast.walk(ast.parse(source)))
+            named = sorted(
+                (node.lineno, target.id, value.value)
+                for node in nodes if isinstance(node, ast.Assign)
+                for target, value in zip(parts(node.targets[0]), parts(node.value), strict=False)
+                if isinstance(target, ast.Name) and isinstance(value, ast.Constant)
+                and isinstance(value.value, str)
+            )  # fmt: skip
+            for node in nodes:
+                is_made = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Worded"
+                if not is_made or not isinstance(node.args[0], ast.Constant):
+                    continue
+                template = node.args[1]
+                found = getattr(template, "value", None)
+                if isinstance(template, ast.Name):
+                    before = [text for line, name, text in named
+                              if name == template.id and line < node.lineno]  # fmt: skip
+                    found = before[-1] if before else None
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.args[0].value, found
+
+
+def parts(node: ast.expr) -> list[ast.expr]:
+    """Of `a, b = x, y`, or the one there is."""
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
 def placeholders(text: str) -> set[str]:
     """Names in braces; a number or nothing in them is refused."""
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
@@ -88,10 +127,44 @@ def test_each_message_is_used_and_each_used_one_is_there() -> None:
     begun = tuple({key for _, key, is_whole in used() if not is_whole})
     # `named("explain.outcome", ...)` takes one of a group.
     groups = tuple(f"{key}." for key in whole)
-    unused = [k for k in KEYS if k not in whole and not k.startswith((*begun, *groups))]
+    below = {f"reasons.{code}" for _, code, _ in worded()}
+    unused = [
+        k for k in KEYS
+        if k not in whole | below and not k.startswith((*begun, *groups, *LIBRARIES))
+    ]  # fmt: skip
     assert not unused, f"nothing uses {sorted(unused)}: take them out of the catalogue"
     unknown = [f"{place}: {key}" for place, key in called() if key not in KEYS]
     assert not unknown, "not in the catalogue:\n" + "\n".join(unknown)
+
+
+def test_a_sentence_made_below_stands_in_the_catalogue_as_it_is_made() -> None:
+    entries, found = messages.entries("reasons"), []
+    for place, code, template in worded():
+        entry = entries.get(f"reasons.{code}")
+        if template is None:
+            found.append(f"{place}: {code}: name the English template here, as one text")
+        elif entry is None:
+            found.append(f"{place}: reasons.{code} is not in the catalogue")
+        elif entry["en"] != template:
+            found.append(f"{place}: {code}: the catalogue's en is {entry['en']!r}")
+    assert not found, "\n".join(found)
+
+
+def test_a_sentence_made_below_is_told_by_its_code_and_english_as_a_string() -> None:
+    said = Worded("trace.gap", "a gap of {seconds} s, taken for no demand", seconds="900")
+    assert str(said) == "a gap of 900 s, taken for no demand"
+    assert messages.tell(said, "zh") == "有 900 秒的空档，按没有需求处理"
+    assert messages.tell(said, "en") == str(said)
+    assert messages.tell(Worded("not.known", "{a} odd", a=1), "zh") == "1 odd"
+
+
+def test_an_error_keeps_code_and_values_of_what_it_says() -> None:
+    said = Worded("trace.none", "{path}: no requests", path="x.csv")
+    assert of(ValueError(said)) is said
+    assert of(ValueError("plain")) == "plain"
+    assert of(ValueError()) == ""
+    assert messages.tell(lines("head", [said, "plain"]), "zh") == "head\n  x.csv：没有请求\n  plain"
+    assert pickle.loads(pickle.dumps(said)) == str(said)
 
 
 @pytest.mark.parametrize(
@@ -174,3 +247,45 @@ def test_a_language_that_is_not_there_is_refused_before_any_command() -> None:
     found = CliRunner().invoke(app, ["status", "--lang", "xx"])
     assert found.exit_code == 2
     assert "--lang: no language 'xx': zh or en" in found.stderr
+
+
+def test_each_rule_that_keeps_a_target_out_is_told_in_both_languages() -> None:
+    group = "explain.dropped."
+    told = {k.removeprefix(group): e["en"] for k, e in messages.entries("explain").items()
+            if k.startswith(group)}  # fmt: skip
+    assert told == candidates.WORDS
+
+
+def test_a_reason_crosses_to_another_process_with_its_code_and_values() -> None:
+    why = Worded("scale.calls", "queue {queued}{note}", queued=3, note="")
+    said = Worded("scale.few", "{ready} ready are too few: {why}", ready=1, why=why)
+    sent = json.loads(json.dumps(packed(said)))
+    there = unpacked(sent, str(said))
+    assert str(there) == str(said)
+    assert isinstance(there, Worded)
+    assert (there.code, str(there.values["why"])) == ("scale.few", str(why))
+    assert packed("plain") is None
+    assert type(unpacked(None, "plain")) is str
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["status", "--jsn"], ["没有 --jsn 这个选项；是不是 --json", "用法见：", "status -h"]),
+        (["chat"], ["还要给出", "TEXT", "用法见："]),
+        (["chat", "x", "--max-tokens", "0"], ["--max-tokens", "的值不对", "用法见："]),
+        (["tenants", "lst"], ["命令行有误：", "可用的命令：", "create、list"]),
+    ],
+)
+def test_what_the_parser_refuses_is_told_in_chinese(said: list[str], words: list[str]) -> None:
+    found = CliRunner().invoke(app, [*said, "--lang", "zh"])
+    assert found.exit_code == 2
+    for word in words:
+        assert word in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_command_without_words_shows_its_help_once_in_chinese() -> None:
+    found = CliRunner().invoke(app, ["--lang", "zh"])
+    assert found.exit_code == 2
+    assert (found.output.count("用法："), "命令行有误" in found.output) == (1, False)

@@ -1,0 +1,71 @@
+"""Why a decision is as it is: sentences with their code and numbers, told in either language by
+whoever shows them (`ballast/messages/reasons.yaml`); in journal and logs they are English. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from autoscale.records import Supply
+from autoscale.windows import Flow
+from models.worded import Worded
+
+NO_GATEWAY: Final[str] = Worded("scale.no_gateway", "no data: no gateway answered")
+NO_SUPPLY: Final[str] = Worded("scale.no_supply", "no data: replicas unknown")
+ACCOUNT: Final[str] = Worded("scale.account", "account")
+LATE: Final[str] = Worded("scale.late", "calls wait, were late or refused")
+HELD: Final[str] = Worded("scale.held", "calls are held and no replica is there")
+BOUND: Final[str] = Worded("scale.bound", "calls that may not leave were refused")
+PARTIAL: Final[str] = Worded("scale.keeps", "partial data never takes away")
+BUDGET: Final[str] = Worded("scale.budget", "budget")
+
+
+def bounds(least: int, most: int) -> str:
+    """The plan's bounds moved the count."""
+    return Worded("scale.bounds", "bounds {least} to {most}", least=least, most=most)
+
+
+def stands(total: int, partial: int) -> str:
+    """What is wanted is there."""
+    note = missing(partial)
+    return Worded("scale.ready", "{total} wanted and ready{note}", total=total, note=note)
+
+
+def ordered(why: str, wanted: dict[str, int], partial: int) -> str:
+    """So many of each pool."""
+    pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
+    note = missing(partial)
+    return Worded("scale.ordered", "{why}: {pools}{note}", why=why, pools=pools, note=note)
+
+
+def idle(flow: Flow, supply: Supply, partial: int) -> str:
+    """Of a machine of ours: nothing asks for another."""
+    template = "nothing waits: {running} running on {ready} ready{note}"
+    return Worded("scale.idle", template, running=flow.running, ready=supply.ready,
+                  note=missing(partial))  # fmt: skip
+
+
+def coming(flow: Flow, partial: int) -> str:
+    """One was ordered and is not there yet."""
+    return Worded("scale.coming", "a replica is coming; {why}", why=_calls(flow, partial))
+
+
+def few(flow: Flow, supply: Supply, partial: int) -> str:
+    """Calls found no place."""
+    template = "{ready} ready are too few: {why}"
+    return Worded("scale.few", template, ready=supply.ready, why=_calls(flow, partial))
+
+
+def missing(partial: int) -> str:
+    """That gateways did not answer, to stand behind a reason; empty when all did."""
+    if not partial:
+        return ""
+    return Worded("scale.partial", "; partial, {count} source(s) missing", count=partial)
+
+
+def _calls(flow: Flow, partial: int) -> str:
+    return Worded(
+        "scale.calls", "queue {queued}, shed {shed}, burst {burst}, running {running}{note}",
+        queued=flow.queued, shed=flow.shed, burst=flow.burst, running=flow.running,
+        note=missing(partial),
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""A sentence that remembers what it was made of: a code, and the numbers and names in it.
+
+Rules and errors far below the command line do not know who reads them. As a string such a sentence
+is English: what logs, the ledger and JSON hold. Whoever shows it to a person may tell it in another
+language by code and values (`ballast/messages/reasons.yaml`), and never by matching the English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+__all__ = ["Worded", "checked", "lines", "of", "packed", "unpacked"]
+
+
+class Worded(str):
+    """English, with its code and its values; copies and what crosses a process are plain text."""
+
+    __slots__ = ("code", "values")
+    code: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, code: str, template: str, /, **values: Any) -> Self:
+        """`template` names each value in braces; several in one are told with commas. A number is
+        formatted by whoever passes it."""
+        shown = {name: _shown(value) for name, value in values.items()}
+        made = super().__new__(cls, template.format_map(shown))
+        made.code, made.values = code, values
+        return made
+
+    @classmethod
+    def made(cls, code: str, english: str, values: Mapping[str, Any]) -> Self:
+        """One whose English is there already: a library's, or what another process sent."""
+        made = super().__new__(cls, english)
+        made.code, made.values = code, values
+        return made
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def of(error: BaseException) -> str:
+    """What an error says, still with code and values where it was raised with them."""
+    said = error.args[0] if error.args else None
+    return said if isinstance(said, str) else str(error)
+
+
+def lines(head: str, more: Sequence[str]) -> str:
+    """A sentence and others below it, one a line, each of them told in the reader's language."""
+    told = head
+    for line in more:
+        told = Worded("lines", "{before}\n  {line}", before=told, line=line)
+    return told
+
+
+def checked(error: Mapping[str, Any]) -> str:
+    """One error of a pydantic check: what our own rule raised, or the library's words by the name
+    it gives them."""
+    ctx = error.get("ctx") or {}
+    cause = ctx.get("error")
+    if isinstance(cause, Exception):
+        return of(cause)
+    return Worded.made(f"pydantic.{error['type']}", str(error["msg"]), ctx)
+
+
+def packed(said: str) -> Mapping[str, Any] | None:
+    """For another process: code, English and values; None for a text that has no code."""
+    if not isinstance(said, Worded):
+        return None
+    values = {n: packed(v) or v if isinstance(v, str) else v for n, v in said.values.items()}
+    return {"code": said.code, "text": str(said), "values": values}
+
+
+def unpacked(sent: Any, english: str) -> str:
+    """What another process sent by `packed`, or its English where that is all that came."""
+    if not isinstance(sent, Mapping) or not isinstance(sent.get("values"), Mapping):
+        return english
+    values = {
+        str(n): unpacked(v, str(v.get("text", ""))) if isinstance(v, Mapping) else v
+        for n, v in sent["values"].items()
+    }
+    return Worded.made(str(sent.get("code", "")), str(sent.get("text", english)), values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(_shown(one) for one in value)
+    return str(value)
