@@ -29,7 +29,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from models.worded import Worded
-from serving import card_settings
+from serving import card_settings, settings_words
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
 from serving.batch.settings import BatchSettings
@@ -70,9 +70,7 @@ def one_line(text: str) -> str:
     """The text, in any script. Raises ValueError for what ends a line or turns its order on a
     screen: it could pass for another line of a log."""
     if _BREAKS.search(text):
-        raise ValueError(
-            Worded("settings.one_line", "keep to one line, without control characters")
-        )
+        raise ValueError(settings_words.ONE_LINE)
     return text
 
 
@@ -117,12 +115,7 @@ class Limits(Group):
     @model_validator(mode="after")
     def _one_fits(self) -> Self:
         if self.bodies_bytes_of_key_max < self.body_bytes_max:
-            raise ValueError(
-                Worded(
-                    "settings.one_body",
-                    "bodies_bytes_of_key_max: one body of body_bytes_max must fit",
-                )
-            )
+            raise ValueError(settings_words.ONE_BODY)
         return self
 
 
@@ -274,11 +267,7 @@ class Adapter(Group):
         needed = {"tune": self.tune, "base": self.prompt}
         if self.elsewhere in needed and not needed[self.elsewhere]:
             wanted = "tune" if self.elsewhere == "tune" else "prompt"
-            raise ValueError(
-                Worded("settings.adapter_needs",
-                       "adapter {name}: elsewhere: {elsewhere} needs `{wanted}`",
-                       name=repr(self.name), elsewhere=self.elsewhere, wanted=wanted)
-            )  # fmt: skip
+            raise ValueError(settings_words.adapter_needs(self.name, self.elsewhere, wanted))
         return self
 
 
@@ -345,9 +334,7 @@ class Model(Group):
     def _own_profile(self) -> Self:
         is_default = "profile" not in self.model_fields_set
         if is_default and self.engine is not None and self.engine.source != "embedded":
-            template, given = "name a profile for {source}: {known}", self.engine.source
-            wrong = Worded("settings.name_profile", template, source=given, known=[*PROFILES])
-            raise ValueError(wrong)
+            raise ValueError(settings_words.name_profile(self.engine.source, [*PROFILES]))
         return self
 
 
@@ -459,7 +446,7 @@ class Oidc(Group):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if bool(self.jwks_url) == (self.jwks_file is not None):
-            raise ValueError(Worded("settings.jwks", "name jwks_url or jwks_file, one of them"))
+            raise ValueError(settings_words.JWKS)
         for name in ("jwks_url", "authorization_url", "token_url", "device_url"):
             url = getattr(self, name)
             if url and not is_safe_url(url):
@@ -509,25 +496,13 @@ class Ledger(Group):
     def _keeps_no_password(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and parts.scheme not in ("postgresql", "postgres"):
-            raise ValueError(
-                Worded("settings.postgres", "a PostgreSQL address begins with postgresql://")
-            )
+            raise ValueError(settings_words.POSTGRES)
         asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
         user, _, hosts = parts.netloc.rpartition("@")
         if ":" in user or asked & _SECRETS:
-            raise ValueError(
-                Worded(
-                    "settings.password",
-                    "a password does not belong here: see password_file, password_env",
-                )
-            )
+            raise ValueError(settings_words.PASSWORD)
         if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
-            raise ValueError(
-                Worded(
-                    "settings.hosts",
-                    "each of its hosts is a name or an address and perhaps `:port`",
-                )
-            )
+            raise ValueError(settings_words.HOSTS)
         return url
 
 
