@@ -30,3 +30,15 @@ def unsold(where: str, row: str, model: str, sold: Sequence[str]) -> str:
     template = "{where}: {row} sells no {model}; it sells {names}"
     names = tuple(sold) or "-"
     return Worded("settings.sells", template, where=where, row=row, model=repr(model), names=names)
+
+
+def no_row(name: str, known: Sequence[str]) -> str:
+    """Nobody has described such a provider."""
+    template = "providers: no row {name}; known: {known}"
+    return Worded("settings.no_row", template, name=repr(name), known=list(known))
+
+
+def not_sold(where: str, names: Sequence[str]) -> str:
+    """Terms of models that the provider does not have."""
+    template = "{where}.models: not sold: {names}"
+    return Worded("settings.not_sold", template, where=where, names=list(names))

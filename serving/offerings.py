@@ -33,8 +33,7 @@ def accounts(settings: Settings, environ: Mapping[str, str] | None = None) -> di
     for access in settings.providers:
         row = known.get(access.id)
         if row is None:
-            template, name = "providers: no row {name}; known: {known}", repr(access.id)
-            raise SettingsError(Worded("settings.no_row", template, name=name, known=[*known]))
+            raise SettingsError(offering_words.no_row(access.id, [*known]))
         found[access.id] = account(f"providers.{access.id}", access, row, (settings, environ))
     return found
 
@@ -57,8 +56,7 @@ def account(
     settings, environ = known
     unsold = access.models.keys() - {sold.id for sold in row.models}
     if unsold and not row.any_model:
-        template, names = "{where}.models: not sold: {names}", sorted(unsold)
-        raise SettingsError(Worded("settings.not_sold", template, where=where, names=names))
+        raise SettingsError(offering_words.not_sold(where, sorted(unsold)))
     key = account_key.read(where, access, row, os.environ if environ is None else environ)
     url = _address(where, access, row)
     if _is_ourselves(url, settings.gateway):

@@ -29,7 +29,7 @@ from pydantic import (
 from models import profiles
 from models.capacity import PROFILES, Profile
 from models.worded import Worded
-from serving import card_settings
+from serving import card_settings, settings_words
 from serving import settings_tree as tree
 from serving.audit.settings import AuditSettings
 from serving.batch.settings import BatchSettings
@@ -70,9 +70,7 @@ def one_line(text: str) -> str:
     """The text, in any script. Raises ValueError for what ends a line or turns its order on a
     screen: it could pass for another line of a log."""
     if _BREAKS.search(text):
-        raise ValueError(
-            Worded("settings.one_line", "keep to one line, without control characters")
-        )
+        raise ValueError(settings_words.ONE_LINE)
     return text
 
 
@@ -117,12 +115,7 @@ class Limits(Group):
     @model_validator(mode="after")
     def _one_fits(self) -> Self:
         if self.bodies_bytes_of_key_max < self.body_bytes_max:
-            raise ValueError(
-                Worded(
-                    "settings.one_body",
-                    "bodies_bytes_of_key_max: one body of body_bytes_max must fit",
-                )
-            )
+            raise ValueError(settings_words.ONE_BODY)
         return self
 
 
@@ -274,11 +267,7 @@ class Adapter(Group):
         needed = {"tune": self.tune, "base": self.prompt}
         if self.elsewhere in needed and not needed[self.elsewhere]:
             wanted = "tune" if self.elsewhere == "tune" else "prompt"
-            raise ValueError(
-                Worded("settings.adapter_needs",
-                       "adapter {name}: elsewhere: {elsewhere} needs `{wanted}`",
-                       name=repr(self.name), elsewhere=self.elsewhere, wanted=wanted)
-            )  # fmt: skip
+            raise ValueError(settings_words.adapter_needs(self.name, self.elsewhere, wanted))
         return self
 
 
@@ -317,10 +306,18 @@ class Model(Group):
     """By offering, where its row cannot tell: 1 the same weights, 2 others, 3 another size or
     family. Unsaid: 1 where row and `weights` agree, or where the model names no weights."""
     surfaces: tuple[
-        Literal["chat", "completions", "embeddings", "rerank", "score", "speech",
-                "transcription", "translation"],
+        Literal[
+            "chat",
+            "completions",
+            "embeddings",
+            "rerank",
+            "score",
+            "speech",
+            "transcription",
+            "translation",
+        ],
         ...,
-    ] = Field(("chat", "completions"), min_length=1)  # fmt: skip
+    ] = Field(("chat", "completions"), min_length=1)
     """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools.
     `speech`, `transcription` and `translation` are bought; the context then counts characters, or
     tenths of a second of sound."""
@@ -337,9 +334,7 @@ class Model(Group):
     def _own_profile(self) -> Self:
         is_default = "profile" not in self.model_fields_set
         if is_default and self.engine is not None and self.engine.source != "embedded":
-            template, given = "name a profile for {source}: {known}", self.engine.source
-            wrong = Worded("settings.name_profile", template, source=given, known=[*PROFILES])
-            raise ValueError(wrong)
+            raise ValueError(settings_words.name_profile(self.engine.source, [*PROFILES]))
         return self
 
 
@@ -451,7 +446,7 @@ class Oidc(Group):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if bool(self.jwks_url) == (self.jwks_file is not None):
-            raise ValueError(Worded("settings.jwks", "name jwks_url or jwks_file, one of them"))
+            raise ValueError(settings_words.JWKS)
         for name in ("jwks_url", "authorization_url", "token_url", "device_url"):
             url = getattr(self, name)
             if url and not is_safe_url(url):
@@ -501,16 +496,13 @@ class Ledger(Group):
     def _keeps_no_password(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and parts.scheme not in ("postgresql", "postgres"):
-            said = "a PostgreSQL address begins with postgresql://"
-            raise ValueError(Worded("settings.postgres", said))
+            raise ValueError(settings_words.POSTGRES)
         asked = {item.partition("=")[0].lower() for item in parts.query.split("&")}
         user, _, hosts = parts.netloc.rpartition("@")
         if ":" in user or asked & _SECRETS:
-            said = "a password does not belong here: see password_file, password_env"
-            raise ValueError(Worded("settings.password", said))
+            raise ValueError(settings_words.PASSWORD)
         if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
-            said = "each of its hosts is a name or an address and perhaps `:port`"
-            raise ValueError(Worded("settings.hosts", said))
+            raise ValueError(settings_words.HOSTS)
         return url
 
 
