@@ -128,7 +128,8 @@ class Trial:
         if name in ("k6", "JMeter", "Debian's JMeter"):
             target["benchmarks/recipes/"] = f"{recipes.ROOT}/benchmarks/recipes/"
         environ = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | {
-            "LOAD_TEST_KEY": self._kit.key_of("load"), "PATH": f"{tool.parent}:{os.environ['PATH']}",
+            "LOAD_TEST_KEY": self._kit.key_of("load"),
+            "PATH": f"{tool.parent}:{os.environ['PATH']}",
         }  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             "timeout", "--kill-after=5", f"{TOOL_S_MAX:.0f}", "bash", "-c",

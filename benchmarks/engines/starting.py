@@ -1,0 +1,94 @@
+"""Starting servers: processes, waiting until they answer, and ending them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from benchmarks.gateway import processes
+from benchmarks.gateway.client import Target
+from benchmarks.gateway.processes import Started
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S_MAX = 300.0
+ASK_S_MAX = 10.0
+STOP_S_MAX = 30.0
+POLL_S = 0.5
+Found = TypeVar("Found")
+
+
+class NotReady(Exception):  # noqa: N818 - reads as what happened
+    """A server did not come up; carries the end of its log."""
+
+
+class Server(NamedTuple):
+    """A running one."""
+
+    name: str
+    target: Target
+    started: Started
+    start_s: float
+    """From its command to the model that answers."""
+
+    def stop(self) -> None:
+        """End all of it; Ctrl-C first, as a person would."""
+        members = processes.tree(self.started.pid)[1:]
+        self.started.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.started.process.wait(STOP_S_MAX)
+        self.started.stop()
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def start(words: Sequence[str], log: Path, environ: Mapping[str, str]) -> Started:
+    """A process of this checkout in a session of its own; `environ` over ours."""
+    ours = {k: v for k, v in processes.environment().items() if not k.startswith("RAY_")}
+    merged = ours | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"} | dict(environ)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            words, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT, env=merged,
+            start_new_session=True,
+        )  # fmt: skip
+    return Started(process, log)
+
+
+def until(started: Started, look: Callable[[], Found]) -> Found:
+    """What `look` finds, once it finds something. Raises NotReady."""
+    until_s = time.monotonic() + READY_S_MAX
+    while time.monotonic() < until_s:
+        if started.process.poll() is not None:
+            raise NotReady(str(started.failure(f"ended with {started.process.returncode}")))
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            if found := look():
+                return found
+        time.sleep(POLL_S)
+    raise NotReady(str(started.failure(f"not ready in {READY_S_MAX:g} s")))
+
+
+def ask(url: str, key: str, body: object = None) -> Any:
+    """GET, or PUT of a body as JSON. Raises OSError, or ValueError for no JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(
+        url, data, {"authorization": f"Bearer {key}", "content-type": "application/json"},
+        method="GET" if data is None else "PUT",
+    )  # fmt: skip
+    with urllib.request.urlopen(asked, timeout=ASK_S_MAX) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def listed(target: Target) -> dict[str, Any]:
+    """The model's row in its list of models. Raises LookupError while it is not there."""
+    rows = ask(f"{target.url}/v1/models", target.key)["data"]
+    found = [row for row in rows if row["id"] == target.model]
+    return dict(found[0])
