@@ -83,7 +83,7 @@ def _started(
             absent[name] = " ".join(str(error).split())[-600:]
             _say(f"{name}: {error}")
             continue
-        running.callback(server.stop)
+        running.callback(server.started.stop)
         engines = pinning.pin(server.started.pid)
         _say(f"{name}: up in {server.start_s:.0f} s, {engines} engine process(es)")
         up.append(server)

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.gateway import processes
 from benchmarks.gateway.client import Target
-from benchmarks.gateway.processes import Started
+from benchmarks.lifetimes import bound
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 300.0
 ASK_S_MAX = 10.0
 STOP_S_MAX = 30.0
+TAIL_BYTES = 1500
 POLL_S = 0.5
 Found = TypeVar("Found")
 
@@ -29,50 +30,69 @@ class NotReady(Exception):  # noqa: N818 - reads as what happened
     """A server did not come up; carries the end of its log."""
 
 
-class Server(NamedTuple):
-    """A running one."""
+class Running(NamedTuple):
+    """A process we own, in a session of its own, and where it logs."""
 
-    name: str
-    target: Target
-    started: Started
-    start_s: float
-    """From its command to the model that answers."""
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Root of its tree."""
+        return self.process.pid
+
+    def failure(self, reason: str) -> NotReady:
+        """An error with the end of the log."""
+        tail = self.log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+        return NotReady(f"{self.log.stem}: {reason}\n{tail}")
 
     def stop(self) -> None:
-        """End all of it; Ctrl-C first, as a person would."""
-        members = processes.tree(self.started.pid)[1:]
-        self.started.process.send_signal(signal.SIGINT)
+        """Ctrl-C as a person would; then SIGKILL for whatever of the tree is left."""
+        members = processes.tree(self.pid)[1:]
+        self.process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.started.process.wait(STOP_S_MAX)
-        self.started.stop()
+            self.process.wait(STOP_S_MAX)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def start(words: Sequence[str], log: Path, environ: Mapping[str, str]) -> Started:
+class Server(NamedTuple):
+    """One that answers."""
+
+    name: str
+    target: Target
+    started: Running
+    start_s: float
+    """From its command to the model that answers."""
+
+
+def start(words: Sequence[str], log: Path, environ: Mapping[str, str]) -> Running:
     """A process of this checkout in a session of its own; `environ` over ours."""
     ours = {k: v for k, v in processes.environment().items() if not k.startswith("RAY_")}
     merged = ours | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"} | dict(environ)
     with log.open("ab") as file:
         process = subprocess.Popen(
-            words, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT, env=merged,
-            start_new_session=True,
+            bound(words, "TERM"), stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
+            env=merged, start_new_session=True,
         )  # fmt: skip
-    return Started(process, log)
+    return Running(process, log)
 
 
-def until(started: Started, look: Callable[[], Found]) -> Found:
+def until(started: Running, look: Callable[[], Found]) -> Found:
     """What `look` finds, once it finds something. Raises NotReady."""
     until_s = time.monotonic() + READY_S_MAX
     while time.monotonic() < until_s:
         if started.process.poll() is not None:
-            raise NotReady(str(started.failure(f"ended with {started.process.returncode}")))
+            raise started.failure(f"ended with {started.process.returncode}")
         with contextlib.suppress(OSError, ValueError, LookupError):
             if found := look():
                 return found
         time.sleep(POLL_S)
-    raise NotReady(str(started.failure(f"not ready in {READY_S_MAX:g} s")))
+    raise started.failure(f"not ready in {READY_S_MAX:g} s")
 
 
 def ask(url: str, key: str, body: object = None) -> Any:
