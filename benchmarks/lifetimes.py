@@ -1,4 +1,4 @@
-"""Processes that do not outlive whoever measures, also where that one is killed, as by `timeout`."""
+"""Processes that end with whoever measures, also where that one is killed, as by `timeout`."""
 
 from __future__ import annotations
 
