@@ -18,7 +18,8 @@ from benchmarks.gateway.client import Target
 from benchmarks.lifetimes import bound
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S_MAX = 300.0
+READY_S_MAX = 600.0
+"""25 to 100 s alone; many times that on a machine that others keep busy."""
 ASK_S_MAX = 10.0
 STOP_S_MAX = 30.0
 TAIL_BYTES = 1500

