@@ -46,7 +46,7 @@ def ours(folder: Path) -> Server:
         key = until(started, lambda: (folder / "ballast/demo-key").read_text("utf-8").strip())
         target = Target(f"http://127.0.0.1:{port}", key, MODEL)
         until(started, lambda: listed(target)["ballast"]["status"] == "ready")
-    except NotReady:
+    except BaseException:  # Ctrl-C too: what was started is ours
         started.stop()
         raise
     return Server(report.OURS, target, started, time.monotonic() - began_s)
@@ -67,7 +67,7 @@ def bare(folder: Path) -> Server:
     target = Target(f"http://127.0.0.1:{port}", "none", MODEL)
     try:
         until(started, lambda: listed(target))
-    except NotReady:
+    except BaseException:  # Ctrl-C too: what was started is ours
         started.stop()
         raise
     return Server(report.BARE, target, started, time.monotonic() - began_s)
@@ -91,9 +91,11 @@ def serve_llm(folder: Path) -> Server:
         ask(url, key, application(spec(folder), port))
         until(started, lambda: _is_running(ask(url, key)["applications"]["llm"]))
         until(started, lambda: listed(target))
-    except (NotReady, OSError) as error:
+    except BaseException as error:
         started.stop()
-        raise NotReady(str(error)) from error
+        if isinstance(error, OSError):  # the deployment was refused
+            raise NotReady(str(error)) from error
+        raise
     return Server(report.SERVE_LLM, target, started, time.monotonic() - began_s)
 
 
