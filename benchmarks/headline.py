@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 def found(root: Path = ROOT) -> Found:
     """Read the pages. Raises Missing."""
-    gateway = _between((root / GATEWAY).read_text("utf-8"), "gateway")
+    gateway = _between((root / GATEWAY).read_text("utf-8"), "peers")
     scaling = (root / SCALING).read_text("utf-8")
     rollout = " ".join((root / ROLLOUT).read_text("utf-8").split())
     # The longest of the drills replaces engine, gateways and model.

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import headline
 from benchmarks.headline import GATEWAY, ROLLOUT, SCALING, Found, Missing
 
-NEW = """<!-- figures: gateway -->
+NEW = """<!-- figures: peers -->
 
 | gateway | CPU ms / request, 4 KiB | CPU ms / request, 90 KiB |
 | --- | --- | --- |
@@ -25,7 +25,7 @@ NEW = """<!-- figures: gateway -->
 | CPU per request, 4 KiB, relay, ratio to vllm-router | 1 | 1.7 (1.6 to 1.8) | no |
 | CPU per request, 90 KiB, relay, ratio to vllm-router | 1 | 1.2 | no |
 
-<!-- end: gateway -->
+<!-- end: peers -->
 """
 
 
