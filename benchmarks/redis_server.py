@@ -8,14 +8,17 @@ import subprocess
 import time
 from pathlib import Path
 
+from benchmarks.lifetimes import bound
+
 START_S_MAX = 20.0
 
 
 class RedisServer:
     """Owns the process; a test may end it and start it again, empty, on the same port."""
 
-    def __init__(self, folder: Path, password: str = "") -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, password: str = "", *, is_bound: bool = False) -> None:
+        """`is_bound`: it ends with the thread that starts it."""
+        self._folder, self._is_bound = folder, is_bound
         self._more = ["--requirepass", password] if password else []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -33,6 +36,7 @@ class RedisServer:
         assert found is not None
         command = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command += ["--appendonly", "no", "--dir", str(self._folder), *self._more]
+        command = bound(command) if self._is_bound else command
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until_s = time.monotonic() + START_S_MAX
         while True:

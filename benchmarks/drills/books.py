@@ -35,6 +35,7 @@ from serving.settings import Settings
 
 SETTLE_S_MAX = 30.0
 ROWS_MAX = 100_000
+TEXT = "no answer was changed, repeated or skipped"
 SHOWN = 3
 """Of differences, in a report's line."""
 _SILENT = frozenset((CLOSED, HUNG, UNREACHED))
@@ -50,7 +51,7 @@ def read(ground: Ground, told: Sequence[Told]) -> Books:
     ledgers = [ground.settings(0)]
     if ground.postgres is None:
         ledgers = [ground.settings(number) for number in range(ground.topology.gateways)]
-    found = [_settled(settings, expected) for settings in ledgers]
+    found = [settled(settings, expected) for settings in ledgers]
     knocks = {name: ground.count(name) for name in ground.providers}
     rows: dict[str, RequestEnd] = {}
     attempts: dict[str, Sequence[Attempt]] = {}
@@ -66,7 +67,8 @@ def read(ground: Ground, told: Sequence[Told]) -> Books:
     )  # fmt: skip
 
 
-def _settled(settings: Settings, expected: set[str]) -> Books:
+def settled(settings: Settings, expected: set[str]) -> Books:
+    """Of one ledger, once it has these requests and nothing is open, or as it is after a while."""
     ledger = opener(settings)()
     try:
         until_s = time.monotonic() + SETTLE_S_MAX
@@ -103,7 +105,7 @@ def always(evidence: Evidence) -> list[Finding]:
     return [
         _finding("every accepted request ended in an answer or a clear error",
                  _unclear(evidence), f"{len(told)} requests"),
-        _finding("no answer was changed, repeated or skipped",
+        _finding(TEXT,
                  [f"{one.wave}: {one.request_id}" for one in told if not one.text_is_right],
                  f"{sum(one.end == WHOLE for one in told)} whole answers"),
         _finding("client and ledger agree row by row", [*_rows(evidence), *laws],

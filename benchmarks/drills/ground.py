@@ -20,6 +20,7 @@ from benchmarks.drills.values import MODEL, Provider, Topology
 from benchmarks.gateway import processes
 from benchmarks.gateway.processes import Started
 from benchmarks.ledger.server import QUICK, PostgresServer
+from benchmarks.lifetimes import bound
 from benchmarks.redis_server import RedisServer
 from serving.settings import Settings
 
@@ -30,7 +31,8 @@ SOCKET = ".s.PGSQL.5432"
 
 
 class Ground:
-    """Owns the processes. Blocking: called off the load's loop."""
+    """Owns the processes, which end with the thread that started them. Blocking: called off the
+    load's loop, always by the same thread."""
 
     def __init__(self, topology: Topology, folder: Path) -> None:
         self.topology, self.folder = topology, folder
@@ -53,7 +55,7 @@ class Ground:
         topology = self.topology
         papers.write(self.folder, list(topology.providers))
         if topology.has_redis:
-            self.redis = RedisServer(self.folder)
+            self.redis = RedisServer(self.folder, is_bound=True)
             self._held.callback(self.redis.stop)
             self.redis.start()
         if topology.has_postgres:
@@ -112,7 +114,7 @@ class Ground:
         log = self.folder / f"gateway{number}.log"
         if self.topology.has_own_clock:
             command = clock.wound(command, self.folder)
-        started = processes.start(command, log, ROOT)
+        started = processes.start(bound(command), log, ROOT)
         self.gateways[number] = started
         said = started.line()
         self.urls[number], self.ops[number] = str(said["url"]), str(said["ops"])
@@ -177,7 +179,7 @@ class Ground:
             database = database.replace(quote(str(self.postgres.folder), safe=""),
                                         quote(str(folder), safe=""))  # fmt: skip
         command = [sys.executable, "-m", "benchmarks.drills.link", *pairs]
-        link = processes.start(command, self.folder / f"link{number}.log", ROOT)
+        link = processes.start(bound(command), self.folder / f"link{number}.log", ROOT)
         self.links.append(link)
         near = [str(name) for name in cast("list[object]", link.line()["near"])]
         count = len(direct.engines)
@@ -202,7 +204,7 @@ class Ground:
     def _begin(self, kind: str, name: str, flags: Mapping[str, Any]) -> Started:
         given = [f"--{flag}={value}" for flag, value in flags.items() if value is not None]
         command = [sys.executable, "-m", f"serving.fakes.{kind}", *given]
-        return processes.start(command, self.folder / f"{name}.log", ROOT)
+        return processes.start(bound(command), self.folder / f"{name}.log", ROOT)
 
 
 def asked(url: str, body: Mapping[str, Any] | None = None) -> Any:

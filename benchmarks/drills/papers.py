@@ -80,10 +80,7 @@ def settings(
             {"id": "home"},
         ],
         "keys": [
-            {"id": name, "tenant": "acme", "exposure": "full",
-             "hmac": digest(PEPPER, key_of(name).encode()).hex()}
-            | more | dict(topology.key_settings)
-            for name, more in KEYS.items()
+            key_row(name) | more | dict(topology.key_settings) for name, more in KEYS.items()
         ],
         "providers": [
             {"id": name, "base_url": f"{url}/v1", "api_key_file": str(folder / "provider-key")}
@@ -96,6 +93,12 @@ def settings(
     if reached.redis:
         tree["redis"] = {"url": reached.redis}
     return _laid(tree, topology.settings)
+
+
+def key_row(name: str) -> dict[str, Any]:
+    """A key as settings hold it."""
+    hmac = digest(PEPPER, key_of(name).encode()).hex()
+    return {"id": name, "tenant": "acme", "exposure": "full", "hmac": hmac}
 
 
 def _row(name: str) -> dict[str, Any]:

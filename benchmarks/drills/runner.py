@@ -28,7 +28,7 @@ AFTER_S = 3.0
 def run(drill: Drill) -> Outcome:
     """The drill's outcome. Raises StartFailed when the ground does not stand."""
     if missing := lacking(drill):
-        return _outcome(drill, 0.0, None, f"no {', '.join(missing)} here")
+        return judged(drill, 0.0, None, f"no {', '.join(missing)} here")
     begun_s = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder,
@@ -36,7 +36,7 @@ def run(drill: Drill) -> Outcome:
         ThreadPoolExecutor(1, "drill-hand") as hand,
     ):
         evidence = uvloop.run(_run(drill, Path(folder), hand))
-    return _outcome(drill, time.monotonic() - begun_s, evidence, "")
+    return judged(drill, time.monotonic() - begun_s, evidence, "")
 
 
 def lacking(drill: Drill) -> list[str]:
@@ -129,7 +129,8 @@ class _Play:
         return self._loop.time() - self._start_s
 
 
-def _outcome(drill: Drill, seconds: float, evidence: Evidence | None, skipped: str) -> Outcome:
+def judged(drill: Drill, seconds: float, evidence: Evidence | None, skipped: str) -> Outcome:
+    """What came of it. `evidence` None: it did not run, and `skipped` says why."""
     findings, ends, faults, count = [], {}, [], 0
     if evidence is not None:
         findings = [*books.always(evidence), *(judge(evidence) for judge in drill.criteria)]

@@ -188,3 +188,12 @@ def test_a_slope_is_told_with_how_sure_one_is() -> None:
     assert found.low < found.middle < found.high
     with pytest.raises(ValueError, match="too short"):
         fitted(steady[:100])
+
+
+def test_the_drill_with_a_real_engine_is_named_but_not_one_of_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [drill.name for drill in chosen(["ray-head"], is_fast=False)] == ["ray-head"]
+    assert "ray-head" not in {drill.name for drill in chosen(["all"], is_fast=False)}
+    assert main(["--list"]) == 0
+    assert "\nray-head" in capsys.readouterr().out
