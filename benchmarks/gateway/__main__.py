@@ -2,6 +2,7 @@
 
   run       CPU per request and per coalesced chunk, added latency, beside peers
   slow      events 20 ms apart, and the check of 1,000 slow streams
+  instructions  what a request costs in instructions, which no noise changes
   load      load on any endpoint, alone
   upstream  the instant upstream, alone
   install   peers into environments of their own, under the user's cache
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.gateway import load, peers, report, run, slow, upstream
+from benchmarks.gateway import instructions, load, peers, report, run, slow, upstream
 from benchmarks.gateway.contenders import ROOT
 
 
@@ -29,6 +30,7 @@ def fill(argv: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
     parser.add_argument("--run", type=Path, metavar="FILE.json", help="of `run --out`")
     parser.add_argument("--slow", type=Path, metavar="FILE.json", help="of `slow --out`")
+    parser.add_argument("--instructions", type=Path, metavar="FILE.json", help="likewise")
     given = parser.parse_args(argv)
     page = given.page.read_text("utf-8")
     if given.run:
@@ -37,6 +39,9 @@ def fill(argv: Sequence[str]) -> int:
     if given.slow:
         other = msgspec.json.decode(given.slow.read_bytes(), type=slow.SlowReport)
         page = report.filled(page, "slow", slow.markdown(other))
+    if given.instructions:
+        counted = msgspec.json.decode(given.instructions.read_bytes(), type=instructions.Report)
+        page = report.filled(page, "instructions", instructions.markdown(counted))
     given.page.write_text(page, "utf-8")
     return 0
 
@@ -59,6 +64,7 @@ COMMANDS = {
     "install": install,
     "run": run.main,
     "slow": slow.main,
+    "instructions": instructions.main,
     "load": load.main,
     "upstream": upstream.main,
     "fill": fill,
