@@ -6,7 +6,7 @@ that steer the engine or cross tenants are ours: they are stripped here and set 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -38,7 +38,8 @@ PATHS = {
     Surface.SPEECH: b"/v1/audio/speech",
 }
 _BRACKET = ord("[")
-_TOKENIZE = Surface.TOKENIZE  # looking a member up on its class costs 0.2 us in Python 3.11
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_TOKENIZE, _SPEECH = Surface.TOKENIZE, Surface.SPEECH
 _PROMPT_STARTS = b'["'
 _RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NULL = b"null"
@@ -50,7 +51,7 @@ _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Parsed(NamedTuple):
+class Parsed(msgspec.Struct, frozen=True):
     """What the gateway needs to know of a body."""
 
     fields: dict[str, msgspec.Raw]
@@ -79,7 +80,7 @@ def parse(surface: Surface, body: bytes) -> Parsed:
     if surface in POOLED:
         prompt, text_bytes = pooling.prompt(surface, fields)
         return Parsed(fields, model, prompt, text_bytes, 0, False, False, "")
-    if surface is Surface.SPEECH:
+    if surface is _SPEECH:
         prompt, size = speech.prompt(fields)
         return Parsed(fields, model, prompt, size, 0, False, False, "", counted=size)
     prompt, text_bytes, prompts = _prompt(surface, fields)

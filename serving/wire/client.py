@@ -37,6 +37,7 @@ class Exchange(asyncio.Protocol):
         self.on_body = self._parts.append
         self.waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline_s = self._fires_s = 0.0
         self._is_reading_paused = False
         self._is_active = False
         self.is_closed = False
@@ -85,6 +86,7 @@ class Exchange(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
+        self._forget_timer()
         if not self._is_done:
             self.fail(f"the replica closed the connection: {exc or 'end of file'}")
 
@@ -138,7 +140,9 @@ class Exchange(asyncio.Protocol):
         """Send a request and wait for the answer's head. Raises WireError."""
         self._reset()
         self._is_active = True
-        self._timer = self._loop.call_at(deadline_s, self._expire)
+        self._deadline_s = deadline_s
+        if self._timer is None or deadline_s < self._fires_s:
+            self._watch(deadline_s)
         self._transport.write(data)
         while not self._has_head and self._error is None:
             await self._wait()
@@ -172,15 +176,29 @@ class Exchange(asyncio.Protocol):
         self.waiter = self._loop.create_future()
         await self.waiter
 
-    def _expire(self) -> None:
-        self._timer = None
-        self.fail("the replica did not answer in time", is_timeout=True)
+    def _watch(self, at_s: float) -> None:
+        """Look at the deadline then. One timer serves a connection's requests in turn: making one
+        and taking it back for each costs more than looking once too often."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._fires_s = self._loop.call_at(at_s, self._look), at_s
 
-    def settle(self) -> bool:
-        """Stop the clock; whether the connection can serve another request."""
+    def _forget_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._is_active:
+            return
+        if self._fires_s < self._deadline_s:  # it was set for an earlier request
+            self._watch(self._deadline_s)
+            return
+        self.fail("the replica did not answer in time", is_timeout=True)
+
+    def settle(self) -> bool:
+        """The answer is over; whether the connection can serve another request."""
         self._is_active = False
         return (
             self._is_done
@@ -193,6 +211,7 @@ class Exchange(asyncio.Protocol):
     def abort(self) -> None:
         """Close now, so that the replica stops working for us."""
         self.is_closed = True
+        self._forget_timer()
         self._transport.abort()
 
 
