@@ -200,8 +200,9 @@ def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
 
 def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     """The body for one of our own engines: the caller's, with the reserved fields ours."""
-    fields = {k: v for k, v in call.fields.items() if k not in RESERVED}
-    out: dict[str, Any] = fields
+    out: dict[str, Any] = dict(call.fields)
+    for name in RESERVED & out.keys():
+        del out[name]
     out["model"] = call.adapter or call.model
     if call.surface is _TOKENIZE:
         return _encode(out)

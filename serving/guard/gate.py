@@ -25,7 +25,7 @@ from serving.guard.reading import Rules
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
 from serving.guard.values import Action, Finding, Policy
-from serving.records import Block, Call, Surface, Ticket, Usage
+from serving.records import Block, Call, Sensitivity, Surface, Ticket, Usage
 
 _SPEAKING = frozenset({Surface.CHAT, Surface.COMPLETIONS})
 """Surfaces whose answers say something."""
@@ -42,6 +42,11 @@ class Gate:
         self._tenants = {
             name: tenant.policy(settings.producer) for name, tenant in settings.tenants.items()
         }
+        self.is_idle = all(
+            policy.is_relay and policy.label is Sensitivity.INTERNAL
+            for policy in (self._default, *self._tenants.values())
+        )
+        """Neither reads nor confines anybody's calls."""
         self._secret = secret
         self._moderator = moderator
         self.lists = Lists(settings.terms_dir)

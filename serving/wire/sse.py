@@ -299,11 +299,12 @@ def _usage(raw: _Usage) -> Usage:
     prompt, completion = raw.prompt_tokens_details, raw.completion_tokens_details
     cached = (prompt.cached_tokens if prompt else None) or raw.prompt_cache_hit_tokens
     reasoning = completion.reasoning_tokens if completion else None
+    read = _count(raw.prompt_tokens)
     return Usage(
-        _count(raw.prompt_tokens),
+        read,
         _count(raw.completion_tokens),
-        min(_count(cached), _count(raw.prompt_tokens)),
-        _count(reasoning),
+        min(_count(cached), read) if cached else 0,
+        _count(reasoning) if reasoning else 0,
     )
 
 
