@@ -181,6 +181,7 @@ def _settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
         "gateway": {"pods": 2 if setting == TWO else 1, "ops_port": processes.free_port()},
         "fleet": {
             "secret_file": str(folder / "secret"),
+            "poll_s": 5.0,  # less to take off: what is asked each second is no request's work
             "static": [{"model": MODEL, "url": each, "limit": 4096} for each in urls],
         },
         "models": [{"name": MODEL, "profile": "instant"}],
