@@ -146,7 +146,9 @@ def settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "state_dir": str(folder / "state"),
         "pepper_file": str(folder / "pepper"),
-        "gateway": {"pods": 2 if setting == TWO else 1, "ops_port": processes.free_port()},
+        # Long prompts, of whose end the upstream tells nothing, are predicted to queue there.
+        "gateway": {"classes": {"interactive": {"first_token_s": 3600.0, "complete_s": 7200.0}},
+                    "pods": 2 if setting == TWO else 1, "ops_port": processes.free_port()},
         "fleet": {
             "secret_file": str(folder / "secret"),
             "poll_s": 5.0,  # less to take off: what is asked each second is no request's work
@@ -154,14 +156,12 @@ def settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
         },
         "models": [{"name": MODEL, "profile": "instant"}],
         "tenants": [{"id": "bench"}],
-        # Patient: long prompts, of which the upstream reports none, are predicted to queue there.
-        "keys": [{"id": "k1", "hmac": digest(pepper, key.encode()).hex(), "tenant": "bench",
-                  "latency_class": "patient"}],
+        "keys": [{"id": "k1", "hmac": digest(pepper, key.encode()).hex(), "tenant": "bench"}],
     }  # fmt: skip
     if setting == GUARD:
         (folder / "terms").mkdir()
-        terms = "\n".join(term.text for term in term_list(TERMS, random.Random(SEED)))
-        (folder / "terms" / "bench.txt").write_text(terms, "utf-8")
+        terms = [term.text for term in term_list(TERMS, random.Random(SEED))]
+        (folder / "terms" / "bench.txt").write_text("\n".join(["#! action: mask", *terms]), "utf-8")
         default = {"lists": ["bench"], "personal": "mask"}
         found["guard"] = {"terms_dir": str(folder / "terms"), "default": default}
     return found

@@ -1,5 +1,5 @@
-"""Counted instructions: honest tables, errors that say what to do, and the bound that keeps what was
-gained on any machine."""
+"""Counted instructions: honest tables, errors that say what to do, and the bound that keeps what
+was gained, on any machine."""
 
 from __future__ import annotations
 
