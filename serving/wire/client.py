@@ -172,7 +172,7 @@ class Exchange(asyncio.Protocol):
         await self.waiter
 
     def _watch(self) -> None:
-        """Look at the deadline then. One timer serves all requests in turn: cheaper than one each."""
+        """Look at the deadline then. One timer for all requests costs less than one each."""
         if self._timer is not None:
             self._timer.cancel()
         self._fires_s = self._deadline_s
