@@ -38,6 +38,8 @@ CONNECTIONS, START_S_MAX, IDLE_S = 8, 240.0, 5.0
 RELAY, TARGETS, TWO, GUARD = "relay", "8 targets", "2 processes", "guard inspecting"
 SETTINGS = (RELAY, TARGETS, TWO, GUARD)
 TERMS = 20_000
+SAID = ("hello", "tok")
+"""What prompts and plain answers consist of: as terms they would be found at each word."""
 
 
 class Ground(NamedTuple):
@@ -160,7 +162,8 @@ def settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
     }  # fmt: skip
     if setting == GUARD:
         (folder / "terms").mkdir()
-        terms = [term.text for term in term_list(TERMS, random.Random(SEED))]
+        made = (term.text for term in term_list(TERMS, random.Random(SEED)))
+        terms = [term for term in made if term not in SAID]
         (folder / "terms" / "bench.txt").write_text("\n".join(["#! action: mask", *terms]), "utf-8")
         default = {"lists": ["bench"], "personal": "mask"}
         found["guard"] = {"terms_dir": str(folder / "terms"), "default": default}
