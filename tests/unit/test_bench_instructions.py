@@ -14,7 +14,7 @@ from benchmarks.gateway.instructions import CHUNK, PLAIN, Plan, Report, Row
 from benchmarks.gateway.peers import VLLM_ROUTER
 
 SLACK = 1.05
-RECORDED = {"3.11.7 (without PGO)": {PLAIN: 600_000, CHUNK: 7_500}}
+RECORDED = {"3.11.7 (without PGO)": {PLAIN: 600_000, CHUNK: 7_000}}
 """By Python build: what was counted when it was last worked on. Raise it only with a reason."""
 
 
