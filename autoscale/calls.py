@@ -155,7 +155,7 @@ def price(work: Work, micro_per_s: float) -> Price:
     return Price("USD", prompt, output, prompt, "", "")
 
 
-def demand_of(tally: Tally, running: int, held: list[Row]) -> Demand:
+def demand_of(tally: Tally, running: int, held: list[Row], *, is_shut: bool) -> Demand:
     """As a gateway would report it."""
     return Demand(
         running=running, queued=len(held),
@@ -166,6 +166,7 @@ def demand_of(tally: Tally, running: int, held: list[Row]) -> Demand:
         burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
         late_total=tally.late[0], late_prompt_total=tally.late[1],
         late_output_total=tally.late[2], bound_total=tally.bound,
+        is_shut=is_shut,
     )  # fmt: skip
 
 

@@ -148,7 +148,9 @@ def worth_of_work(rung: Rung, view: View) -> float:
 
 
 def urgent(rungs: tuple[Rung, ...], work_s: float, rate: float, wait_s_max: float) -> int:
-    """Replicas that would work off a backlog within `wait_s_max` of being ready, on top of what
-    comes in; for calls that no API takes."""
-    wanted = rate + work_s / max(wait_s_max, 1.0)
+    """Replicas that take what comes in and would work off a backlog, once ready, in the time that
+    they took to come (`wait_s_max` if that is longer); for calls that no API takes. Sooner would
+    ask for machines by a queue that is another one when they are there."""
+    ready_s = rungs[0].ready_s if rungs else 1.0
+    wanted = rate + work_s / max(wait_s_max, ready_s, 1.0)
     return next((i for i, rung in enumerate(rungs) if rung.below >= wanted), len(rungs))

@@ -1,9 +1,11 @@
-"""One simulated engine: continuous batching by the linear step-time model, with bounded KV memory.
+"""One simulated engine: continuous batching by the linear step-time model, with paged KV memory.
 
-Between two arrivals or ends the batch is the same, so all its steps are taken at once. Prompts are
-computed in order and in chunks (`max_num_batched_tokens`), one to a step, while the sequences in
-the batch go on: that setting bounds how long a token may take. Not modelled: preemption (a call
-waits until its average context fits), prefix cache.
+Between two arrivals, ends or preemptions the batch is the same, so all its steps are taken at once.
+Prompts are computed in order and in chunks (`max_num_batched_tokens`), one to a step, while the
+sequences in the batch go on: that setting bounds how long a token may take. Nobody knows how long
+an answer will be: a call is let in once its prompt fits, memory grows by a token of each sequence
+and step, and when it is full the newest starts over, keeping what it has said. Not modelled: prefix
+cache; a prompt's memory is taken whole, not chunk by chunk.
 """
 
 from __future__ import annotations
@@ -11,19 +13,31 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
-from models.capacity import KV_FULL, Load, Profile, step_s
+from models.capacity import Load, Profile, step_s
+
+NEARLY = 1e-6
+"""Of a step: what floats lose."""
 
 
 class Sequence:
     """One call in an engine."""
 
-    __slots__ = ("first_s", "key", "output", "prompt")
+    __slots__ = ("done", "first_s", "grows", "key", "output", "prompt")
 
     def __init__(self, key: int, prompt: int, output: int) -> None:
         self.key = key
         self.prompt = prompt
         self.output = max(1, output)
         self.first_s = -1.0
+        self.done = 0
+        """Tokens said before it was last sent back."""
+        self.grows = 0.0
+        """The engine's step from which its memory grows: that of its next token."""
+
+    @property
+    def held(self) -> int:
+        """Tokens to compute, and hold, before the next one."""
+        return self.prompt + self.done
 
 
 class Engine:
@@ -37,15 +51,24 @@ class Engine:
         """Decode steps taken since it began."""
         self._stall_s = 0.0
         """Prefill still to be done."""
-        self._context = 0
+        self._base = 0.0
+        """Tokens of context, but for one of each sequence and step."""
         self._step_s = 0.0
-        self._running: list[tuple[float, int, Sequence]] = []
+        self._ends: list[tuple[float, int, Sequence]] = []
+        self._running: dict[int, Sequence] = {}
+        """In the order in which they were let in."""
         self._waiting: deque[Sequence] = deque()
+        self.preemptions = 0
 
     @property
     def calls(self) -> int:
         """Running and waiting."""
         return len(self._running) + len(self._waiting)
+
+    @property
+    def _context(self) -> float:
+        """Tokens held now."""
+        return self._base + self._steps * len(self._running)
 
     def add(self, one: Sequence, now_s: float) -> None:
         """Take a call in."""
@@ -54,29 +77,39 @@ class Engine:
         self._admit(now_s)
 
     def next_s(self) -> float:
-        """When the next call ends; infinite when none runs."""
+        """When to look again (`ended`): the next call ends or memory is full; infinite when none
+        runs."""
         if not self._running:
             return float("inf")
-        return self._at_s + self._seconds(max(0.0, self._running[0][0] - self._steps))
+        return self._at_s + self._seconds(max(0.0, self._until() - self._steps))
 
     def ended(self, now_s: float) -> list[Sequence]:
         """Calls that are done by now, removed."""
         self._advance(now_s)
         found = []
-        while self._running and self._running[0][0] <= self._steps + 1e-6:
-            one = heapq.heappop(self._running)[2]
-            self._context -= _held(one)
+        while self._ends and self._ends[0][0] <= self._steps + NEARLY:
+            one = heapq.heappop(self._ends)[2]
+            self._leave(one)
             found.append(one)
-        if found:
+        is_full = self._preempt()
+        if found or is_full:
             self._admit(now_s)
         return found
 
     def load(self) -> Load:
         """As an engine reports it."""
-        queued = sum(one.prompt for one in self._waiting)
+        queued = sum(one.held for one in self._waiting)
         prefill = round(self._stall_s / max(self._profile.per_prefill_token_s, 1e-9))
         share = self._context / self._profile.kv_tokens
         return Load(len(self._waiting), len(self._running), queued + prefill, min(1.0, share))
+
+    def _until(self) -> float:
+        """The step of the next end or, if that is sooner, of memory being full. A sequence that is
+        alone runs on whatever it needs."""
+        count, last = len(self._running), self._ends[0][0]
+        if count < 2:
+            return last
+        return min(last, (self._profile.kv_tokens - self._base) / count)
 
     def _advance(self, now_s: float) -> None:
         passed_s = max(0.0, now_s - self._at_s)
@@ -99,25 +132,51 @@ class Engine:
         chunks = self._stall_s / self._chunk_s
         return steps * self._step_s + min(steps, chunks) * self._chunk_s
 
+    def _leave(self, one: Sequence) -> None:
+        del self._running[one.key]
+        self._base -= one.held - one.grows
+
+    def _preempt(self) -> bool:
+        """Send the newest back until each sequence has room for a token; whether any was."""
+        before = self.preemptions
+        kv_tokens = self._profile.kv_tokens
+        while len(self._running) > 1 and self._context + NEARLY * len(self._running) >= kv_tokens:
+            one = next(reversed(self._running.values()))
+            self._leave(one)
+            self._ends = [entry for entry in self._ends if entry[2] is not one]
+            heapq.heapify(self._ends)
+            said = self._steps - one.grows
+            if said >= -NEARLY:
+                one.done += 1 + int(said + NEARLY)
+            else:  # its prompt, the last in line, was still being computed
+                self._stall_s -= min(self._stall_s, one.held * self._profile.per_prefill_token_s)
+            self._waiting.appendleft(one)
+            self.preemptions += 1
+        return self.preemptions > before
+
     def _admit(self, now_s: float) -> None:
         profile = self._profile
         while self._waiting and len(self._running) < profile.max_num_seqs:
             one = self._waiting[0]
-            need = _held(one)
-            if self._running and self._context + need > KV_FULL * profile.kv_tokens:
+            if self._running and self._context + one.held > profile.kv_tokens:
                 break
             self._waiting.popleft()
-            self._context += need
-            self._stall_s += one.prompt * profile.per_prefill_token_s
+            self._stall_s += one.held * profile.per_prefill_token_s
             # The step with the last chunk gives the first token.
             first = max(1.0, self._stall_s / self._chunk_s)
-            last = self._steps + first + one.output - 1
-            heapq.heappush(self._running, (last, one.key, one))
-            self._step_s = step_s(profile, len(self._running), self._context, 0)
-            one.first_s = now_s + self._seconds(first)
-        self._step_s = step_s(profile, len(self._running), self._context, 0)
+            one.grows = self._steps + first
+            self._base += one.held - one.grows
+            self._running[one.key] = one
+            heapq.heappush(self._ends, (one.grows + one.output - one.done - 1, one.key, one))
+            self._pace()
+            if not one.done:
+                one.first_s = now_s + self._seconds(first)
+        self._pace()
 
-
-def _held(one: Sequence) -> int:
-    """Tokens of context on average over its answer: paged memory grows with it."""
-    return one.prompt + one.output // 2
+    def _pace(self) -> None:
+        """Time of a step, with the context half-way to when the batch changes."""
+        count, context = len(self._running), 0.0
+        if count:
+            ahead = max(0.0, self._until() - self._steps)
+            context = min(self._context + count * ahead / 2, max(self._profile.kv_tokens, 0))
+        self._step_s = step_s(self._profile, count, round(max(0.0, context)), 0)

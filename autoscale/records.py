@@ -42,6 +42,8 @@ class Demand(msgspec.Struct, frozen=True):
     late_output_total: int = 0
     bound_total: int = 0
     """Of `shed_total`, the calls that no third party may see: they could not have left."""
+    is_shut: bool = False
+    """Third parties are configured, and the breaker of each one is open now."""
 
 
 class Signals(msgspec.Struct, frozen=True):

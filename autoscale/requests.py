@@ -212,7 +212,8 @@ class Requests:
         tally.rent_s += TICK_S * fleet.paid
         request_law.always(tally, self._admission, len(self._open), len(self._held))
         held = [row for _, row in self._held.values()]
-        demand = calls.demand_of(tally, self._admission.running(MODEL), held)
+        running, is_shut = self._admission.running(MODEL), self._api.is_away(now_s)
+        demand = calls.demand_of(tally, running, held, is_shut=is_shut)
         self._wanted = self._want(now_s, demand, len(fleet.serving), self._wanted)
         while fleet.ordered < self._wanted:
             tally.starts += 1

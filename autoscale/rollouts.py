@@ -169,7 +169,9 @@ class Rollouts:
 
             def side(which: str, since_ms: int) -> Tally:
                 asked = counts.asked(row, which, since_ms, self._means.first_s)
-                return counts.tally(ledger.rows(counts.SIDE, asked))
+                found = counts.tally(ledger.rows(counts.SIDE, asked))
+                keys = ledger.rows(counts.REJECTED, counts.of_keys(asked))
+                return counts.rejected(found, keys, row.checks.hard_calls_min)
 
             new, old = side("new", row.since_ms), side("old", row.since_ms)
             # The long question only where it is needed: were it too slow, nothing would be judged.

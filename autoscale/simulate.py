@@ -104,6 +104,7 @@ class Ours:
             served_prompt_total=served_in, served_output_total=served_out,
             shed_prompt_total=shed_in, shed_output_total=shed_out,
             burst_prompt_total=burst_in, burst_output_total=burst_out,
+            is_shut=self._bench.scenario.is_away(world.now_s),
         )  # fmt: skip
         return self.asked(demand, world.ready, world.ordered)
 

@@ -117,7 +117,7 @@ def _case(
         )
     outlook = forecast.outlook(model.trend, at_ms, lead_s)
     api = model.micro_per_work_s if plan.api is not None else None
-    refused = max(model.refused, plan.insurance)
+    refused = max(model.refused, plan.insurance, float(flow.is_away))
     view = decide.View(flow.need, outlook, api, refused, seen.elapsed_s, policy.trust)
     model = _weighed(model, rungs, view, old is None, bool(seen.partial))
     return _wished(plan, (flow, rungs, view), model, at_ms, seen)
@@ -166,7 +166,7 @@ def _wished(
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
     count, why = sum(model.is_on), "account"
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
-    is_alone = plan.api is None or model.refused >= ALONE
+    is_alone = plan.api is None or model.refused >= ALONE or flow.is_away
     if is_alone and (flow.shed or flow.late or (flow.queued and wait_s > plan.wait_s_max)):
         need = decide.urgent(rungs, flow.backlog_s, flow.need, plan.wait_s_max)
         need = max(need, 1)

@@ -44,6 +44,8 @@ class Flow(msgspec.Struct, frozen=True):
     """Work that had to stay and was begun too late; it is in `served_rate` too."""
     bound: int = 0
     """Of `shed`, the calls that could not have left."""
+    is_shut: bool = False
+    """No third party can be asked now, as every gateway sees it."""
 
     @property
     def rate(self) -> float:
@@ -60,6 +62,11 @@ class Flow(msgspec.Struct, frozen=True):
     def unmet_rate(self) -> float:
         """Work that neither our engines in time nor any API did."""
         return self.shed_rate + self.late_rate
+
+    @property
+    def is_away(self) -> bool:
+        """The API is absent as a whole: shut, and it took nothing since the tick before."""
+        return self.is_shut and not self.burst_rate
 
     @property
     def unplaced(self) -> int:
@@ -93,7 +100,9 @@ def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
             for i, (a, b) in enumerate(zip(totals(now), then, strict=False)):
                 if a > b:
                     grown[i] += a - b
-    return _flow(plan, seen.elapsed_s, (running, queued, tokens), grown)
+    heard = [gateway.models.get(plan.model, NO_DEMAND).is_shut for gateway in seen.gateways]
+    found = _flow(plan, seen.elapsed_s, (running, queued, tokens), grown)
+    return msgspec.structs.replace(found, is_shut=bool(heard) and all(heard))
 
 
 def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: list[int]) -> Flow:

@@ -34,6 +34,10 @@ class Scenario(msgspec.Struct, frozen=True):
     """A machine's price by the month against its price by the hour. ASSUMED, as in the scenario of
     `ballast plan`: discounts differ by provider and day."""
 
+    def is_away(self, at_s: float) -> bool:
+        """Whether the API answers nothing then."""
+        return any(a <= at_s < b for a, b in self.outages)
+
     def ratio_at(self, at_s: float) -> float:
         """The API's price at that time."""
         ratio = self.ratio
@@ -115,8 +119,7 @@ class World:
         scenario, spent = self._scenario, self.spent
         own = min(demand, float(self.ready))
         over = demand - own
-        is_out = any(a <= self.now_s < b for a, b in scenario.outages)
-        api = 0.0 if is_out else min(over, scenario.api_most)
+        api = 0.0 if scenario.is_away(self.now_s) else min(over, scenario.api_most)
         months = self._months
         spent.rent += months * scenario.month_share + max(0, self.ordered - months)
         spent.own_work += own

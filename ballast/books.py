@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
+from ballast.digits import exact
 from ballast.messages import Said
 from ballast.problem import ProblemError
 from serving.finance import store as finance_store
@@ -99,9 +100,7 @@ def charges(attempts: Sequence[Attempt]) -> dict[str, int]:
 
 def amount(currency: str, micro: int) -> str:
     """`USD 0.000017`: exact, at least two decimals."""
-    whole, part = divmod(abs(micro), 1_000_000)
-    decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
-    return f"{currency} {'-' if micro < 0 else ''}{whole:,}.{decimals}"
+    return f"{currency} {exact(micro)}"
 
 
 def amounts(charged: dict[str, int]) -> str:

@@ -11,6 +11,7 @@ import typer
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
 from ballast.admin_words import clean, done, table, when
+from ballast.digits import exact
 from ballast.messages import Said, named, say
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json
@@ -34,8 +35,8 @@ def micro(text: str) -> int:
 
 
 def units(amount_micro: int, currency: str) -> str:
-    """An amount for people."""
-    return f"{Decimal(amount_micro) / MICRO:,.2f} {currency}"
+    """An amount for people: exact, for a budget of a millionth must not look like none."""
+    return f"{exact(amount_micro)} {currency}"
 
 
 def step(text: str) -> dict[str, Any]:

@@ -80,8 +80,11 @@ def _refusal(response: HTTPResponse) -> ProblemError:
         response.status, Said("chat.see_status")
     )
     remedy = Said("chat.again_in", seconds=later) if later else see
+    body = response.read()
+    if b'"budget_exceeded"' in body:  # the header's hour is its bound, the budget's own end is told
+        remedy = Said("chat.budget")
     return ProblemError(
-        Said("chat.refused", status=response.status, text=error_text(response.read())),
+        Said("chat.refused", status=response.status, text=error_text(body)),
         Said("chat.and_why", remedy=remedy, request=asked) if asked else remedy,
     )
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 from ballast import (
     admin_groups,
     alerts_cli,
+    cluster_options,
     explain_cli,
     first_week_cli,
     identity,
@@ -27,6 +28,7 @@ from ballast import (
     models_cli,
     plan,
     scorecard_cli,
+    stage_doctor,
 )
 from ballast import bench as benching
 from ballast import chat as chatting
@@ -68,6 +70,7 @@ Public = Annotated[
     int | None, typer.Option(help="Public port.", min=0, max=65535, show_default="8080")
 ]
 WithEngine = Annotated[bool, typer.Option(help="Start an engine on this machine.")]
+Stage = Annotated[str, typer.Option(metavar="poc|beta|scale", help="What this stage lacks here.")]
 
 
 def command(act: Callable[Given, None]) -> Callable[Given, None]:
@@ -137,30 +140,30 @@ def doctor(
     model: Source = "",
     port: Public = None,
     engine: WithEngine = True,
+    stage: Stage = "",
     as_json: AsJson = False,
-    cluster: Annotated[
-        Path | None, typer.Option(help="Look at a cluster: the chart's file of what it wants.")
-    ] = None,
-    kube_api: Annotated[
-        str, typer.Option(help="Its API, from `kubectl proxy`; else a pod's.")
-    ] = "",
-    upgrade: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="OLD NEW", help="Two manifests: what an upgrade would do."),
-    ] = None,
+    cluster: cluster_options.Cluster = None,
+    kube_api: cluster_options.KubeApi = "",
+    upgrade: cluster_options.Upgrade = None,
+    chart: cluster_options.Chart = None,
+    release: cluster_options.Release = "llm/ballast",
 ) -> None:
     """Say what would stop `up` with the same flags, on this machine and in the settings, and how
-    to mend it; with --cluster, what would stop a release of the chart there; with --upgrade, what
-    going from one manifest to another changes and restarts."""
+    to mend it; with --stage, what that stage lacks; with --cluster, what would stop a release
+    there; with --upgrade, what going from one manifest or values file to another changes and
+    restarts."""
     findings: list[doctoring.Finding] = []
     if upgrade is not None:
-        told, findings = clustering.upgrade(*upgrade)
+        told, findings = clustering.upgrade(upgrade, chart or (), release)
         typer.echo("" if as_json else "\n".join([*told, ""]), nl=not as_json)
     if cluster is not None:
         findings += clustering.findings(cluster, config, kube_api)
     elif upgrade is None:
         wish = plan.Wish(model=model, port=port, has_engine=engine)
-        findings = list(stacking.findings(load(config), wish))
+        findings = list(
+            stage_doctor.findings(stage, config, wish) if stage
+            else stacking.findings(load(config), wish)
+        )  # fmt: skip
     if as_json:
         rows = [{n: str(part) for n, part in f._asdict().items()} for f in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))

@@ -5,10 +5,11 @@ Asks only, changes nothing; the chart runs it before each install and upgrade.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ballast import cluster_checks, cluster_probe, release_diff
+from ballast import cluster_checks, cluster_probe, release_diff, release_values
 from ballast.cluster_facts import Wanted, read
 from ballast.doctor import Finding, Level
 from ballast.messages import Said
@@ -36,17 +37,13 @@ def findings(path: Path, config: Path | None, kube_api: str) -> Iterator[Finding
     yield Finding("upgrade", Level.OK, Said("cluster.upgrade_says"))
 
 
-def upgrade(old: Path, new: Path) -> tuple[list[str], list[Finding]]:
-    """What going from one manifest to the other changes, for people, and what that does. Raises
-    ProblemError."""
-    texts = []
-    for path in (old, new):
-        try:
-            texts.append(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProblemError(
-                Said("cluster.cannot_read", path=path, error=error), Said("cluster.name_manifest")
-            ) from None
+def upgrade(
+    paths: tuple[Path, Path], charts: Sequence[Path], release: str
+) -> tuple[list[str], list[Finding]]:
+    """What going from one manifest or values file to the other changes, for people, and what that
+    does; values are rendered by Helm. Raises ProblemError."""
+    rendering = release_values.Rendering(shutil.which("helm"), charts, release)
+    texts = release_values.manifests(paths, rendering)
     try:
         found = release_diff.changes(*texts)
     except release_diff.NotAManifestError as error:

@@ -1,17 +1,24 @@
-"""Where monthly compliance reports lie, and whether their signatures still hold."""
+"""Where monthly compliance reports lie, and whether their signatures still hold.
+
+A month that was signed is never written over: who signs again writes a revision beside it, whose
+seal covers the seal before, so each holds the whole chain.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from ballast import audit_files
+from ballast.messages import Said
 from serving.audit.auditor import signer
 from serving.settings import Settings
 
 FOLDER = "compliance"
-REPORT = "report-{month}.html"
 MONTHS_MAX = 240
+REVISIONS_MAX = 99
 
 
 def folder(settings: Settings) -> Path:
@@ -19,20 +26,63 @@ def folder(settings: Settings) -> Path:
     return settings.state_dir.expanduser() / FOLDER
 
 
-def page(settings: Settings, month: str) -> Path:
-    """One month's report."""
-    return folder(settings) / month / REPORT.format(month=month)
+def page(settings: Settings, month: str, revision: int = 1) -> Path:
+    """One month's report; the first revision bears no number."""
+    return folder(settings) / month / f"report-{month}{_mark(revision)}.html"
+
+
+def data(settings: Settings, month: str, revision: int = 1) -> Path:
+    """The same for programs."""
+    return folder(settings) / month / f"evidence{_mark(revision)}.json"
+
+
+def seal_of(page: Path) -> Path:
+    """The signature over a report."""
+    return page.with_suffix(".sig.json")
+
+
+def _mark(revision: int) -> str:
+    return "" if revision == 1 else f".r{revision}"
+
+
+def latest(settings: Settings, month: str) -> int:
+    """The highest revision that is signed; 0 for a month without a seal."""
+    numbers = range(REVISIONS_MAX, 0, -1)
+    return next((n for n in numbers if seal_of(page(settings, month, n)).exists()), 0)
 
 
 def seal(settings: Settings, files: Sequence[Path], about: Path) -> Path:
     """Sign the hashes of files; the seal lies beside the page. Raises ProblemError, OSError."""
-    written = about.with_suffix(".sig.json")
+    written = seal_of(about)
     audit_files.write_seal(signer(settings), files, written)
     return written
 
 
+def faults(settings: Settings, month: str, public: bytes) -> list[str]:
+    """What is not as it was signed, in any revision of a signed month. Raises OSError."""
+    found: list[str] = []
+    for number in range(1, latest(settings, month) + 1):
+        about = page(settings, month, number)
+        if not seal_of(about).exists():
+            found.append(Said("evidence.gap", number=number, name=seal_of(about).name))
+            continue
+        found += audit_files.check(about, public)
+        if number > 1 and not _covers(about, seal_of(page(settings, month, number - 1))):
+            found.append(Said("evidence.unchained", name=seal_of(about).name, number=number - 1))
+    return found
+
+
+def _covers(about: Path, before: Path) -> bool:
+    """Whether a seal names another among what it signs; `audit_files.check` compares its hash."""
+    try:
+        signed = msgspec.json.decode(seal_of(about).read_bytes(), type=audit_files.Seal)
+    except msgspec.DecodeError:
+        return False
+    return before.name in signed.files
+
+
 def sealed_months(settings: Settings) -> list[str]:
-    """Months whose report is there as this deployment's key signed it, oldest first."""
+    """Months whose reports are all there as this deployment's key signed them, oldest first."""
     months = sorted(path.name for path in folder(settings).glob("????-??") if path.is_dir())
     if not months:
         return []
@@ -40,9 +90,9 @@ def sealed_months(settings: Settings) -> list[str]:
     found = []
     for month in months[-MONTHS_MAX:]:
         try:
-            faults = audit_files.check(page(settings, month), public)
+            is_whole = bool(latest(settings, month)) and not faults(settings, month, public)
         except OSError:
             continue
-        if not faults:
+        if is_whole:
             found.append(month)
     return found

@@ -1,18 +1,16 @@
-"""Gathers compliance evidence from settings, ledger, audit, reviews and lists, and writes a month's
-signed report."""
+"""Gathers compliance evidence of a month from settings, ledger, audit, reviews and lists."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ballast import books, compliance_files, evidence_guard, evidence_page, evidence_rules
+from ballast import books, compliance_files, evidence_guard
 from ballast.evidence_values import Asked, Facts, Own, WordList
 from ballast.messages import Said
 from ballast.problem import ProblemError
@@ -34,7 +32,6 @@ from serving.review.values import Kind
 from serving.settings import Settings, SettingsError
 
 CASES_MAX = 100_000
-DATA = "evidence.json"
 _CALLS = """
     SELECT count(*), count(*) FILTER (WHERE r.code = 'content_filter') FROM requests r
     WHERE r.ended_ms >= :since_ms AND r.ended_ms < :until_ms"""
@@ -119,13 +116,13 @@ def _guarded(
 def _before(settings: Settings, month: str) -> tuple[WordList, ...] | None:
     """The lists of the latest report before this month."""
     folders = sorted(compliance_files.folder(settings).glob("????-??"), reverse=True)
-    for folder in folders:
-        if folder.name < month and (folder / DATA).is_file():
-            try:
-                kept = msgspec.json.decode((folder / DATA).read_bytes(), type=Kept)
-            except (OSError, msgspec.MsgspecError):
-                continue
-            return kept.lists
+    for earlier in (folder.name for folder in folders if folder.name < month):
+        number = max(1, compliance_files.latest(settings, earlier))
+        try:
+            read = compliance_files.data(settings, earlier, number).read_bytes()
+            return msgspec.json.decode(read, type=Kept).lists
+        except (OSError, msgspec.MsgspecError):
+            continue
     return None
 
 
@@ -183,28 +180,3 @@ def _changes(settings: Settings, since_ms: int, until_ms: int) -> dict[str, int]
     except OwnError:
         return None
     return dict(counts)
-
-
-def write(settings: Settings, facts: Facts, now_s: float) -> list[Path]:
-    """Write pages, data and, for a month that is over, the seal. Raises ProblemError."""
-    page = compliance_files.page(settings, facts.month)
-    _, until_ms = bounds_of(facts.month, settings)
-    is_over = now_s * 1e3 >= until_ms
-    at = f"{datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M} UTC"
-    found = evidence_rules.sections(facts)
-    seal = f"{page.stem}.sig.json" if is_over else ""
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = [page, page.with_name(f"report-{facts.month}.en.html"), page.with_name(DATA)]
-        for path, language in ((made[0], "zh"), (made[1], "en")):
-            told = evidence_page.made(facts, found, (at, seal), language)  # type: ignore[arg-type]
-            path.write_text(told, encoding="utf-8")
-        body = {"month": facts.month, "lists": facts.lists, "at": at,
-                "sections": evidence_page.as_objects(found)}  # fmt: skip
-        made[2].write_bytes(msgspec.json.format(msgspec.json.encode(body)))
-        if is_over:
-            made.append(compliance_files.seal(settings, made, page))
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise ProblemError(Said("evidence.cannot", why=why), Said("evidence.make_room")) from None
-    return made

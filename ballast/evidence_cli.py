@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from ballast import audit_files, compliance_files, evidence, evidence_page, evidence_rules
+from ballast import compliance_files, evidence, evidence_file, evidence_page, evidence_rules
 from ballast.admin_flags import AsJson, Config
 from ballast.evidence_values import Facts
-from ballast.messages import Said, text
+from ballast.messages import Said, tell, text
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
@@ -67,12 +67,15 @@ def show_(
 @group.command()
 def write(
     month: Month = "", facts: FactsFile = None, questions: Questions = None,
+    again: Annotated[
+        str | None, typer.Option(help="Why: a revision beside the one that is signed.")
+    ] = None,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Write a month's report in Chinese and English; one that is over is signed."""
+    """Write a month's report in Chinese and English; one that is over is signed, and then kept."""
     settings, now_s = settings_of(config), time.time()
     found = asked(settings, evidence.Asking(month, facts, questions), now_s)
-    made = evidence.write(settings, found, now_s)
+    made = evidence_file.write(settings, found, now_s, again)
     for path in made:
         typer.echo(str(path))
     if not any(path.name.endswith(".sig.json") for path in made):
@@ -83,22 +86,21 @@ def write(
 def check(
     month: Annotated[str, typer.Argument(help="As 2026-10.")], config: Config = None
 ) -> None:  # fmt: skip
-    """Hold a month's report against its signature; ends with 1 if it was changed."""
+    """Hold a month's report, each revision, against its signature; ends with 1 if changed."""
     settings = settings_of(config)
     evidence.bounds_of(month, settings)
-    page = compliance_files.page(settings, month)
-    if not page.exists():
+    latest = compliance_files.latest(settings, month)
+    if not (latest or compliance_files.page(settings, month).exists()):
         raise ProblemError(
             Said("evidence.no_report", month=month), Said("evidence.write_one", month=month)
         )
-    try:
-        faults = audit_files.check(page, signer(settings).public)
-    except OSError:
-        faults = [text("evidence.partial", spoken(), month=month)]
+    faults = compliance_files.faults(settings, month, signer(settings).public)
+    if not latest:
+        faults = [Said("evidence.partial", month=month)]
     for fault in faults:
-        typer.echo(fault)
+        typer.echo(tell(fault, spoken()))
     if not faults:
-        typer.echo(text("evidence.holds", spoken(), month=month))
+        typer.echo(text("evidence.holds", spoken(), month=month, count=latest))
     raise typer.Exit(1 if faults else 0)
 
 

@@ -9,7 +9,7 @@ from rich.table import Table as Printed
 from rich.text import Text
 
 from ballast.evidence_rules import open_points
-from ballast.evidence_values import Facts, Line, Section
+from ballast.evidence_values import Facts, Line, Section, Stamp
 from ballast.messages import Language, told, words
 from models.plots.page import Card, Table, in_language, page
 
@@ -17,12 +17,16 @@ COLUMNS = ("what", "value", "needs", "source")
 
 
 def made(
-    facts: Facts, found: Sequence[Section], at: tuple[str, str], language: Language
+    facts: Facts, found: Sequence[Section], stamp: Stamp, language: Language
 ) -> str:  # fmt: skip
-    """The whole page; `at`: when it was made, and the seal's name; empty for a draft."""
+    """The whole page."""
     say = words(language)
-    lead = say("evidence.lead", deployment=facts.settings.deployment_id or "-", at=at[0],
-               open=open_points(list(found)), seal=at[1] or say("evidence.unsigned"))  # fmt: skip
+    lead = say("evidence.lead", deployment=facts.settings.deployment_id or "-", at=stamp.at,
+               open=open_points(list(found)),
+               seal=stamp.seal or say("evidence.unsigned"))  # fmt: skip
+    if stamp.replaces:
+        lead += say("evidence.revised", number=stamp.revision, name=stamp.replaces,
+                    digest=stamp.digest[:16], why=stamp.why)  # fmt: skip
     figures = [
         (str(sum(line.needs is None for line in section.lines)) + f" / {len(section.lines)}",
          say(f"evidence.section.{section.id}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -63,6 +63,21 @@ class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     complaints_contact: str = ""
     reviewed: str = ""
     """Day and name of the last review by people."""
+
+
+class Stamp(NamedTuple):
+    """When a report was made, and what it replaces."""
+
+    at: str = ""
+    seal: str = ""
+    """Name of the signature beside it; empty for a draft."""
+    revision: int = 1
+    replaces: str = ""
+    """Name of the seal before; empty for the first."""
+    digest: str = ""
+    """SHA-256 of that seal."""
+    why: str = ""
+    """Why it was written again, in a person's words."""
 
 
 class Facts(msgspec.Struct, frozen=True):

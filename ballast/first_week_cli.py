@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import typer
 
-from ballast import evidence_cli, milestones, poc_cli, up_cli
+from ballast import evidence_cli, milestones, poc_run_cli, up_cli
 
 
 def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
     """Add them; `guard` turns problems into words."""
-    for part in (up_cli, milestones, poc_cli, evidence_cli):
+    for part in (up_cli, milestones, poc_run_cli, evidence_cli):
         part.register(app, guard)

@@ -15,11 +15,13 @@ from serving.settings import Settings
 
 PAGE = 5_000
 DAY_MS = 86_400_000
+REPLAYS = "poc-run"
+"""Project of the keys of `ballast poc run`: what it sends is nobody's demand."""
 HEADER = ("timestamp_s", "input_tokens", "output_tokens")
 _QUERY = """
     SELECT received_ms, request_id, prompt_tokens, completion_tokens FROM requests
     WHERE ended_ms >= :since_ms AND received_ms >= :since_ms AND attempts > 0
-      AND (:model = '' OR model = :model)
+      AND (:model = '' OR model = :model) AND project <> :replays
       AND (received_ms > :after_ms OR (received_ms = :after_ms AND request_id > :after_id))
     ORDER BY received_ms, request_id LIMIT :limit"""
 
@@ -63,7 +65,7 @@ def _rows(database: Database, since_ms: int, model: str) -> Iterator[tuple[int, 
         rows = database.rows(
             _QUERY,
             {"since_ms": since_ms, "model": model, "after_ms": after[0], "after_id": after[1],
-             "limit": PAGE},
+             "replays": REPLAYS, "limit": PAGE},
         )  # fmt: skip
         for received_ms, _, prompt, output in rows:
             yield received_ms, prompt, output

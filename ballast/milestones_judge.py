@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from ballast.digits import rounded
 from ballast.messages import Said
 from ballast.milestones_values import Evidence, Lack, State, Verdict
 from ballast.traffic import Side
@@ -236,7 +237,7 @@ def _today(evidence: Evidence, now_s: float) -> datetime:
 
 
 def _units(micro: int) -> str:
-    return f"{micro / 1e6:,.2f}"
+    return rounded(micro / 1e6)
 
 
 def _percent(share: float | None) -> str:

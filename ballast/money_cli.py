@@ -14,6 +14,7 @@ import yaml
 from ballast import acts, books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table
+from ballast.digits import rounded
 from ballast.messages import Said, say
 from ballast.printing import print_json
 from ballast.problem import ProblemError
@@ -147,7 +148,7 @@ def grants(config: Config = None, as_json: AsJson = False) -> None:
 def _amounts(row: dict[str, Any]) -> list[str]:
     is_tokens = row["unit"] == "tokens"
     return [
-        "-" if row[name] is None else f"{row[name]:,}" if is_tokens else f"{row[name] / 1e6:,.2f}"
+        "-" if row[name] is None else f"{row[name]:,}" if is_tokens else rounded(row[name] / 1e6)
         for name in ("amount", "used", "left")
     ]
 
@@ -196,7 +197,7 @@ def reconcile(month: Month, config: Config = None, as_json: AsJson = False) -> N
 def _row(line: Line) -> tuple[str, ...]:
     amounts = (line.ledger_micro, line.burnt_micro, line.expected_micro, line.invoice_micro)
     return (
-        line.provider, line.model, line.currency, *(f"{micro / 1e6:,.2f}" for micro in amounts),
+        line.provider, line.model, line.currency, *(rounded(micro / 1e6) for micro in amounts),
         f"{line.difference_micro / 1e6:+,.2f}", "; ".join(line.explanations) or say("money.agrees"),
     )  # fmt: skip
 

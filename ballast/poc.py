@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ballast import books, leaving_check, traffic
+from ballast import books, leaving_check, poc_runs, traffic
 from ballast.messages import Said
 from ballast.milestones import spent
 from ballast.milestones_judge import DAYS_MIN, MONTH_DAYS
 from ballast.poc_values import Effort, Measured, Trial, Works
 from ballast.problem import ProblemError
-from ballast.traffic import Calls, Side, Times
+from ballast.traffic import Calls, Side
 from models import prices
 from serving.audit.auditor import signer
 from serving.finance.rates import CURRENCIES, converted, total
 from serving.finance.values import FinanceError
 from serving.ledger.costs import DAY_MS
 from serving.settings import Settings
-
-RESULT = "result.json"
-API_SHARE_MAX = 0.01
-"""Of a run of own engines; more and it is a run of something else."""
 
 
 class Wish(NamedTuple):
@@ -50,13 +46,15 @@ def gather(settings: Settings, wish: Wish, now_s: float) -> Trial:
     day = datetime.fromtimestamp(now_s, UTC)
     faults, rows = (None, 0) if wish.exported is None else _exit(settings, wish.exported)
     if wish.api_run is not None and wish.local_run is not None:
-        api, works, loads = of_run(wish.api_run, wish, is_local=False)
-        local, _, others = of_run(wish.local_run, wish, is_local=True)
-        _alike(wish, loads, others)
+        api = poc_runs.read(wish.api_run, wish.currency)
+        local = poc_runs.read(wish.local_run, wish.currency, rent=wish.gpu_hour, price=api.price)
+        poc_runs.alike(api, local)
         return Trial(
-            day=f"{day:%Y-%m-%d}", since="", currency=wish.currency, rate="", api=api, local=local,
-            works=works, effort=wish.effort, monthly_tokens=None, exit_faults=faults,
-            exit_rows=rows,
+            day=f"{day:%Y-%m-%d}", since="", currency=wish.currency, rate="", api=api.side,
+            local=local.side, works=local.works, effort=wish.effort,
+            monthly_tokens=_pace(settings, wish.days, int(now_s * 1e3)),
+            simulated=api.side.requests if api.is_simulated else 0,
+            exit_faults=faults, exit_rows=rows, speed=api.speed,
         )  # fmt: skip
     found = of_ledger(settings, wish, int(now_s * 1e3))
     return msgspec.structs.replace(found, exit_faults=faults, exit_rows=rows)
@@ -108,6 +106,19 @@ def of_ledger(settings: Settings, wish: Wish, now_ms: int) -> Trial:
     )  # fmt: skip
 
 
+def _pace(settings: Settings, days: int, now_ms: int) -> float | None:
+    """Own traffic's tokens a month; None where there is no ledger, no week of it, or where
+    simulated providers took part."""
+    bounds = (now_ms - days * DAY_MS, now_ms)
+    try:
+        with books.finance(settings, is_to_read=True) as database:
+            if any(side.kind == "simulated" for side in traffic.sides(database, *bounds)):
+                return None
+            return monthly_tokens(traffic.calls(database, *bounds))
+    except ProblemError:
+        return None
+
+
 def monthly_tokens(calls: Calls) -> float | None:
     """Tokens a month at the pace seen; None for less than a week of it. Pure."""
     days = (calls.last_ms - calls.first_ms) / DAY_MS
@@ -133,61 +144,3 @@ def _measured(side: Side, name: str, cost: float | None) -> Measured:
         name, "ledger", side.tries, side.ok, side.tries - side.callers, side.prompt_tokens,
         side.completion_tokens, cost, side.first_token, side.whole,
     )  # fmt: skip
-
-
-Load: TypeAlias = dict[str, Any]
-"""What makes two runs comparable, by name."""
-
-
-def of_run(folder: Path, wish: Wish, *, is_local: bool) -> tuple[Measured, tuple[Works, ...], Load]:
-    """One run of `ballast bench run`. Raises ProblemError naming the file or what it lacks."""
-    path = folder / RESULT if folder.is_dir() else folder
-    try:
-        run = msgspec.json.decode(path.read_bytes())
-        found, seconds = run["summary"]["total"], float(run["summary"]["seconds"])
-        reasons, currency = run["summary"]["reasons"], run["summary"]["currency"]
-        times = [_times(found[name]) for name in ("first_ms", "complete_ms")]
-        sent, good, priced = int(found["sent"]), int(found["good"]), float(found["cost"])
-        load = {"scenario": run["scenario"], "seed": run["seed"]}
-        of_apis = float(found["api_share"])
-        tokens = int(found["prompt_tokens"]), int(found["completion_tokens"])
-        works = tuple(
-            Works(str(kind["name"]), int(kind["sent"]), int(kind["good"]))
-            for kind in run["summary"]["kinds"]
-        )
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise ProblemError(Said("poc.no_run", path=path, why=error), Said("poc.make_run")) from None
-    if reasons:
-        what = Said("poc.invalid", path=path, why="; ".join(map(str, reasons)))
-        raise ProblemError(what, Said("poc.make_run"))
-    if is_local and of_apis > API_SHARE_MAX:
-        what = Said("poc.not_own", path=path, share=f"{of_apis:.1%}")
-        raise ProblemError(what, Said("poc.own_alone"))
-    cost: float | None = wish.gpu_hour * seconds / 3600 if wish.gpu_hour else None
-    if not is_local:
-        if priced and currency != wish.currency:
-            what = Said("poc.currency", path=path, currency=currency, wanted=wish.currency)
-            raise ProblemError(what, Said("poc.same_currency", currency=currency))
-        cost = priced or None
-    side = Measured(str(run.get("model", "")), str(path), sent, good, sent, *tokens, cost, *times)
-    return side, works, load
-
-
-def _alike(wish: Wish, api: Load, local: Load) -> None:
-    """Raises ProblemError naming what differs: two loads compared would prove nothing."""
-    for name, value in api.items():
-        # The price of a million tokens is a side's own, the load is not.
-        here, there = (_unpriced(one) for one in (value, local[name]))
-        if here != there:
-            what = Said("poc.unlike", api=wish.api_run, local=wish.local_run,
-                        what=Said(f"poc.what.{name}"))  # fmt: skip
-            raise ProblemError(what, Said("poc.make_run"))
-
-
-def _unpriced(value: Any) -> Any:
-    return value | {"price": None} if isinstance(value, dict) else value
-
-
-def _times(spread: dict[str, float]) -> Times:
-    p50, p95 = float(spread["p50"]), float(spread["p95"])
-    return Times() if p50 < 0 else Times(round(p50), round(p95))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ballast import leaving, leaving_check, poc_page
+from ballast import leaving, leaving_check, poc_effort, poc_page
 from ballast import poc as gathering
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean
 from ballast.audit_cli import UNPROVEN, PublicKey, public_of
-from ballast.messages import text
+from ballast.messages import Said, text
 from ballast.messages.chosen import spoken
-from ballast.poc_values import HOURS_OF_BASE_URL, Effort, gates, verdict
+from ballast.poc_gates import gates, verdict
+from ballast.poc_values import HOURS_OF_BASE_URL, Effort
 from ballast.printing import print_json, write_page
+from ballast.problem import ProblemError
 from ballast.running import settings_of
 from serving.audit.auditor import signer
 from serving.settings import SettingsError
@@ -25,6 +26,13 @@ from serving.settings import SettingsError
 HOUR_COST = 300.0
 """600,000 yuan a year over 2,000 hours: the engineer of `ballast plan`; ASSUMED there too."""
 ASSUMED, GIVEN = "ASSUMED: 600,000 CNY / 2,000 h", "--hour-cost"
+GpuHour = Annotated[float, typer.Option(help="Rent of all GPUs of the local run, an hour.", min=0)]
+EffortFile = Annotated[
+    Path | None, typer.Option("--effort", help="What `poc effort` wrote, filled in.")
+]
+Exported = Annotated[
+    Path | None, typer.Option("--export", help="Folder of `poc export`, checked anew.")
+]
 poc = typer.Typer(help="A PoC's report, and the export of all data.", no_args_is_help=True)
 
 
@@ -77,28 +85,22 @@ def report(
         Path | None, typer.Option(help="Instead of own traffic: a run of `ballast bench run`.")
     ] = None,
     local_run: Annotated[Path | None, typer.Option(help="The same load on own engines.")] = None,
-    gpu_hour: Annotated[
-        float, typer.Option(help="Rent of all GPUs of the local run, an hour.", min=0)
-    ] = 0.0,
+    gpu_hour: GpuHour = 0.0,
+    effort: EffortFile = None,
     hours: Annotated[
-        float, typer.Option(help="Hours of work that the migration takes.", min=0)
-    ] = HOURS_OF_BASE_URL,
+        float | None, typer.Option(help="Instead of --effort: hours of work it takes.", min=0)
+    ] = None,
     hour_cost: Annotated[
         float | None, typer.Option(help="Of one of these hours; else 300 CNY.", min=0)
     ] = None,
-    exported: Annotated[
-        Path | None, typer.Option("--export", help="Folder of `poc export`, checked anew.")
-    ] = None,
+    exported: Exported = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Set API and own engines side by side: one page that stands alone, in two languages."""
     now_s = time.time()
-    if hour_cost is None:
-        effort = Effort(hours, gathering.of_yuan(HOUR_COST, currency, now_s), ASSUMED)
-    else:
-        effort = Effort(hours, hour_cost, GIVEN)
-    wish = gathering.Wish(days, currency, effort, api_run, local_run, gpu_hour, exported)
+    told = effort_of(effort, hours, hour_cost, currency)
+    wish = gathering.Wish(days, currency, told, api_run, local_run, gpu_hour, exported)
     trial = gathering.gather(settings_of(config), wish, now_s)
     write_page(html, poc_page.made(trial, "en"))
     write_page(html.with_suffix(f".zh{html.suffix}"), poc_page.made(trial, "zh"))
@@ -107,9 +109,17 @@ def report(
         print_json({"trial": trial, "gates": found, "verdict": verdict(found)})
 
 
-def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-    """Add the group; `guard` turns problems into words."""
-    for info in poc.registered_commands:
-        if info.callback is not None:
-            info.callback = guard(info.callback)
-    app.add_typer(poc, name="poc")
+def effort_of(
+    file: Path | None, hours: float | None, hour_cost: float | None, currency: str
+) -> Effort:  # fmt: skip
+    """As stated in a file, else as typed, else as assumed. Raises ProblemError."""
+    if file is not None:
+        if hours is not None or hour_cost is not None:
+            raise ProblemError(Said("poc.two_efforts"), Said("poc.one_effort"))
+        return poc_effort.read(file, currency)
+    is_assumed = hours is None
+    worked = HOURS_OF_BASE_URL if hours is None else hours
+    if hour_cost is not None:
+        return Effort(worked, hour_cost, GIVEN, is_assumed=is_assumed)
+    yuan = gathering.of_yuan(HOUR_COST, currency, time.time())
+    return Effort(worked, yuan, ASSUMED, is_assumed=is_assumed)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from ballast.digits import rounded
 from ballast.messages import Language, Words, words
+from ballast.poc_gates import gain, gates, longer, saving, verdict
 from ballast.poc_values import (
     EFFORT_SHARE_MAX,
     HOURS_OF_BASE_URL,
     OK_SHARE_MIN,
     SAVING_WANTED,
+    SPOKEN,
     Gate,
     Measured,
     Trial,
-    gain,
-    gates,
-    saving,
-    verdict,
 )
 from models.plots import charts
 from models.plots.page import Card, Table, in_language, page
@@ -27,6 +26,8 @@ def made(trial: Trial, language: Language) -> str:
     say = words(language)
     found = gates(trial)
     where = say("poc.page.own", since=trial.since) if trial.since else say("poc.page.runs")
+    if trial.speed > 1:
+        where += say("poc.page.faster", speed=f"{trial.speed:.3g}")
     lead = say("poc.page.lead", where=where, day=trial.day, currency=trial.currency)
     cards = [_conditions(found, trial, say), _prices(trial, say), _latency(trial, say),
              _stability(trial, say), _works(trial, say), _effort(trial, say),
@@ -39,25 +40,30 @@ def made(trial: Trial, language: Language) -> str:
 def _figures(trial: Trial, found: list[Gate], say: Words) -> list[tuple[str, str]]:
     share, yearly = saving(trial), gain(trial)
     met = sum(gate.answer == "yes" for gate in found)
-    return [
+    spoken = sum(not SPOKEN.isdisjoint(gate.rests_on) for gate in found)
+    told = [
         (say(f"poc.verdict.{verdict(found)}"), say("poc.page.verdict")),
         (f"{met} / {len(found)}", say("poc.page.met")),
         ("-" if share is None else f"{share:+.0%}", say("poc.page.saving")),
         ("-" if yearly is None else _money(yearly), say("poc.page.gain", currency=trial.currency)),
     ]
+    return [*told, (str(spoken), say("poc.page.spoken"))] if spoken else told
 
 
 def _money(amount: float) -> str:
-    return f"{amount:,.0f}" if abs(amount) >= 100 else f"{amount:,.2f}"
+    return f"{amount:,.0f}" if abs(amount) >= 100 else rounded(amount)
 
 
 def _conditions(found: list[Gate], trial: Trial, say: Words) -> Card:
     rows = [
         (say(f"poc.gate.{gate.id}"), say(f"poc.answer.{gate.answer}"),
-         _seen(gate, trial, say), say(f"poc.wanted.{gate.id}", **_limits()))
+         _seen(gate, trial, say), say(f"poc.wanted.{gate.id}", **_limits()),
+         " + ".join(say(f"poc.rests.{one}") for one in gate.rests_on) or "-")
         for gate in found
     ]  # fmt: skip
-    columns = [f"<{say(f'poc.column.{name}')}" for name in ("gate", "answer", "seen", "wanted")]
+    columns = [
+        f"<{say(f'poc.column.{name}')}" for name in ("gate", "answer", "seen", "wanted", "rests")
+    ]
     return Card(say("poc.card.gates"), say("poc.say.gates"), table=Table(columns, rows),
                 is_wide=True)  # fmt: skip
 
@@ -104,8 +110,12 @@ def _prices(trial: Trial, say: Words) -> Card:
     picture = _bars(
         say("poc.card.cost"), [("", bars)], say("poc.axis.cost", currency=trial.currency)
     )
-    rate = say("poc.say.rate", rate=trial.rate) if trial.rate else ""
-    return Card(say("poc.card.cost"), say("poc.say.cost") + rate, picture or _nothing(say))
+    more = say("poc.say.rate", rate=trial.rate) if trial.rate else ""
+    if trial.local is not None and trial.local.at_api_price is not None:
+        more += say("poc.say.alike", api=_money(trial.local.at_api_price),
+                    own="-" if trial.local.cost is None else _money(trial.local.cost),
+                    currency=trial.currency)  # fmt: skip
+    return Card(say("poc.card.cost"), say("poc.say.cost") + more, picture or _nothing(say))
 
 
 def _nothing(say: Words) -> str:
@@ -124,7 +134,9 @@ def _latency(trial: Trial, say: Words) -> Card:
                     group.append((name, float(value), colour))
             rows.append((say(f"poc.time.{what}", percentile=percentile), group))
     picture = _bars(say("poc.card.latency"), rows, say("poc.axis.ms"))
-    return Card(say("poc.card.latency"), say("poc.say.latency"), picture or _nothing(say))
+    share = longer(trial)
+    more = "" if share is None else say("poc.say.longer", share=f"{share:+.0%}")
+    return Card(say("poc.card.latency"), say("poc.say.latency") + more, picture or _nothing(say))
 
 
 def _stability(trial: Trial, say: Words) -> Card:
@@ -153,8 +165,17 @@ def _effort(trial: Trial, say: Words) -> Card:
     sentence = say("poc.say.effort", hours=f"{effort.hours:g}", cost=f"{effort.hour_cost:g}",
                    currency=trial.currency, source=effort.source,
                    base=f"{HOURS_OF_BASE_URL:g}")  # fmt: skip
+    if effort.by:
+        sentence += say("poc.say.stated", by=effort.by, once=_money(effort.once),
+                        monthly=_money(effort.monthly), currency=trial.currency)  # fmt: skip
+    if trial.tokens is not None:
+        basis = "stated" if trial.monthly_tokens is None else "ledger"
+        sentence += say(f"poc.say.tokens_{basis}", tokens=f"{trial.tokens:,.0f}")
+    columns = [f"<{say('poc.column.what')}", say("poc.column.hours")]
+    table = Table(columns, [(what, f"{hours:g}") for what, hours in effort.items])
     return Card(say("poc.card.effort"), sentence,
-                _bars(say("poc.card.effort"), [("", bars)], trial.currency))  # fmt: skip
+                _bars(say("poc.card.effort"), [("", bars)], trial.currency),
+                table if effort.items else None)  # fmt: skip
 
 
 def _exit(say: Words) -> Card:

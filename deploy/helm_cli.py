@@ -48,8 +48,8 @@ def unpack(line: str, folder: Path, tool: str = "helm") -> Path:
 class Helm:
     """One binary. Renders keep to themselves: no cluster is asked."""
 
-    def __init__(self, binary: Path, home: Path) -> None:
-        self.binary = binary
+    def __init__(self, binary: Path, home: Path, chart: Path = CHART) -> None:
+        self.binary, self.home, self.chart = binary, home, chart
         self._environ = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
 
     def run(self, *arguments: str, values: dict[str, Any] | None = None) -> str:
@@ -66,7 +66,7 @@ class Helm:
     def template(self, values: dict[str, Any], *more: str, release: str = "ballast") -> str:
         """All manifests as Helm prints them."""
         given = ("--namespace", "llm", "--values", "-", *more)
-        return self.run("template", release, str(CHART), *given, values=values)
+        return self.run("template", release, str(self.chart), *given, values=values)
 
 
 def objects(text: str) -> list[dict[str, Any]]:

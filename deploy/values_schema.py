@@ -73,6 +73,10 @@ PLACING: dict[str, Schema] = {
 PODS = PLACING | {"podAnnotations": LABELS, "podLabels": LABELS}
 SSLMODE = choice("disable", "require", "verify-ca", "verify-full")
 RESIDENCY = choice("premises", "mainland", "named", "anywhere")
+POOL = group(
+    "jurisdiction", "operator", "onPremises",
+    jurisdiction=COUNTRY, operator=TEXT | {"minLength": 1}, onPremises=YES_NO,
+)  # fmt: skip
 GROUP = group(
     "name", "terms", "replicas", "minReplicas", "maxReplicas", "resources",
     name={"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$"},
@@ -91,6 +95,7 @@ GROUP = group(
         kind=choice("hostPath", "pvc", "emptyDir"),
         path={"type": "string", "pattern": "^/[A-Za-z0-9._/-]+$"}, claim=NAME, size=QUANTITY,
     ),
+    pool=POOL,
     **PLACING,
 )  # fmt: skip
 EXTERNAL = group(
@@ -98,10 +103,7 @@ EXTERNAL = group(
     model=TEXT,
     url={"type": "string", "pattern": "^https?://[^@/?#\\s]+:[0-9]{1,5}/m/[a-z0-9][a-z0-9._-]*$"},
     limit=whole(1, 100_000), via=choice("wireguard", "mtls", "network"), cidr=CIDR,
-    pool=group(
-        "jurisdiction", "operator", "onPremises",
-        jurisdiction=COUNTRY, operator=TEXT | {"minLength": 1}, onPremises=YES_NO,
-    ),
+    pool=POOL,
 )  # fmt: skip
 
 
@@ -215,6 +217,7 @@ def _edges() -> dict[str, Schema]:
             podMonitor=group(enabled=YES_NO, interval=DURATION, labels=LABELS),
             rules=group(enabled=YES_NO, labels=LABELS),
             dashboards=group(enabled=YES_NO, labels=LABELS),
+            alertmanager=group(enabled=YES_NO, labels=LABELS),
         ),
         "preflight": group(
             enabled=YES_NO, providers=YES_NO, deadlineSeconds=whole(10, 3600)

@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.batch_price import BatchPrice, derived
-from models.provider_facts import UNKNOWN, AudioFormat, Auth, Facts, Limits, Prefix, Processing
+from models.hearing import AudioFormat, Hearing
+from models.provider_facts import UNKNOWN, Auth, Facts, Limits, Prefix, Processing, Retired
 from models.tariff import Exceptional, MicroPrice, micro
 from models.thinking import SWITCHES, Thinking
 
@@ -95,10 +96,11 @@ class Sold(Group):
     drop_fields: tuple[Member, ...] = ()
     """Beyond those of the provider."""
     sees: bool = False
-    """Takes pictures; false also where nobody has read it."""
+    sees_source: str = ""
+    """Takes pictures, and by what source and day; false also where nobody has read it."""
     audio_formats: tuple[AudioFormat, ...] = ()
-    """In which it says a text aloud: it then does nothing else, and its context and prices count
-    characters of that text (0138)."""
+    """In which it says a text aloud, and nothing else; context and prices count letters (0138)."""
+    hearing: Hearing | None = None  # it writes down what is said, and does nothing else (0141)
     limits: Limits | None = None
     retires: str | None = Field(None, pattern=DAY)
     """The day on which it will be withdrawn, as announced."""
@@ -113,17 +115,11 @@ class Sold(Group):
             raise ValueError("free, and with a price: one of them is wrong")
         if self.audio_formats and (self.output_per_mtok or self.cached_per_mtok):
             raise ValueError("audio_formats: what is said aloud is priced by its text alone")
+        if (told := self.hearing) and (
+            self.audio_formats or (told.by == "time" and self.input_per_mtok is not None)
+        ):
+            raise ValueError("hearing: beside audio_formats, or beside prices of tokens")
         return self
-
-
-class Retired(Group):
-    """A name that is no longer sold."""
-
-    id: str
-    on: str = Field(pattern=DAY)
-    successor: str | None = None
-    """None where the provider named none."""
-    source: str = Field(min_length=1)
 
 
 class Provider(Group):
@@ -193,8 +189,8 @@ class Provider(Group):
             raise ValueError(f"surfaces: the {self.dialect} dialect has chats only")
         if self.dialect != "openai" and self.prefix is not None:
             raise ValueError(f"prefix: not in the {self.dialect} dialect")
-        if self.dialect != "openai" and any(sold.audio_formats for sold in self.models):
-            raise ValueError(f"audio_formats: not in the {self.dialect} dialect")
+        if self.dialect != "openai" and any(s.audio_formats or s.hearing for s in self.models):
+            raise ValueError(f"audio_formats, hearing: not in the {self.dialect} dialect")
         return self
 
     @model_validator(mode="after")

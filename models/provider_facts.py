@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 Unknown: TypeAlias = Literal["unknown"]
-AudioFormat: TypeAlias = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
-"""Of OpenAI's `/v1/audio/speech` (openai 3.54.0, `SpeechCreateParams`)."""
 
 
 class Group(BaseModel):
@@ -75,6 +73,16 @@ class Prefix(Group):
     """Where such chats go, if not where all do."""
     source: str = Field(min_length=1)
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class Retired(Group):
+    """A name that is no longer sold."""
+
+    id: str
+    on: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    successor: str | None = None
+    """None where the provider named none."""
+    source: str = Field(min_length=1)
 
 
 class Auth(Group):

@@ -28,8 +28,9 @@ A provider is one such file, packaged or in `providers_dir`;
 - **price**: per million tokens of prompt / answer / cached prompt, in the currency the provider
   bills in. `unknown`: nobody has read it at a source, and the model is not offered until the owner
   gives a price (`providers[].models`). A model that says texts aloud is priced, and its context
-  counted, in characters of the text. Facts were collected on the day shown; a price is data with
-  an expiry date, so look before you bill anybody.
+  counted, in characters of the text; one that writes down what is said by the hour of sound, or by
+  the token, of which a tenth of a second is one. Facts were collected on the day shown; a price is
+  data with an expiry date, so look before you bill anybody.
 - **trust** in a price: high (two sources agree), medium (one machine-readable source), low
   (inferred, rounded or third party).
 - All rows are tried against fakes that play them from these same facts; no call to a real provider
@@ -147,6 +148,8 @@ def _one(row: Provider) -> Iterator[str]:
     for sold in row.models:
         if sold.audio_formats:
             yield f"\n{code(sold.id)} says texts aloud: {_listed(sold.audio_formats)}."
+        if sold.hearing is not None:
+            yield f"\n{code(sold.id)} writes down what is said: {sold_words.hearing(sold.hearing)}."
     if row.drop_fields:
         yield f"\nNever sent there: calls with {', '.join(map(code, row.drop_fields))}."
     if row.retired:

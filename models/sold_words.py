@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from models import tariff
+from models.hearing import Hearing
 from models.markdown import code, tokens
 from models.provider import Sold
 
@@ -24,6 +25,9 @@ def model(sold: Sold) -> list[str]:
 
 
 def _context(sold: Sold) -> str:
+    if sold.hearing is not None:
+        most = sold.hearing.seconds_max
+        return f"{most} s of sound" if most else f"{sold.hearing.bytes_max >> 20} MiB of sound"
     if sold.context_tokens is None:
         return "unknown"
     if sold.audio_formats:
@@ -38,6 +42,8 @@ def _answer(sold: Sold) -> str:
 def _price(sold: Sold) -> str:
     if sold.free:
         return "free"
+    if sold.hearing is not None and sold.hearing.per_hour is not None:
+        return f"{sold.currency} {number(sold.hearing.per_hour)} an hour"
     if sold.input_per_mtok is None:
         return "unknown"
     if sold.audio_formats:
@@ -70,3 +76,13 @@ def exceptions(sold: Sold) -> Iterator[str]:
         yield f"- {code(sold.id)}: {words} an account"
     if sold.retires is not None:
         yield f"- {code(sold.id)} will be withdrawn on {sold.retires}"
+
+
+def hearing(takes: Hearing) -> str:
+    """What a model takes of sound."""
+    parts = [f"{', '.join(takes.containers)} up to {takes.bytes_max >> 20} MiB"]
+    parts += [f"{takes.seconds_max} s at most"] if takes.seconds_max else []
+    parts += [f"{takes.seconds_min} s billed at least"] if takes.seconds_min else []
+    parts += ["times and subtitles"] if takes.has_times else ["text alone"]
+    parts += ["translations into English"] if takes.translates else []
+    return "; ".join(parts)

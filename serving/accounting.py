@@ -59,6 +59,8 @@ def estimated(prompt_tokens: int, events: int, surface: str = "") -> Usage:
     not the upper bound that limits use. Characters to be said aloud were counted, not guessed."""
     if surface == Surface.SPEECH:
         return Usage(prompt_tokens, 0, is_estimated=True)
+    if surface in (Surface.TRANSCRIPTION, Surface.TRANSLATION):
+        return Usage(prompt_tokens, events, is_estimated=True)  # measured, not guessed
     return Usage(int(prompt_tokens / UPPER), events, is_estimated=True)
 
 

@@ -42,5 +42,8 @@ async def screen(progress: Progress, gate: Gate) -> None:
                 # A vector of masked text is another vector, and a mask said aloud is not mended:
                 # the text stays where it may be read.
                 progress.call = confined(progress.call, progress.caller, Sensitivity.SECRET)
+    if progress.call.sound is not None:
+        # A voice is its speaker's, whatever the guard's settings say of what it cannot read.
+        progress.sensitivity = max(progress.sensitivity, Sensitivity.PERSONAL)
     if progress.sensitivity > _INTERNAL:
         progress.call = confined(progress.call, progress.caller, progress.sensitivity)

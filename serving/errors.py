@@ -45,9 +45,11 @@ TABLE: dict[str, Row] = {
     "unsupported_surface": Row(404, _INVALID, False),
     "missing_api_key": Row(401, _AUTH, False),
     "invalid_api_key": Row(401, _AUTH, False),
-    "model_not_allowed": Row(403, _DENIED, False),
-    "header_not_allowed": Row(403, _DENIED, False),
-    "residency_refused": Row(403, _DENIED, False),
+    # Of this call alone, as their type says: one-api switches a whole channel off for a
+    # `permission_error`.
+    "model_not_allowed": Row(403, _INVALID, False),
+    "header_not_allowed": Row(403, _INVALID, False),
+    "residency_refused": Row(403, _INVALID, False),
     "not_found": Row(404, _INVALID, False),
     "model_not_found": Row(404, _INVALID, False),
     "method_not_allowed": Row(405, _INVALID, False),
@@ -86,6 +88,11 @@ TABLE: dict[str, Row] = {
     "content_filter": Row(400, _INVALID, False),
     "stream_interrupted": Row(502, _API, True),
 }
+
+
+TOLD = {"no_capacity": "overloaded"}
+"""Codes that clients get another word for: RAGFlow takes an error whose text holds "capacity" for
+an exhausted quota, and does not try again (rag/llm/errors.py, read 2026-11-26)."""
 
 
 class BallastError(Exception):
@@ -200,5 +207,5 @@ _CODES = {
 def body(code: str, message: str, param: str | None = None) -> bytes:
     """The OpenAI-shaped JSON error for a code of `TABLE`."""
     row = TABLE[code]
-    error = {"message": message, "type": row.type, "param": param, "code": code}
+    error = {"message": message, "type": row.type, "param": param, "code": TOLD.get(code, code)}
     return msgspec.json.encode({"error": error})

@@ -21,7 +21,18 @@ from serving.budgets import door
 from serving.errors import Kind, OwnError, UpstreamError
 from serving.hedge_purse import Purse
 from serving.progress import Progress
-from serving.records import Block, Burst, Offering, Replica, Resume, Run, Target, Ticket, Usage
+from serving.records import (
+    Block,
+    Burst,
+    Call,
+    Offering,
+    Replica,
+    Resume,
+    Run,
+    Target,
+    Ticket,
+    Usage,
+)
 from serving.rescue import grown
 from serving.rescuing import sees_the_same
 from serving.routing import place
@@ -57,6 +68,12 @@ class Hedger:
         known = ticket.estimate
         predicted_s = 0.0 if known is None else known.first_token_s.p90
         return max(self._settings.after_s, predicted_s)
+
+    def in_time_s(self, patience_s: float, call: Call) -> float:
+        """The same, but no more than half of what is left until the caller's own first token is
+        due: what was learnt in a bad hour must not leave the second try without time."""
+        left_s = call.first_token_by_s - self._loop.time()
+        return max(self._settings.after_s, min(patience_s, left_s / 2))
 
     async def second(self, progress: Progress) -> tuple[BlockStream, int] | None:
         """A second try and the money reserved for both; None where there is to be none."""
@@ -123,7 +140,7 @@ class Raced:
         self, stream: BlockStream, hedger: Hedger, progress: Progress, patience_s: float
     ) -> None:
         self._stream, self._hedger, self._progress = stream, hedger, progress
-        self._patience_s = patience_s
+        self._patience_s = hedger.in_time_s(patience_s, progress.call)
         self._ready: deque[Block] = deque()
         self._has_begun = False
 

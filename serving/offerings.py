@@ -19,6 +19,7 @@ from serving.codecs import coverage
 from serving.provider_access import ProviderAccess, Terms
 from serving.rates import UnknownPrice, contracted, listed, paid_by
 from serving.records import POOLED, DataLabel, Offering, Surface
+from serving.rules import HEARD
 from serving.settings import Adapter, Gateway, Model, Settings, SettingsError, is_loopback
 
 _PLAIN = Terms()
@@ -112,9 +113,11 @@ def offerings(
 def _check(model: Model) -> None:
     """One name, one target. Raises SettingsError."""
     where = f"models.{model.name}"
-    if "speech" in model.surfaces and (model.surfaces != ("speech",) or model.engine is not None):
-        why = "speech is bought, and what says it does nothing else: no engine, no other surface"
-        raise SettingsError(f"{where}.surfaces: {why}")
+    does = set(map(Surface, model.surfaces))
+    for sort, what in (({Surface.SPEECH}, "speech"), (HEARD, "transcription")):
+        if does & sort and (not does <= sort or model.engine is not None):
+            why = f"{what} is bought, and does nothing else: no engine, no other surface"
+            raise SettingsError(f"{where}.surfaces: {why}")
     twice = sorted({text for text in model.offerings if model.offerings.count(text) > 1})
     if twice:
         raise SettingsError(f"{where}.offerings: named twice: {', '.join(twice)}")
@@ -146,8 +149,7 @@ def offering(
     """One model of a provider, bought with an account. Raises SettingsError."""
     provider, _, upstream = text.partition("/")
     where = f"models.{model.name}.offerings: {text!r}"
-    account = bought.get(provider)
-    if account is None:
+    if (account := bought.get(provider)) is None:
         raise SettingsError(f"{where}: provider {provider!r} is not listed under providers")
     row, access = account.row, accesses[provider]
     sold = _sold(where, row, upstream, access, day)
@@ -185,12 +187,15 @@ def offering(
         exchange=_exchange(price.currency, day),
         concurrent=(limits.concurrent or 0) if limits is not None else 0,
         vendor=row.vendor,
+        hearing=sold.hearing,
     )
 
 
 def _surfaces(row: Provider, sold: Sold) -> frozenset[Surface]:
     if sold.audio_formats:
         return frozenset({Surface.SPEECH})
+    if sold.hearing is not None:
+        return HEARD if sold.hearing.translates else frozenset({Surface.TRANSCRIPTION})
     return frozenset(Surface(s) for s in row.surfaces)
 
 
@@ -227,12 +232,16 @@ def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day:
     for sold in row.models:
         if sold.id == upstream:
             sees = sold.sees if terms.sees is None else terms.sees
-            return sold.model_copy(update={"sees": sees})
+            hears = terms.hearing or sold.hearing
+            context = sold.context_tokens or (hears.tokens_max if hears is not None else None)
+            told = {"sees": sees, "hearing": hears, "context_tokens": context}
+            return sold.model_copy(update=told)
     if row.any_model and upstream in access.models:
-        as_of, sees = day.isoformat(), bool(terms.sees)
+        as_of, sees, hears = day.isoformat(), bool(terms.sees), terms.hearing
+        context = hears.tokens_max if hears is not None else None
         return Sold(
-            id=upstream, context_tokens=None, sees=sees, audio_formats=terms.audio_formats,
-            source="settings", as_of=as_of,
+            id=upstream, context_tokens=context, sees=sees, audio_formats=terms.audio_formats,
+            hearing=hears, source="settings", as_of=as_of,
         )  # fmt: skip
     names = ", ".join(m.id for m in row.models) or "what its `models` in the settings name"
     raise SettingsError(f"{where}: {row.id} sells no {upstream!r}; it sells {names}")

@@ -58,7 +58,7 @@ class Pipeline:
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._fleet, self._admission, self._line = stages.fleet, stages.admission, stages.line
-        self._gate = None if stages.gate is None or stages.gate.is_idle else stages.gate
+        self._gate = stages.gate
         self._journal, self._loop = stages.journal, stages.loop
         self._tries = Tries(stages)
         self._rescuer = Rescuer(stages, self._tries)

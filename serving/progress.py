@@ -79,7 +79,8 @@ class Progress:
         """What the guard said of the input; None when nobody reads it."""
         self.caller = caller
         self.idempotency = idempotency
-        self.sensitivity = _ORDINARY
+        # Who speaks can be told by the voice.
+        self.sensitivity = _ORDINARY if call.sound is None else Sensitivity.PERSONAL
         self.tried: frozenset[str] = frozenset()
         self.attempts = 0
         self.attempt: Attempt | None = None

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from models.provider_facts import AudioFormat
+from models.hearing import AudioFormat, Hearing
 
 Money: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6)]
 
@@ -33,6 +33,9 @@ class Terms(Group):
     audio_formats: tuple[AudioFormat, ...] = ()
     """Of a model that says texts aloud, where the row does not know it: `[mp3, wav]`. Context and
     price then count characters; output_per_mtok is 0."""
+    hearing: Hearing | None = None
+    """Of a model that writes down what is said, where the row does not know it; its `per_hour`
+    stands for the other prices."""
     currency: Literal["CNY", "USD", "EUR"] | None = None
     input_per_mtok: Money | None = None
     """Per million tokens, exact to a millionth."""
@@ -44,6 +47,8 @@ class Terms(Group):
     @model_validator(mode="after")
     def _whole_price(self) -> Self:
         given = [self.currency, self.input_per_mtok, self.output_per_mtok]
+        if self.hearing is not None and self.hearing.per_hour is not None:
+            given = [self.currency, self.hearing.per_hour]
         has_price = any(part is not None for part in (*given, self.cached_per_mtok))
         if has_price and (None in given or not self.as_of):
             raise ValueError("a price is currency, input_per_mtok, output_per_mtok and as_of")

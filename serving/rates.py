@@ -19,6 +19,8 @@ class UnknownPrice(Exception):  # noqa: N818 - a state of our knowledge
 def contracted(terms: Terms) -> tuple[Price, tuple[Rate, ...]] | None:
     """The contract's price; None where it names none."""
     fresh, out = micro(terms.input_per_mtok), micro(terms.output_per_mtok)
+    if terms.hearing is not None and terms.hearing.by == "time":
+        fresh, out = terms.hearing.micro_per_mtok, 0
     if terms.currency is None or fresh is None or out is None:
         return None
     cached = micro(terms.cached_per_mtok)
@@ -40,6 +42,11 @@ def listed(sold: Sold) -> tuple[Price, tuple[Rate, ...]]:
     """The dearest price of a model, and its rates where they differ. Raises UnknownPrice."""
     if sold.free:
         return Price(sold.currency, 0, 0, 0, sold.source, sold.as_of), ()
+    if sold.hearing is not None and sold.hearing.by == "time":
+        hour = sold.hearing.micro_per_mtok
+        if hour is None:
+            raise UnknownPrice("write `hearing: {..., per_hour: ...}`, currency and as_of")
+        return Price(sold.currency, hour, 0, hour, sold.source, sold.as_of), ()
     plain = Rate(ALWAYS, _price(sold, None))
     if not sold.exceptions:
         return plain.price, ()

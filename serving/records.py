@@ -1,8 +1,6 @@
 """The values that flow between the stages of a request, and nothing that acts.
 
-Everything here is immutable. msgspec structs stand in for frozen dataclasses because a request
-builds about ten of them and a frozen dataclass costs five times as much to make
-(docs/decisions/0003).
+Everything here is immutable. msgspec structs cost a fifth of frozen dataclasses to make (0003).
 
 Units: `_s` seconds on the event loop's monotonic clock, `_ms` UTC milliseconds since 1970,
 `_micro` millionths of a currency unit.
@@ -18,10 +16,12 @@ import msgspec
 
 from models.api_pace import ApiPace
 from models.capacity import Estimate, Load, Profile
+from models.hearing import Hearing
 from models.pace import Pace
 from models.tariff import When
 from serving.codecs.coverage import STANDARD
 from serving.codecs.marks import Trail
+from serving.codecs.sound import Sound
 from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
@@ -47,11 +47,12 @@ class Surface(Label):
     RERANK = "rerank"
     SCORE = "score"
     SPEECH = "speech"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
 
 
 POOLED = frozenset({Surface.EMBEDDINGS, Surface.RERANK, Surface.SCORE})
-"""Surfaces whose answer is computed from the prompt alone: other weights, another dimension or
-another instruction would make it useless beside what the caller has stored."""
+"""Surfaces whose answer is useless beside what the caller has stored if others' weights made it."""
 
 
 class LatencyClass(Label):
@@ -259,17 +260,16 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Where another engine goes on with an answer that broke off (0124). `attempt`: the try whose
-    answer's id the client knows. `is_told`: it has the finish as well, only the end is missing."""
+    """Where another engine goes on with an answer that broke off (0124)."""
 
     attempt: int
+    """The try whose answer's id the client knows."""
     trail: Trail
-    is_told: bool = False
+    is_told: bool = False  # it has the finish as well, only the end is missing
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One parsed request. `fields` holds the body's top-level members as raw JSON, so that what we
-    do not know passes to the engine byte for byte."""
+    """One parsed request. `fields`: the body's members as raw JSON; unknown ones pass untouched."""
 
     request_id: str
     surface: Surface
@@ -330,6 +330,8 @@ class Call(msgspec.Struct, frozen=True):
     """None where traces are off."""
     notice: str = ""
     """Header lines that its answer carries: the name it was called by will go."""
+    sound: Sound | None = None
+    """What is to be written down; its tokens are tenths of a second."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -358,7 +360,6 @@ class Offering(msgspec.Struct, frozen=True):
     """`provider/upstream-model`; the breaker and the metrics key on it."""
     provider: str
     model: str
-    """Our name for it."""
     upstream_model: str
     label: DataLabel
     price: Price
@@ -394,6 +395,8 @@ class Offering(msgspec.Struct, frozen=True):
     """Ids of the owner's keys that may use it; None is all."""
     vendor: str = ""
     """Whose batch price it is, for lines of batches alone and stopped with it; empty: no such."""
+    hearing: Hearing | None = None
+    """What it takes of sound; None: it hears nothing."""
 
     @property
     def account_id(self) -> str:
@@ -463,16 +466,14 @@ class Stops(msgspec.Struct, frozen=True):
     @property
     def is_any(self) -> bool:
         """Whether anything is stopped."""
-        return bool(
-            self.is_all or self.models or self.tenants or self.providers or self.jurisdictions
-        )
+        what = self.models or self.tenants or self.providers or self.jurisdictions
+        return bool(self.is_all or what)
 
 
 class FleetView(msgspec.Struct, frozen=True):
     """What could serve a call at one moment. A new view replaces the old one whole.
 
-    `state` is a live read-only mapping: freezing the counters into a view for each call would cost
-    more than the decision itself (docs/decisions/0003).
+    `state` is live and read-only: to freeze it for each call would cost too much (0003).
     """
 
     seq: int = 0
@@ -484,7 +485,6 @@ class FleetView(msgspec.Struct, frozen=True):
     theirs: Mapping[str, Mapping[str, tuple[Offering, ...]]] = {}
     """The same of tenants' own accounts, by tenant."""
     pending: Mapping[str, Pending] = {}
-    """By model."""
     state: Mapping[str, TargetState] = {}
     """By target id."""
     gateway_pods: int = 1

@@ -29,15 +29,13 @@ from serving.records import (
     Refuse,
     Replica,
     Run,
-    Surface,
     TargetState,
     Wait,
 )
-from serving.rules import effective_residency, may_see, stopped, unpaid
+from serving.rules import BOUGHT, effective_residency, may_see, stopped, unpaid
 
 _NONE: frozenset[str] = frozenset()
 _OWN_PINS = ("", OWN)
-_SPEECH = Surface.SPEECH  # no engine of ours speaks
 _COST, _LATENCY = PolicyName.COST_FIRST, PolicyName.LATENCY_FIRST
 
 
@@ -94,7 +92,7 @@ def own_engines(ask: Ask) -> Survey:
     for each label: the engines of one pool share it."""
     call, view = ask.call, ask.view
     rows = view.replicas.get(call.model, ()) if call.pin in _OWN_PINS else ()
-    if call.surface is _SPEECH or (
+    if call.surface in BOUGHT or (
         ask.route.is_thinking and call.latency_class is LatencyClass.LIVE
     ):
         rows = ()

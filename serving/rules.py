@@ -49,7 +49,11 @@ _OWN, _OWN_FIRST = Overflow.OWN_KEYS, Overflow.OWN_KEYS_FIRST
 _OURS = ("",)
 _NONE: frozenset[str] = frozenset()
 _MAINLAND = frozenset({MAINLAND})
-AS_WRITTEN = POOLED | {Surface.SPEECH}
+HEARD = frozenset({Surface.TRANSCRIPTION, Surface.TRANSLATION})
+"""Surfaces that write down what is said."""
+BOUGHT = HEARD | {Surface.SPEECH}
+"""Surfaces of third parties alone."""
+AS_WRITTEN = POOLED | BOUGHT
 """Surfaces whose answer holds no text in which what was masked could be restored."""
 EGRESS_POLICY_S_MAX = 10.0
 """Older knowledge of who may do what sends nothing off the premises but to our own pools."""

@@ -304,10 +304,21 @@ class Model(Group):
     """By offering, where its row cannot tell: 1 the same weights, 2 others, 3 another size or
     family. Unsaid: 1 where row and `weights` agree, or where the model names no weights."""
     surfaces: tuple[
-        Literal["chat", "completions", "embeddings", "rerank", "score", "speech"], ...
+        Literal[
+            "chat",
+            "completions",
+            "embeddings",
+            "rerank",
+            "score",
+            "speech",
+            "transcription",
+            "translation",
+        ],
+        ...,
     ] = Field(("chat", "completions"), min_length=1)
     """What its engine answers: `embeddings`, or `rerank` and `score`, of a model that pools.
-    `speech` is bought; the context then counts characters."""
+    `speech`, `transcription` and `translation` are bought; the context then counts characters, or
+    tenths of a second of sound."""
     weights: str = Field("", max_length=200)
     """Hub id of its weights. Embeddings and rerankings leave only for a third party whose row names
     the same: vectors of other weights cannot be compared."""

@@ -18,7 +18,8 @@ class Hedge(BaseModel):
     nothing. Targets with another currency are not hedged with."""
     currency: Literal["CNY", "USD", "EUR"] = "USD"
     after_s: float = Field(1.0, gt=0, le=60)
-    """At least so long for the first token, and at least what was predicted for nine of ten."""
+    """At least so long for the first token, and what was predicted for nine of ten, unless that is
+    more than half of what is left until the caller's first token is due."""
 
 
 class Rescue(BaseModel):

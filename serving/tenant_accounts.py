@@ -2,13 +2,14 @@
 
 An account is its tenant's alone: its offerings stand apart from ours, under names of their own, so
 that neither breaker nor pace nor price of one is taken for the other's. A key that we use too, or
-that two tenants use, refuses to start: whose money it is must be certain.
+that two tenants use, refuses to start: whose money it is must be certain. A key file that is
+changed to such a key later is not taken (`KeyFile.keep_from`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 
 from msgspec.structs import replace
@@ -46,7 +47,21 @@ def registered(
             if account.api_key == other.api_key and other.tenant != given.tenant:
                 raise SettingsError(f"{where}: its key is that of {name}: whose money is it?")
         found[_name(given)] = account
+    for name, account in (everybody := {**bought, **found}).items():
+        if account.key_file is not None:
+            account.key_file.keep_from(account.api_key, _of_others(name, everybody))
     return found
+
+
+def _of_others(own: str, accounts: Mapping[str, Account]) -> Callable[[str], bool]:
+    """Whether a key is in force for an account of somebody else, as it is or was at the start."""
+    tenant = accounts[own].tenant
+    others = [one for name, one in accounts.items() if name != own and one.tenant != tenant]
+
+    def is_anothers(key: str) -> bool:
+        return any(key in (o.api_key, o.key_file and o.key_file.last) for o in others)
+
+    return is_anothers
 
 
 def theirs(

@@ -54,7 +54,7 @@ PURE = (
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
-        "windows", "personal/*")),
+        "transcript", "windows", "personal/*")),
     *(f"serving/audit/{name}.py" for name in (
         "values", "verify", "settings", "report", "standing")),
     *(f"serving/quality/{name}.py" for name in (
@@ -79,7 +79,8 @@ PURE = (
     *(f"ballast/{name}.py" for name in (
         "planning_fleet", "planning_cost", "planning_even", "planning_commit", "planning_report",
         "chart_axes", "charts", "chart_rows", "page", "milestones_values", "milestones_judge",
-        "poc_values", "poc_page", "evidence_values", "evidence_rules", "evidence_page")),
+        "poc_values", "poc_gates", "poc_plan",
+        "poc_page", "digits", "evidence_values", "evidence_rules", "evidence_page")),
 )  # fmt: skip
 IMPURE = {
     "asyncio", "time", "random", "secrets", "uuid", "uuid_utils", "os", "logging", "socket", "ssl",

@@ -169,3 +169,7 @@ def _own(name: Name, settings: Settings) -> Iterator[Lack]:
         yield Lack(False, Said("stage.lacks.database"), Said("stage.get.database"))
     if name is Name.SCALE and settings.controller.is_dry_run:
         yield Lack(False, Said("stage.lacks.acting"), Said("stage.get.acting"))
+    if name is Name.SCALE and settings.oidc is None:
+        yield Lack(False, Said("stage.lacks.login"), Said("stage.get.login"))
+    if name is Name.SCALE and not settings.audit.anchor_copy_url:
+        yield Lack(False, Said("stage.lacks.copy"), Said("stage.get.copy"))

@@ -27,6 +27,7 @@ from benchmarks.drills.values import (
 )
 from serving.audit.verify import differing
 from serving.directory.chain import breaks
+from serving.errors import TOLD
 from serving.ledger.base import Attempt, Ledger
 from serving.ledger.store import opener
 from serving.rows import RequestEnd
@@ -162,7 +163,7 @@ def _difference(one: Told, row: RequestEnd) -> str:
     if wanted is not None and row.outcome not in wanted:
         return f"the client saw {one.end}, the row says {row.outcome}"
     if one.end == REFUSED and (
-        row.outcome == "ok" or (row.status, row.code) != (one.status, one.code)
+        row.outcome == "ok" or (row.status, TOLD.get(row.code, row.code)) != (one.status, one.code)
     ):
         return f"the client saw {one.status} {one.code}, the row {row.status} {row.code}"
     if row.model != MODEL or row.key_id != one.key:

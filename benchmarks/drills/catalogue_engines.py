@@ -118,7 +118,7 @@ COLD: Final = Drill(
         first_within("within 3 s", 3.0, 0.95, asked("free")),
         answered("the pinned ones are answered in the end", 1.0, asked("pinned")),
         refused_with("until then they are told why and when", (
-            "engine_loading", "no_capacity", "queue_timeout", "queue_full",
+            "engine_loading", "overloaded", "queue_timeout", "queue_full",
             "deadline_unreachable"), asked("pinned")),
         count_of("the engine serves once it is there", 20, 10_000, asked(
             from_s=9, target="own")),
@@ -168,7 +168,7 @@ HERD: Final = Drill(
         answered("everybody is answered in the end", 1.0, asked()),
         # Whose only engine died under them are told that, and no time: the next try may be well.
         refused_with("a refusal says why and when to come again", (
-            "no_capacity", "queue_full", "queue_timeout", "engine_loading",
+            "overloaded", "queue_full", "queue_timeout", "engine_loading",
             "deadline_unreachable"), lambda one: one.code != "upstream_unavailable"),
         count_of("few were under way at its end", 0, 15, lambda one: (
             one.code == "upstream_unavailable")),

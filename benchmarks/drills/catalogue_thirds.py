@@ -17,7 +17,7 @@ from benchmarks.drills.values import Drill, Engine, Fault, Provider, Topology, W
 
 TWO: Final = Topology(providers={"alpha": Provider(), "beta": Provider()})
 """Two third parties and no engine: what a PoC has."""
-BUSY: Final = ("no_capacity", "upstream_unavailable", "queue_full", "deadline_unreachable",
+BUSY: Final = ("overloaded", "upstream_unavailable", "queue_full", "deadline_unreachable",
                "queue_timeout")  # fmt: skip
 
 BROWN_OUT: Final = Drill(

@@ -1,12 +1,11 @@
 """`python -m benchmarks.gateway COMMAND`: what the gateway costs, measured.
 
-  run       CPU per request and per coalesced chunk, added latency, beside peers
-  slow      events 20 ms apart, and the check of 1,000 slow streams
+  compare   Ballast beside its peers: CPU, first byte, memory, start-up, and the gates
   instructions  what a request costs in instructions, which no noise changes
   load      load on any endpoint, alone
   upstream  the instant upstream, alone
   install   peers into environments of their own, under the user's cache
-  fill      put the figures of `run --out` and `slow --out` into docs/benchmarks.md
+  fill      put the figures of `compare --out` into docs/benchmarks.md
 
 `COMMAND --help` tells the flags. Everything stays on loopback.
 """
@@ -20,29 +19,19 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.gateway import instructions, load, peers, report, run, slow, upstream
+from benchmarks.gateway import compare, instructions, load, peers, report, upstream
 from benchmarks.gateway.contenders import ROOT
 
 
 def fill(argv: Sequence[str]) -> int:
-    """Put reports into the page."""
+    """Put a report into the page."""
     parser = argparse.ArgumentParser(prog="benchmarks.gateway fill", description=fill.__doc__)
+    parser.add_argument("report", type=Path, metavar="FILE.json", help="of `compare --out`")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
-    parser.add_argument("--run", type=Path, metavar="FILE.json", help="of `run --out`")
-    parser.add_argument("--slow", type=Path, metavar="FILE.json", help="of `slow --out`")
-    parser.add_argument("--instructions", type=Path, metavar="FILE.json", help="likewise")
     given = parser.parse_args(argv)
+    found = msgspec.json.decode(given.report.read_bytes(), type=report.Report)
     page = given.page.read_text("utf-8")
-    if given.run:
-        found = msgspec.json.decode(given.run.read_bytes(), type=report.Report)
-        page = report.filled(page, "gateway", report.markdown(found))
-    if given.slow:
-        other = msgspec.json.decode(given.slow.read_bytes(), type=slow.SlowReport)
-        page = report.filled(page, "slow", slow.markdown(other))
-    if given.instructions:
-        counted = msgspec.json.decode(given.instructions.read_bytes(), type=instructions.Report)
-        page = report.filled(page, "instructions", instructions.markdown(counted))
-    given.page.write_text(page, "utf-8")
+    given.page.write_text(report.filled(page, "peers", report.markdown(found)), "utf-8")
     return 0
 
 
@@ -62,8 +51,7 @@ def install(argv: Sequence[str]) -> int:
 
 COMMANDS = {
     "install": install,
-    "run": run.main,
-    "slow": slow.main,
+    "compare": compare.main,
     "instructions": instructions.main,
     "load": load.main,
     "upstream": upstream.main,

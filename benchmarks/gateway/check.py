@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks.gateway.client import Broken, Target, connect, request
+from benchmarks.gateway.client import PROMPT, Broken, Target, connect, request
 
 _SEPARATOR = b"\n\n"
 _PREFIX = b"data: "
@@ -27,6 +27,9 @@ class SlowStreams(NamedTuple):
     streams: int
     tokens: int
     pace_s: float
+    over_s: float = 0.0
+    """Their starts are spread over so many seconds; 0 = over one pace."""
+    prompt: str = PROMPT
 
     @property
     def limit_s(self) -> float:
@@ -91,8 +94,8 @@ def fault_of(body: bytes, tokens: int) -> tuple[str, str]:
 
 
 async def slow_streams(target: Target, slow: SlowStreams) -> Checked:
-    """Open all streams, their starts spread over one pace, and check each."""
-    gap = slow.pace_s / slow.streams
+    """Open all streams, their starts spread, and check each."""
+    gap = (slow.over_s or slow.pace_s) / slow.streams
     found = await asyncio.gather(*(_one(target, slow, i * gap) for i in range(slow.streams)))
     names = Counter(name for name, fault, _, _ in found if not fault)
     faults = [fault for _, fault, _, _ in found if fault]
@@ -119,7 +122,7 @@ async def _one(target: Target, slow: SlowStreams, delay_s: float) -> tuple[str, 
         return "", f"refused: {error}", 0, 0.0
     try:
         async with asyncio.timeout(slow.limit_s):
-            answer = await client.ask(request(target, is_stream=True))
+            answer = await client.ask(request(target, is_stream=True, prompt=slow.prompt))
     except TimeoutError:
         return "", "cut: not ended in time", 0, 0.0
     except Broken as error:

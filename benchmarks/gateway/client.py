@@ -16,6 +16,7 @@ _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_AT = len(b"HTTP/1.1 ")
 PATH = "/v1/chat/completions"
+PROMPT = " ".join(["hello"] * 12)
 
 
 class Broken(Exception):  # noqa: N818 - a state of the connection
@@ -53,17 +54,16 @@ class Answer(NamedTuple):
     """The longest silence after that first byte."""
 
 
-def request(target: Target, *, is_stream: bool, prompt_words: int = 12) -> bytes:
-    """A small chat request, ready to be written."""
-    words = " ".join(["hello"] * prompt_words)
+def request(target: Target, *, is_stream: bool, prompt: str = PROMPT) -> bytes:
+    """A chat request, ready to be written; its prompt is sent as UTF-8."""
     fields: dict[str, object] = {
         "model": target.model,
-        "messages": [{"role": "user", "content": words}],
+        "messages": [{"role": "user", "content": prompt}],
         "max_tokens": 64,
     }
     if is_stream:
         fields["stream"] = True
-    body = json.dumps(fields).encode()
+    body = json.dumps(fields, ensure_ascii=False).encode()
     host, port = target.address
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {target.key}\r\n"

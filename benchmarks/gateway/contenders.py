@@ -1,4 +1,4 @@
-"""The gateways that are compared: how each starts before one upstream, and when it has settled.
+"""The gateways that are compared: how each starts before its upstreams, and when it has settled.
 
 A peer is found on PATH or in a given folder; one that is missing is reported, not an error.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import subprocess
 import sys
@@ -19,20 +18,17 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
-
-from benchmarks.gateway import peers, processes
+from benchmarks.gateway import own, peers, processes
 from benchmarks.gateway.client import Target
-from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, VLLM_ROUTER
-from benchmarks.gateway.processes import Started, StartFailed
-from benchmarks.gateway.upstream import MODEL, Pace
-from serving.auth import digest, new_key
+from benchmarks.gateway.processes import Cpu, Started, StartFailed
+from benchmarks.gateway.script import MODEL, Pace
 
 ROOT = Path(__file__).resolve().parents[2]
-BALLAST = "ballast"
-BALLAST_WITHOUT_LEDGER = "ballast-without-ledger"
+BALLAST, BALLAST_WITHOUT_LEDGER = own.BALLAST, own.WITHOUT_LEDGER
 PEERS = tuple(peers.PEERS)
 SETTLE_S_MAX = 30.0
+PEER_START_S_MAX = 180.0
+"""LiteLLM imports for seconds on a quiet machine, for a minute on a busy one."""
 
 
 class NotSettled(Exception):  # noqa: N818 - reads as what happened
@@ -47,6 +43,8 @@ class Contender(NamedTuple):
     started: Started
     rows: Callable[[], int] | None = None
     """Request rows in its ledger by now; None for a gateway that keeps none."""
+    others: tuple[Started, ...] = ()
+    """Further processes that share its port."""
 
     def settle(self, requests: int) -> None:
         """Wait until all background work for so many requests is done. Raises NotSettled."""
@@ -58,25 +56,37 @@ class Contender(NamedTuple):
                 raise NotSettled(f"{found} rows for {requests} requests")
             time.sleep(0.2)
 
+    def cpu(self) -> Cpu:
+        """Of all its processes until now."""
+        found = [processes.cpu(one.pid) for one in (self.started, *self.others)]
+        return Cpu(*(sum(parts) for parts in zip(*found, strict=True)))
+
+    def stop(self) -> None:
+        """End all of it."""
+        for one in (self.started, *self.others):
+            one.stop()
+
 
 class Ground(NamedTuple):
     """What a contender starts on."""
 
-    upstream: str
+    upstreams: tuple[str, ...]
     folder: Path
     peer_bin: Path | None
 
 
 @contextlib.contextmanager
-def upstream(pace: Pace, folder: Path) -> Iterator[str]:
-    """An upstream as a process; its base URL."""
+def upstream(pace: Pace, folder: Path, targets: int = 1) -> Iterator[tuple[str, ...]]:
+    """An upstream as a process; the base URL of each of its targets."""
     command = [
-        sys.executable, "-m", "benchmarks.gateway.upstream",
+        sys.executable, "-m", "benchmarks.gateway.upstream", "--targets", str(targets),
         "--tokens", str(pace.tokens), "--chunk-ms", str(pace.chunk_ms),
     ]  # fmt: skip
     started = processes.start(command, folder / "upstream.log", ROOT)
     try:
-        yield str(started.line()["url"])
+        urls = started.line()["urls"]
+        assert isinstance(urls, list)
+        yield tuple(str(url) for url in urls)
     finally:
         started.stop()
 
@@ -89,42 +99,33 @@ def running(name: str, ground: Ground) -> Iterator[Contender]:
         try:
             yield contender
         finally:
-            contender.started.stop()
+            contender.stop()
 
 
-def _ballast(ground: Ground, module: str = "serving.app") -> Contender:
-    """Auth, admission, routing, accounting, journal, ledger and request log: all on, one process;
-    the log goes to a file."""
-    folder, key = ground.folder, new_key(secrets.token_bytes(32))
-    pepper = secrets.token_hex(32).encode()
-    (folder / "pepper").write_bytes(pepper)
-    (folder / "secret").write_text(secrets.token_hex(16) + "\n")
-    settings = {
-        "state_dir": str(folder / "state"),
-        "pepper_file": str(folder / "pepper"),
-        "gateway": {"port": 0, "ops_port": 0},
-        "fleet": {
-            "secret_file": str(folder / "secret"),
-            "static": [{"model": MODEL, "url": ground.upstream, "limit": 4096}],
-        },
-        "models": [{"name": MODEL, "profile": "instant"}],
-        "tenants": [{"id": "bench"}],
-        "keys": [{"id": "k1", "hmac": digest(pepper, key.encode()).hex(), "tenant": "bench"}],
-    }
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings), "utf-8")
-    command = [sys.executable, "-m", module, "--config", str(folder / "settings.yaml")]
-    started = processes.start(command, folder / "ballast.log", ROOT)
-    with _stopped_on_error(started):
-        url = str(started.line()["url"])
-    return Contender(
-        BALLAST, Target(url, key, MODEL), started, lambda: _rows(folder / "state" / "ledger.sqlite")
-    )
-
-
-def _without_ledger(ground: Ground) -> Contender:
-    """The same, but that it keeps no row."""
-    found = _ballast(ground, "benchmarks.ledger.without")
-    return found._replace(name=BALLAST_WITHOUT_LEDGER, rows=None)
+def _ballast(ground: Ground, name: str, module: str = "serving.app") -> Contender:
+    """One process, or two that share a port and a ledger; the log goes to a file."""
+    folder = ground.folder
+    made, key = own.settings(name, ground.upstreams, folder)
+    count = 2 if name == own.TWO else 1
+    if count > 1:
+        made["gateway"] |= {"port": processes.free_port(), "pods": count}
+    started: list[Started] = []
+    try:
+        for index in range(count):
+            made["gateway"]["index"] = index
+            own.write(made, folder / f"settings-{index}.yaml")
+            command = [
+                sys.executable, "-m", module, "--config", str(folder / f"settings-{index}.yaml"),
+            ]  # fmt: skip
+            started.append(processes.start(command, folder / f"ballast-{index}.log", ROOT))
+        urls = [str(one.line()["url"]) for one in started]
+    except StartFailed:
+        for one in started:
+            one.stop()
+        raise
+    ledger = folder / "state" / "ledger.sqlite"
+    rows = None if name == own.WITHOUT_LEDGER else partial(_rows, ledger)
+    return Contender(name, Target(urls[0], key, MODEL), started[0], rows, tuple(started[1:]))
 
 
 def _rows(path: Path) -> int:
@@ -138,28 +139,24 @@ def _peer(name: str, ground: Ground) -> Contender:
     command = find_peer(name, ground.peer_bin)
     assert command is not None
     port, metrics = processes.free_port(), processes.free_port()
-    words = peers.words(name, (ground.upstream, MODEL), (port, metrics), ground.folder)
+    words = peers.words(name, (ground.upstreams, MODEL), (port, metrics), ground.folder)
     started = processes.start(
         [str(command), *words], ground.folder / f"{name}.log", ground.folder, tells=False
     )
-    with _stopped_on_error(started):
-        processes.wait_until_open(started, port)
-    return Contender(name, Target(f"http://127.0.0.1:{port}", "k", MODEL), started)
-
-
-@contextlib.contextmanager
-def _stopped_on_error(started: Started) -> Iterator[None]:
     try:
-        yield
+        processes.wait_until_open(started, port, PEER_START_S_MAX)
     except StartFailed:
         started.stop()
         raise
+    return Contender(name, Target(f"http://127.0.0.1:{port}", peers.KEY, MODEL), started)
 
 
 _STARTS: dict[str, Callable[[Ground], Contender]] = {
-    BALLAST: _ballast,
-    BALLAST_WITHOUT_LEDGER: _without_ledger,
-    **{name: partial(_peer, name) for name in (VLLM_ROUTER, SGLANG_ROUTER, LITELLM)},
+    **{name: partial(_ballast, name=name) for name in own.SAID},
+    BALLAST_WITHOUT_LEDGER: partial(
+        _ballast, name=BALLAST_WITHOUT_LEDGER, module="benchmarks.ledger.without"
+    ),
+    **{name: partial(_peer, name) for name in PEERS},
 }
 
 

@@ -28,7 +28,7 @@ from benchmarks.gateway.client import Broken, Target, connect
 from benchmarks.gateway.contenders import ROOT, SETTLE_S_MAX, NotSettled, upstream
 from benchmarks.gateway.load import ready
 from benchmarks.gateway.peers import VLLM_ROUTER
-from benchmarks.gateway.upstream import MODEL, Pace
+from benchmarks.gateway.script import MODEL, Pace
 from benchmarks.guard.samples import SEED, term_list
 from serving.auth import digest, new_key
 
@@ -175,7 +175,7 @@ def peer(ground: Ground, command: Path, url: str) -> Iterator[Counted]:
     """vllm-router before one upstream. Raises StartFailed."""
     with tempfile.TemporaryDirectory(dir=ground.folder) as name:
         folder, port = Path(name), processes.free_port()
-        words = peers.words(VLLM_ROUTER, (url, MODEL), (port, processes.free_port()), folder)
+        words = peers.words(VLLM_ROUTER, ([url], MODEL), (port, processes.free_port()), folder)
         out = folder / "count-0"
         started = processes.start(
             callgrind.under([str(command), *words], out), folder / "peer.log", folder, tells=False
@@ -193,7 +193,7 @@ def ground(requests: int, repeats: int) -> Iterator[Ground]:
     callgrind.version()
     with (
         tempfile.TemporaryDirectory(prefix="ballast-bench-") as name,
-        upstream(Pace(TOKENS, 0.0), Path(name)) as url,
+        upstream(Pace(TOKENS, 0.0), Path(name)) as urls,
         upstream(Pace(TOKENS, 20.0), Path(name)) as paced,
     ):
-        yield Ground(Path(name), url, paced, requests, repeats)
+        yield Ground(Path(name), urls[0], paced[0], requests, repeats)

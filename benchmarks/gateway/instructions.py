@@ -34,7 +34,7 @@ from benchmarks.gateway.counted import (
     peer,
 )
 from benchmarks.gateway.peers import VLLM_ROUTER
-from benchmarks.gateway.report import origin
+from benchmarks.gateway.report import filled, origin
 
 EVENTS = TOKENS + 2
 """Of one stream: content, finish reason, [DONE]."""
@@ -117,7 +117,7 @@ def _running(
 
 
 def _instant(plan: Plan, whats: Sequence[str], counted: Counted, ground: Ground) -> list[Row]:
-    bodies = {kib: request(counted.target, is_stream=False, prompt_words=WORDS[kib])
+    bodies = {kib: request(counted.target, is_stream=False, prompt=" ".join(["hello"] * WORDS[kib]))
               for kib in WORDS}  # fmt: skip
     stream, requests = request(counted.target, is_stream=True), ground.requests
     counted.ask(requests, stream if CHUNK in whats else bodies[0])
@@ -185,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--requests", type=int, default=400, help="of each count")
     flags.add_argument("--repeats", type=int, default=3, help="counts of each kind")
     flags.add_argument("--out", type=Path, metavar="FILE.json", help="write the report here")
+    flags.add_argument("--page", type=Path, metavar="FILE.md", help="fill the table of this page")
     flags.add_argument("--markdown", action="store_true", help="print a table, not JSON")
     given = flags.parse_args(arguments)
     command = None if given.no_peer else peers.find(VLLM_ROUTER, given.peer_bin)
@@ -204,6 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     if given.out:
         given.out.write_bytes(data + b"\n")
+    if given.page:
+        page = filled(given.page.read_text("utf-8"), "instructions", markdown(report))
+        given.page.write_text(page, "utf-8")
     print(markdown(report) if given.markdown else data.decode())
     return 0
 

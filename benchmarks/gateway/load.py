@@ -11,7 +11,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 import uvloop
@@ -20,7 +19,8 @@ from benchmarks.gateway.check import SlowStreams, slow_streams
 from benchmarks.gateway.client import Broken, Client, Target, connect, request
 
 ERRORS_KEPT = 3
-READY_TRIES, READY_PAUSE_S = 120, 0.25
+END_S_MAX = 60.0
+READY_S_MAX, READY_PAUSE_S = 60.0, 0.25
 _EVENT = b"data: "
 _DONE = b"data: [DONE]\n\n"
 
@@ -103,17 +103,22 @@ class _Tally:
         return loaded
 
 
-async def load(target: Target, plan: Plan) -> Loaded:
-    """Run a load to its end."""
+async def load(target: Target, plan: Plan, data: bytes = b"") -> Loaded:
+    """Run a load to its end; `data`: what each request sends, in place of a small one. Raises
+    Broken when answers are outstanding END_S_MAX after it."""
     tally = _Tally(plan)
+    data = data or request(target, is_stream=plan.is_stream)
     start_s = time.perf_counter()
-    await asyncio.gather(*(_worker(target, tally) for _ in range(plan.concurrency)))
+    try:
+        async with asyncio.timeout(plan.seconds + END_S_MAX):
+            await asyncio.gather(*(_worker(target, tally, data) for _ in range(plan.concurrency)))
+    except TimeoutError:
+        raise Broken(f"no answer within {END_S_MAX:g} s of the load's end") from None
     return tally.report(time.perf_counter() - start_s)
 
 
-async def _worker(target: Target, tally: _Tally) -> None:
+async def _worker(target: Target, tally: _Tally, data: bytes) -> None:
     """One connection; a broken one is replaced."""
-    data = request(target, is_stream=tally.plan.is_stream)
     client: Client | None = None
     while tally.take():
         try:
@@ -142,46 +147,14 @@ async def _one(client: Client, data: bytes, tally: _Tally) -> None:
     tally.first.append(answer.first_s)
 
 
-def ready(target: Target) -> int:
+def ready(target: Target, pause_s: float = READY_PAUSE_S) -> int:
     """Ask until the first good answer; how many requests that took. Raises Broken."""
-    for tries in range(1, READY_TRIES + 1):
+    for tries in range(1, max(1, round(READY_S_MAX / pause_s)) + 1):
         done = uvloop.run(load(target, Plan(1, 10.0, 1)))
         if done.requests:
             return tries
-        time.sleep(READY_PAUSE_S)
+        time.sleep(pause_s)
     raise Broken(f"never ready: {done.errors}")
-
-
-class Added(NamedTuple):
-    """Milliseconds that a gateway adds to the median, at concurrency 1."""
-
-    request: float
-    """To a whole plain answer."""
-    head: float
-    """To the end of a stream's head."""
-    first_byte: float
-    """To the first byte of a stream's body."""
-
-
-async def added(direct: Target, through: Target, blocks: int, size: int) -> Added:
-    """Latency through a gateway less latency without it. Raises Broken.
-
-    Blocks of `size` requests alternate between both ways, so that what the machine does meanwhile
-    hits both alike; each result is the median over blocks of the difference of their medians.
-    """
-    found = []
-    for _ in range(blocks):
-        plain = [await load(way, Plan(1, 30.0, size)) for way in (direct, through)]
-        stream = [await load(way, Plan(1, 30.0, size, True)) for way in (direct, through)]
-        errors = [error for done in (*plain, *stream) for error in done.errors]
-        if errors:
-            raise Broken(errors[0])
-        found.append((
-            plain[1].p50_ms - plain[0].p50_ms,
-            stream[1].head_p50_ms - stream[0].head_p50_ms,
-            stream[1].first_p50_ms - stream[0].first_p50_ms,
-        ))  # fmt: skip
-    return Added(*(round(sorted(column)[blocks // 2], 4) for column in zip(*found, strict=True)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,10 @@ import yaml
 
 from benchmarks import tools
 
-VLLM_ROUTER, SGLANG_ROUTER, LITELLM = "vllm-router", "sglang-router", "litellm"
+VLLM_ROUTER, SMG, SGLANG_ROUTER, LITELLM = "vllm-router", "smg", "sglang-router", "litellm"
+KEY = "sk-" + "comparison-" * 3 + "1"
+"""LiteLLM does not start without one; the others ask for none and pass it on."""
+RUST = (VLLM_ROUTER, SMG, SGLANG_ROUTER)
 
 
 class Peer(NamedTuple):
@@ -29,6 +32,7 @@ class Peer(NamedTuple):
 
 PEERS = {
     VLLM_ROUTER: Peer(("vllm-router==0.1.17",), "vllm-router"),
+    SMG: Peer(("smg==1.13.0",), "smg"),
     SGLANG_ROUTER: Peer(("sglang-router==0.3.2",), "python"),
     LITELLM: Peer(("litellm[proxy]==1.108.7",), "litellm"),
 }
@@ -67,19 +71,31 @@ def install(names: Sequence[str]) -> dict[str, str]:
     return missing
 
 
-def words(name: str, upstream: tuple[str, str], ports: tuple[int, int], folder: Path) -> list[str]:
-    """What follows its command: before one upstream (URL, model), on the ports given (service,
+_START = {SMG: ["launch"], SGLANG_ROUTER: ["-m", "sglang_router.launch_router"]}
+
+
+def words(
+    name: str, before: tuple[Sequence[str], str], ports: tuple[int, int], folder: Path
+) -> list[str]:
+    """What follows its command: before these upstreams (URLs, model), on the ports given (service,
     metrics). LiteLLM's settings are a file in `folder`."""
-    (url, model), (port, metrics) = upstream, ports
+    (urls, model), (port, metrics) = before, ports
     if name == LITELLM:
-        row = {"model_name": model, "litellm_params": {
-            "model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "k"}}  # fmt: skip
+        rows = [
+            {"model_name": model, "litellm_params": {
+                "model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "k"}}
+            for url in urls
+        ]  # fmt: skip
         path = folder / "litellm.yaml"
-        path.write_text(yaml.safe_dump({"model_list": [row]}), "utf-8")
+        made = {
+            "model_list": rows,
+            "general_settings": {"master_key": KEY},
+            "litellm_settings": {"telemetry": False},
+        }
+        path.write_text(yaml.safe_dump(made), "utf-8")
         return ["--config", str(path), "--host", "127.0.0.1", "--port", str(port),
                 "--num_workers", "1"]  # fmt: skip
-    start = ["-m", "sglang_router.launch_router"] if name == SGLANG_ROUTER else []
     return [
-        *start, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", url,
+        *_START.get(name, []), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *urls,
         "--policy", "round_robin", "--prometheus-port", str(metrics),
     ]  # fmt: skip

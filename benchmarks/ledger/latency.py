@@ -9,7 +9,6 @@ verdict is the median, over the pairs, of p99 with the ledger by p99 without.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import shlex
 import statistics
@@ -22,76 +21,22 @@ from typing import NamedTuple
 import msgspec
 import uvloop
 
-from benchmarks.gateway.client import Broken, Client, Target, connect, request
+from benchmarks.gateway.arrivals import Arrivals, Seen, arrive
+from benchmarks.gateway.client import request
 from benchmarks.gateway.contenders import (
     BALLAST,
     BALLAST_WITHOUT_LEDGER,
     ROOT,
+    Contender,
     Ground,
     running,
     upstream,
 )
-from benchmarks.gateway.load import percentile_ms, ready
+from benchmarks.gateway.load import ready
 from benchmarks.gateway.machine import provenance
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.script import Pace
 
-CONNECTIONS_MAX = 512
 INSTANT = Pace(8, 0.0)
-
-
-class Arrivals(NamedTuple):
-    """A load that does not wait for answers."""
-
-    rate: float
-    """Requests a second."""
-    seconds: float
-
-
-class Seen(NamedTuple):
-    """One load's time to the first token, in milliseconds."""
-
-    p50_ms: float
-    p99_ms: float
-    failures: int
-
-
-async def arrive(target: Target, plan: Arrivals) -> Seen:
-    """Run a load to its end. A request that finds no connection waits for one; that counts."""
-    loop = asyncio.get_running_loop()
-    idle: list[Client] = []
-    room = asyncio.Semaphore(CONNECTIONS_MAX)
-    data = request(target, is_stream=True)
-    first_s: list[float] = []
-    failures = 0
-
-    async def one(due_s: float) -> None:
-        nonlocal failures
-        async with room:
-            try:
-                client = idle.pop() if idle else await connect(target)
-                late_s = loop.time() - due_s
-                answer = await client.ask(data)
-            except (Broken, OSError):
-                failures += 1
-                return
-        if answer.status == 200:
-            idle.append(client)
-            first_s.append(late_s + answer.first_s)
-        else:
-            failures += 1
-            client.close()
-
-    begin_s = loop.time()
-    async with asyncio.TaskGroup() as group:
-        for number in range(round(plan.rate * plan.seconds)):
-            due_s = begin_s + number / plan.rate
-            if (wait_s := due_s - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
-            group.create_task(one(due_s))
-    for client in idle:
-        client.close()
-    first_s.sort()
-    return Seen(percentile_ms(first_s, 0.5), percentile_ms(first_s, 0.99), failures)
 
 
 class Pair(NamedTuple):
@@ -116,12 +61,16 @@ def pairs(count: int, plan: Arrivals) -> list[Pair]:
         on, off = (stack.enter_context(running(name, ground)) for name in names)
         for one in (on, off):
             ready(one.target)
-            uvloop.run(arrive(one.target, plan._replace(seconds=3.0)))
+            uvloop.run(arrive(one.target, plan._replace(seconds=3.0), _stream(one)))
         for number in range(count):
             order = (on, off) if number % 2 == 0 else (off, on)
-            seen = {one.name: uvloop.run(arrive(one.target, plan)) for one in order}
+            seen = {one.name: uvloop.run(arrive(one.target, plan, _stream(one))) for one in order}
             found.append(Pair(seen[on.name], seen[off.name]))
     return found
+
+
+def _stream(one: Contender) -> bytes:
+    return request(one.target, is_stream=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

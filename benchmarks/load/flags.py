@@ -33,6 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-env", default="LOAD_TEST_KEY", metavar="NAME",
                         help="variable that holds the API key, best a load-test key")  # fmt: skip
     parser.add_argument("--key-file", type=Path, help="file that holds the API key, instead")
+    parser.add_argument("--pin", default="", metavar="TARGET",
+                        help="provider/model that alone may answer; canaries' keys")  # fmt: skip
     parser.add_argument("--ca-file", default="", help="certificates to trust, for https")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--seed", type=int, default=1)
@@ -86,7 +88,9 @@ def target_of(given: argparse.Namespace) -> Target:
             raise TargetError(f"--key-file {given.key_file}: {error}") from None
     if not (key.isascii() and (not key or key.isprintable())):
         raise TargetError("the key holds characters that no header may carry")
-    return Target(given.url, key, given.model, given.ca_file)
+    if not (given.pin.isascii() and (not given.pin or given.pin.isprintable())):
+        raise TargetError("--pin holds characters that no header may carry")
+    return Target(given.url, key, given.model, given.ca_file, given.pin)
 
 
 def origin(argv: Sequence[str]) -> Provenance:

@@ -35,6 +35,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     url: str
     model: str
+    pin: str = ""
+    """Who alone was to answer."""
     tokens_by: str
     """Means by which prompt lengths were met."""
     notes: list[str]

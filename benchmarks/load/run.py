@@ -95,12 +95,13 @@ async def driven(order: Order, watching: bool = True) -> list[Shard]:
 def result_of(order: Order, found: Summary, told: tuple[list[str], Provenance]) -> Result:
     """The run as it is written down."""
     notes = list(told[0])
-    if found.total.api_share > 0:
+    if found.total.api_share > 0 and not order.target.pin:
         notes.append(KEY_NOTE)
         console.print(f"[yellow]{KEY_NOTE}[/yellow]", soft_wrap=True)
     return Result(
         scenario=order.scenario, seed=order.seed, url=order.target.url, model=order.target.model,
-        tokens_by=order.words.means, notes=notes, summary=found, provenance=told[1],
+        pin=order.target.pin, tokens_by=order.words.means, notes=notes, summary=found,
+        provenance=told[1],
     )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ class Target(msgspec.Struct, frozen=True):
     model: str
     ca_file: str = ""
     """Certificates to trust, instead of the system's."""
+    pin: str = ""
+    """Header `x-ballast-pin`: the target that alone may answer; for a canary's key."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -74,7 +76,8 @@ class Target(msgspec.Struct, frozen=True):
         host, port = self.address
         name = f"[{host}]" if ":" in host else host
         key = f"authorization: Bearer {self.key}\r\n" if self.key else ""
-        return f"{method} {path} HTTP/1.1\r\nhost: {name}:{port}\r\n{key}{more}"
+        pin = f"x-ballast-pin: {self.pin}\r\n" if self.pin else ""
+        return f"{method} {path} HTTP/1.1\r\nhost: {name}:{port}\r\n{key}{pin}{more}"
 
 
 class Connections:

@@ -26,7 +26,7 @@ from benchmarks.gateway import contenders, processes
 from benchmarks.gateway.check import SlowStreams
 from benchmarks.gateway.contenders import BALLAST, Ground
 from benchmarks.gateway.open_streams import opened as opened_streams
-from benchmarks.gateway.upstream import Pace
+from benchmarks.gateway.script import Pace
 from benchmarks.ledger.__main__ import measured, opened
 from benchmarks.ledger.server import PostgresServer, ServerMissing
 from benchmarks.ledger.traffic import batches
@@ -80,7 +80,7 @@ def looks(count: int = 2_000) -> Figure:
     """One look at one engine's load as the fleet takes it, microseconds of our CPU."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        contenders.upstream(Pace(1, 0.0), Path(folder)) as url,
+        contenders.upstream(Pace(1, 0.0), Path(folder)) as (url,),
     ):
         return figure(uvloop.run(_looks(f"{url}/internal/load", count)))
 
@@ -204,8 +204,8 @@ def stream_kib(streams: int = 500) -> Figure:
     for _ in range(2):
         with (
             tempfile.TemporaryDirectory() as folder,
-            contenders.upstream(Pace(slow.tokens, 1e3 * slow.pace_s), Path(folder)) as url,
-            contenders.running(BALLAST, Ground(url, Path(folder), None)) as contender,
+            contenders.upstream(Pace(slow.tokens, 1e3 * slow.pace_s), Path(folder)) as urls,
+            contenders.running(BALLAST, Ground(urls, Path(folder), None)) as contender,
         ):
             found.append(opened_streams(contender, slow).kib_per_stream)
     return figure(found)

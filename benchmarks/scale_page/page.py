@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from benchmarks.gateway.report import COST
 from benchmarks.scale_page.carry import Costs, Crowd, Limit, Need
 from benchmarks.scale_page.fleet_day import Size, Told
 
-_ROW = re.compile(r"^\| ballast \| ([\d.]+) \(", re.MULTILINE)
-_APART = re.compile(r"^\| ballast \| ([\d.]+(?:, [\d.]+)*) \|", re.MULTILINE)
+_ROW = re.compile(r"^\| ballast \| (.+) \|$", re.MULTILINE)
+_NUMBER = re.compile(r"[\d.]+")
 UNITS = {
     "request_us": "gateway CPU of a plain request, us",
     "chunk_us": "and of a stream's event that comes by itself, us",
@@ -30,11 +31,16 @@ class Unfilled(Exception):  # noqa: N818 - a state of the page
 
 def from_benchmarks(text: str) -> tuple[float, float]:
     """Microseconds of a request and of an event apart, from the filled page. Raises Unfilled."""
-    request, apart = _ROW.search(text), _APART.search(text)
-    if request is None or apart is None:
+    row = _ROW.search(text)
+    cells = row[1].split(" | ") if row else []
+    found = [_NUMBER.match(cell) for cell in cells]
+    if len(cells) != len(COST):
         raise Unfilled("docs/benchmarks.md has no row of ballast: run `benchmarks.gateway fill`")
-    events = sorted(float(one) for one in apart[1].split(", "))
-    return float(request[1]) * 1e3, events[len(events) // 2]
+    of = dict(zip(COST, found, strict=True))
+    request, apart = of["small_ms"], of["apart_us"]
+    if request is None or apart is None:
+        raise Unfilled("docs/benchmarks.md lacks figures of ballast: run `benchmarks.gateway fill`")
+    return float(request[0]) * 1e3, float(apart[0])
 
 
 def costs_table(cost: Costs, spread: Mapping[str, str]) -> list[str]:

@@ -35,6 +35,7 @@ TUNE = (
 WEEKS = ("servegen_mlarge_week1_10s.parquet@48h-168h", "servegen_msmall_week1_10s.parquet*8")
 DAYS = ("servegen_reasoning_day.parquet@6h-24h", "servegen_mlarge_day.parquet@6h-24h")
 WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parquet@12h-14h")
+HOURS = ("azure_conv_2023.parquet", "mooncake_conversation.parquet")
 RATIOS = (1.5, 3.0, 6.0)
 INSURED = {f"{OURS}, insured {share}": share for share in (0.2, 0.5, 1.0)}
 """`controller.scaling.insurance`; only where answers are timed."""
@@ -63,6 +64,10 @@ PARTS = {
     "requests-away": Part(
         WINDOWS[:1], (3.0,), replace(ONE_BY_ONE, outages=((7_200.0, 7_800.0),)), 32,
         is_by_request=True,
+    ),
+    "hours": Part(HOURS, (3.0,), ONE_BY_ONE, 32, is_by_request=True),
+    "hours-away": Part(
+        HOURS, (3.0,), replace(ONE_BY_ONE, outages=((1_800.0, 2_400.0),)), 32, is_by_request=True
     ),
 }  # fmt: skip
 

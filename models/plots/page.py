@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -38,7 +39,7 @@ svg text.end{font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto}th,td{text-align:right;padding:5px 10px;border-bottom:1px solid var(--rule)}
 th:first-child,td:first-child{text-align:left}th{color:var(--dim);font-weight:600}
-td.l,th.l{text-align:left}tr.best td{font-weight:600}
+code{font-size:.93em}td.l,th.l{text-align:left}tr.best td{font-weight:600}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;margin:0 0 4px}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
 footer{color:var(--dim);font-size:12.5px;margin-top:22px}
@@ -47,6 +48,7 @@ table{font-size:12.5px}.figures{grid-template-columns:1fr 1fr}}
 @media print{body{background:#fff}.card,.figure{break-inside:avoid}}
 """
 COLOURS = 8
+_CODE = re.compile(r"`([^`\n]+)`")
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -86,10 +88,15 @@ def page(title: str, lead: str, figures: Sequence[tuple[str, str]], cards: Seque
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}{colours}</style></head>\n<body><main>"
-        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
+        f'<h1>{escape(title)}</h1><p class="lead">{_text(lead)}</p>'
         f'<div class="figures">{tops}</div><div class="grid2">{"".join(map(_card, cards))}</div>'
-        f"<footer>{escape(foot)}</footer></main></body></html>\n"
+        f"<footer>{_text(foot)}</footer></main></body></html>\n"
     )
+
+
+def _text(text: str) -> str:
+    """Words as HTML; what stands between backticks, as a terminal shows commands, is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def in_language(document: str, language: str) -> str:
@@ -103,7 +110,7 @@ def _card(card: Card) -> str:
     )
     return (
         f'<section class="card{" wide" if card.is_wide else ""}"><h2>{escape(card.heading)}</h2>'
-        f"<p>{escape(card.sentence)}</p>"
+        f"<p>{_text(card.sentence)}</p>"
         + (f'<div class="legend">{legend}</div>' if legend else "")
         + card.picture
         + (_table(card.table) if card.table is not None else "")
@@ -119,7 +126,7 @@ def _table(table: Table) -> str:
     )
     body = "".join(
         f"<tr{' class=best' if k == table.best else ''}>"
-        + "".join(f"<td{s}>{escape(cell)}</td>" for s, cell in zip(sides, row, strict=True))
+        + "".join(f"<td{s}>{_text(cell)}</td>" for s, cell in zip(sides, row, strict=True))
         + "</tr>"
         for k, row in enumerate(table.rows)
     )

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads the handlers' annotations, and those name
 # what only this module's functions know.
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,12 +15,16 @@ from serving.directory.changes import Change
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory
 from serving.errors import CallerError
+from serving.placement.values import PLAIN
 from serving.rollout import commands
-from serving.rollout.desk import RolloutDesk, staying
+from serving.rollout.desk import RolloutDesk, one_of_few, staying
 from serving.rollout.gap import Gap
+from serving.rollout.moving import ceilings
 from serving.rollout.values import BLUE_GREEN, CANARY, Checks
 from serving.settings import Group, ModelName
 
+PLANS_MAX = 2
+"""Gaps that one gateway works out at a time: each reads a day of the ledger."""
 Why = Annotated[str, Query(max_length=WHY_CHARS_MAX, description="Kept in the history.")]
 
 
@@ -42,6 +47,12 @@ class NewRollout(Group):
 def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[..., Any]) -> None:
     """Read, ask, start, and the three verbs."""
 
+    asking = asyncio.Semaphore(PLANS_MAX)
+
+    async def told_of(row: NewRollout) -> dict[str, Any]:
+        telling = _told(rollouts, admin, row)
+        return await (one_of_few(asking, telling) if row.is_in_place else telling)
+
     @router.get("/rollouts")
     async def read(at: Annotated[Desk, Depends(desk)]) -> Response:
         """Every rollout that the directory holds, with its weight now."""
@@ -53,14 +64,15 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
     async def ask(at: Annotated[Desk, Depends(desk)], row: NewRollout) -> Response:
         """What starting it would mean; nothing is started."""
         at.need(Right.SEE)
-        told = await _told(rollouts, admin, row)
+        told = await told_of(row)
         return Response(msgspec.json.encode(told), media_type="application/json")
 
     @router.post("/rollouts", status_code=201)
     async def start(at: Annotated[Desk, Depends(desk)], row: NewRollout, why: Why = "") -> Response:
         """Refused while a gap is not accepted; the answer says what it is."""
         at.need(Right.ROLL)
-        told = await _told(rollouts, admin, row)
+        at.need_changeable("rollout", row.name)
+        told = await told_of(row)
         if row.is_in_place and not row.accept:
             raise CallerError("conflict", f"{told['words']}. Say `accept` to start all the same")
         given = {
@@ -68,6 +80,8 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
             "steps": BLUE_GREEN if row.is_in_place else row.steps,
             "needs_engine": rollouts.has_engines(row.new), "is_in_place": row.is_in_place,
         }  # fmt: skip
+        if told["ceilings"]:
+            given["reason"] = f"started; {told['ceilings']}"
         version = await at.change(lambda d: commands.start(d, given, at.by(why)))
         body = {"id": row.name, "version": version} | told
         return Response(msgspec.json.encode(body), 201, media_type="application/json")
@@ -78,6 +92,7 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
 def _verbs(router: APIRouter, rollouts: RolloutDesk, desk: Callable[..., Any]) -> None:
     async def do(at: Desk, name: str, decide: Callable[[Directory], Change]) -> dict[str, Any]:
         at.need(Right.ROLL)
+        at.need_changeable("rollout", name)
         return {"id": name, "version": await at.change(decide)}
 
     @router.post("/rollouts/{name:path}/pause")
@@ -119,7 +134,11 @@ async def _told(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> dict[st
     """What starting it means, in numbers and in words."""
     old = _old(rollouts, admin, row)
     stay = staying(admin.known.keys.values(), old, row.new)
-    told: dict[str, Any] = {"old": old, "new": row.new, "keys_that_stay": stay, "gap": None}
+    before, after = rollouts.routes[row.name], rollouts.routes.get(row.new, PLAIN)
+    told: dict[str, Any] = {
+        "old": old, "new": row.new, "keys_that_stay": stay, "gap": None,
+        "ceilings": ceilings(row.new, before.ceilings, after.ceilings),
+    }  # fmt: skip
     words = []
     if row.is_in_place:
         gap = await rollouts.gap(old, row.new, row.gap_s)
@@ -131,6 +150,8 @@ async def _told(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> dict[st
         words.append("nothing is moved before an engine of the new model is there")
     if stay:
         words.append(f"{len(stay)} keys may not call {row.new} and stay on {old}")
+    if told["ceilings"]:
+        words.append(told["ceilings"])
     return told | {"words": "; ".join(words)}
 
 

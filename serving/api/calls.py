@@ -30,6 +30,8 @@ SURFACES = {
     b"/v1/rerank": Surface.RERANK,
     b"/v1/score": Surface.SCORE,
     b"/v1/audio/speech": Surface.SPEECH,
+    b"/v1/audio/transcriptions": Surface.TRANSCRIPTION,
+    b"/v1/audio/translations": Surface.TRANSLATION,
 }
 HOP_CHARS_MAX = 512
 _UNKNOWN_MODEL = "unknown"

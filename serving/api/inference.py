@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from serving import errors
+from serving.api import hearing
 from serving.api.batches import OWN_PATHS, BatchRoutes
 from serving.api.calls import SURFACES, Calls, Given
 from serving.api.capacity import CAPACITY, HEAD, Capacity
@@ -21,6 +22,7 @@ from serving.api.dialects import DIALECTS, Translated
 from serving.api.files import FILES
 from serving.api.sounding import Sounding
 from serving.codecs import openai, speech
+from serving.codecs.hearing import asked
 from serving.errors import BallastError, CallerError
 from serving.idempotent import Idempotent
 from serving.metrics import Counter
@@ -28,13 +30,13 @@ from serving.pipeline import Pipeline
 from serving.progress import Progress
 from serving.records import Call, Caller, Surface
 from serving.review.keeper import Reviews, Serve
+from serving.rules import HEARD
 from serving.settings import Limits
 from serving.stages import Client
 from serving.wire.server import Connection, Request, Server, Sink
 
 # Looking a member up on its class costs 0.2 us in Python 3.11.
 _CHAT, _SPEECH = Surface.CHAT, Surface.SPEECH
-_AUDIO = b"/v1/audio"
 _ENDS = (b"/chat/completions", b"/completions", b"/embeddings", b"/rerank", b"/models")
 _log = logging.getLogger(__name__)
 
@@ -83,7 +85,8 @@ class Inference:
         """Why a request with these headers is refused whatever its body says."""
         try:
             self._terms.identify(_credentials(headers))
-            _check_type(headers)
+            if not headers.get(b"content-type", b"").lower().startswith(hearing.FORM):
+                _check_type(headers)  # a form is refused once its path is known
         except BallastError as error:
             return error
         return None
@@ -104,6 +107,9 @@ class Inference:
         terms = self._terms
         headers = request.headers
         caller = self._caller(headers)
+        if surface in HEARD:
+            connection.run(self._hear(surface, request, caller, connection))
+            return
         _check_type(headers)
         client: Client = connection
         if surface is _SPEECH:
@@ -118,13 +124,37 @@ class Inference:
         if fault is not None:
             terms.pipeline.refuse(call, caller, fault, client)
             return
-        serve: Serve = partial(terms.pipeline.serve, call, caller)
+        body_hash = ""
         if call.idempotency_key:
             body_hash = hashlib.sha256(path + b"\0" + request.body).hexdigest()[:32]
+        self._run(call, (connection, client), self._serve(call, caller, body_hash))
+
+    def _serve(self, call: Call, caller: Caller, body_hash: str) -> Serve:
+        terms = self._terms
+        serve: Serve = partial(terms.pipeline.serve, call, caller)
+        if call.idempotency_key:
             serve = partial(terms.idempotent.serve, call, caller, body_hash=body_hash)
-        if caller.policy.is_load_test:
-            serve = self._apart(call, serve)
-        self._run(call, (connection, client), serve)
+        return self._apart(call, serve) if caller.policy.is_load_test else serve
+
+    async def _hear(
+        self, surface: Surface, request: Request, caller: Caller, connection: Connection
+    ) -> None:
+        """Sound comes in a form, which is read as a task: the connection waits for no file."""
+        terms = self._terms
+        try:
+            heard = await hearing.read(request)
+            of = (surface, request.headers, len(request.body))
+            call, fault = heard.call(terms.calls, caller, of)
+        except BallastError as error:
+            self._refuse(request, connection, error)
+            return
+        request.body = b""  # the file alone is kept
+        client = hearing.Written(connection, asked(heard.parsed.fields))
+        if fault is not None:
+            terms.pipeline.refuse(call, caller, fault, client)
+            return
+        asked_for = hashlib.sha256(f"{surface}\0{heard.digest}".encode()).hexdigest()[:32]
+        await self._serve(call, caller, asked_for)(client)
 
     def _apart(self, call: Call, serve: Serve) -> Serve:
         """The call, counted apart while it is under way: it asks for no engines."""
@@ -173,12 +203,6 @@ class Inference:
             connection.answer(200, body, HEAD)
         elif path.startswith(OWN_PATHS):
             self._terms.batches.route(request, self._caller(request.headers), connection)
-        elif path.startswith(_AUDIO):
-            message = (
-                "no target here hears: speech, chat, completions, responses, messages, embeddings, "
-                "rerank, score, files, batches, models and capacity are served"
-            )
-            raise CallerError("unsupported_surface", message)
         else:
             raise CallerError("not_found", _not_found(path))
 

@@ -85,7 +85,8 @@ def _json(data: Any) -> Response:
 
 def signals(facts: Facts) -> dict[str, Any]:
     """Demand as the controller reads it, version 1."""
-    held, demand = facts.queue.snapshot(facts.clock()), facts.observer.demand
+    view, now_s = facts.view(), facts.clock()
+    held, demand = facts.queue.snapshot(now_s), facts.observer.demand
     models = {}
     for name in facts.models:
         calls, tokens, oldest_s = held.get(name, (0, 0, 0.0))
@@ -95,6 +96,7 @@ def signals(facts: Facts) -> dict[str, Any]:
             "queued_tokens": tokens,
             "oldest_wait_s": round(oldest_s, 3),
             **demand.totals(name),
+            "is_shut": _is_shut(facts, view, name, now_s),
         }
     return {
         "version": 1,
@@ -103,6 +105,13 @@ def signals(facts: Facts) -> dict[str, Any]:
         "at": utc_ms(),
         "models": models,
     }
+
+
+def _is_shut(facts: Facts, view: FleetView, model: str, now_s: float) -> bool:
+    """Whether calls of a model could leave, but no third party can be asked now."""
+    rows, states = view.offerings.get(model, ()), facts.admission.state
+    found = [states[row.id].open_until_s for row in rows if row.id in states]
+    return 0 < len(rows) == len(found) and min(found) > now_s
 
 
 def fleet(facts: Facts) -> dict[str, Any]:

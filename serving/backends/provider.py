@@ -21,6 +21,7 @@ from serving.backends.bounded import bounded
 from serving.backends.broken import transport_fault
 from serving.codecs import failures, whole
 from serving.codecs.dialects import DIALECTS, Translator, address
+from serving.codecs.hearing import content_type
 from serving.codecs.told import told
 from serving.errors import Kind, UpstreamError
 from serving.logs import utc_ms
@@ -84,7 +85,7 @@ class ProviderBackend:
         )
         headers = {
             **account.headers(asyncio.get_running_loop().time()),
-            "content-type": "application/json",
+            "content-type": content_type(call),
             "x-ballast-hop": self.hop(call),
         }
         if call.trace is not None and target.provider in self._traced:
@@ -194,7 +195,7 @@ class _ProviderStream:
         text = await bounded(response, _BODY_BYTES_MAX)
         if self._dialect.plain is not None and not is_stream:
             text = self._dialect.plain(text)
-        block = whole.plain(call.surface, response.content_type, text)
+        block = whole.plain(call, target, response.content_type, text)
         if call.stream or is_stream:
             message = "the provider did not answer with an event stream"
             raise UpstreamError(Kind.PROTOCOL, message, usage=block.usage)

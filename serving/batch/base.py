@@ -190,6 +190,10 @@ class BatchStore(Protocol):
         """Give out waiting lines, the first first. Raises Lost."""
         ...
 
+    def keep_home(self, owner: str, batch_id: str, number: int) -> None:
+        """A third party refused the line's content: `take` says so from now on. Raises Lost."""
+        ...
+
     def give_back(self, owner: str, batch_id: str, numbers: Sequence[int] | None) -> None:
         """Lines that were given out and not ended wait again; None is all. Raises Lost."""
         ...

@@ -80,6 +80,10 @@ class Books:
         """Lines to run."""
         return await self.ask(lambda store: store.take(self._owner, batch.id, count))
 
+    async def keep_home(self, batch: Batch, number: int) -> None:
+        """A line that no third party may see again, whoever runs it next."""
+        await self.ask(lambda store: store.keep_home(self._owner, batch.id, number))
+
     async def give_back(self, batch: Batch, numbers: list[int] | None) -> None:
         """Lines that are to be run again; None is all that were given out."""
         await self.ask(lambda store: store.give_back(self._owner, batch.id, numbers))

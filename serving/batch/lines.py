@@ -24,6 +24,7 @@ from serving.pipeline import Pipeline
 from serving.progress import Progress, Tail
 from serving.records import OWN, Call, Caller, LatencyClass, Surface
 from serving.review.keeper import Reviews
+from serving.rules import BOUGHT
 from serving.stages import Client
 
 Keep = Callable[[Ended], Awaitable[bool]]
@@ -31,7 +32,7 @@ _RETRY = re.compile(rb"(?:^|\r\n)retry-after: (\d{1,6})\r\n", re.IGNORECASE)
 HEADERS = (b"x-ballast-residency", b"x-ballast-hop")
 """What a batch's caller said for all its lines; kept with the batch."""
 
-_NOT_IN_BATCHES = (None, Surface.TOKENIZE, Surface.SPEECH)
+_NOT_IN_BATCHES = BOUGHT | {Surface.TOKENIZE}
 """Sound is no line of JSON."""
 
 
@@ -40,7 +41,7 @@ def surface_of(endpoint: str) -> tuple[Surface, Dialect | None] | None:
     path = endpoint.encode("latin-1", "replace")
     dialect = DIALECTS.get(path)
     surface = SURFACES.get(path) if dialect is None else Surface.CHAT
-    return None if surface in _NOT_IN_BATCHES else (surface, dialect)
+    return None if surface is None or surface in _NOT_IN_BATCHES else (surface, dialect)
 
 
 ENDPOINTS = tuple(

@@ -70,8 +70,8 @@ class SharingOut:
         return may_leave or not is_away(found.pin)
 
     def is_home_only(self, line: Line) -> bool:
-        """Whether a third party refused its content, as long as this process holds the batch."""
-        return line.number in self._home
+        """Whether a third party refused its content: known here, or since before."""
+        return line.is_home_only or line.number in self._home
 
     def began(self, number: int, pin: str) -> None:
         """A line is under way."""

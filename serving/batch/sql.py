@@ -64,7 +64,8 @@ TAKE = (
     f"UPDATE batch_lines SET state = {State.RUNNING:d}, run = run + 1"  # noqa: S608
     " WHERE batch_id = ? AND number IN (SELECT number FROM batch_lines"
     f" WHERE batch_id = ? AND state = {State.WAITING:d} ORDER BY number LIMIT ?)"
-    " RETURNING number, custom_id, run, data"
+    " RETURNING number, custom_id, run, data, EXISTS (SELECT 1 FROM batch_home AS h"
+    " WHERE h.batch_id = batch_lines.batch_id AND h.number = batch_lines.number)"
 )
 BACK = (
     f"UPDATE batch_lines SET state = {State.WAITING:d}"  # noqa: S608 - our own words
@@ -78,6 +79,11 @@ RESULTS = (
     " WHERE batch_id = ? AND number > ? ORDER BY number LIMIT ?"
 )
 DROP_LINES = "DELETE FROM batch_lines WHERE batch_id = ?"
+KEEP_HOME = (
+    "INSERT INTO batch_home (batch_id, number) VALUES (?, ?)"
+    " ON CONFLICT (batch_id, number) DO NOTHING"
+)
+DROP_HOME = "DELETE FROM batch_home WHERE batch_id = ?"
 DROP_BATCH = "DELETE FROM batches WHERE id = ?"
 FORGET = (
     "SELECT id FROM batches WHERE tenant = ? AND is_open = 0"  # noqa: S608 - our own words

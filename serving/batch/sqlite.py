@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS batch_lines (
     PRIMARY KEY (batch_id, number)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS batch_lines_state ON batch_lines (batch_id, state, number);
+CREATE TABLE IF NOT EXISTS batch_home (
+    batch_id TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (batch_id, number)
+) STRICT;
 """
 _PRAGMAS = ("secure_delete = ON", "synchronous = FULL", "journal_size_limit = 67108864")
 """What is deleted is overwritten; a line's answer is on the disk before its call is told of."""

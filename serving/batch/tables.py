@@ -104,6 +104,7 @@ class Tables(FileTables):
         def work(db: Database) -> None:
             db.execute(sql.SAVE, (int(batch.is_open), encode_batch(batch), batch.id, owner))
             db.execute(sql.DROP_LINES, (batch.id,))
+            db.execute(sql.DROP_HOME, (batch.id,))
 
         self._own(owner, batch.id, work)
 
@@ -116,7 +117,14 @@ class Tables(FileTables):
         """See `base.BatchStore`."""
         values = batch_id, batch_id, count
         rows = self._own(owner, batch_id, lambda db: db.execute(sql.TAKE, values).fetchall())
-        return [Line(n, custom, run, bytes(data)) for n, custom, run, data in sorted(rows)]
+        return [
+            Line(n, custom, run, bytes(data), bool(is_home_only))
+            for n, custom, run, data, is_home_only in sorted(rows)
+        ]
+
+    def keep_home(self, owner: str, batch_id: str, number: int) -> None:
+        """See `base.BatchStore`."""
+        self._own(owner, batch_id, lambda db: db.execute(sql.KEEP_HOME, (batch_id, number)))
 
     def give_back(self, owner: str, batch_id: str, numbers: Sequence[int] | None) -> None:
         """See `base.BatchStore`."""
@@ -174,6 +182,6 @@ def _standing(row: Sequence[Any]) -> Standing:
 def _drop(db: Database, files: Sequence[Any], batches: Sequence[Any]) -> int:
     for text in (sql.DROP_PIECES, sql.DROP_ANY_FILE):
         db.executemany(text, files)
-    for text in (sql.DROP_LINES, sql.DROP_BATCH):
+    for text in (sql.DROP_LINES, sql.DROP_HOME, sql.DROP_BATCH):
         db.executemany(text, batches)
     return len(files) + len(batches)

@@ -137,6 +137,8 @@ class Line(msgspec.Struct, frozen=True):
     """How often it was given out, this time included."""
     data: bytes
     """The call's body."""
+    is_home_only: bool = False
+    """A third party refused its content in an earlier run."""
 
 
 class Ended(msgspec.Struct, frozen=True):

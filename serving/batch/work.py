@@ -222,6 +222,8 @@ class Work:
             self._means.fills(filled, 1)
         try:
             judged = await self._means.lines.run(run, self._results.put)
+            if judged.is_home_only and judged.state is State.WAITING and not run.is_home_only:
+                await self._books.keep_home(self.batch, number)
         except Exception as error:
             self._fault = error
             raise

@@ -115,6 +115,6 @@ def _refusal(keeper: Keeper, funding: Funding, effects: Effects) -> OwnError:
 
 
 def _named(budget: Budget) -> str:
-    return (
-        f"budget {budget.id!r} ({budget.limit_micro / 1e6:.2f} {budget.currency} a {budget.period})"
-    )
+    whole, part = divmod(budget.limit_micro, 1_000_000)
+    amount = f"{whole}.{f'{part:06d}'.rstrip('0').ljust(2, '0')}"  # a small one must not read 0.00
+    return f"budget {budget.id!r} ({amount} {budget.currency} a {budget.period})"

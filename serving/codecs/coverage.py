@@ -14,8 +14,8 @@ from typing import get_args
 import msgspec
 
 from models import thinking
+from models.hearing import AudioFormat
 from models.provider import Provider, Sold
-from models.provider_facts import AudioFormat
 from serving.unreadable import UNREADABLE
 
 FORCED_TOOL, JSON_OBJECT = "tool_choice=required", "response_format=json_object"
@@ -36,8 +36,12 @@ IGNORED = frozenset({
 `drop_params` is a wish to a LiteLLM proxy, which RAGFlow sends to everybody with each embedding."""
 SPEECH = frozenset({"model", "input", "voice", "response_format", "speed"})
 """Members of a call for speech; `response_format=...` is asked for beside them."""
+HEARING = frozenset({"model", "file", "language", "prompt", "temperature", "response_format"})
+"""Members of a call that wants sound written down; times beside them."""
+TIMES = "response_format=verbose_json"
 FORMAT = "response_format="
 _FORMATS = {b'"%b"' % one.encode(): FORMAT + one for one in get_args(AudioFormat)}
+_FORMATS |= dict.fromkeys((b'"verbose_json"', b'"srt"', b'"vtt"'), TIMES)
 PICTURES = "messages=pictures"
 _MEDIA = {
     b"image_url": PICTURES,
@@ -106,6 +110,9 @@ def spoken(row: Provider, sold: Sold) -> frozenset[str]:
     """What a provider's model knows."""
     if sold.audio_formats:
         return SPEECH.union(FORMAT + one for one in sold.audio_formats) - {*sold.drop_fields}
+    if sold.hearing is not None:
+        times = {TIMES, "timestamp_granularities"} if sold.hearing.has_times else set()
+        return (HEARING | times) - {*sold.drop_fields}
     known = STANDARD | frozenset(row.extra_fields)
     if sold.sees:
         known |= {PICTURES}

@@ -36,6 +36,8 @@ PATHS = {
     Surface.RERANK: b"/v1/rerank",
     Surface.SCORE: b"/v1/score",
     Surface.SPEECH: b"/v1/audio/speech",
+    Surface.TRANSCRIPTION: b"/v1/audio/transcriptions",
+    Surface.TRANSLATION: b"/v1/audio/translations",
 }
 _BRACKET = ord("[")
 # Looking a member up on its class costs 0.2 us in Python 3.11.

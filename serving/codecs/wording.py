@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from models import thinking
 from models.provider import Provider
-from serving.codecs import coverage, openai
+from serving.codecs import coverage, hearing, openai
 from serving.records import Call, Offering
 
 _WISHES = (*thinking.SWITCHES, thinking.EFFORT)
@@ -23,6 +23,8 @@ _encode = msgspec.json.Encoder().encode
 
 def openai_body(call: Call, offering: Offering, row: Provider, answer_max: int) -> bytes:
     """The body for a provider of this dialect."""
+    if call.sound is not None:
+        return hearing.form(call, offering)
     speaks = offering.speaks
     if row.stream_usage == "always":
         speaks = speaks - {"stream_options"}

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from models.provider import Provider as Row
-from serving.fakes import dialects, pooled, spoken
+from serving.fakes import dialects, forms, pooled, spoken
 from serving.fakes.exchange import Exchange, Record, Timing
 from serving.fakes.provider_answer import Json
 from serving.fakes.rule_refusals import refusals
@@ -21,6 +21,7 @@ from serving.fakes.scenarios import Scenario, parse_name
 from serving.fakes.server import BODY_BYTES_MAX
 
 _RECORDS_MAX: Final = 1000
+_HEARING = ("transcriptions", "translations")
 _KEY_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _SECRET_HEADERS: Final = frozenset((*_KEY_HEADERS, "cookie"))
 
@@ -78,7 +79,8 @@ class Provider:
         router.add_post("/{base:.*}completions", self._completions)
         router.add_post("/{base:.*}embeddings", self._pooled)
         router.add_post("/{base:.*}rerank", self._pooled)
-        router.add_post("/{base:.*}audio/speech", self._pooled)
+        for name in ("speech", *_HEARING):
+            router.add_post(f"/{{base:.*}}audio/{name}", self._pooled)
         router.add_post("/{base:.*}messages", self._messages)
         router.add_post("/{base:.*}models/{model}:{verb}", self._generate)
         router.add_get("/{base:.*}models", self._models)
@@ -129,7 +131,10 @@ class Provider:
             return web.json_response(said)
         if surface == "speech" and scenario.name == "ok":
             record.outcome = "done"
-            return _sound(body)
+            return _answered(spoken.answered(body))
+        if surface in _HEARING and scenario.name == "ok":
+            record.outcome = "done"
+            return _answered(forms.transcript(request, body))
         exchange = dialects.exchange(surface)(
             request=request,
             body=body,
@@ -161,11 +166,14 @@ class Provider:
         return self._script.popleft() if self._script else self._default
 
     async def _recorded(self, request: web.Request) -> Record:
-        raw = await request.read()
-        try:
-            body: Any = json.loads(raw) if raw else None
-        except ValueError:
-            body = raw.decode("utf-8", "replace")
+        if request.content_type == forms.FORM:
+            body: Any = await forms.members(request)
+        else:
+            raw = await request.read()
+            try:
+                body = json.loads(raw) if raw else None
+            except ValueError:
+                body = raw.decode("utf-8", "replace")
         headers = {
             name: value
             for name, value in request.headers.items()
@@ -229,8 +237,8 @@ def _mark_lost(record: Record) -> None:
         record.outcome = "disconnected"
 
 
-def _sound(body: Json) -> web.Response:
-    said = spoken.answered(body)
+def _answered(said: tuple[str, bytes] | str) -> web.Response:
+    """Sound or what was heard in it, else what was wrong with the request."""
     if isinstance(said, str):
         return _error(400, said, None)
     return web.Response(body=said[1], content_type=said[0])

@@ -24,10 +24,12 @@ from serving.guard.moderation import Judgement, Moderator
 from serving.guard.reading import Rules
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
+from serving.guard.transcript import Transcript
 from serving.guard.values import Action, Finding, Policy
-from serving.records import Block, Call, Sensitivity, Surface, Ticket, Usage
+from serving.records import Block, Call, Surface, Ticket, Usage
+from serving.rules import HEARD
 
-_SPEAKING = frozenset({Surface.CHAT, Surface.COMPLETIONS})
+_SPEAKING = HEARD | {Surface.CHAT, Surface.COMPLETIONS}
 """Surfaces whose answers say something."""
 _MODERATED = {"open": Open, "closed": Closed}
 THREAD_BYTES = 64 << 10
@@ -42,11 +44,6 @@ class Gate:
         self._tenants = {
             name: tenant.policy(settings.producer) for name, tenant in settings.tenants.items()
         }
-        self.is_idle = all(
-            policy.is_relay and policy.label is Sensitivity.INTERNAL
-            for policy in (self._default, *self._tenants.values())
-        )
-        """Neither reads nor confines anybody's calls."""
         self._secret = secret
         self._moderator = moderator
         self.lists = Lists(settings.terms_dir)
@@ -143,6 +140,9 @@ class Gate:
         policy = self.policy(call.tenant)
         if call.surface not in _SPEAKING or not verdict.inspects(policy, is_egress):
             return None
+        if call.sound is not None:
+            asked = Asked(usage=_estimate(call))
+            return Transcript(Output(policy, self.lists.terms, None), asked)
         mark = None
         if policy.ai_producer:
             mark = labels.metadata(policy.ai_producer, call.request_id)

@@ -98,7 +98,7 @@ class Inspector:
 
     def refused(self, block: Block) -> Block:
         """What is sent in place of a plain answer that somebody else refuses."""
-        data = events.encode(events.withheld(self._asked.is_chat, CONTENT_FILTER))
+        data = events.encode(self.withheld())
         return Block(data, block.events, block.usage, CONTENT_FILTER, block.opens, True)
 
     def plain(self, block: Block) -> Block:
@@ -108,15 +108,15 @@ class Inspector:
             is_dirty, finish = self._body(body)
         except (Blocked, Unreadable) as error:
             self._count(error)
-            body, is_dirty, finish = (
-                events.withheld(self._asked.is_chat, CONTENT_FILTER),
-                True,
-                CONTENT_FILTER,
-            )
+            body, is_dirty, finish = self.withheld(), True, CONTENT_FILTER
         if not is_dirty:
             return block
         data = events.encode(body)
         return Block(data, block.events, block.usage, finish or block.finish, block.opens, True)
+
+    def withheld(self) -> dict[str, Any]:
+        """What says only that a plain answer was withheld."""
+        return events.withheld(self._asked.is_chat, CONTENT_FILTER)
 
     def _event(self, raw: bytes, out: list[bytes]) -> None:
         """Append what to send in place of an event."""

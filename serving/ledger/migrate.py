@@ -43,7 +43,7 @@ class Step(NamedTuple):
 
 STEPS = (
     Step(1, 1), Step(2, 1), Step(3, 1), Step(4, 1), Step(5, 1), Step(6, 1), Step(7, 1), Step(8, 1),
-    Step(9, 1), Step(10, 1), Step(11, 1), Step(12, 1),
+    Step(9, 1), Step(10, 1), Step(11, 1), Step(12, 1), Step(13, 1),
 )  # fmt: skip
 VERSION = STEPS[-1].version
 _NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)

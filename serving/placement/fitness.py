@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from serving.codecs.sound import Sound
 from serving.placement.values import Route
 from serving.records import POOLED, Call, Caller, LatencyClass, Offering, Surface, Target
 
@@ -18,6 +19,7 @@ UNFIT: Final = {
     "weights": "vectors and scores of other weights cannot be compared",
     "tier": "it has other weights, which the tenant has not allowed",
     "context": "prompt and answer do not fit into its context",
+    "sound": "the file is larger or longer than it takes, or in another container",
     "members": "it does not know all members of the body",
     "thinking": "it cannot be kept from thinking, so nothing is to be seen in time for `live`",
 }
@@ -27,11 +29,12 @@ _POOLED, _TOKENIZE, _LIVE = POOLED, Surface.TOKENIZE, LatencyClass.LIVE
 class Asked:
     """What a call asks of any target, looked up once."""
 
-    __slots__ = ("is_live", "is_pooled", "tier_max", "tokens", "wanted")
+    __slots__ = ("is_live", "is_pooled", "sound", "tier_max", "tokens", "wanted")
 
     def __init__(self, call: Call, caller: Caller, route: Route, wanted: frozenset[str]) -> None:
         self.wanted = wanted
         self.tokens = call.prompt_tokens + (call.max_tokens or 0)
+        self.sound = call.sound
         self.is_pooled = call.surface in _POOLED
         self.is_live = call.latency_class is _LIVE
         self.tier_max = caller.policy.tier_max or route.tier_max
@@ -49,9 +52,22 @@ def unfit(offering: Offering, call: Call, asked: Asked) -> str:
         return "tier"
     if asked.tokens > offering.context_tokens:
         return "context"
+    if asked.sound is not None and not hears(offering, asked.sound):
+        return "sound"
     if not asked.wanted <= offering.speaks:
         return "members"
     return "thinking" if asked.is_live and offering.is_thinking else ""
+
+
+def hears(offering: Offering, sound: Sound) -> bool:
+    """Whether it takes a file of that size, length and container."""
+    takes = offering.hearing
+    return (
+        takes is not None
+        and sound.container in takes.containers
+        and len(sound.data) <= takes.bytes_max
+        and sound.tokens <= takes.tokens_max
+    )
 
 
 def weights(target: Target) -> str:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.placement import score
-from serving.placement.fitness import Asked, unfit
+from serving.placement.fitness import Asked, hears, unfit
 from serving.placement.score import DRIFT, FOREIGN, TIER, Expected, Terms
 from serving.placement.tally import NEAR
 from serving.placement.values import PolicyName, Route
@@ -90,6 +90,7 @@ def _best(ask: Ask, by: Terms, owner: str) -> Found | None:
     second_micro, left_s, states, paces = by.second_micro, by.first_left_s, view.state, view.paces
     whole_left_s = by.complete_left_s
     out: frozenset[str] = ask.tried | call.unaffordable
+    sound = call.sound
     found, least, when_found = None, float("inf"), None
     for base, fresh, answer, offering in fit:
         if fresh < 0.0 or offering.id == call.toward:
@@ -100,6 +101,8 @@ def _best(ask: Ask, by: Terms, owner: str) -> Found | None:
         total = base + money + own_worth
         if total >= least or context > offering.context_tokens or offering.id in out:
             continue  # cheaper ones cannot be beaten by one that is late too
+        if sound is not None and not hears(offering, sound):
+            continue
         state = states.get(offering.id)
         if state is not None and (state.open_until_s > now_s or state.full_until_s > now_s):
             continue
@@ -174,7 +177,7 @@ def _fit(ask: Ask, owner: str) -> tuple[tuple[float, float, float, Offering], ..
     )  # fmt: skip
     fit = view.sifted.get(kind)
     if fit is None:
-        asked.tokens = 0  # each call has its own
+        asked.tokens, asked.sound = 0, None  # each call has its own
         # The cheapest of a usual call first, and it is quickly seen that no later one beats it.
         # Sorting keeps the owner's order among equals.
         fit = tuple(

@@ -50,9 +50,9 @@ def _third_parties(ask: Ask) -> str:
     if not rows:
         return ""
     if caller.policy.overflow is Overflow.NEVER:
-        return "; this key may not overflow to a third party's API"
+        return "; the caller may not overflow to a third party's API"
     if not any(may_use(row, caller) for row in rows):
-        return "; its tenant has no account of its own there that this key may use"
+        return "; its tenant has no account of its own there that the caller may use"
     if call.is_home_only:
         return "; a third party refused its content"
     if text := kept_home(ask):

@@ -20,7 +20,7 @@ def start(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     name = str(row.get("id", ""))
     given = {
         **row, "by": by.actor, "started_ms": by.at_ms, "since_ms": by.at_ms, "state": "running",
-        "step": -1, "reason": "started", "has_begun": False,
+        "step": -1, "reason": row.get("reason", "started"), "has_begun": False,
     }  # fmt: skip
     new = validated(Rollout, given)
     had = directory.rollouts.get(name)

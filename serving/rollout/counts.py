@@ -6,11 +6,12 @@ or the other side's model answered it. An error is a call in which a target fail
 another answered in its stead (the client saw nothing of it, the new version did fail), or one that
 left because no engine of its side could be used, as with a breaker open. A caller's fault or limit,
 a hang-up, what an operator stopped and what this gateway itself lacked say nothing about a side.
+Faults of callers are counted for themselves: the two sides have the same callers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from serving.records import LatencyClass
@@ -35,6 +36,15 @@ SELECT COUNT(*),
  AND r.code NOT IN ('stopped', 'draining', 'journal_full')
  AND r.outcome NOT IN ('caller_error', 'disconnected')
  AND NOT (r.status >= 400 AND r.status < 500)
+"""
+REJECTED = """
+SELECT r.key_id, COUNT(*), SUM(CASE WHEN r.outcome = 'caller_error' THEN 1 ELSE 0 END)
+ FROM requests r WHERE r.ended_ms >= :since AND r.received_ms >= :since AND r.batch = ''
+ AND r.route IN (:side, :aside)
+ AND r.code NOT IN ('stopped', 'draining', 'journal_full')
+ AND (r.outcome = 'caller_error'
+  OR r.outcome <> 'disconnected' AND NOT (r.status >= 400 AND r.status < 500))
+ GROUP BY r.key_id ORDER BY 3 DESC, r.key_id LIMIT 10000
 """
 LOADS = (
     "SELECT tenant, key_id, latency_class, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens)"
@@ -76,6 +86,22 @@ def tally(rows: Iterable[tuple[Any, ...]]) -> Tally:
     for row in rows:
         return Tally(*map(int, row))
     return Tally()
+
+
+def of_keys(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of REJECTED, of those of SIDE."""
+    return {name: asked[name] for name in ("since", "side", "aside")}
+
+
+def rejected(found: Tally, rows: Sequence[tuple[Any, ...]], calls_min: int) -> Tally:
+    """With the answer to REJECTED. Where other keys called as well, the key with the most faults is
+    left out: one client in a loop says nothing about a model."""
+    left = [(int(asked), int(faults)) for _, asked, faults in rows]
+    if sum(asked for asked, _ in left[1:]) >= calls_min:
+        left = left[1:]
+    return found._replace(
+        asked=sum(asked for asked, _ in left), rejected=sum(faults for _, faults in left)
+    )
 
 
 def loads(rows: Iterable[tuple[Any, ...]]) -> list[Load]:

@@ -16,6 +16,8 @@ from serving.rollout.values import Rollout
 
 CHANCE_MAX = 1e-4
 """tests/unit/test_rollout.py counts the false alarms of many looks."""
+REJECTED_MAX = 0.05
+"""Share of calls that are answered as their caller's fault that is nobody's alarm."""
 LOST_SHARE = 0.5
 """At the deadline: fewer ended calls than this share of those sent means that they hang."""
 
@@ -26,11 +28,21 @@ class Tally(NamedTuple):
     calls: int = 0
     errors: int = 0
     late: int = 0
+    asked: int = 0
+    """Those, and calls answered as their caller's fault."""
+    rejected: int = 0
+    """The latter. Who is wrong is wrong with either model; a new one that takes what the old one
+    took for a fault shows here, and nowhere else."""
 
     @property
     def error_share(self) -> float:
         """Of calls in which a target failed, whether or not another helped out."""
         return self.errors / self.calls if self.calls else 0.0
+
+    @property
+    def rejected_share(self) -> float:
+        """Of calls that came, those answered as their caller's fault."""
+        return self.rejected / self.asked if self.asked else 0.0
 
     @property
     def late_share(self) -> float:
@@ -133,13 +145,14 @@ def burning(rollout: Rollout, seen: Seen) -> str:
         return (f"errors in {new.errors} of {new.calls} calls: above the hard bound of"
                 f" {checks.error_hard:.0%}")  # fmt: skip
     old = seen.old if seen.old.calls >= checks.calls_min else seen.before
-    for what, count, most, was in (
-        ("errors", new.errors, checks.error_max, old.error_share),
-        ("a late first token", new.late, checks.late_max, old.late_share),
+    for what, count, calls, most, was in (
+        ("errors", new.errors, new.calls, checks.error_max, old.error_share),
+        ("a late first token", new.late, new.calls, checks.late_max, old.late_share),
+        ("answers of 4xx", new.rejected, new.asked, REJECTED_MAX, old.rejected_share),
     ):
         share = max(most, was)
-        if new.calls >= checks.hard_calls_min and by_chance(count, new.calls, share) < CHANCE_MAX:
-            return (f"{what} in {count} of {new.calls} calls ({count / new.calls:.1%}); the old"
+        if calls >= checks.hard_calls_min and by_chance(count, calls, share) < CHANCE_MAX:
+            return (f"{what} in {count} of {calls} calls ({count / calls:.1%}); the old"
                     f" model {was:.1%}, allowed {most:.1%}")  # fmt: skip
     return ""
 

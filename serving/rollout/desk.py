@@ -4,9 +4,9 @@ ledger and the gateway's own routing."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,8 +29,10 @@ from serving.rollout.gap import Gap, gap
 from serving.routing import place
 from serving.settings import KeySettings, Model, Settings
 
+T = TypeVar("T")
 WINDOW_S = 86_400.0
 """The load of the last day stands for the gap's."""
+AGAIN_S = 5.0
 TURN = 50
 """Loads that are placed before others get their turn: about a millisecond; there may be 10,000."""
 
@@ -124,6 +126,16 @@ class RolloutDesk(NamedTuple):
             affinity=0,
         )  # fmt: skip
         return place(call, caller, view, now_s)
+
+
+async def one_of_few(places: asyncio.Semaphore, work: Coroutine[Any, Any, T]) -> T:
+    """The work's answer, if a place is free now. Raises CallerError: nobody waits for one."""
+    if places.locked():
+        work.close()
+        message = "other plans are being worked out: ask again"
+        raise CallerError("rate_limit_exceeded", message, retry_after_s=AGAIN_S)
+    async with places:
+        return await work
 
 
 async def in_turns(

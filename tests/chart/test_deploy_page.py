@@ -69,6 +69,32 @@ def test_every_command_runs_or_says_what_it_needs() -> None:
     assert marks.count("run") >= 4
 
 
+def test_commands_that_cannot_run_here_have_flags_that_their_programs_know(
+    desk: tuple[Path, dict[str, str]],
+) -> None:
+    """What needs a cluster or a GPU is at least no typing error."""
+    folder, environ = desk
+    tried = 0
+    for block in blocks(PAGE):
+        if block.mark == "run":
+            continue
+        for line in block.text.replace("\\\n", " ").splitlines():
+            words = re.match(r"((?:helm|kubectl|ballast)(?: [a-z]+)+)", line)
+            if words is None:
+                continue
+            # `kubectl create secret generic NAME`: only commands before what they act on.
+            named = words[1].split()[: 4 if "create secret" in line else 2]
+            shown = subprocess.run(
+                [*named, "--help"], cwd=folder, env=environ | {"COLUMNS": "200"},
+                capture_output=True, text=True, timeout=WAIT_S, check=False,
+            )  # fmt: skip
+            for flag in re.findall(r"(?<= )--[a-z][a-z-]+", line):
+                # A flag of all kubectl's and Helm's commands, told by their `options`.
+                assert flag in shown.stdout or flag == "--namespace", f"{line}: {flag}"
+                tried += 1
+    assert tried >= 15
+
+
 def test_both_languages_show_the_same_commands() -> None:
     assert blocks(PAGE) == blocks(CHINESE)
     headings = [p.read_text("utf-8").count("\n## ") for p in (PAGE, CHINESE)]

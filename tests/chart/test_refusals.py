@@ -30,6 +30,8 @@ ROBOT = {"name": "duty", "kind": "feishu", "urlKey": "feishu-url"}
 NO_API = {"settings": {"models": [MODEL]}, "engines": EXTERNAL["engines"]}
 TRACED = {"settings": {"tracing": {"endpoint": "https://c.example.com/v1/traces"}}}
 PEERS: dict[str, Any] = {"collector": [{"ipBlock": {"cidr": "10.0.9.0/24"}}]}
+ROLLOUT: Any = {"settings": {"rollout": {"hook": {"url": "https://changes.example.com:8443/all"}}},
+                "secrets": {"identity": {"hookKey": "hook"}}}  # fmt: skip
 
 CONTRADICTIONS = [
     # (base, values over it, the key it names, a part of the remedy)
@@ -78,6 +80,8 @@ CONTRADICTIONS = [
     (SCALE, {"engines": {"ray": {"groups": [GROUP, GROUP]}}}, "engines.ray.groups[1].name",
      "rename one"),
     (SCALE, groups(replicas=9), "engines.ray.groups[0].replicas", "mend one of them"),
+    (SCALE, groups(pool={"jurisdiction": "us", "operator": "acme", "onPremises": True}),
+     "engines.ray.groups[0].pool", "a release of their own"),
     (SCALE, groups(cache={"kind": "hostPath"}), "engines.ray.groups[0].cache.path", "/mnt/nvme"),
     (SCALE, groups(cache={"kind": "pvc"}), "engines.ray.groups[0].cache.claim", "existing claim"),
     (EXTERNAL, {"engines": {"external": [ENGINE], "pool": {"operator": ""}}}, "engines.pool",
@@ -109,6 +113,8 @@ CONTRADICTIONS = [
      "switch it off"),
     (POC, {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "c"},
            "gatewayApi": {"enabled": True}}, "gatewayApi.enabled", "choose one edge"),
+    (POC, {"monitoring": {"alertmanager": {"enabled": True}}}, "monitoring.alertmanager.enabled",
+     "switch alerts.enabled on"),
     (POC, {"alerts": {"enabled": True}}, "alerts.robots", "name at least one"),
     (POC, {"alerts": {"enabled": True, "robots": [ROBOT]}}, "alerts.alertmanagers",
      "NetworkPolicyPeer"),
@@ -124,6 +130,22 @@ CONTRADICTIONS = [
     (POC, TRACED | {"tracing": PEERS | {"secret": "otel"}}, "tracing.secret", "or neither"),
     (POC, {"settings": {"tracing": {"token_file": "/x"}}}, "settings.tracing.token_file",
      "tracing.tokenKey"),
+    (POC, {"settings": {"providers": [{"id": "deepseek", "proxy": "http://10.0.0.8:3128"}]},
+           "networkPolicy": {"egress": {"mode": "proxy", "proxy": {
+               "url": "http://10.0.0.9:3128", "cidr": "10.0.0.9/32"}}}},
+     "settings.providers[0].proxy", "leave one of them out"),
+    (POC, {"redis": {"url": "rediss://r:6379/0", "caKey": "ca.pem"}}, "redis.caKey",
+     "redis.secret"),
+    (SCALE, {"postgresql": {"url": ""}, "gateway": {"replicas": 1}}, "engines.ray.enabled",
+     "name postgresql.url"),
+    (SCALE, {"settings": {"controller": {"acting": {"machines": [
+        {"model": "chat", "pool": "p", "by": "cluster"}]}}}},
+     "settings.controller.acting.machines[0].group", "add it there"),
+    (BETA, ROLLOUT | {"networkPolicy": {"egress": {"mode": "open"}}},
+     "networkPolicy.egress.cidrs.rollout", "203.0.113.0/24"),
+    (BETA, {"settings": ROLLOUT["settings"]}, "secrets.identity.hookKey", "or neither"),
+    (BETA, {"settings": {"rollout": {"hook": {"secret_file": "/x"}}}},
+     "settings.rollout.hook.secret_file", "leave it out"),
 ]  # fmt: skip
 
 OUT_OF_FORM = [

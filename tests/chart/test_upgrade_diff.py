@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ballast.doctor import Finding
 from ballast.release_diff import changes, consequences, lines
-from deploy.trial import BETA, POC, SCALE, laid
+from ballast.release_values import Rendering, manifests
+from deploy.helm_cli import CHART, Helm
+from deploy.trial import BETA, EXAMPLES, POC, SCALE, laid
 
 
 def told(render: Any, old: Any, new: Any) -> tuple[list[str], dict[str, Finding]]:
@@ -43,3 +47,15 @@ def test_one_pod_with_a_volume_is_said_to_leave_a_gap(render: Any) -> None:
 
 def test_the_same_values_change_nothing(render: Any) -> None:
     assert told(render, SCALE, SCALE)[0] == []
+
+
+@pytest.mark.parametrize("line", ["3.17", "4.3"])
+def test_two_values_files_are_rendered_by_helm_itself(
+    helms: dict[str, Helm], line: str, tmp_path: Path
+) -> None:
+    old, new = EXAMPLES / "api-only.yaml", tmp_path / "new.yaml"
+    values = yaml.safe_load(old.read_text("utf-8"))
+    new.write_text(yaml.safe_dump(laid(values, {"gateway": {"podLabels": {"team": "llm"}}})))
+    rendering = Rendering(str(helms[line].binary), (CHART,), "llm/ballast")
+    found = consequences(changes(*manifests((old, new), rendering)))
+    assert [one.text.split(":")[0] for one in found] == ["ballast-gateway"]

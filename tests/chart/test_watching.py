@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -138,25 +137,6 @@ def test_the_chart_knows_the_host_of_every_kind_of_robot(render: Any) -> None:
     assert len(rules) == len(kinds)
 
 
-@pytest.mark.server
-def test_the_alertmanager_of_the_page_posts_to_the_rendered_service(
-    render: Any, tmp_path: Path, tool: Any
-) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
-    (text,) = re.findall(r"```yaml\n# alertmanager\.yml in a cluster\n(.*?)```", page, re.S)
-    config = tmp_path / "alertmanager.yml"
-    config.write_text(text)
-    command = [tool("amtool", "prometheus-alertmanager"), "check-config", config]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (hook,) = yaml.safe_load(text)["receivers"][0]["webhook_configs"]
-    found = render(laid(POC, ROBOTS))
-    service = found.one("Service", "ballast-alerts")
-    (port,) = service["spec"]["ports"]
-    name, namespace = service["metadata"]["name"], "ballast"
-    assert hook["url"] == f"http://{name}.{namespace}.svc:{port['port']}/alerts"
-
-
 def test_the_gateways_may_reach_the_collector_and_nobody_else_may(render: Any) -> None:
     found = render(laid(POC, TRACED))
     spec = found.one("NetworkPolicy", "ballast-traces")["spec"]
@@ -178,3 +158,32 @@ def test_the_collectors_token_is_mounted_where_the_settings_look_for_it(render: 
     for one in spec["containers"]:
         paths = {m["name"]: m["mountPath"] for m in one["volumeMounts"]}
         assert paths["tracing"] == "/etc/ballast/tracing"
+
+
+@pytest.mark.server
+def test_alertmanagers_files_come_with_the_releases_own_addresses(
+    render: Any, tool: Any, tmp_path: Path
+) -> None:
+    more = {"monitoring": {"alertmanager": {"enabled": True, "labels": {"a": "b"}}}}
+    release = render(laid(laid(POC, ROBOTS), more))
+    found = release.one("ConfigMap", "ballast-alertmanager")
+    (port,) = release.one("Service", "ballast-alerts")["spec"]["ports"]
+    assert found["metadata"]["labels"]["a"] == "b"
+    for name, text in found["data"].items():
+        (tmp_path / name).write_text(text, "utf-8")
+    config = yaml.safe_load(found["data"]["alertmanager.yaml"])
+    hook = config["receivers"][0]["webhook_configs"][0]
+    assert hook["url"] == f"http://ballast-alerts.llm.svc:{port['port']}/alerts"
+    token = hook["http_config"]["authorization"]["credentials_file"]
+    assert token == "/etc/alertmanager/secrets/ballast-alerts/token"
+    assert config["templates"] == ["/etc/alertmanager/configmaps/ballast-alertmanager/*.tmpl"]
+    amtool = tool("amtool", "prometheus-alertmanager")
+    path = tmp_path / "alertmanager.yaml"
+    path.write_text(path.read_text("utf-8").replace(config["templates"][0], "*.tmpl"), "utf-8")
+    said = subprocess.run(
+        [amtool, "check-config", str(path)], capture_output=True, text=True, timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "1 templates" in said.stdout
+    assert not render(laid(POC, ROBOTS)).has("ConfigMap", "ballast-alertmanager")

@@ -183,6 +183,7 @@ def test_an_owner_that_lost_a_batch_can_write_nothing_of_it(open_store: Open) ->
         lambda: store.put_lines("one", "batch_0001", lines(3)),
         lambda: store.take("one", "batch_0001", 1),
         lambda: store.give_back("one", "batch_0001", None),
+        lambda: store.keep_home("one", "batch_0001", 1),
         lambda: store.end_lines("one", "batch_0001", ended),
         lambda: store.results("one", "batch_0001", 0, 9),
         lambda: store.put_output("one", "batch_0001", file(1)),
@@ -328,6 +329,25 @@ def test_lines_are_given_out_once_in_order_and_again_only_when_given_back(open_s
     assert [(line.number, line.run) for line in again] == [(2, 2)]
     store.give_back("one", "batch_0001", None)
     assert store.counts("batch_0001") == Counts(waiting=4, done=1)
+
+
+def test_a_line_is_kept_home_whoever_takes_it_next_and_none_of_another_batch(
+    open_store: Open,
+) -> None:
+    store = open_store()
+    owned(store, 2)
+    assert not any(line.is_home_only for line in store.take("one", "batch_0001", 2))
+    for _ in range(2):
+        store.keep_home("one", "batch_0001", 2)
+    store.give_back("one", "batch_0001", None)
+    store.claim("two", 101, 200, 9)
+    again = store.take("two", "batch_0001", 2)
+    assert [(line.number, line.is_home_only) for line in again] == [(1, False), (2, True)]
+    store.finish("two", batch(status=Status.COMPLETED))
+    store.add_batch(batch(2), 9)
+    store.claim("one", 300, 400, 9)
+    store.put_lines("one", "batch_0002", lines(2))
+    assert not any(line.is_home_only for line in store.take("one", "batch_0002", 2))
 
 
 def test_results_come_in_order_and_only_of_lines_that_ended(open_store: Open) -> None:

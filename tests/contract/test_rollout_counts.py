@@ -134,3 +134,10 @@ def test_the_load_of_a_model_comes_by_key_and_class(told):
     rows = told.rows(counts.LOADS, {"since": AT, "model": "b"})
     assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 22, 220, 44)]
     assert counts.loads(told.rows(counts.LOADS, {"since": AT, "model": "c"})) == []
+
+
+def test_answers_of_4xx_are_counted_by_key(told):
+    asked = counts.asked(ROW, "new", AT - 1, FIRST_S)
+    ((key, calls, faults),) = told.rows(counts.REJECTED, counts.of_keys(asked))
+    good = sum(row[0] for _, row in CALLS.values())
+    assert (key, calls, faults) == ("k", good + 1, 1)

@@ -64,7 +64,7 @@ def test_tokenize_reaches_the_engine(stack: Any) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/v1/load_lora_adapter", "/scale_elastic_ep", "/metrics", "/internal/load", "/health",
-     "/collective_rpc", "/pause", "/v1/audio/transcriptions", "/inference/v1/generate"],
+     "/collective_rpc", "/pause", "/v1/audio/voices", "/inference/v1/generate"],
 )  # fmt: skip
 def test_no_other_engine_route_is_reachable(stack: Any, path: str) -> None:
     status, answer = fetch(f"{stack.url}{path}", stack.key, {"model": MODEL})

@@ -35,7 +35,7 @@ def test_an_adapter_never_leaves_for_a_third_party(run, kit):
     async def check(stack) -> None:
         assert (await stack.chat()).status == 200
         refused = await stack.chat(model="m-legal")
-        assert (refused.status, refused.error["code"]) == (503, "no_capacity")
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
 
     run(check, providers={"api": kit.provider()}, **ADAPTERS)
 
@@ -46,7 +46,7 @@ def test_an_adapter_goes_to_the_engine_that_has_it(run, kit):
             assert (await stack.chat(model="m-legal")).status == 200
         # The other engine answers 404 to it, which would have shown.
         refused = await stack.chat(model="m-code")
-        assert (refused.status, refused.error["code"]) == (503, "no_capacity")
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
         assert "adapter 'm-code' loaded" in refused.error["message"]
 
     run(check, engines=[kit.engine(), kit.engine(adapters=("m-legal",))], **ADAPTERS)

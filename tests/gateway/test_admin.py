@@ -179,7 +179,7 @@ def test_while_the_directory_cannot_be_read_nothing_leaves_the_premises(run, kit
             (stack.state / name).unlink(missing_ok=True)
         await stack.restart(stack.tree)
         reply = await stack.chat()
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+        assert (reply.status, reply.error["code"]) == (503, "overloaded")
         assert len(await stack.seen("alpha")) == 1
         status, body = await Desk(stack)("POST", "/switches", json={"scope": "all", "why": "x"})
         assert (status, body["error"]["code"]) == (503, "directory_away")

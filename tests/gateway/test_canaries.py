@@ -75,7 +75,7 @@ def test_only_a_canarys_key_may_pin_a_call(run, kit, tmp_path):
         assert reply.status == 200
         assert len(await stack.seen("alpha")) == 1
         reply = await stack.chat("canary", {"x_ballast_pin": "beta/big"})
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+        assert (reply.status, reply.error["code"]) == (503, "overloaded")
         reply = await stack.chat("canary", {"x_ballast_pin": "own"})
         assert reply.status == 200
         assert len(await stack.seen("alpha")) == 1

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ def free_ports(count: int) -> list[int]:
 class Newcomer:
     """Somebody at a terminal, and the stack in another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: Any) -> None:
         keys = {name for name in os.environ if name.endswith("_API_KEY")}
         self._environ = {n: v for n, v in os.environ.items() if n not in keys} | {
             "XDG_STATE_HOME": str(folder / "state"),
@@ -41,13 +42,17 @@ class Newcomer:
         port, ops, controller = free_ports(3)
         config = folder / "ports.yaml"
         ports = {"gateway": {"port": port, "ops_port": ops}, "controller": {"ops_port": controller}}
-        config.write_text(yaml.safe_dump(ports), "utf-8")
+        config.write_text(yaml.safe_dump(ports | more), "utf-8")
         self.log = folder / "up.log"
         with self.log.open("w") as log:
             self.up = subprocess.Popen(
                 [*self._argv("up", "--stage", "poc", "--try"), "-c", str(config)],
                 stdout=log, stderr=log, env=self._environ,
             )  # fmt: skip
+
+    def plays(self, *words: str) -> subprocess.Popen[bytes]:
+        """Something beside the stack, in its environment."""
+        return subprocess.Popen(self._argv(*words), stdout=subprocess.DEVNULL, env=self._environ)
 
     def _argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "ballast", *words]
@@ -101,3 +106,43 @@ def test_a_newcomer_has_answer_cost_and_a_refusing_budget_in_a_minute(newcomer: 
     spent_s = time.monotonic() - began_s
     print(f"first answer after {first_s:.0f} s, all of it after {spent_s:.0f} s")
     assert first_s < MINUTE_S
+
+
+def test_a_trace_is_replayed_to_both_sides_and_becomes_a_report(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    model = {"name": "chat", "context_tokens": 32768,
+             "offerings": ["simulated-a/simulated-a-chat"]}  # fmt: skip
+    static = [{"model": "chat", "url": f"http://127.0.0.1:{port}"}]
+    newcomer = Newcomer(tmp_path, models=[model], fleet={"static": static})
+    trace, out = tmp_path / "trace.csv", tmp_path / "runs"
+    rows = [f"{number / 10},200,20" for number in range(120)]
+    trace.write_text("timestamp_s,input_tokens,output_tokens\n" + "\n".join(rows) + "\n", "utf-8")
+    words = ("poc", "run", "--out", str(out), "--trace", str(trace), "--minutes", "0.1")
+    try:
+        newcomer.waits_until("everything is up")
+        secret = tmp_path / "state" / "ballast" / "secret"
+        engine = newcomer.plays("fake", "engine", "--model", "chat", "--port", str(port),
+                                "--profile", "instant", "--secret-file", str(secret))  # fmt: skip
+        try:
+            while "an engine of ours" not in newcomer.types("chat", "hello")[1]:
+                time.sleep(0.05)
+            code, told = newcomer.types(*words)
+            assert (code, "nothing was sent" in told) == (0, True), told
+            assert not out.exists()
+            code, told = newcomer.types(*words, "--yes", "--json")
+            assert code == 0, told
+        finally:
+            engine.terminate()
+            engine.wait(10)
+        found = json.loads((out / "api" / "result.json").read_bytes())
+        assert found["pin"] == "simulated-a/simulated-a-chat"
+        assert found["summary"]["total"]["api_share"] == 1.0
+        own = json.loads((out / "own" / "result.json").read_bytes())
+        assert own["summary"]["total"]["api_share"] == 0.0
+        assert "simulated providers answered" in (out / "poc.html").read_text("utf-8")
+        keys = json.loads(newcomer.types("keys", "list", "--json")[1])
+        assert [row["is_revoked"] for row in keys if row["id"].startswith("poc-run")] == [True] * 2
+        assert "poc-run" not in newcomer.types("budgets", "list")[1]
+    finally:
+        newcomer.up.send_signal(signal.SIGINT)
+        newcomer.up.wait(30)

@@ -78,8 +78,9 @@ def test_probes_signals_and_decisions(run, kit):
             "served_prompt_total", "served_output_total", "shed_prompt_total",
             "shed_output_total", "burst_prompt_total", "burst_output_total",
             "late_total", "late_prompt_total", "late_output_total",
-            "bound_total",
+            "bound_total", "is_shut",
         }  # fmt: skip
+        assert not signals["models"]["m"]["is_shut"]
         assert (await stack.chat("never", model="m2")).status == 503
         assert (await stack.signals("m2"))["shed_total"] == 1
         wanted = reply.headers["x-request-id"]

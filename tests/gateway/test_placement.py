@@ -84,7 +84,7 @@ def test_a_held_call_whose_engine_never_comes_is_refused_in_time(run, kit):
     async def check(stack, _arrive) -> None:
         reply = await stack.chat("patient")
         assert reply.status == 503
-        assert reply.error["code"] in ("engine_loading", "no_capacity", "queue_timeout")
+        assert reply.error["code"] in ("engine_loading", "overloaded", "queue_timeout")
         assert int(reply.headers["retry-after"]) >= 1
         (row,) = await stack.rows(1)
         assert row.attempts == 0
@@ -122,7 +122,7 @@ def test_an_engine_that_is_expected_too_late_is_not_waited_for(run, kit):
 def test_refuses_at_once_when_nothing_is_expected(run, kit):
     async def check(stack) -> None:
         reply = await stack.chat()
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+        assert (reply.status, reply.error["code"]) == (503, "overloaded")
         assert int(reply.headers["retry-after"]) >= 1
         (row,) = await stack.rows(1)
         assert (row.outcome, row.queue_ms, row.attempts) == ("refused", 0, 0)
@@ -142,7 +142,7 @@ def test_without_a_replica_calls_overflow(run, kit):
 
 @pytest.mark.parametrize(
     ("key", "code"),
-    [("never", "no_capacity"), ("load", "no_capacity"), ("home", "residency_refused")],
+    [("never", "overloaded"), ("load", "overloaded"), ("home", "residency_refused")],
 )
 def test_what_may_not_leave_never_leaves(run, kit, key, code):
     """No replica, a full engine, a long wait: the provider sees nothing in any case."""
@@ -183,7 +183,7 @@ def test_a_call_that_no_provider_would_understand_is_refused_by_name(run, kit):
     async def check(stack) -> None:
         for name, value in (("guided_choice", ["a"]), ("top_k", 5)):
             reply = await stack.chat(**{name: value})
-            assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+            assert (reply.status, reply.error["code"]) == (503, "overloaded")
             assert name in reply.error["message"]
         assert await stack.seen() == []
         trivial = {"guided_choice": None, "use_beam_search": False, "n": 1}
@@ -246,7 +246,7 @@ def test_a_full_engine_without_overflow_is_asked_again_before_it_is_no(run, kit)
         assert row.attempts == 2
         await stack.control(stack.engines[0], fail_next=1000, status=503)
         reply = await stack.chat("never")
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+        assert (reply.status, reply.error["code"]) == (503, "overloaded")
         assert int(reply.headers["retry-after"]) >= 1
 
     run(check, engines=[kit.engine()])
@@ -337,7 +337,7 @@ def test_in_a_full_queue_a_call_that_may_wait_gives_its_place_to_one_that_cannot
             await kit.eventually(is_held)
             urgent = asyncio.ensure_future(stack.chat("main"))
             reply = await patient
-            assert (reply.status, reply.error["code"]) == (503, "no_capacity"), "placed anew"
+            assert (reply.status, reply.error["code"]) == (503, "overloaded"), "placed anew"
             again = await stack.chat("patient")
             assert (again.status, again.error["code"]) == (503, "queue_full")
         assert (await urgent).status == 200

@@ -74,7 +74,7 @@ def test_a_model_is_asked_only_what_it_serves(run, kit, path, body):
 def test_vectors_never_come_from_other_weights(run, kit, weights):
     async def check(stack) -> None:
         reply = await stack.post("/v1/embeddings", ASKED)
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity")
+        assert (reply.status, reply.error["code"]) == (503, "overloaded")
         assert await stack.seen("alpha") == []
 
     run(check, models=[bought(EMBEDDER)], **seller(kit, weights))

@@ -18,7 +18,9 @@ from autoscale.rollout_gate import ask as ask_gate
 from autoscale.rollout_hook import RolloutHook, signature
 from autoscale.rollouts import Means, Rollouts, is_watched
 from serving.auth import digest
+from serving.directory.changes import By, Change, event
 from serving.directory.store import opener
+from serving.directory.values import Document
 from serving.evaluation import store
 from serving.evaluation.values import Answer, Arm, Asked, Evaluation
 from serving.fakes.server import serve
@@ -421,3 +423,51 @@ def test_a_hook_tells_each_change_signed_and_gives_up_in_time(run, kit, tmp_path
         await served.close()
 
     run(check, **both(kit, free_ports(2)))
+
+
+def test_a_rollout_that_a_newer_gateway_wrote_is_not_overwritten_by_this_one(run, kit, free_ports):
+    async def check(stack):
+        status, _ = await ask(stack, "POST", "/rollouts", json=NEW)
+        assert status == 201
+
+        def rewritten():
+            """As a version would leave it that knows one field more."""
+            with closing(opener(stack.settings)()) as directory:
+                head, rows = directory.read()
+                (row,) = [one for one in rows if one.kind == "rollout"]
+                told = json.loads(row.data) | {"shadow_percent": 5, "reason": "theirs"}
+                more = Document("rollout", row.id, json.dumps(told).encode())
+                said = event("rollout:m-alias", "start", By("newer", utc_ms(), ""), {})
+                directory.commit(head, Change([more], said))
+
+        await asyncio.to_thread(rewritten)
+
+        async def is_read():
+            rows = (await ask(stack, "GET", "/rollouts"))[1]["rollouts"]
+            return rows[0]["reason"] == "theirs"
+
+        await kit.eventually(is_read)
+        status, told = await ask(stack, "POST", "/rollouts/m-alias/pause")
+        assert status == 409
+        assert "a newer Ballast wrote rollout" in told["error"]["message"]
+        for method, path in (("POST", "/rollouts"), ("POST", "/rollouts/m-alias/abort"),
+                             ("DELETE", "/rollouts/m-alias")):  # fmt: skip
+            body = {"json": NEW} if path == "/rollouts" else {}
+            assert (await ask(stack, method, path, **body))[0] == 409
+
+    run(check, **both(kit, free_ports(2)))
+
+
+def test_a_plan_says_how_ceilings_move_with_the_name(run, kit, free_ports):
+    async def check(stack):
+        status, told = await ask(stack, "POST", "/rollouts/plan", "viewer", json=NEW)
+        assert (status, told["ceilings"]) == (200, (
+            "ceilings for third parties become those of m2: none (now 2.00 USD an hour)"
+        ))  # fmt: skip
+        assert told["words"].endswith(told["ceilings"])
+        await ask(stack, "POST", "/rollouts", json=NEW)
+        (row,) = (await ask(stack, "GET", "/rollouts"))[1]["rollouts"]
+        assert row["reason"] == f"started; {told['ceilings']}"
+
+    bound = {"routing.names": {"m-alias": {"ceilings": {"hour_usd": "2"}}}}
+    run(check, **both(kit, free_ports(2)), **bound)

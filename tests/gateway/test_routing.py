@@ -67,7 +67,7 @@ def test_a_rule_by_header_sends_a_call_to_another_model(run, kit):
         plain = await stack.chat()
         assert plain.headers["x-ballast-model"] == "m"
         reply = await stack.chat(headers={"x-task": "code"})
-        assert (reply.status, reply.error["code"]) == (503, "no_capacity"), "m2 has no engine"
+        assert (reply.status, reply.error["code"]) == (503, "overloaded"), "m2 has no engine"
         assert "'m2'" in reply.error["message"]
 
     rule = {"name": "code", "model": "m2", "header": "x-task", "value": "code"}
@@ -90,7 +90,7 @@ def test_a_ceiling_on_money_ends_what_leaves(run, kit):
         first = await stack.chat()
         assert first.status == 200
         second = await stack.chat()
-        assert (second.status, second.error["code"]) == (503, "no_capacity")
+        assert (second.status, second.error["code"]) == (503, "overloaded")
         assert "the ceiling for third parties (hour) is reached" in second.error["message"]
         assert len(await stack.seen()) == 1
 

@@ -35,7 +35,7 @@ def test_a_key_s_mode_says_whose_account_is_shown_to_the_vendor(run, kit):
         assert await stack.seen("alpha") == []
 
         stranger = await stack.chat("other")
-        assert (stranger.status, stranger.error["code"]) == (503, "no_capacity")
+        assert (stranger.status, stranger.error["code"]) == (503, "overloaded")
         assert "no account of its own" in stranger.error["message"]
         ours = await stack.chat("quiet")
         assert ours.status == 200

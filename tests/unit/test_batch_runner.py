@@ -260,6 +260,43 @@ def test_a_line_whose_content_a_third_party_refused_stays_home_in_later_runs(
     assert told == [False, True, True]
 
 
+def test_a_line_that_was_to_stay_home_stays_there_when_another_process_takes_over(
+    tmp_path: Path,
+) -> None:
+    told: list[bool] = []
+
+    class Full:
+        """Home, and there was no room; then nobody comes to an end any more."""
+
+        async def run(self, run: Any, keep: Any) -> Judged:
+            told.append(run.is_home_only)
+            if len(told) > 1:
+                await asyncio.Event().wait()
+            return Judged(State.WAITING, is_home_only=True)
+
+    class Good:
+        async def run(self, run: Any, keep: Any) -> Judged:
+            told.append(run.is_home_only)
+            await keep(Ended(run.line.number, State.DONE, b"{}"))
+            return Judged(State.DONE)
+
+    async def check() -> None:
+        store = store_with(tmp_path, 1)
+        for lines, runs in ((Full(), 2), (Good(), 3)):
+            made = means(store, lines, caller)
+            runner = Runner(made)
+            runner.start(lambda: None)
+            await eventually(lambda n=runs: len(told) == n)
+            if runs == 3:
+                await eventually(lambda s=store: status(s, "batch_1") is Status.COMPLETED)
+            await runner.close()
+            await made.desk.close()
+            store = Switched(SqliteBatches.open(tmp_path / "batches.sqlite"))
+
+    asyncio.run(check())
+    assert told == [False, True, True]
+
+
 def test_a_window_that_is_over_ends_a_batch_that_has_no_place(tmp_path: Path) -> None:
     async def check(store: Switched, lines: Held, runner: Runner) -> None:
         for number in range(2):

@@ -7,17 +7,19 @@ import json
 import os
 import sys
 
-import msgspec
 import pytest
 
 from benchmarks.gateway import __main__ as cli
-from benchmarks.gateway import machine, processes, report, run, slow
+from benchmarks.gateway import processes, report
+from benchmarks.gateway.arrivals import Arrivals, arrive
 from benchmarks.gateway.check import SlowStreams, fault_of, slow_streams
 from benchmarks.gateway.client import Broken, Client, Target, connect, request, unchunked
-from benchmarks.gateway.contenders import BALLAST, ROOT, direct, find_peer, upstream
+from benchmarks.gateway.contenders import direct, upstream
 from benchmarks.gateway.load import Plan, load
 from benchmarks.gateway.processes import StartFailed
-from benchmarks.gateway.upstream import Pace, Script, Upstream, take
+from benchmarks.gateway.prompts import KIB, prompt
+from benchmarks.gateway.script import Pace, Script, marked
+from benchmarks.gateway.upstream import Upstream, take
 
 TOKENS = 3
 GOOD = b"".join(
@@ -154,70 +156,42 @@ def test_an_answer_that_is_not_http_is_an_error():
         asyncio.run(work())
 
 
-EFFORT = run.Effort(seconds=0.2, warm_s=0.05, concurrency=2, blocks=1, block_requests=3)
+def test_an_open_load_sends_all_when_due_and_sees_each_first_byte():
+    async def work(target):
+        data = request(target, is_stream=True)
+        return await arrive(target, Arrivals(rate=500.0, seconds=0.02), data)
+
+    seen = asyncio.run(_on_upstream(Pace(TOKENS, 0.0), work))
+    assert (seen.requests, seen.failures, seen.events) == (10, 0, 10 * (TOKENS + 2))
+    assert 0.0 < seen.sent_p50_ms <= seen.sent_p99_ms
+    assert seen.p50_ms > 0.0
 
 
-@pytest.fixture(scope="module")
-def rounds():
-    return run.compare([BALLAST], 1, EFFORT, None)
+def test_an_open_load_names_why_requests_failed():
+    seen = asyncio.run(arrive(Target("http://127.0.0.1:1", "k", "m"), Arrivals(100.0, 0.04), b""))
+    assert (seen.requests, seen.failures, len(seen.errors)) == (0, 4, 3)
 
 
-def test_a_round_of_the_real_gateway_gives_sane_figures(rounds):
-    (found,) = rounds
-    assert found.gateway == BALLAST
-    assert found.requests > 0
-    assert found.streams > 0
-    assert found.events_per_stream == run.EVENTS
-    assert found.cpu_ms_request > 0.0
-    # A difference of two runs: below the clock's noise, which a short round has, it has any sign.
-    assert abs(found.cpu_ms_request_ledger) <= found.cpu_ms_request
-    assert found.rss_mib > 10.0
+@pytest.mark.parametrize("size", [4 * KIB, 90 * KIB, 100])
+def test_a_prompt_has_its_size_and_says_its_pace(size):
+    text = prompt(size, Pace(7, 20.0))
+    assert len(text.encode()) == size
+    assert marked(text.encode()) == Pace(7, 20.0)
+    assert marked(prompt(size).encode()) is None
 
 
-def test_a_report_survives_json_and_fills_the_page(rounds, tmp_path):
-    origin = machine.provenance(["run"], ROOT, {})
-    whole = report.Report(origin, rounds, *report.summarise(rounds))
-    written = tmp_path / "run.json"
-    written.write_bytes(msgspec.json.encode(whole))
-    page = tmp_path / "page.md"
-    page.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
-    assert cli.main(["fill", "--page", str(page), "--run", str(written)]) == 0
-    text = page.read_text("utf-8")
-    assert "| ballast |" in text
-    assert "not measured" in text  # a ratio without its peer
-    assert cli.main(["fill", "--page", str(page), "--run", str(written)]) == 0
-    assert page.read_text("utf-8") == text
+def test_the_upstream_keeps_the_pace_that_a_prompt_asks_for():
+    async def work(target):
+        asks = prompt(200, Pace(TOKENS + 2, 5.0))
+        return await slow_streams(target, SlowStreams(2, TOKENS + 2, 0.005, prompt=asks))
 
-
-def test_slow_streams_pass_the_real_gateway_whole():
-    found = slow.check(SlowStreams(20, TOKENS, 0.05))
-    assert (found.checked.complete, found.checked.faults) == (20, 0)
-
-
-def one(gateway: str, number: int, ms: float) -> report.Round:
-    return report.Round(gateway, number, 1, 1, 66.0, ms, 0, 0, None, 0, ms, ms, ms, ms, 1, 1, 1.0)
-
-
-def test_ratios_compare_within_a_round():
-    first = [one("vllm-router", 1, 1.0), one("ballast", 1, 2.0)]
-    second = [one("vllm-router", 2, 4.0), one("ballast", 2, 4.0)]
-    rounds = [*first, *second, one("ballast", 3, 9.0)]
-    summary, ratios = report.summarise(rounds)
-    assert ratios["ballast"]["cpu_ms_request"] == report.Spread(1.0, 2.0, 2.0)
-    assert summary["ballast"]["cpu_ms_request"] == report.Spread(2.0, 4.0, 9.0)
-    assert "vllm-router" not in ratios
+    checked = asyncio.run(_on_upstream(Pace(TOKENS, 0.0), work))
+    assert (checked.complete, checked.first_fault) == (2, "")
 
 
 def test_a_page_without_markers_is_refused():
     with pytest.raises(ValueError, match="no markers"):
-        report.filled("# page", "gateway", "text")
-
-
-def test_a_missing_peer_is_said_aloud(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # else what `install` once made counts
-    assert find_peer("vllm-router", tmp_path) is None
-    assert run.present(["vllm-router"], tmp_path) == {}
-    assert "vllm-router is not installed" in capsys.readouterr().err
+        report.filled("# page", "peers", "text")
 
 
 def test_the_cpu_of_a_tree_grows_and_is_split():
@@ -239,8 +213,9 @@ def test_a_process_that_dies_at_start_tells_its_log(tmp_path):
 
 def test_processes_end_with_their_block(tmp_path):
     before = set(processes.tree(os.getpid()))
-    with upstream(Pace(1, 0.0), tmp_path) as url:
-        assert url.startswith("http://127.0.0.1:")
+    with upstream(Pace(1, 0.0), tmp_path, 3) as urls:
+        assert len(set(urls)) == 3
+        assert all(url.startswith("http://127.0.0.1:") for url in urls)
         started = set(processes.tree(os.getpid())) - before
         assert len(started) == 1
     assert not started & set(processes.tree(os.getpid()))

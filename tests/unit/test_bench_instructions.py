@@ -3,7 +3,6 @@ was gained, on any machine."""
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from benchmarks.gateway import __main__ as cli
@@ -12,6 +11,7 @@ from benchmarks.gateway.callgrind import CallgrindMissing, Count
 from benchmarks.gateway.contenders import BALLAST, ROOT
 from benchmarks.gateway.instructions import CHUNK, PLAIN, Plan, Report, Row
 from benchmarks.gateway.peers import VLLM_ROUTER
+from benchmarks.gateway.report import filled
 
 SLACK = 1.05
 RECORDED = {"3.11.7 (without PGO)": {PLAIN: 600_000, CHUNK: 7_000}}
@@ -40,16 +40,12 @@ def test_a_table_shows_the_range_and_the_ratio_to_the_router():
     assert "PGO" in text
 
 
-def test_a_report_fills_the_page(tmp_path):
+def test_a_report_fills_the_page():
     origin = machine.provenance(["instructions"], ROOT, {})
     report = Report(origin, 400, [Row(BALLAST, "relay", PLAIN, [1_000], [0])])
-    written, page = tmp_path / "counts.json", tmp_path / "page.md"
-    written.write_bytes(msgspec.json.encode(report))
-    page.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
-    assert cli.main(["fill", "--page", str(page), "--instructions", str(written)]) == 0
-    assert "| ballast | relay | plain request | 1.00 to 1.00 | 0.00 | - |" in page.read_text(
-        "utf-8"
-    )
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    text = filled(page, "instructions", instructions.markdown(report))
+    assert "| ballast | relay | plain request | 1.00 to 1.00 | 0.00 | - |" in text
 
 
 def test_a_machine_without_valgrind_is_told_what_to_install(tmp_path, capsys, monkeypatch):

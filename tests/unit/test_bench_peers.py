@@ -7,11 +7,11 @@ import yaml
 
 from benchmarks import tools
 from benchmarks.gateway import __main__ as cli
-from benchmarks.gateway import contenders, peers, run
-from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, VLLM_ROUTER
+from benchmarks.gateway import compare, contenders, peers
+from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, SMG, VLLM_ROUTER
 from benchmarks.tools import ToolMissing
 
-UP = ("http://127.0.0.1:9", "m")
+UP = (("http://127.0.0.1:9", "http://127.0.0.1:10"), "m")
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def test_a_peer_is_found_in_the_environment_made_for_it(cache, name):
     assert contenders.find_peer(name, None) is None
     command = cache(name)
     assert contenders.find_peer(name, None) == command
-    assert run.present([name], None) == {name: peers.PEERS[name].requirements[0].split("==")[1]}
+    version = peers.PEERS[name].requirements[0].split("==")[1]
+    assert compare.present([name], None, installs=False) == {name: version}
 
 
 def test_a_peer_that_is_named_stands_before_its_environment(cache, tmp_path):
@@ -56,20 +57,34 @@ def test_any_python_is_not_taken_for_a_peer(cache, tmp_path):
     assert contenders.find_peer(SGLANG_ROUTER, other.parent) is None
 
 
-def test_routers_start_before_one_upstream_with_round_robin(tmp_path):
+def test_routers_start_before_all_upstreams_with_round_robin(tmp_path):
     plain = peers.words(VLLM_ROUTER, UP, (1, 2), tmp_path)
     assert plain[:4] == ["--host", "127.0.0.1", "--port", "1"]
-    assert "http://127.0.0.1:9" in plain
+    at = plain.index("--worker-urls")
+    assert plain[at + 1 : at + 4] == [*UP[0], "--policy"]
+    assert peers.words(SMG, UP, (1, 2), tmp_path) == ["launch", *plain]
     module = peers.words(SGLANG_ROUTER, UP, (1, 2), tmp_path)
     assert module == ["-m", "sglang_router.launch_router", *plain]
 
 
-def test_litellm_is_told_its_upstream_by_a_file(tmp_path):
+def test_litellm_is_told_its_upstreams_and_its_key_by_a_file(tmp_path):
     words = peers.words(LITELLM, UP, (1, 2), tmp_path)
-    (row,) = yaml.safe_load((tmp_path / "litellm.yaml").read_text())["model_list"]
-    assert row["model_name"] == "m"
-    assert row["litellm_params"]["api_base"] == "http://127.0.0.1:9/v1"
+    made = yaml.safe_load((tmp_path / "litellm.yaml").read_text())
+    assert {row["model_name"] for row in made["model_list"]} == {"m"}
+    bases = [row["litellm_params"]["api_base"] for row in made["model_list"]]
+    assert bases == [f"{url}/v1" for url in UP[0]]
+    assert made["general_settings"]["master_key"] == peers.KEY
     assert str(tmp_path / "litellm.yaml") in words
+
+
+def test_a_peer_that_cannot_be_had_is_left_out_with_the_reason(cache, monkeypatch, capsys):
+    def made(requirements, command):
+        raise ToolMissing("no index today")
+
+    monkeypatch.setattr(tools, "made", made)
+    assert compare.present([VLLM_ROUTER], None, installs=True) == {}
+    assert "vllm-router is not here: left out (no index today)" in capsys.readouterr().err
+    assert compare.present([VLLM_ROUTER], None, installs=False) == {}
 
 
 def test_what_cannot_be_installed_is_named_and_ends_with_one(monkeypatch, capsys):
@@ -84,4 +99,4 @@ def test_what_cannot_be_installed_is_named_and_ends_with_one(monkeypatch, capsys
 def test_an_unknown_peer_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         cli.main(["install", "other"])
-    assert "vllm-router, sglang-router, litellm" in capsys.readouterr().err
+    assert "vllm-router, smg, sglang-router, litellm" in capsys.readouterr().err

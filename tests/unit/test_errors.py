@@ -26,7 +26,12 @@ def test_every_code_has_a_known_status_and_an_openai_body(code):
     row = TABLE[code]
     assert HTTPStatus(row.status) >= 400
     assert json.loads(errors.body(code, "why", "field")) == {
-        "error": {"message": "why", "type": row.type, "param": "field", "code": code}
+        "error": {
+            "message": "why",
+            "type": row.type,
+            "param": "field",
+            "code": errors.TOLD.get(code, code),
+        }
     }
 
 

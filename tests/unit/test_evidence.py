@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from contextlib import closing
@@ -13,12 +14,14 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from ballast import compliance_files, evidence, evidence_guard, evidence_rules, identity
+from ballast import compliance_files, evidence, evidence_file, evidence_guard, evidence_rules
+from ballast import identity as identities
 from ballast.cli import app
 from ballast.evidence_values import Asked, Facts, Own, Section, WordList
 from ballast.messages import Said
 from ballast.problem import ProblemError
 from models import provider
+from serving.audit.auditor import signer
 from serving.directory.changes import By, put
 from serving.directory.store import opener as directory_opener
 from serving.finance import statements
@@ -39,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
     terms.mkdir()
     (terms / "house.txt").write_text("#! action: block\n禁词甲\nforbidden thing\n", "utf-8")
     made = Settings.model_validate({
-        "state_dir": state, "deployment_id": identity.ensure(state).deployment_id,
+        "state_dir": state, "deployment_id": identities.ensure(state).deployment_id,
         "models": [{"name": "m", "offerings": ["deepseek/deepseek-flash"]}],
         "providers": [{"id": "deepseek"}], "tenants": [{"id": "t", "residency": "mainland"}],
         "guard": {"terms_dir": terms, "default": {"lists": ["house"]}},
@@ -191,7 +194,7 @@ def test_a_broken_list_is_told_in_the_report(settings: Settings) -> None:
 
 
 def test_the_change_log_compares_with_the_report_before(settings: Settings) -> None:
-    evidence.write(settings, evidence.gather(settings, evidence.Asking("2026-09")), LATER_S)
+    evidence_file.write(settings, evidence.gather(settings, evidence.Asking("2026-09")), LATER_S)
     same = evidence.gather(settings, evidence.Asking("2026-10"))
     assert same.lists_before == same.lists
     assert settings.guard.terms_dir is not None
@@ -210,7 +213,9 @@ def test_lists_that_came_and_went_are_changes(settings: Settings) -> None:
 
 
 def test_a_month_that_is_over_is_signed_and_a_change_is_found(settings: Settings) -> None:
-    made = evidence.write(settings, evidence.gather(settings, evidence.Asking("2026-10")), LATER_S)
+    made = evidence_file.write(
+        settings, evidence.gather(settings, evidence.Asking("2026-10")), LATER_S
+    )
     assert made[-1].name == "report-2026-10.sig.json"
     assert compliance_files.sealed_months(settings) == ["2026-10"]
     page = made[1].read_text("utf-8")
@@ -218,16 +223,103 @@ def test_a_month_that_is_over_is_signed_and_a_change_is_found(settings: Settings
     assert compliance_files.sealed_months(settings) == []
 
 
+def written(settings: Settings, again: str | None = None) -> list[Path]:
+    found = evidence.gather(settings, evidence.Asking("2026-10"))
+    return evidence_file.write(settings, found, LATER_S, again)
+
+
+def faults(settings: Settings) -> list[str]:
+    return compliance_files.faults(settings, "2026-10", signer(settings).public)
+
+
+def test_a_month_that_was_signed_is_not_written_over(settings: Settings) -> None:
+    before = [path.read_bytes() for path in written(settings)]
+    with pytest.raises(ProblemError, match=r"signed already \(report-2026-10\.sig\.json\)") as told:
+        written(settings)
+    assert "--again WHY` writes revision 2" in told.value.remedy
+    made = [compliance_files.folder(settings) / "2026-10" / name for name in (
+        "report-2026-10.html", "report-2026-10.en.html", "evidence.json",
+        "report-2026-10.sig.json")]  # fmt: skip
+    assert [path.read_bytes() for path in made] == before
+
+
+def test_a_revision_names_what_it_replaces_and_keeps_it(settings: Settings) -> None:
+    first = written(settings)
+    second = written(settings, "filing number <added>")
+    third = written(settings, "again")
+    assert [path.name for path in second] == [
+        "report-2026-10.r2.html", "report-2026-10.r2.en.html", "evidence.r2.json",
+        "report-2026-10.r2.sig.json"]  # fmt: skip
+    kept = json.loads(second[2].read_bytes())
+    assert (kept["revision"], kept["replaces"]) == (2, "report-2026-10.sig.json")
+    assert kept["replaces_sha256"] == hashlib.sha256(first[3].read_bytes()).hexdigest()
+    page = second[1].read_text("utf-8")
+    assert "it replaces report-2026-10.sig.json" in page
+    assert "because: filing number &lt;added&gt;" in page
+    assert json.loads(third[2].read_bytes())["replaces"] == "report-2026-10.r2.sig.json"
+    assert faults(settings) == []
+    assert compliance_files.sealed_months(settings) == ["2026-10"]
+
+
+def test_a_revision_that_was_changed_or_removed_breaks_the_chain(settings: Settings) -> None:
+    first, second = written(settings), written(settings, "x")
+    written(settings, "y")
+    kept = first[0].read_bytes()
+    first[0].write_text("other", "utf-8")
+    assert [str(one) for one in faults(settings)] == ["report-2026-10.html was changed"]
+    with pytest.raises(ProblemError, match="is not whole"):
+        written(settings, "z")
+    first[0].write_bytes(kept)
+    assert faults(settings) == []
+    second[3].unlink()
+    told = [str(one) for one in faults(settings)]
+    assert "the signature of revision 2 is gone: report-2026-10.r2.sig.json" in told
+    assert "report-2026-10.r2.sig.json is not there" in told
+    assert compliance_files.sealed_months(settings) == []
+
+
+def test_a_first_revision_that_was_signed_anew_does_not_fit_the_second(settings: Settings) -> None:
+    first = written(settings)
+    written(settings, "x")
+    first[1].write_text("made up later", "utf-8")
+    compliance_files.seal(settings, first[:3], first[0])
+    assert [str(one) for one in faults(settings)] == ["report-2026-10.sig.json was changed"]
+
+
+def test_a_second_revision_signed_without_the_first_is_found(settings: Settings) -> None:
+    written(settings)
+    second = written(settings, "x")
+    compliance_files.seal(settings, second[:3], second[0])
+    assert [one.key for one in faults(settings) if isinstance(one, Said)] == ["evidence.unchained"]
+
+
+@pytest.mark.parametrize(("again", "said"), [("x", "no signed report"), (" ", "no signed report")])
+def test_nothing_is_replaced_where_nothing_was_signed(
+    settings: Settings, again: str, said: str
+) -> None:
+    with pytest.raises(ProblemError, match=said):
+        written(settings, again)
+
+
+@pytest.mark.parametrize("again", ["", "  ", "x" * 501])
+def test_a_revision_needs_a_reason(settings: Settings, again: str) -> None:
+    written(settings)
+    with pytest.raises(ProblemError, match="tells no reason"):
+        written(settings, again)
+
+
 def test_a_month_under_way_is_a_draft(settings: Settings) -> None:
     found = evidence.gather(settings, evidence.Asking("2026-11"))
-    made = evidence.write(settings, found, LATER_S)
+    made = evidence_file.write(settings, found, LATER_S)
     assert not any(path.name.endswith(".sig.json") for path in made)
     assert compliance_files.sealed_months(settings) == []
     assert "草稿未签名" in made[0].read_text("utf-8")
 
 
 def test_the_pages_stand_alone_in_both_languages(settings: Settings) -> None:
-    made = evidence.write(settings, evidence.gather(settings, evidence.Asking("2026-10")), LATER_S)
+    made = evidence_file.write(
+        settings, evidence.gather(settings, evidence.Asking("2026-10")), LATER_S
+    )
     for path, is_chinese in ((made[0], True), (made[1], False)):
         page = path.read_text("utf-8")
         assert not re.search(r"<script|<link|<img|@import|url\(", page)
@@ -246,7 +338,13 @@ def test_the_commands_write_check_and_refuse(
     (settings.state_dir / "up.yaml").write_text(json.dumps(up), "utf-8")
     runner = CliRunner()
     assert runner.invoke(app, ["evidence", "write", "--month", "2026-10"]).exit_code == 0
-    assert runner.invoke(app, ["evidence", "check", "2026-10"]).exit_code == 0
+    assert "--again WHY" in runner.invoke(app, ["evidence", "write", "--month", "2026-10"]).stderr
+    again = ["evidence", "write", "--month", "2026-10", "--again", "number added"]
+    assert runner.invoke(app, again).exit_code == 0
+    checked = runner.invoke(app, ["evidence", "check", "2026-10"])
+    assert (checked.exit_code, "revisions: 2" in checked.stdout) == (0, True)
+    assert runner.invoke(app, ["evidence", "write", "--month", "2026-11"]).exit_code == 0
+    assert "is a draft" in runner.invoke(app, ["evidence", "check", "2026-11"]).stdout
     shown = runner.invoke(app, ["evidence", "show", "--month", "2026-10", "--lang", "zh"])
     assert "备案号" in shown.output
     for words, said in (

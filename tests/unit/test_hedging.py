@@ -35,6 +35,18 @@ def test_an_api_has_the_time_that_nine_of_ten_of_its_answers_took(make):
     assert patience_s(make.ticket(offering)) == 1.0, "no less than the setting says"
 
 
+def test_a_second_try_has_as_much_time_left_as_the_first_had(make):
+    """Nobody waits what was learnt in a bad hour when the caller's own deadline comes first."""
+    stages = SimpleNamespace(loop=SimpleNamespace(time=lambda: 100.0))
+    hedger = Hedger(stages, None, Hedge(hour_max="1", after_s=1.0))
+    for due_s, patience_s, waits_s in (
+        (110.0, 30.0, 5.0), (110.0, 3.0, 3.0), (101.5, 30.0, 1.0), (99.0, 30.0, 1.0),
+        (float("inf"), 30.0, 30.0),
+    ):  # fmt: skip
+        call = make.call(stream=True, first_token_by_s=due_s)
+        assert hedger.in_time_s(patience_s, call) == waits_s, (due_s, patience_s)
+
+
 def test_an_hour_s_money_is_never_passed_and_comes_anew():
     purse = Purse(100)
     assert purse.take(60, 10.0)

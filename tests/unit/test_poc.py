@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from ballast import identity, leaving, poc, poc_page
+from ballast import identity, leaving, poc, poc_cli, poc_effort, poc_page, poc_runs
 from ballast.cli import app
-from ballast.poc_values import Effort, Measured, Trial, Works, gain, gates, saving, verdict
+from ballast.poc_gates import gain, gates, longer, saving, verdict
+from ballast.poc_values import Effort, Measured, Trial, Works
 from ballast.problem import ProblemError
 from ballast.traffic import Times
 from serving.finance import entries
@@ -69,7 +71,7 @@ def test_a_slow_or_failing_side_of_ours_is_told() -> None:
 
 def test_effort_must_stay_below_half_of_a_years_gain() -> None:
     assert answers(effort=Effort(16, 300, ""))["effort"] == "no"
-    assert answers(monthly_tokens=None)["effort"] == "week"
+    assert answers(monthly_tokens=None)["effort"] == "tokens"
     dearer = msgspec.structs.replace(OWN, cost=11.0)
     assert answers(local=dearer)["effort"] == "no"
 
@@ -98,7 +100,8 @@ def test_the_way_out_is_proved_by_a_checked_export_alone() -> None:
 )
 def test_the_page_stands_alone_in_either_language(trial: Trial, language: Any) -> None:
     page = poc_page.made(trial, language)
-    assert not re.search(r"<script|<link|<img|@import|url\(", page)
+    assert not re.search(r"<script|<link|<img|@import|url\(|`", page)
+    assert "<code>ballast poc export" in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert ("zh-CN" if language == "zh" else '"en"') in page
     chinese = re.findall(r"[\u4e00-\u9fff]", page)
@@ -164,6 +167,7 @@ def run(folder: Path, **changes: Any) -> Path:
     total = {
         "sent": 200, "good": 199, "cost": 1.0, "first_ms": spread, "complete_ms": spread,
         "prompt_tokens": 90_000, "completion_tokens": 10_000, "name": "all", "api_share": -1.0,
+        "cached_tokens": 0,
     }  # fmt: skip
     summary = {"total": total, "kinds": [total], "seconds": 360.0, "reasons": [], "currency": "CNY"}
     folder.mkdir()
@@ -172,7 +176,7 @@ def run(folder: Path, **changes: Any) -> Path:
     for name, value in changes.items():
         place = body if name in body else total if name in total else summary
         place[name] = value
-    (folder / poc.RESULT).write_text(json.dumps(body), "utf-8")
+    (folder / poc_runs.RESULT).write_text(json.dumps(body), "utf-8")
     return folder
 
 
@@ -186,7 +190,7 @@ def test_two_runs_of_one_load_are_compared_by_rent(tmp_path: Path) -> None:
     assert saving(trial) == pytest.approx(0.3)
     found = {gate.id: gate.missing or gate.answer for gate in gates(trial)}
     assert found["cost"] == found["stability"] == found["latency"] == "yes"
-    assert found["effort"] == "week"
+    assert found["effort"] == "tokens"
 
 
 @pytest.mark.parametrize(
@@ -263,3 +267,130 @@ def test_the_command_writes_a_page_in_each_language(
         "可以推进" in page.with_suffix(".zh.html").read_text("utf-8") or shown["verdict"] != "yes"
     )
     assert CliRunner().invoke(app, ["poc", "check", str(tmp_path / "out")]).exit_code == 0
+
+
+def test_a_replay_sent_faster_pays_rent_for_the_time_that_traffic_took(tmp_path: Path) -> None:
+    load = {"title": "x", "price": None,
+            "arrivals": {"kind": "trace", "source": "f", "speed": 3.0}}  # fmt: skip
+    given = wish(run(tmp_path / "a", scenario=load), run(tmp_path / "b", scenario=load), gpu_hour=7)
+    trial = poc.gather(Settings(state_dir=tmp_path), given, NOW_S)
+    assert trial.local is not None
+    assert trial.local.cost == pytest.approx(3 * 7 * 360 / 3600)
+    assert trial.speed == 3.0
+    assert "replayed 3 times as fast" in poc_page.made(trial, "en")
+
+
+def test_own_tokens_are_priced_as_the_api_would_have_priced_them(tmp_path: Path) -> None:
+    price = {"currency": "CNY", "input_per_mtok": 2.0, "output_per_mtok": 8.0,
+             "cached_per_mtok": 1.0}  # fmt: skip
+    load = {"title": "x", "price": price}
+    api = run(tmp_path / "a", scenario=load, cached_tokens=45_000)
+    own = run(tmp_path / "b", scenario=load, completion_tokens=20_000)
+    trial = poc.gather(Settings(state_dir=tmp_path), wish(api, own, gpu_hour=1.0), NOW_S)
+    assert trial.local is not None
+    # half of the prompt came from the API's cache: 1.5 yuan a million
+    assert trial.local.at_api_price == pytest.approx(0.09 * 1.5 + 0.02 * 8)
+    assert saving(trial) == pytest.approx(1 - 0.1 / (0.09 * 1.5 + 0.02 * 8))
+    assert longer(trial) == pytest.approx(1.0)
+    assert "+100%" in poc_page.made(trial, "en")
+    alike = msgspec.structs.replace(OWN, ok=499)
+    assert longer(msgspec.structs.replace(GOOD, local=alike)) is None
+
+
+def test_a_run_that_was_pinned_to_a_simulated_provider_proves_nothing(tmp_path: Path) -> None:
+    api = run(tmp_path / "a", api_share=1.0)
+    body = json.loads((api / poc_runs.RESULT).read_bytes()) | {"pin": "simulated-a/x"}
+    (api / poc_runs.RESULT).write_text(json.dumps(body), "utf-8")
+    given = wish(api, run(tmp_path / "b"), gpu_hour=7.0)
+    found = gates(poc.gather(Settings(state_dir=tmp_path), given, NOW_S))
+    assert {gate.missing for gate in found} == {"real", "export"}
+
+
+def test_an_api_run_that_own_engines_answered_is_refused(tmp_path: Path) -> None:
+    given = wish(run(tmp_path / "a", api_share=0.5), run(tmp_path / "b"))
+    with pytest.raises(ProblemError, match=r"only 50.0% of the answers came from APIs"):
+        poc.gather(Settings(state_dir=tmp_path), given, NOW_S)
+
+
+def test_two_runs_take_the_tokens_of_a_month_from_the_ledger(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    fill(settings)
+    trial = poc.gather(
+        settings, wish(run(tmp_path / "a"), run(tmp_path / "b"), gpu_hour=7.0), NOW_S
+    )
+    (effort,) = [gate for gate in gates(trial) if gate.id == "effort"]
+    assert effort.answer == "no"
+    assert effort.rests_on == ("runs", "given", "ledger")
+
+
+def stated(tmp_path: Path, **changes: Any) -> Path:
+    body = {"by": "Li Lei", "day": "2026-11-26", "currency": "CNY", "hour_cost": 300,
+            "items": [{"what": "clients", "hours": 8}, {"what": "`tests`", "hours": 2}],
+            "once": 500, "monthly": 100, "monthly_tokens": 2e9} | changes  # fmt: skip
+    path = tmp_path / "effort.yaml"
+    path.write_text(json.dumps(body), "utf-8")
+    return path
+
+
+def test_what_people_state_is_told_from_what_was_measured(tmp_path: Path) -> None:
+    effort = poc_effort.read(stated(tmp_path), "CNY")
+    assert (effort.hours, effort.cost) == (10, 3500)
+    given = wish(run(tmp_path / "a"), run(tmp_path / "b"), gpu_hour=7.0)._replace(effort=effort)
+    trial = poc.gather(Settings(state_dir=tmp_path), given, NOW_S)
+    found = {gate.id: gate for gate in gates(trial)}
+    # 30 % of 10 yuan a million, 2,000 million a month, less 100 yuan of running cost
+    assert gain(trial) == pytest.approx((0.3 * 10 * 2000 - 100) * 12)
+    assert (found["effort"].answer, found["effort"].rests_on) == (
+        "yes",
+        ("runs", "given", "stated"),
+    )
+    assert (found["cost"].rests_on, found["latency"].rests_on) == (("runs", "given"), ("runs",))
+    assert found["exit"].rests_on == ()
+    page = poc_page.made(trial, "en")
+    for words in ("Li Lei, 2026-11-26", "not measured", "2,000,000,000 tokens a month: as stated",
+                  "stated by people", "<code>tests</code>"):  # fmt: skip
+        assert words in page
+
+
+def test_a_week_of_own_traffic_goes_before_what_was_stated(tmp_path: Path) -> None:
+    effort = poc_effort.read(stated(tmp_path), "CNY")
+    told = msgspec.structs.replace(GOOD, effort=effort)
+    assert told.tokens == 2e8
+    assert "ledger" in {gate.id: gate.rests_on for gate in gates(told)}["effort"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"by": " "}, "value of by"), ({"items": []}, "value of items"),
+        ({"items": [{"what": "x", "hours": -1}]}, "value of items"),
+        ({"hour_cost": -1}, "value of hour_cost"), ({"monthly_tokens": 0}, "value of monthly_tok"),
+        ({"currency": "USD"}, "counts in USD, not CNY"), ({"currency": "EUR"}, "Invalid enum"),
+        ({"hours": 3}, "unknown field"), ({"day": "yesterday"}, "RFC3339"),
+    ],
+)  # fmt: skip
+def test_a_statement_that_makes_no_sense_is_refused_by_its_key(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ProblemError, match=said):
+        poc_effort.read(stated(tmp_path, **changes), "CNY")
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_template_is_read_once_somebody_put_a_name_to_it(tmp_path: Path, language: Any) -> None:
+    path = tmp_path / "effort.yaml"
+    poc_effort.write_template(path, language, date(2026, 11, 26))
+    with pytest.raises(ProblemError, match="value of by"):
+        poc_effort.read(path, "CNY")
+    path.write_text(path.read_text("utf-8").replace('by: ""', "by: Li Lei"), "utf-8")
+    assert poc_effort.read(path, "CNY").hours == 32
+    with pytest.raises(ProblemError, match="cannot be written"):
+        poc_effort.write_template(path, language, date(2026, 11, 26))
+
+
+def test_effort_is_typed_or_stated_and_not_both(tmp_path: Path) -> None:
+    assert poc_cli.effort_of(None, None, None, "CNY").basis == "assumed"
+    assert poc_cli.effort_of(None, 3, 10, "CNY").cost == 30
+    assert poc_cli.effort_of(None, 3, None, "CNY").basis == "given"
+    with pytest.raises(ProblemError, match="both given"):
+        poc_cli.effort_of(stated(tmp_path), 3, None, "CNY")

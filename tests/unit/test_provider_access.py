@@ -33,6 +33,7 @@ UNPRICED = [
     for row in ROWS.values()
     for sold in row.models
     if not sold.free and sold.input_per_mtok is None
+    if sold.hearing is None or sold.hearing.per_hour is None
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import get_args
 
@@ -275,3 +276,13 @@ def test_a_batch_price_of_a_model_that_is_not_sold_refuses_to_load(tmp_path):
     batch["as_of"] = "2026-11-26"
     with pytest.raises(ProviderFileError, match="batch: not among models: x"):
         load(folder(tmp_path / "f", shop={**GOOD, "batch": batch}))
+
+
+def test_who_takes_pictures_names_where_that_was_read_and_when() -> None:
+    said = {
+        (row.id, sold.id): sold.sees_source
+        for row in load(FOLDER).values() for sold in row.models if sold.sees
+    }  # fmt: skip
+    assert said
+    unread = [name for name, text in said.items() if not re.search(r"read 20\d\d-\d\d-\d\d$", text)]
+    assert not unread, "an unread claim is false: leave `sees` out"

@@ -127,7 +127,7 @@ def test_the_doctor_shows_it(tmp_path: Path):
     assert "replaced one by one" in shown.output
     rows = json.loads(CliRunner().invoke(app, [*command, "--json"]).output)
     assert [row["subject"] for row in rows] == ["restart", "at once"]
-    new.write_text("images: {}")
+    new.write_text("- 1")
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code != 0
     assert "helm template" in refused.output

@@ -16,7 +16,7 @@ from serving.directory.changes import By
 from serving.directory.values import Directory, build
 from serving.errors import CallerError
 from serving.placement.assign import assign
-from serving.placement.values import Arm, Route
+from serving.placement.values import Arm, Ceilings, Route
 from serving.records import Burst, FleetView, LatencyClass, Refuse, Run, Wait
 from serving.rollout import commands, counts, weights
 from serving.rollout.aside import Found, instead
@@ -38,6 +38,7 @@ from serving.rollout.desk import staying
 from serving.rollout.endings import header_lines, told
 from serving.rollout.gap import gap
 from serving.rollout.history import spans
+from serving.rollout.moving import ceilings
 from serving.rollout.values import CANARY, Checks, Rollout
 from serving.settings import KeySettings, SettingsError
 from serving.settings_rollout import Ending, RolloutSettings
@@ -54,7 +55,9 @@ def row(**changes) -> Rollout:
 
 
 def seen(calls=100, errors=0, late=0, old=Tally(1000, 10, 10), **more) -> Seen:  # noqa: B008
-    return Seen(Tally(calls, errors, late), old, **{"engines": 1, "gate": ""} | more)
+    faults = {"asked": more.pop("asked", 0), "rejected": more.pop("rejected", 0)}
+    new = Tally(calls, errors, late, **faults)
+    return Seen(new, old, **{"engines": 1, "gate": ""} | more)
 
 
 CASES = {
@@ -70,6 +73,14 @@ CASES = {
     "the old one's few calls do not count": (
         row(), seen(100, 12, old=Tally(2, 2), before=Tally(900, 9)), 60, RollBack, "model 1.0%"),
     "late": (row(), seen(100, 0, 20), 60, RollBack, "a late first token in 20"),
+    "answers of 4xx to all": (
+        row(), seen(0, rejected=8, asked=8), 5, RollBack, "answers of 4xx in 8 of 8 calls"),
+    "callers as wrong as with the old one": (
+        row(), seen(100, rejected=30, asked=130, old=Tally(700, 7, 7, 1000, 300)), 60, Advance, ""),
+    "answers of 4xx above the old one's": (
+        row(), seen(100, rejected=40, asked=140, old=Tally(950, 0, 0, 1000, 50)), 60, RollBack,
+        "the old model 5.0%"),
+    "few answers of 4xx": (row(), seen(0, rejected=4, asked=4), 5, Hold, "0 of 50"),
     "all errors at once": (row(), seen(5, 5), 1, RollBack, "hard bound of 50%"),
     "four are too few": (row(), seen(4, 4), 1, Hold, "4 of 50"),
     "few calls at the deadline": (row(), seen(9, old=Tally(100)), 600, Pause, "9 of 50 calls"),
@@ -156,6 +167,26 @@ def test_chance_takes_few_good_ones_back_and_no_bad_one_passes():
     print(f"as good as the old one: {dict(same)}; 15 % against 2 %: {dict(bad)}")
     assert same["RollBack"] <= 9, "3 %, looked at 400 times each"
     assert bad["RollBack"] == 100, "each of them"
+
+
+def test_one_client_in_a_loop_takes_nothing_back_where_others_call():
+    loop, others = ("k1", 40, 40), [("k2", 3, 1), ("k3", 4, 0)]
+    assert counts.rejected(Tally(7), [loop, *others], 5) == Tally(7, 0, 0, 7, 1)
+    assert counts.rejected(Tally(0), [loop], 5) == Tally(0, 0, 0, 40, 40), "nobody else called"
+    assert counts.rejected(Tally(3), [loop, others[0]], 5) == Tally(3, 0, 0, 43, 41), "too few did"
+    assert counts.rejected(Tally(), [], 5) == Tally()
+
+
+def test_a_bound_on_money_that_moves_with_the_name_is_said():
+    old, new = Ceilings(0.2, 5_000_000, 0, "m"), Ceilings(0.0, 0, 90_000_000, "m2")
+    assert ceilings("m2", old, new) == (
+        "ceilings for third parties become those of m2: 90.00 USD a day"
+        " (now 20% of its tokens, 5.00 USD an hour)"
+    )
+    assert ceilings("m2", old, None).endswith("those of m2: none (now 20% of its tokens, 5.00 USD"
+                                              " an hour)")  # fmt: skip
+    assert ceilings("m2", old, old) == ceilings("m2", None, None) == ""
+    assert ceilings("m2", Ceilings(), None) == "", "no bound is no bound"
 
 
 def test_chance_is_the_tail_of_the_binomial_distribution():

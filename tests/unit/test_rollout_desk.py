@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from serving.errors import CallerError
 from serving.records import LatencyClass, Refuse
 from serving.rollout.counts import Load
-from serving.rollout.desk import TURN, in_turns
+from serving.rollout.desk import TURN, in_turns, one_of_few
 
 
 def test_a_plan_of_many_keys_lets_calls_through_between_them():
@@ -24,5 +27,25 @@ def test_a_plan_of_many_keys_lets_calls_through_between_them():
         task.cancel()
         assert list(placed) == loads
         assert turns[0] >= 20
+
+    asyncio.run(check())
+
+
+def test_no_more_plans_than_places_are_worked_out_and_nobody_waits():
+    async def check():
+        places, done = asyncio.Semaphore(2), asyncio.Event()
+
+        async def work():
+            await done.wait()
+            return "told"
+
+        begun = [asyncio.create_task(one_of_few(places, work())) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(CallerError) as caught:
+            await one_of_few(places, work())
+        assert (caught.value.code, caught.value.retry_after_s) == ("rate_limit_exceeded", 5.0)
+        done.set()
+        assert await asyncio.gather(*begun) == ["told", "told"]
+        assert await one_of_few(places, work()) == "told"
 
     asyncio.run(check())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.capacity import PROFILES, Load, step_s
 from serving.choice import AFFINITY_SLACK, share
+from serving.placement.values import PolicyName, Route
 from serving.placement.words import RETRY_S_DEFAULT, RETRY_S_MAX
 from serving.records import (
     Burst,
@@ -437,6 +438,21 @@ def test_a_predicted_miss_without_burst_is_refused_at_once_with_a_time(make):
 def test_an_api_slower_than_our_own_wait_is_not_used(make):
     view = busy(make, 30.0, offerings=[make.offering(first_token_s=52.0)])
     assert place(make.call(first_token_by_s=40.0), make.caller(), view, 0.0).reason == "local:tight"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    wait_s=st.floats(1.0, 120.0), left_s=st.floats(1.0, 120.0), api_s=st.floats(0.1, 120.0),
+    policy=st.sampled_from(tuple(PolicyName)),
+)  # fmt: skip
+def test_no_call_is_refused_while_an_api_is_up_that_may_take_it(
+    make, wait_s, left_s, api_s, policy
+):
+    """Late there as here: full engines would send it out, and room must not be worse than none."""
+    routes = {"m": Route(model="m", policy=policy)}
+    view = busy(make, wait_s, offerings=[make.offering(first_token_s=api_s)], routes=routes)
+    found = place(make.call(first_token_by_s=left_s), make.caller(), view, 0.0)
+    assert isinstance(found, Run | Burst), found
 
 
 def test_a_long_answer_is_no_ground_to_refuse(make):

@@ -45,13 +45,14 @@ class World:
         *,
         missing: tuple[str, ...] = (),
         short: tuple[str, ...] = (),
+        is_shut: bool = False,
         **more: int,
     ) -> Decision:
         """One tick of `rate` replicas' demand."""
         self.at_ms += TICK_MS
         self.output += rate * TICK_MS
         total = {"served_output_total": round(self.output), **more}
-        report = Signals("g", 1, self.at_ms, {"m": Demand(**total)})
+        report = Signals("g", 1, self.at_ms, {"m": Demand(**total, is_shut=is_shut)})
         supply = Supply(sum(self.ready.values()), pools=dict(self.ready))
         samples = Samples(self.at_ms, (report,), missing, {"m": supply}, short=short)
         outcome = step(samples, self.memory, self.policy)
@@ -369,9 +370,19 @@ def test_a_schedule_bounds_the_count() -> None:
 
 def test_one_tick_moves_no_further_than_its_step() -> None:
     plan = msgspec.structs.replace(PLAN, api=None, up_max=2)
-    decision = world(plan).tick(0.0, queued=50, queued_tokens=90_000)
+    decision = world(plan).tick(0.0, queued=500, queued_tokens=900_000)
     assert isinstance(decision, Scale)
     assert decision.replicas == 2
+
+
+def test_a_queue_is_worked_off_in_the_time_that_a_replica_takes_to_come() -> None:
+    plan = msgspec.structs.replace(PLAN, api=None)
+    fleet = World(Policy((plan,)), {"rented": 1})
+    fleet.tick(0.5)
+    fleet.obeys = False
+    asked_ = [fleet.tick(0.5, queued=50, queued_tokens=tokens) for tokens in (90_000, 280_000)]
+    # 45 and 140 seconds of one replica's work; it takes 100 s to come.
+    assert [one.replicas if isinstance(one, Scale) else 1 for one in asked_] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -418,3 +429,26 @@ def test_every_scale_carries_its_numbers() -> None:
     assert scale.numbers["rate"] == pytest.approx(1.9, abs=0.01)
     assert scale.numbers["api_micro_per_s"] == pytest.approx(3000)
     assert sum(scale.pools.values()) == scale.replicas
+
+
+def test_an_api_that_every_breaker_shuts_is_absent_before_a_call_is_lost() -> None:
+    calm, shut = world(), world()
+    for fleet in (calm, shut):
+        for turn in range(60):
+            fleet.tick(0.6 + 0.8 * (turn % 2))
+    assert sum(calm.ready.values()) == sum(shut.ready.values()) == 1
+    for turn in range(6):
+        calm.tick(0.6 + 0.8 * (turn % 2))
+        shut.tick(0.6 + 0.8 * (turn % 2), is_shut=True)
+    assert sum(calm.ready.values()) == 1
+    assert sum(shut.ready.values()) == 2
+    assert shut.memory.models["m"].refused == 0.0, "nothing was refused, so nothing is learnt"
+
+
+def test_an_api_that_took_a_call_since_the_last_tick_is_not_absent() -> None:
+    fleet = world()
+    for turn in range(66):
+        burst = max(0, turn - 59)
+        fleet.tick(0.6 + 0.8 * (turn % 2), is_shut=turn > 59, burst_total=burst,
+                   burst_output_total=burst)  # fmt: skip
+    assert sum(fleet.ready.values()) == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from statistics import mean, median
 
 import msgspec
@@ -13,6 +16,7 @@ from benchmarks.scaling import points
 from models import profiles, sizing
 from models.capacity import PROFILES, Profile, step_s
 from models.layout import Layout
+from serving.fakes import scheduler
 
 FITS = {
     # Step in ms = a + b B + c B ctx + p P (ctx, P in thousand tokens), fitted to published points
@@ -122,9 +126,104 @@ def test_the_published_points_are_met_as_nearly_as_the_documents_say() -> None:
     rows = list(points.seen())
     tokens = [abs(row.error) for row in rows if row.what == "token ms"]
     assert len(tokens) == 23
-    assert median(tokens) < 0.04
-    assert mean(tokens) < 0.11
+    assert median(tokens) < 0.035
+    assert mean(tokens) < 0.105
     rates = [row.simulated / row.measured for row in rows if row.what == "requests/s"]
     assert len(rates) == 29
     assert min(rates) > 0.65
-    assert 1.3 < median(rates) < 1.45, "a lab did less than our model predicts at the edge"
+    assert 1.2 < median(rates) < 1.35, "a lab did less than our model predicts at the edge"
+
+
+class WholeSequences(scheduler.Scheduler):
+    """Lets a call in only when all its tokens fit, as vLLM does by default (0.32,
+    `scheduler_reserve_full_isl`)."""
+
+    def _reserve(self, sequence: scheduler.Sequence, chunk: int) -> bool:
+        is_new = sequence.blocks == 0
+        return super()._reserve(sequence, sequence.remaining if is_new else chunk)
+
+
+def drawn(rate: float, count: int) -> list[tuple[float, int, int]]:
+    """(when, prompt, answer), with tails so long that memory runs full before the batch does."""
+    lots, now_s, rows = random.Random(1), 0.0, []
+    for _ in range(count):
+        now_s += lots.expovariate(rate)
+        prompt, output = lots.lognormvariate(5, 1.6), lots.lognormvariate(5, 1.1)
+        rows.append((now_s, 1 + min(9_000, int(prompt)), 1 + min(4_000, int(output))))
+    return rows
+
+
+def events(one: Profile, rows: Rows[tuple[float, int, int]]) -> tuple[Mapping[int, float], int]:
+    """Seconds to each first token, and preemptions."""
+    engine, turn, firsts = Engine(one, 0.0), 0, {}
+    while turn < len(rows) or engine.calls:
+        if turn < len(rows) and rows[turn][0] <= engine.next_s():
+            at_s, prompt, output = rows[turn]
+            engine.add(Sequence(turn, prompt, output), at_s)
+            turn += 1
+            continue
+        for ended in engine.ended(engine.next_s()):
+            firsts[ended.key] = ended.first_s - rows[ended.key][0]
+    return firsts, engine.preemptions
+
+
+def steps(one: Profile, rows: Rows[tuple[float, int, int]]) -> tuple[Mapping[int, float], int]:
+    """The same, by a scheduler that takes each step by itself."""
+    engine, turn, firsts, now_s = WholeSequences(one), 0, {}, 0.0
+    while turn < len(rows) or engine.unfinished:
+        while turn < len(rows) and rows[turn][0] <= now_s:
+            engine.add(scheduler.Sequence(turn, rows[turn][1]))
+            turn += 1
+        step = engine.plan()
+        if step is None:
+            now_s = rows[turn][0]
+            continue
+        now_s += step.duration_s
+        for said in engine.commit(step):
+            firsts.setdefault(said.key, now_s - rows[said.key][0])
+            if said.generated >= rows[said.key][2]:
+                engine.remove(said.key)
+    return firsts, engine.counters.preemptions
+
+
+def test_full_memory_delays_first_tokens_as_a_step_by_step_scheduler_does() -> None:
+    one, rows = paced(PROFILES["qwen3-32b-fp8-h100"], 32, 0.1), drawn(3.0, 1000)
+    one = msgspec.structs.replace(one, kv_tokens=16_000)
+    found, sent_back = events(one, rows)
+    wanted, truly_sent_back = steps(one, rows)
+    assert len(found) == len(wanted) == len(rows)
+    assert min(sent_back, truly_sent_back) > 10
+    assert sent_back == pytest.approx(truly_sent_back, rel=0.3)
+    assert mean(found.values()) == pytest.approx(mean(wanted.values()), rel=0.05)
+    late, truly_late = (sum(s > 5.0 for s in firsts.values()) for firsts in (found, wanted))
+    assert late == pytest.approx(truly_late, abs=0.01 * len(rows))
+    assert late > 0.02 * len(rows), "memory was never full"
+
+
+def test_the_newest_starts_over_when_memory_is_full_and_keeps_what_it_said() -> None:
+    one = msgspec.structs.replace(PROFILES["qwen3-32b-fp8-h100"], kv_tokens=1000)
+    engine = Engine(one, 0.0)
+    old, new = Sequence(1, 400, 300), Sequence(2, 400, 300)
+    engine.add(old, 0.0)
+    engine.add(new, 0.0)
+    full_s = engine.next_s()
+    assert engine.ended(full_s) == []
+    assert engine.preemptions == 1
+    assert 90 < new.done < 110
+    assert engine.load().waiting == 1
+    first_s = new.first_s
+    assert engine.ended(engine.next_s()) == [old]
+    assert engine.ended(engine.next_s()) == [new]
+    assert new.first_s == first_s, "it was heard before it was sent back"
+    assert engine.calls == 0
+    assert engine.load().kv_use == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_answer_longer_than_all_memory_runs_alone() -> None:
+    one = msgspec.structs.replace(PROFILES["qwen3-32b-fp8-h100"], kv_tokens=1000)
+    engine, ended = Engine(one, 0.0), []
+    for key in (1, 2, 3):
+        engine.add(Sequence(key, 300, 2000), 0.0)
+    while engine.calls:
+        ended += [found.key for found in engine.ended(engine.next_s())]
+    assert ended == [1, 2, 3]

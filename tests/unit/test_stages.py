@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ballast import staged, stages
-from ballast.messages import words
+from ballast import stage_doctor, staged, stages
+from ballast.messages import tell, words
 from ballast.problem import ProblemError
 from ballast.stages import Keyed, Name
 from models import provider
@@ -94,7 +94,7 @@ def test_beta_and_scale_name_what_is_half_configured() -> None:
     beta = {"key", "pilot", "rent", "terms", "database"}
     assert set(lacking(Name.BETA, Keyed((), ()))) == beta
     scale = lacking(Name.SCALE, controller={"is_dry_run": True})
-    assert {"acting", "pilot", "rent"} <= set(scale)
+    assert {"acting", "pilot", "rent", "login", "copy"} <= set(scale)
     assert not any(scale.values())
 
 
@@ -164,3 +164,38 @@ def test_the_stages_budget_is_made_once_and_then_left_alone(tmp_path: Path) -> N
         history = store.history()
     assert (budget.id, budget.limit_micro, budget.kind) == ("poc-month", 100_000_000, "hard")
     assert len(history) == 1
+
+
+def doctored(name: str, config: Path | None = None) -> list[tuple[str, str]]:
+    found = stage_doctor.findings(name, config, staged.plan.Wish(has_engine=False))
+    return [
+        (str(f.level), f.text.values["what"].key)  # type: ignore[attr-defined]
+        for f in found if f.subject == "stage" and f.level != "ok"
+    ]  # fmt: skip
+
+
+def test_the_doctor_names_what_a_stage_lacks_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert doctored("poc") == [("stop", "stage.lacks.key")]
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "x")
+    assert doctored("poc") == [("warn", "stage.lacks.second")]
+    found = list(stage_doctor.findings("scale", None, staged.plan.Wish(has_engine=False)))
+    lacking_ = [f for f in found if f.subject == "stage"][1:]
+    assert len(lacking_) == 8
+    for language in ("zh", "en"):
+        assert all(tell(f.remedy, language) for f in lacking_)  # type: ignore[arg-type]
+    assert {f.subject for f in found} > {"stage", "python", "state"}
+
+
+def test_the_doctor_says_so_where_a_stage_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "x")
+    monkeypatch.setenv("ZHIPU_API_KEY", "y")
+    first, second, *_ = stage_doctor.findings("poc", None, staged.plan.Wish())
+    assert (first.level, second.text) == ("ok", "has all that this stage wants")
+    assert "milestones" in second.remedy
+
+
+def test_a_stage_that_is_none_is_refused_by_the_doctor_too() -> None:
+    with pytest.raises(ProblemError, match="no stage 'gamma'"):
+        doctored("gamma")

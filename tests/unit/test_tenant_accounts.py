@@ -170,7 +170,7 @@ def test_without_an_account_of_its_own_a_key_is_refused_in_words(make):
     for view in (house(make, own(make, "beta")), house(make)):
         found = went(make, view, MODE.OWN_KEYS)
         assert isinstance(found, Refuse)
-        assert "no account of its own there that this key may use" in found.message
+        assert "no account of its own there that the caller may use" in found.message
 
 
 def test_an_account_of_some_keys_serves_those(make):
@@ -358,3 +358,34 @@ def test_only_the_gateway_inherits_a_tenant_s_key():
     environs = by_part(ENV, found, load(FOLDER))
     assert environs["gateway"]["ACME_KEY"] == "sk-acme"
     assert not any("ACME_KEY" in environs[part] for part in ("engine", "controller"))
+
+
+def test_a_file_that_is_changed_to_another_s_key_keeps_its_own(tmp_path, caplog):
+    files = {name: tmp_path / name for name in ("ours", "acme", "beta")}
+    for name, path in files.items():
+        path.write_text(f"sk-{name}\n")
+    rows_ = [
+        {"id": name, "provider": "openai", "tenant": name, "api_key_file": str(files[name])}
+        for name in ("acme", "beta")
+    ]
+    tree = {"providers": [{"id": "openai", "api_key_file": str(files["ours"])}],
+            "tenant_accounts": rows_}  # fmt: skip
+    given_settings = Settings.model_validate(tree)
+    bought = accounts(given_settings, {})
+    all_of_them = {**bought, **registered(given_settings, bought, {})}
+
+    def shown(name, now_s):
+        return all_of_them[name].headers(now_s)["authorization"]
+
+    for now_s, name, key, expected in (
+        (10.0, "openai@acme", "sk-ours", "Bearer sk-acme"),
+        (20.0, "openai@acme", "sk-beta", "Bearer sk-acme"),
+        (30.0, "openai", "sk-acme", "Bearer sk-ours"),
+        (40.0, "openai@acme", "sk-acme-2", "Bearer sk-acme-2"),
+        (50.0, "openai@beta", "sk-acme-2", "Bearer sk-beta"),
+    ):
+        files[{"openai": "ours"}.get(name, name[7:])].write_text(key)
+        assert shown(name, now_s) == expected
+    told = [record.reason for record in caplog.records if record.message == "key_file_lost"]
+    assert set(told) == {"it holds the key of another's account"}
+    assert "sk-" not in caplog.text

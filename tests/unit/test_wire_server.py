@@ -726,7 +726,7 @@ def test_large_bodies_share_one_bound_until_they_are_answered(framing):
         second.protocol._server = second.server = first.server
         first.feed(*large(framing))
         (refusal,) = second.feed(*large(framing))
-        assert (refusal.status, refusal.error["code"]) == (503, "no_capacity")
+        assert (refusal.status, refusal.error["code"]) == (503, "overloaded")
         assert refusal.headers["retry-after"] == "1"
         assert [len(request.body) // 1024 for request in app.seen] == [SIZE >> 10]
         app.go.set()

@@ -20,9 +20,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON review_cases TO ballast_gateway;
 REVOKE ALL ON review_cases FROM ballast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quality_runs, quality_found TO ballast_gateway;
 -- Files and batches come, are worked on and go; what is in them is not for all.
-GRANT SELECT, INSERT, UPDATE, DELETE ON batch_files, batch_pieces, batches, batch_lines
+GRANT SELECT, INSERT, UPDATE, DELETE ON batch_files, batch_pieces, batches, batch_lines, batch_home
     TO ballast_gateway;
-REVOKE ALL ON batch_files, batch_pieces, batches, batch_lines FROM ballast_reader;
+REVOKE ALL ON batch_files, batch_pieces, batches, batch_lines, batch_home FROM ballast_reader;
 -- Windows of plans begin, fill and go.
 GRANT SELECT, INSERT, UPDATE, DELETE ON plan_windows TO ballast_gateway;
 -- The audit's chain is only ever added to: nobody but its owner could rewrite it.

@@ -187,6 +187,10 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- if or (gt (int $group.minReplicas) (int $group.replicas)) (gt (int $group.replicas) (int $group.maxReplicas)) -}}
 {{- fail (printf "%s.replicas: %d is not between minReplicas (%d) and maxReplicas (%d); mend one of them" $where (int $group.replicas) (int $group.minReplicas) (int $group.maxReplicas)) -}}
 {{- end -}}
+{{- $said := dict "jurisdiction" $.Values.engines.pool.jurisdiction "operator" $.Values.engines.pool.operator "onPremises" $.Values.engines.pool.onPremises -}}
+{{- if and $group.pool (ne (toJson $group.pool) (toJson $said)) -}}
+{{- fail (printf "%s.pool: a RayCluster is one pool to the router, for Ray places a replica on any group that has room: data could leave the rule it is judged by. Keep it as engines.pool, or give these machines a release of their own and name that as a provider of this one (docs/deploy.md, section 6)" $where) -}}
+{{- end -}}
 {{- $cache := default (dict "kind" "emptyDir") $group.cache -}}
 {{- if and (eq $cache.kind "hostPath") (not $cache.path) }}{{ fail (printf "%s.cache.path: a hostPath needs a folder of the machine, `/mnt/nvme/ballast`" $where) }}{{ end -}}
 {{- if and (eq $cache.kind "pvc") (not $cache.claim) }}{{ fail (printf "%s.cache.claim: a pvc needs the name of an existing claim" $where) }}{{ end -}}
@@ -256,6 +260,9 @@ the rendering. What a single key may hold is in values.schema.json. */ -}}
 {{- end }}
 
 {{- define "ballast.checkMonitoring" -}}
+{{- if and .Values.monitoring.alertmanager.enabled (not .Values.alerts.enabled) -}}
+{{- fail "monitoring.alertmanager.enabled: its receiver is the bridge, and there is none; switch alerts.enabled on" -}}
+{{- end -}}
 {{- if and .Values.monitoring.podMonitor.enabled (not .Values.engines.ray.enabled) -}}
 {{- fail "monitoring.podMonitor.enabled: it scrapes Ray's pods, and there are none; switch it off" -}}
 {{- end -}}

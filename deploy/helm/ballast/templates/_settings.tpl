@@ -95,8 +95,8 @@ exit_wait_s: {{ .Values.gateway.drain.ledgerSeconds }}
 url: {{ . }}
 {{- end }}
 sslmode: {{ .Values.postgresql.sslmode }}
-{{- with .Values.postgresql.passwordKey }}
-password_file: /etc/ballast/postgresql/{{ . }}
+{{- if and .Values.postgresql.secret .Values.postgresql.passwordKey }}
+password_file: /etc/ballast/postgresql/{{ .Values.postgresql.passwordKey }}
 {{- end }}
 {{- with .Values.postgresql.caKey }}
 sslrootcert: /etc/ballast/postgresql/{{ . }}

@@ -1,0 +1,220 @@
+"""`ballast poc run`: traffic that was, replayed to an API and to own engines at once.
+
+Both sides get the same texts at the same moments through this deployment's gateway: the API by a
+canary's key that is pinned to one offering, under a budget of its own; own engines by a load-test
+key, which never leaves. Keys and budget are made for the run and taken back after it.
+"""
+
+from __future__ import annotations
+
+import csv
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ballast import bench, running
+from ballast.admin_client import Client, keep, path_of
+from ballast.ledger_trace import HEADER, REPLAYS
+from ballast.messages import Said
+from ballast.poc_plan import Plan
+from ballast.problem import ProblemError
+from serving.records import Price
+from serving.settings import Settings
+
+DRAIN_S = 120.0
+"""For the answers under way when all is sent; also the timeout of one."""
+START_S = 60.0
+"""For the load generator to begin and to write its files."""
+END_S = 10.0
+POLL_S = 0.2
+KEY_DAYS = 1
+TRACE, SCENARIO, LOG = "trace.csv", "scenario.yaml", "log.txt"
+SIDES = ("api", "own")
+
+
+class Order(NamedTuple):
+    """What is replayed, and to whom."""
+
+    plan: Plan
+    price: Price
+    """Of the API."""
+    model: str
+    target: str
+    """Offering, as `provider/model`."""
+    own_model: str
+    tenant: str
+    spend_micro: int
+    seed: int
+    out: Path
+
+
+def folder(order: Order, side: str) -> Path:
+    """Where a side's results lie."""
+    return order.out / side
+
+
+def seconds_max(order: Order) -> float:
+    """After which a run that has not ended is stopped."""
+    return order.plan.seconds + 2 * DRAIN_S + START_S
+
+
+def run(
+    settings: Settings, client: Client, order: Order, told: Callable[[Said], None]
+) -> None:  # fmt: skip
+    """Send all of it, and wait. Raises ProblemError; whatever happens, keys and budget go."""
+    if not bench.is_here():
+        raise ProblemError(Said("poc.run.no_bench"), Said("poc.run.in_checkout"))
+    _write(order)
+    with _keys(client, order, told) as keys, tempfile.TemporaryDirectory() as private:
+        argvs = []
+        for side in SIDES:
+            file = Path(private) / side
+            keep(file, keys[side])
+            argvs.append(_argv(running.base_url(settings), order, side, file))
+        minutes = f"{order.plan.seconds / 60:.1f}"
+        told(Said("poc.run.under_way", out=order.out, minutes=minutes))
+        _both(argvs, order)
+
+
+def scenario(order: Order) -> dict[str, Any]:
+    """One for both sides; the API's price stands in it, for both sides' tokens."""
+    length = {"median": 1}
+    price, plan = order.price, order.plan
+    return {
+        "title": f"PoC: {len(plan.rows)} requests replayed", "title_zh": "PoC：重放的请求",
+        "arrivals": {"kind": "trace", "source": str((order.out / TRACE).resolve()),
+                     "speed": plan.speed},
+        "duration_s": plan.seconds + 1.0, "drain_s": DRAIN_S, "timeout_s": DRAIN_S,
+        "kinds": [{"name": "replayed", "prompt": length, "output": length}],
+        "price": {
+            "currency": price.currency, "input_per_mtok": price.input_micro_per_mtok / 1e6,
+            "output_per_mtok": price.output_micro_per_mtok / 1e6,
+            "cached_per_mtok": price.cached_micro_per_mtok / 1e6,
+            "source": f"{order.target}: {price.source}, {price.as_of}",
+        },
+    }  # fmt: skip
+
+
+def _write(order: Order) -> None:
+    try:
+        for side in SIDES:
+            folder(order, side).mkdir(parents=True, exist_ok=True)
+        with (order.out / TRACE).open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(HEADER)
+            writer.writerows((f"{at_s:.3f}", prompt, out) for at_s, prompt, out in order.plan.rows)
+        text = yaml.safe_dump(scenario(order), allow_unicode=True, sort_keys=False)
+        (order.out / SCENARIO).write_text(text, "utf-8")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ProblemError(Said("evidence.cannot", why=why), Said("evidence.make_room")) from None
+
+
+@contextmanager
+def _keys(client: Client, order: Order, told: Callable[[Said], None]) -> Iterator[dict[str, str]]:
+    """A key for each side and the budget that bounds the API's, for as long as the run takes."""
+    mark = secrets.token_hex(3)
+    until = (datetime.now(UTC) + timedelta(days=KEY_DAYS)).isoformat()
+    budget = f"{REPLAYS}-{mark}"
+    undo: list[tuple[str, Callable[[], Any]]] = []
+    found = {}
+    _project(client, order.tenant)
+    try:
+        client.put("/budgets", {
+            "id": budget, "limit_micro": order.spend_micro, "currency": order.price.currency,
+            "tenant": order.tenant, "project": REPLAYS, "period": "month",
+        }, why="poc run")  # fmt: skip
+        undo.append((budget, lambda: client.delete(f"/budgets/{path_of(budget)}", why="poc run")))
+        for side, what in zip(SIDES, ("is_canary", "is_load_test"), strict=True):
+            id_ = f"{REPLAYS}-{side}-{mark}"
+            row = {"id": id_, "tenant": order.tenant, "project": REPLAYS, "expires": until,
+                   "exposure": "full", what: True}  # fmt: skip
+            found[side] = str(client.post("/keys", row, why="poc run")["key"])
+            undo.append((id_, _revoking(client, id_)))
+        yield found
+    finally:
+        for what, back in reversed(undo):
+            try:
+                back()
+            except ProblemError as problem:
+                told(Said("poc.run.left", what=what, why=problem.said))
+
+
+def _project(client: Client, tenant: str) -> None:
+    """Keys and budget need one; it stays, for the rows of the ledger name it."""
+    rows = client.get("/directory")["projects"]
+    if not any((row["tenant"], row["name"]) == (tenant, REPLAYS) for row in rows):
+        body = {"tenant": tenant, "name": REPLAYS}
+        client.post("/projects", body, why="poc run")
+
+
+def _revoking(client: Client, id_: str) -> Callable[[], Any]:
+    return lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why="poc run")
+
+
+def _argv(url: str, order: Order, side: str, key: Path) -> list[str]:
+    """Texts are counted by bytes for both: a tokenizer of one side would give the other other
+    texts."""
+    of = ["--model", order.model, "--pin", order.target] if side == "api" else [
+        "--model", order.own_model]  # fmt: skip
+    return [
+        sys.executable, "-m", bench.MODULE, "run", str(order.out / SCENARIO), "--url", url, *of,
+        "--key-file", str(key), "--out", str(folder(order, side)), "--seed", str(order.seed),
+        "--tokenizer", "bytes", "--processes", "1",
+    ]  # fmt: skip
+
+
+def _both(argvs: Sequence[Sequence[str]], order: Order) -> None:
+    """Start both and wait for both; one that fails ends the other."""
+    runs: list[tuple[str, subprocess.Popen[bytes]]] = []
+    until_s = time.monotonic() + seconds_max(order)
+    try:
+        for side, argv in zip(SIDES, argvs, strict=True):
+            with (folder(order, side) / LOG).open("wb") as log:
+                child = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: S603
+            runs.append((side, child))
+        while any(child.poll() is None for _, child in runs):
+            for side, child in runs:
+                if child.poll():
+                    raise _failed(order, side)
+            if time.monotonic() > until_s:
+                raise _failed(order, runs[0][0])
+            time.sleep(POLL_S)
+        for side, child in runs:
+            if child.returncode:
+                raise _failed(order, side)
+    except KeyboardInterrupt:
+        raise ProblemError(Said("poc.run.interrupted"), Said("poc.run.again")) from None
+    finally:
+        for _, child in runs:
+            _end(child)
+
+
+def _failed(order: Order, side: str) -> ProblemError:
+    log = folder(order, side) / LOG
+    lines = log.read_text("utf-8", errors="replace").split("\n") if log.exists() else []
+    told = [line.strip() for line in lines if line.strip()]
+    wrong = [line for line in told if line.startswith("error:")]
+    why = (wrong or told or ["-"])[-1]
+    what = Said("poc.run.failed", side=Said(f"poc.side.{'local' if side == 'own' else side}"),
+                why=why)  # fmt: skip
+    return ProblemError(what, Said("poc.run.see_log", log=log))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(END_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

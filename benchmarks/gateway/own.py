@@ -1,0 +1,77 @@
+"""Settings of Ballast as the comparison starts it: relaying, with the guard, with policies."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.gateway.script import MODEL
+from benchmarks.guard.samples import SEED, term_list
+from serving.auth import digest, new_key
+
+BALLAST, WITHOUT_LEDGER = "ballast", "ballast-without-ledger"
+GUARD, POLICIES, TWO = "ballast-guard", "ballast-policies", "ballast-two"
+BESIDE = (GUARD, POLICIES, TWO)
+"""Reported after the peers."""
+TERMS = 20_000
+AMPLE = 900_000_000
+"""An allowance that no measurement uses up, but that each request is counted against."""
+LIMIT = 4096
+"""Places of one engine: more than any measurement opens on one of eight."""
+SAID = {
+    BALLAST: "relay: keys, admission, routing, accounting, journal, ledger, one log line a request",
+    GUARD: f"the same, its guard reading prompts and answers: {TERMS:,} terms, personal data",
+    POLICIES: "the same as the first with allowances of key and tenant (a minute, a month, at "
+    "once), a residency rule and a key bound to named models",
+    TWO: "two processes of the first on one port",
+}
+
+
+def settings(name: str, upstreams: Sequence[str], folder: Path) -> tuple[dict[str, Any], str]:
+    """(settings, key) of a gateway before these engines; its files go to `folder`."""
+    key, pepper = new_key(secrets.token_bytes(32)), secrets.token_hex(32).encode()
+    (folder / "pepper").write_bytes(pepper)
+    (folder / "secret").write_text(secrets.token_hex(16) + "\n")
+    row = {"id": "k1", "hmac": digest(pepper, key.encode()).hex(), "tenant": "bench"}
+    made: dict[str, Any] = {
+        "state_dir": str(folder / "state"),
+        "pepper_file": str(folder / "pepper"),
+        "gateway": {"port": 0, "ops_port": 0},
+        "fleet": {
+            "secret_file": str(folder / "secret"),
+            "static": [{"model": MODEL, "url": url, "limit": LIMIT} for url in upstreams],
+        },
+        "models": [{"name": MODEL, "profile": "instant", "context_tokens": 131_072}],
+        "tenants": [{"id": "bench"}],
+        "keys": [row],
+    }
+    if name == GUARD:
+        made["guard"] = _guard(folder / "terms")
+    if name == POLICIES:
+        made["tenants"] = [{"id": "bench", "residency": "mainland", "allowance": _allowance()}]
+        made["keys"] = [row | {"models": [MODEL], "allowance": _allowance()}]
+    return made, key
+
+
+def write(made: dict[str, Any], path: Path) -> None:
+    """As the gateway reads it."""
+    path.write_text(yaml.safe_dump(made), "utf-8")
+
+
+def _guard(terms: Path) -> dict[str, Any]:
+    terms.mkdir()
+    listed = "\n".join(term.text for term in term_list(TERMS, random.Random(SEED)))
+    (terms / "bench.txt").write_text(f"#! category: bench\n#! action: block\n{listed}\n", "utf-8")
+    of_tenant = {"lists": ["bench"], "personal": "mask"}
+    return {"terms_dir": str(terms), "tenants": {"bench": of_tenant}}
+
+
+def _allowance() -> dict[str, int]:
+    names = ("requests_per_min", "tokens_per_min", "requests_per_month", "tokens_per_month",
+             "concurrent")  # fmt: skip
+    return dict.fromkeys(names, AMPLE)
