@@ -39,7 +39,11 @@ class Fit:
 
     def of(self, terms: Sequence[float]) -> float:
         """The sum as it is known now."""
-        return sum(c * x for c, x in zip(self.coefficients, terms, strict=True))
+        total, known = 0.0, self.coefficients
+        assert len(known) == len(terms)
+        for i, term in enumerate(terms):
+            total += known[i] * term
+        return total
 
     def learn(self, terms: Sequence[float], seen: float) -> None:
         """The sum was `seen`. Mutates; what is unusable changes nothing."""
@@ -47,9 +51,13 @@ class Fit:
         if not (LEAST < foreseen < math.inf and LEAST < seen < math.inf):
             return
         off = min(max(math.log(seen / foreseen), -SURPRISE_MAX), SURPRISE_MAX) * RATE
-        for i, (known, term) in enumerate(zip(self.coefficients, terms, strict=True)):
-            found = known * math.exp(off * known * term / foreseen)
-            self.coefficients[i] = min(max(found, COEFFICIENT_MIN), COEFFICIENT_MAX)
+        coefficients = self.coefficients
+        for i, term in enumerate(terms):
+            if term:  # without a part in the sum it had none in the error
+                known = coefficients[i]
+                found = known * math.exp(off * known * term / foreseen)
+                found = found if found > COEFFICIENT_MIN else COEFFICIENT_MIN
+                coefficients[i] = found if found < COEFFICIENT_MAX else COEFFICIENT_MAX
 
 
 class Spread:
@@ -78,14 +86,17 @@ class Spread:
         """One more. Mutates."""
         if not -math.inf < value < math.inf:
             return
-        value = min(max(value, -SPREAD_MOST), SPREAD_MOST)
+        if not -SPREAD_MOST <= value <= SPREAD_MOST:
+            value = min(max(value, -SPREAD_MOST), SPREAD_MOST)
+        order = self._order
         self._seen.append(value)
-        insort(self._order, value)
+        insort(order, value)
         least, most = self._bounds
-        if len(self._order) > most:
-            del self._order[bisect_left(self._order, self._seen.popleft())]
-        count = len(self._order)
+        count = len(order)
+        if count > most:
+            del order[bisect_left(order, self._seen.popleft())]
+            count = most
         if count >= least:
-            self.p50 = self._order[count // 2]
+            self.p50 = order[count // 2]
             # One above the share seen: the next is new (split conformal prediction).
-            self.p90 = self._order[min(count - 1, math.ceil(0.9 * (count + 1)) - 1)]
+            self.p90 = order[min(count - 1, math.ceil(0.9 * (count + 1)) - 1)]

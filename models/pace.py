@@ -75,9 +75,15 @@ class Pace:
             spread = whole90 / whole50
             log_spread = log(spread if spread > NARROWEST else NARROWEST)
         guess = Guess(basis, first_s, whole50, log_spread)
-        complete50 = max(whole50 * exp(self._whole.p50 * log_spread), first50)
+        complete50 = whole50 * exp(self._whole.p50 * log_spread)
+        if complete50 < first50:
+            complete50 = first50
         complete90 = whole50 * exp(self._whole.p90 * log_spread)
-        complete90 = max(complete90, complete50 * NARROWEST, first90)
+        least90 = complete50 * NARROWEST
+        if least90 < first90:
+            least90 = first90
+        if complete90 < least90:
+            complete90 = least90
         return Estimate(Quantiles(first50, first90), Quantiles(complete50, complete90), guess)
 
     def opened(self, guess: Guess, seen_s: float, scale: float) -> float:

@@ -21,6 +21,7 @@ from serving.errors import Kind
 from serving.lengths import Lengths
 from serving.records import Burst, Call, Offering, Replica, Run, Surface, TargetState, Ticket, Usage
 
+_TOKENIZE = Surface.TOKENIZE  # looking a member up on its class costs 0.2 us in Python 3.11
 FULL_S = 0.25
 """A target that said it is full is asked again after this, unless it named a time itself."""
 LENGTH_CHANGE = 0.02
@@ -81,7 +82,8 @@ class Admission:
             expected = round(self.lengths.usual(call.model)) or EXPECTED_TOKENS
         if isinstance(placement, Run):
             profile, estimate = state.profile or placement.target.profile, placement.estimate
-            expected = min(expected, profile.mean_output_tokens)
+            if expected > profile.mean_output_tokens:
+                expected = profile.mean_output_tokens
             total = state.load.queued_prefill_tokens + state.since_tokens
             state.computed = total - owed_now(state, profile, now_s)
             state.computed_at_s = now_s
@@ -154,7 +156,7 @@ class Admission:
     def settled(self, ticket: Ticket, call: Call, usage: Usage, took: Took) -> None:
         """An answer came to its end: what it took and how long it was teaches the next."""
         tokens = usage.completion_tokens
-        if usage.is_estimated or tokens <= 0 or call.surface is Surface.TOKENIZE:
+        if usage.is_estimated or tokens <= 0 or call.surface is _TOKENIZE:
             return
         self.lengths.learn(call, tokens, max(0, usage.prompt_tokens - usage.cached_tokens))
         target = ticket.target

@@ -17,12 +17,14 @@ class Attempt:
     """The try under way."""
 
     __slots__ = (
-        "cost_micro", "error", "events", "first_s", "is_open", "known", "outcome", "predicted_s",
-        "sent", "tells_whole", "ticket", "usage",
+        "cost_micro", "error", "events", "first_s", "is_api", "is_open", "known", "outcome",
+        "predicted_s", "sent", "tells_whole", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, ticket: Ticket, predicted_s: float, known: int = 0) -> None:
         self.ticket = ticket
+        self.is_api = isinstance(ticket.target, Offering)
+        """It went to a third party."""
         self.known = known
         """Tokens of the answer that another target had made."""
         self.tells_whole = True
@@ -59,7 +61,7 @@ class Attempt:
     def _guessed(self, call: Call) -> int:
         """Completion tokens of an answer cut short: what came, or, of a plain answer that a third
         party was paid for, what was expected."""
-        is_paid_blind = not call.stream and isinstance(self.ticket.target, Offering)
+        is_paid_blind = not call.stream and self.is_api
         return self.ticket.completion_tokens if is_paid_blind else self.events
 
 

@@ -7,7 +7,6 @@ the less loaded of two candidates. All gateways pick alike without a word betwee
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +30,7 @@ _NO_TOKENS = Tokens(0.0, 0.0)
 _MASK = (1 << 64) - 1
 
 
-class Survey(NamedTuple):
+class Survey(msgspec.Struct, frozen=True):
     """Engines that may serve a call: those with room beside how loaded each is, and full ones."""
 
     roomy: list[Replica]
@@ -45,7 +44,9 @@ def survey(
 ) -> Survey:
     """Those of `own`, which may see the call, that could serve it. One pass: a fleet of fifty is
     looked at for every call."""
-    roomy, loads, full = Survey([], [], [])
+    roomy: list[Replica] = []
+    loads: list[float] = []
+    full: list[Replica] = []
     states, stale_s, pods, adapter = view.state, view.stale_s, view.gateway_pods, call.adapter
     for replica in own:
         if replica.id in tried or (adapter and adapter not in replica.adapters):
@@ -174,18 +175,21 @@ def _load_now(state: TargetState, profile: Profile, now_s: float, *, is_stale: b
         return Load(total - running, running, queued, 0.0)
     reported = load.running + load.waiting
     # Our own tickets are never fewer than the engine has: a report may have left before they came.
-    total = max(reported + since - state.ended_calls, state.unfinished)
+    total = reported + since - state.ended_calls
+    if total < state.unfinished:
+        total = state.unfinished
     running = slots
     if load.waiting and load.running < slots:
         # It waits for memory: who comes stands behind it, who ends lets it in.
         running = load.running
-    running = min(total, running)
+    if running > total:
+        running = total
     queued = load.queued_prefill_tokens + state.since_tokens
     owed = owed_now(state, profile, now_s)
     held = load.kv_use + (queued - owed) / profile.kv_tokens
     if state.ended_calls and load.running:
         held -= load.kv_use * min(1.0, state.ended_calls / load.running)
-    return Load(total - running, running, round(owed), min(1.0, held))
+    return Load(total - running, running, round(owed), held if held < 1.0 else 1.0)
 
 
 def owed_now(state: TargetState, profile: Profile, now_s: float) -> float:
@@ -195,8 +199,9 @@ def owed_now(state: TargetState, profile: Profile, now_s: float) -> float:
     owed = load.queued_prefill_tokens + state.since_tokens - state.computed
     if load.waiting and load.running < profile.max_num_seqs:
         return max(0.0, owed)  # memory is what they wait for: nothing is computed
-    passed_s = now_s - max(state.load_at_s, state.computed_at_s)
-    return max(0.0, owed - passed_s * profile.prefill_tokens_per_s)
+    since_s = state.load_at_s if state.load_at_s > state.computed_at_s else state.computed_at_s
+    owed -= (now_s - since_s) * profile.prefill_tokens_per_s
+    return owed if owed > 0.0 else 0.0
 
 
 def _behind(load: Load, call: Call, view: FleetView) -> Load:

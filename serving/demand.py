@@ -24,6 +24,8 @@ _SHED = frozenset({"no_capacity", "engine_loading", "queue_full", "deadline_unre
 _ANSWERED = (Outcome.OK, Outcome.CUT, Outcome.DISCONNECTED, Outcome.CALLER_ERROR)
 _UNANSWERED = (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT)
 _IDLE = Load()
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_OK, _LATE = Outcome.OK, Kept.LATE
 TIGHT = "local:tight"
 """`routing`: our engine is expected to be late, and no third party was better."""
 _ANY: Mapping[str, frozenset[DataLabel]] = {}
@@ -93,7 +95,7 @@ class Demand:
 
     def _is_late(self, progress: Progress) -> bool:
         """Answered at home too late, and had to stay there."""
-        if progress.outcome is not Outcome.OK or kept(progress) is not Kept.LATE:
+        if progress.outcome is not _OK or kept(progress) is not _LATE:
             return False
         return self._is_bound(progress, progress.reason)
 

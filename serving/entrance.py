@@ -12,6 +12,8 @@ from serving.progress import Progress
 from serving.records import Sensitivity
 from serving.rules import AS_WRITTEN, confined
 
+_INTERNAL = Sensitivity.INTERNAL  # looking a member up on its class costs 0.2 us in Python 3.11
+
 
 def let_in(progress: Progress, allowances: Allowances, now_s: float) -> None:
     """Take from the allowances. Raises CallerError: the caller's own limit is a 429."""
@@ -43,5 +45,5 @@ async def screen(progress: Progress, gate: Gate) -> None:
     if progress.call.sound is not None:
         # A voice is its speaker's, whatever the guard's settings say of what it cannot read.
         progress.sensitivity = max(progress.sensitivity, Sensitivity.PERSONAL)
-    if progress.sensitivity > Sensitivity.INTERNAL:
+    if progress.sensitivity > _INTERNAL:
         progress.call = confined(progress.call, progress.caller, progress.sensitivity)

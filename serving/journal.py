@@ -115,9 +115,11 @@ class Journal:
         data = frame(records)
         if self._at + len(data) > self._limit_bytes:
             self.rotate()
-        for _ in range(2):  # this segment, then the reserve
+        try:
+            return self._write(data, records)
+        except JournalFull:
             with contextlib.suppress(JournalFull):
-                return self._write(data, records)
+                return self._write(data, records)  # the reserve
         return self._write(data, records)  # a new file: helps where the limit is on file size
 
     async def durable(self, *records: Record) -> None:

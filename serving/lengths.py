@@ -6,7 +6,7 @@ scales every predicted wait; a caller's `max_tokens` is only a bound on it.
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -27,7 +27,9 @@ _GROWTH = 1.25
 _FIRST = 4.0
 _BINS = 56
 """4 to 850,000 tokens."""
-_LOG_GROWTH = math.log(_GROWTH)
+_EDGES = tuple(_FIRST * _GROWTH**place for place in range(1, _BINS))
+"""Where each bin but the first begins."""
+_SEEN_WEIGHED = 1.0 / WEIGHT_MIN
 
 
 class Spread(NamedTuple):
@@ -87,25 +89,22 @@ class Lengths:
 class _Group:
     """Answers that are alike."""
 
-    __slots__ = ("_counts", "_total", "mean", "mean_prompt", "seen", "spread")
+    __slots__ = ("_counts", "_total", "mean", "mean_prompt", "seen", "spread", "weight")
 
     def __init__(self) -> None:
         self.seen = 0
         self.mean = self.mean_prompt = 0.0
+        self.weight = 1.0
+        """Of the newest answer in a mean."""
         self.spread = Spread(0.0, 0.0)
         self._counts = [0] * _BINS
         self._total = 0
 
-    @property
-    def weight(self) -> float:
-        """Of the newest answer in a mean."""
-        return max(1.0 / self.seen, WEIGHT_MIN)
-
     def learn(self, tokens: int) -> None:
         self.seen += 1
+        self.weight = 1.0 / self.seen if self.seen < _SEEN_WEIGHED else WEIGHT_MIN
         self.mean += self.weight * (tokens - self.mean)
-        place = int(math.log(max(tokens, _FIRST) / _FIRST) / _LOG_GROWTH)
-        self._counts[min(place, _BINS - 1)] += 1
+        self._counts[bisect_right(_EDGES, tokens)] += 1
         self._total += 1
         if self._total >= SEEN_MAX:
             self._counts = [count // 2 for count in self._counts]

@@ -37,8 +37,9 @@ class Counter:
     def add(self, labels: Labels, amount: float = 1) -> None:
         """Add to one series."""
         values = self.values
-        if labels in values:
-            values[labels] += amount
+        known = values.get(labels)
+        if known is not None:
+            values[labels] = known + amount
         elif len(values) < SERIES_MAX:
             values[labels] = amount
         else:

@@ -100,8 +100,7 @@ class Observer:
         metrics, attempt, model = self._metrics, progress.attempt, progress.call.model
         assert attempt is not None
         ticket = attempt.ticket
-        is_api = isinstance(ticket.target, Offering)
-        series = self._series[model, is_api]
+        series = self._series[model, attempt.is_api]
         key, usage = series.key, row.usage
         metrics.attempts.add((*key, row.outcome))
         if attempt.first_s >= 0.0 and progress.call.stream:
@@ -158,8 +157,9 @@ class Observer:
         result = kept(progress)
         if result is not None:
             metrics.slo.add((model, call.latency_class, result))
-        if progress.burst_reason and (not call.pin or call.batch):
-            metrics.overflow.add((model, progress.burst_reason))
+        reason = progress.burst_reason
+        if reason and (not call.pin or call.batch):
+            metrics.overflow.add((model, reason))
         if progress.outcome in _REFUSED:
             metrics.refused.add((model, progress.code))
         if progress.rescues:
@@ -176,18 +176,17 @@ class Observer:
         attempt = progress.attempt
         total_s = progress.last_s - call.received_s
         if attempt is not None:
-            key = self._series[model, progress.is_api].key
-            metrics.whole.observe(key, total_s)
+            series = self._series[model, attempt.is_api]
+            metrics.whole.observe(series.key, total_s)
             tokens = progress.usage.completion_tokens
             if progress.outcome is _OK:
                 took = Took(attempt.first_s, progress.last_s - attempt.ticket.issued_s)
                 self._admission.settled(attempt.ticket, call, progress.usage, took)
                 known = attempt.ticket.estimate
                 if known is not None and tokens and not progress.usage.is_estimated:
-                    series = self._series[model, progress.is_api]
                     self._compare(series, _WHOLE, known.complete_s, took.whole_s)
             if call.stream and tokens > 1 and progress.first_s >= 0.0:
-                metrics.inter_token.observe(key, (total_s - progress.first_s) / (tokens - 1))
+                metrics.inter_token.observe(series.key, (total_s - progress.first_s) / (tokens - 1))
         self._log.write(self._line(progress, total_s))
 
     def _found(self, verdict: Verdict) -> None:

@@ -47,7 +47,8 @@ from serving.rules import stopped
 from serving.stages import Client, Stages
 from serving.tries import TIMER_S, Tries, opening
 
-_TOKENIZE = Surface.TOKENIZE
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_TOKENIZE, _OK = Surface.TOKENIZE, Outcome.OK
 _log = logging.getLogger(__name__)
 
 
@@ -287,8 +288,8 @@ class Pipeline:
 
     def _ok(self, progress: Progress) -> None:
         assert progress.attempt is not None
-        progress.attempt.outcome = Outcome.OK
-        progress.ended(Outcome.OK, 200, "")
+        progress.attempt.outcome = _OK
+        progress.ended(_OK, 200, "")
 
     def _settle(self, progress: Progress) -> None:
         """The one place where a call ends. Whatever fails here, the caller is still answered."""

@@ -25,7 +25,6 @@ from serving.records import (
     Caller,
     Charge,
     Exposure,
-    Offering,
     Outcome,
     Run,
     Sensitivity,
@@ -44,6 +43,7 @@ _NOTHING = Charge()
 # Looking a member up on its class costs 0.2 us in Python 3.11.
 _NONE, _CLASS = Exposure.NONE, Exposure.CLASS
 _OK, _INTERNAL = Outcome.OK, Outcome.INTERNAL
+_ORDINARY = Sensitivity.INTERNAL
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class Progress:
         self.caller = caller
         self.idempotency = idempotency
         # Who speaks can be told by the voice.
-        self.sensitivity = Sensitivity.INTERNAL if call.sound is None else Sensitivity.PERSONAL
+        self.sensitivity = _ORDINARY if call.sound is None else Sensitivity.PERSONAL
         self.tried: frozenset[str] = frozenset()
         self.attempts = 0
         self.attempt: Attempt | None = None
@@ -152,14 +152,14 @@ class Progress:
     @property
     def is_api(self) -> bool:
         """Whether the latest attempt went to a third party."""
-        return self.attempt is not None and isinstance(self.attempt.ticket.target, Offering)
+        return self.attempt is not None and self.attempt.is_api
 
     @property
     def burst_reason(self) -> str:
         """Why the latest attempt, at the end the one that answered, went to a third party; empty
         when it did not."""
         attempt = self.attempt
-        return attempt.ticket.reason if attempt is not None and self.is_api else ""
+        return attempt.ticket.reason if attempt is not None and attempt.is_api else ""
 
     def sent(self) -> None:
         """Bytes go out now."""
@@ -225,7 +225,7 @@ class Progress:
         attempt = self.attempt
         where = whose = "none"
         if attempt is not None:
-            where, whose = "api" if self.is_api else "own", weights(attempt.ticket.target)
+            where, whose = "api" if attempt.is_api else "own", weights(attempt.ticket.target)
         if exposure is _CLASS:
             reason = self.reason.partition(":")[0]
             line += f"x-ballast-target: {where}\r\nx-ballast-reason: {reason}\r\n"

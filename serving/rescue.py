@@ -22,6 +22,8 @@ STALL_S_MIN, STALL_GAPS = 3.0, 20.0
 STALL_S_UNKNOWN = 10.0
 """Until enough streams of a model have ended."""
 STREAMS_MIN, STREAMS = 3, 64
+REFRESH_EACH = 8
+"""Once so many streams of a model have ended, its limit is read anew after as many more."""
 WAIT_S = 5.0
 """A rescued call is given so long to its next token before it is better told the truth."""
 _SPEAKING = frozenset({Surface.CHAT, Surface.COMPLETIONS})
@@ -120,6 +122,8 @@ class Pace:
     def __init__(self) -> None:
         self._gaps: dict[str, deque[float]] = {}
         self._limits: dict[str, float] = {}
+        self._since: dict[str, int] = {}
+        """Streams that ended since the limit was read."""
 
     def ended(self, model: str, gap_s: float) -> None:
         """A stream ended well; `gap_s` is its mean time between two tokens."""
@@ -127,7 +131,9 @@ class Pace:
         if gaps is None:
             gaps = self._gaps[model] = deque(maxlen=STREAMS)
         gaps.append(gap_s)
-        self._limits.pop(model, None)
+        self._since[model] = since = self._since.get(model, 0) + 1
+        if since >= REFRESH_EACH or len(gaps) < REFRESH_EACH:
+            self._limits.pop(model, None)
 
     def limit_s(self, model: str) -> float:
         """A silence after the first token that is longer than this is a break."""
@@ -138,4 +144,5 @@ class Pace:
             if len(gaps) >= STREAMS_MIN:
                 limit_s = max(STALL_S_MIN, STALL_GAPS * median(gaps))
             self._limits[model] = limit_s
+            self._since[model] = 0
         return limit_s

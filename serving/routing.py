@@ -48,7 +48,7 @@ def place(
     placement = _placed(ask, route.policy)
     if isinstance(placement, Refuse):
         if call.unaffordable:
-            paid = best(ask._replace(call=replace(call, unaffordable=_NONE)), _terms(ask))
+            paid = best(replace(ask, call=replace(call, unaffordable=_NONE)), _terms(ask))
             if paid is not None:
                 return unpaid(call)
     elif call.route and not isinstance(placement, Wait):

@@ -25,12 +25,16 @@ class Kept(Label):
     FAILED = "failed"
 
 
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_OK, _GOOD, _LATE = Outcome.OK, Kept.GOOD, Kept.LATE
+
+
 def kept(progress: Progress) -> Kept | None:
     """None when the request says nothing about us."""
     outcome = progress.outcome
     if progress.call.pin or progress.caller.policy.is_load_test:
         return None
-    if outcome is Outcome.OK:
+    if outcome is _OK:
         if not progress.attempts:
             return None  # replayed
         call = progress.call
@@ -38,7 +42,7 @@ def kept(progress: Progress) -> Kept | None:
             is_late = call.received_s + progress.first_s > call.first_token_by_s
         else:
             is_late = progress.last_s > call.complete_by_s
-        return Kept.LATE if is_late else Kept.GOOD
+        return _LATE if is_late else _GOOD
     if outcome in _SILENT or progress.code in _WANTED:
         return None
     row = TABLE.get(progress.code)

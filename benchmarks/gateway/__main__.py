@@ -1,6 +1,7 @@
 """`python -m benchmarks.gateway COMMAND`: what the gateway costs, measured.
 
   compare   Ballast beside its peers: CPU, first byte, memory, start-up, and the gates
+  instructions  what a request costs in instructions, which no noise changes
   load      load on any endpoint, alone
   upstream  the instant upstream, alone
   install   peers into environments of their own, under the user's cache
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.gateway import compare, load, peers, report, upstream
+from benchmarks.gateway import compare, instructions, load, peers, report, upstream
 from benchmarks.gateway.contenders import ROOT
 
 
@@ -51,6 +52,7 @@ def install(argv: Sequence[str]) -> int:
 COMMANDS = {
     "install": install,
     "compare": compare.main,
+    "instructions": instructions.main,
     "load": load.main,
     "upstream": upstream.main,
     "fill": fill,

@@ -125,11 +125,11 @@ class Started(NamedTuple):
         tail = self.log.read_bytes()[-1500:].decode("utf-8", "replace")
         return StartFailed(f"{self.log.stem}: {reason}\n{tail}")
 
-    def line(self) -> dict[str, object]:
+    def line(self, wait_s: float = START_S_MAX) -> dict[str, object]:
         """The JSON line it prints when it listens. Raises StartFailed."""
         pipe = self.process.stdout
         assert pipe is not None
-        ready, _, _ = select.select([pipe], [], [], START_S_MAX)
+        ready, _, _ = select.select([pipe], [], [], wait_s)
         text = pipe.readline(1 << 16) if ready else b""
         if not text:
             raise self.failure("did not say where it listens")

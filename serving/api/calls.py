@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
+import msgspec
 import uuid_utils
 
 from models.tokens import SAMPLE_BYTES, TokenRatio
@@ -40,7 +41,7 @@ _OLD_FORM = (
 )
 
 
-class Given(NamedTuple):
+class Given(msgspec.Struct, frozen=True):
     """A body that was read, and what came with it."""
 
     surface: Surface
@@ -74,7 +75,7 @@ class Calls(NamedTuple):
         return call, self._fault(call, caller, model, given.parsed)
 
     def _call(self, given: Given, caller: Caller, model: Model | None) -> Call:
-        surface, parsed, headers, size = given
+        parsed, headers = given.parsed, given.headers
         now_s = self.clock()
         hints = read_hints(headers, caller, self.classes)
         prompt = parsed.prompt
@@ -86,10 +87,10 @@ class Calls(NamedTuple):
         if self.sampling is not None:
             trace = self.sampling.context(request_id, headers, caller)
         return Call(
-            request_id, surface, caller.tenant, name, parsed.model, parsed.fields,
+            request_id, given.surface, caller.tenant, name, parsed.model, parsed.fields,
             now_s, utc_ms(), now_s + min(hints.first_token_s, hints.complete_s),
             now_s + hints.complete_s, hints.latency_class,
-            prompt, size,
+            prompt, given.size,
             upper if parsed.counted is None else parsed.counted,
             parsed.max_tokens, parsed.stream, parsed.wants_usage,
             crc32(session.encode() if session else sample, crc32(caller.tenant.encode())),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from serving.errors import CallerError
 from serving.forwarded import HEADERS as FORWARDED
@@ -22,7 +23,7 @@ _LEVELS = {
 }
 
 
-class Hints(NamedTuple):
+class Hints(msgspec.Struct, frozen=True):
     """A call's terms: the key's, tightened."""
 
     latency_class: LatencyClass
@@ -44,8 +45,8 @@ def read(
         if name.startswith(PREFIX):
             if not caller.policy.is_forwarder:
                 _check_names(headers)
-            plain = plain._replace(pin=_pinned(headers, caller))
-            return _tightened(plain, headers, classes)
+            pin = _pinned(headers, caller)
+            return _tightened(msgspec.structs.replace(plain, pin=pin), headers, classes)
     return plain
 
 

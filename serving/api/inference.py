@@ -35,6 +35,8 @@ from serving.settings import Limits
 from serving.stages import Client
 from serving.wire.server import Connection, Request, Server, Sink
 
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_CHAT, _SPEECH = Surface.CHAT, Surface.SPEECH
 _ENDS = (b"/chat/completions", b"/completions", b"/embeddings", b"/rerank", b"/models")
 _log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class Inference:
 
     def served(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> Server:
         """A server of these routes, which also asks them before a request is whole."""
-        server = Server(self, limits, loop)
+        server = Server(self.__call__, limits, loop)  # bound: a call of `self` looks it up
         server.vet, server.owner, server.sink = self.vet, self.owner, self.sink
         server.on_refused = lambda code: self._terms.unparsed.add((code,))
         return server
@@ -96,7 +98,7 @@ class Inference:
     def _route(self, request: Request, connection: Connection) -> None:
         path = request.path.partition(b"?")[0]
         dialect = DIALECTS.get(path)
-        surface = SURFACES.get(path) if dialect is None else Surface.CHAT
+        surface = SURFACES.get(path) if dialect is None else _CHAT
         if surface is None:
             self._other(path, request, connection)
             return
@@ -110,7 +112,7 @@ class Inference:
             return
         _check_type(headers)
         client: Client = connection
-        if surface is Surface.SPEECH:
+        if surface is _SPEECH:
             parsed = openai.parse(surface, request.body)
             client = Sounding(connection, speech.kind(parsed.fields))
         elif dialect is None:

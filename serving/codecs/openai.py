@@ -6,7 +6,7 @@ that steer the engine or cross tenants are ours: they are stripped here and set 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -40,7 +40,8 @@ PATHS = {
     Surface.TRANSLATION: b"/v1/audio/translations",
 }
 _BRACKET = ord("[")
-_TOKENIZE = Surface.TOKENIZE  # looking a member up on its class costs 0.2 us in Python 3.11
+# Looking a member up on its class costs 0.2 us in Python 3.11.
+_TOKENIZE, _SPEECH = Surface.TOKENIZE, Surface.SPEECH
 _PROMPT_STARTS = b'["'
 _RAW_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NULL = b"null"
@@ -52,7 +53,7 @@ _any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Parsed(NamedTuple):
+class Parsed(msgspec.Struct, frozen=True):
     """What the gateway needs to know of a body."""
 
     fields: dict[str, msgspec.Raw]
@@ -81,7 +82,7 @@ def parse(surface: Surface, body: bytes) -> Parsed:
     if surface in POOLED:
         prompt, text_bytes = pooling.prompt(surface, fields)
         return Parsed(fields, model, prompt, text_bytes, 0, False, False, "")
-    if surface is Surface.SPEECH:
+    if surface is _SPEECH:
         prompt, size = speech.prompt(fields)
         return Parsed(fields, model, prompt, size, 0, False, False, "", counted=size)
     prompt, text_bytes, prompts = _prompt(surface, fields)
@@ -201,8 +202,9 @@ def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
 
 def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     """The body for one of our own engines: the caller's, with the reserved fields ours."""
-    fields = {k: v for k, v in call.fields.items() if k not in RESERVED}
-    out: dict[str, Any] = fields
+    out: dict[str, Any] = dict(call.fields)
+    for name in RESERVED & out.keys():
+        del out[name]
     out["model"] = call.adapter or call.model
     if call.surface is _TOKENIZE:
         return _encode(out)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from serving.codecs.coverage import needs
 from serving.codecs.openai import RESERVED
 from serving.placement import score
@@ -35,7 +38,7 @@ _NOTHING: Mapping[str, tuple[Offering, ...]] = {}
 _NONE: frozenset[str] = frozenset()
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """One call that wants a place, and what is known."""
 
     call: Call
@@ -127,7 +130,7 @@ def named(ask: Ask, offering_id: str, by: Terms) -> Found | None:
     call = ask.call
     if not any(o.id == offering_id for owner in owners(ask.caller) for *_, o in _fit(ask, owner)):
         return None
-    pinned = ask._replace(tried=ask.tried | {o.id for o in offered(call, ask.view)} - {offering_id})
+    pinned = replace(ask, tried=ask.tried | {o.id for o in offered(call, ask.view)} - {offering_id})
     return best(pinned, by)
 
 

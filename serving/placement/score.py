@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from models.capacity import Estimate, Quantiles
 from serving.accounting import price_at
 from serving.placement.values import PolicyName, Route
@@ -80,7 +82,7 @@ def output_tokens(call: Call) -> int:
     return (call.answer_max or OUTPUT_TOKENS) * call.n
 
 
-class Terms(NamedTuple):
+class Terms(msgspec.Struct, frozen=True, gc=False):
     """How a policy weighs a call's options; made once for a placement."""
 
     policy: PolicyName

@@ -51,6 +51,7 @@ class Reviews:
         utc_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
+        self._keeps = settings.keeps
         self._seal = seal
         self._open_store = open_store
         self._utc_ms = utc_ms
@@ -66,7 +67,7 @@ class Reviews:
 
     def start(self) -> None:
         """Write samples from now on."""
-        if self._settings.keeps:
+        if self._keeps:
             self._task = asyncio.create_task(self._run(), name="reviews")
             watch(self._task, lambda: self.on_death())
 
@@ -88,7 +89,7 @@ class Reviews:
 
     def may_keep(self, call: Call) -> bool:
         """Whether this call's answer must be recorded. Under a microsecond when it need not."""
-        if not self._settings.keeps or call.surface not in _SURFACES:
+        if not self._keeps or call.surface not in _SURFACES:
             return False
         return sampling.may_keep(self._rates_of(call.tenant), call.request_id)
 

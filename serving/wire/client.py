@@ -37,6 +37,7 @@ class Exchange(asyncio.Protocol):
         self.on_body = self._parts.append
         self.waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline_s = self._fires_s = 0.0
         self._is_reading_paused = False
         self._is_active = False
         self.is_closed = False
@@ -47,11 +48,8 @@ class Exchange(asyncio.Protocol):
         self._parts.clear()
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
-        self._has_head = False
-        self._is_done = False
-        self._has_excess = False
+        self._has_head = self._is_done = self._has_excess = self._keep_alive = False
         self._head_bytes = 0
-        self._keep_alive = False
         self._error: WireError | None = None
 
     # -- asyncio.Protocol
@@ -85,23 +83,22 @@ class Exchange(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._is_done:
             self.fail(f"the replica closed the connection: {exc or 'end of file'}")
 
     def _check_buffer(self) -> None:
         """Stop reading while more than `_BUFFER_BYTES_MAX` waits to be relayed."""
-        if sum(map(len, self._parts)) <= _BUFFER_BYTES_MAX:
-            return
-        if not self._is_reading_paused and not self._is_done:
+        is_much = sum(map(len, self._parts)) > _BUFFER_BYTES_MAX
+        if is_much and not self._is_reading_paused and not self._is_done:
             self._is_reading_paused = True
             self._transport.pause_reading()
 
     def _wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def fail(self, message: str, *, is_timeout: bool = False) -> None:
         """Break off: whoever reads is told why."""
@@ -138,7 +135,9 @@ class Exchange(asyncio.Protocol):
         """Send a request and wait for the answer's head. Raises WireError."""
         self._reset()
         self._is_active = True
-        self._timer = self._loop.call_at(deadline_s, self._expire)
+        self._deadline_s = deadline_s
+        if self._timer is None or deadline_s < self._fires_s:
+            self._watch()
         self._transport.write(data)
         while not self._has_head and self._error is None:
             await self._wait()
@@ -172,15 +171,22 @@ class Exchange(asyncio.Protocol):
         self.waiter = self._loop.create_future()
         await self.waiter
 
-    def _expire(self) -> None:
-        self._timer = None
-        self.fail("the replica did not answer in time", is_timeout=True)
-
-    def settle(self) -> bool:
-        """Stop the clock; whether the connection can serve another request."""
+    def _watch(self) -> None:
+        """Look at the deadline then. One timer for all requests costs less than one each."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._fires_s = self._deadline_s
+        self._timer = self._loop.call_at(self._fires_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._is_active and self._fires_s < self._deadline_s:
+            self._watch()  # it was set for an earlier request
+        elif self._is_active:
+            self.fail("the replica did not answer in time", is_timeout=True)
+
+    def settle(self) -> bool:
+        """The answer is over; whether the connection can serve another request."""
         self._is_active = False
         return (
             self._is_done
@@ -203,7 +209,6 @@ class Pool:
         self._connect_s = connect_s
         self._per_address_max = per_address_max
         self._idle: dict[tuple[str, int], list[Exchange]] = {}
-        self._open: dict[tuple[str, int], int] = {}
 
     def take(self, address: tuple[str, int]) -> Exchange | None:
         """A kept-alive connection, or None."""

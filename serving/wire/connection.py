@@ -26,11 +26,14 @@ _UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _LINGER_S = 2.0
+_NEVER_S = float("inf")
 _log = logging.getLogger(__name__)
 _FREE_BYTES = 32 << 10
 """A body beyond this is read only for a known caller, and only while there is room for it."""
 
 
+_NOTHING = Request(b"", b"", {}, b"")
+"""Before a head has come; a whole request has one of its own."""
 App = Callable[[Request, "Connection"], None]
 
 
@@ -67,7 +70,9 @@ class Connection(asyncio.Protocol):
         self._barren_bytes = 0
         self._fault = ""
         self._reason = ""
-        self._give_room()
+        if self._room_bytes != self._free_bytes:
+            self._give_room()
+        self._request = _NOTHING
         self._sink: Sink | None = None
         self._has_head = False
         self._is_head_method = False
@@ -103,7 +108,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self._is_lingering and not self._transport.is_closing():
             idle_s = self._loop.time() + self._limits.idle_s
-            self.deadline_s = float("inf") if self.is_busy else idle_s
+            self.deadline_s = _NEVER_S if self.is_busy else idle_s
         self._resume()
 
     def _resume(self) -> None:
@@ -130,15 +135,14 @@ class Connection(asyncio.Protocol):
             if not self.is_busy:
                 self._refuse(self._fault or "invalid_request", self._reason or f"not HTTP: {error}")
         else:
-            self._check_framing(len(data) if size == self._size else 0)
+            if not self.is_busy:
+                self._check_framing(len(data) if size == self._size else 0)
         self._is_feeding = False
         if self._is_answered:
             self._next()
 
     def _check_framing(self, barren_bytes: int) -> None:
         """Bound what is neither body nor a finished head: endless heads, chunk frills, trailers."""
-        if self.is_busy:
-            return
         self._barren_bytes = self._barren_bytes + barren_bytes if self._has_head else 0
         in_head = 0 if self._has_head else self._head_bytes
         if max(in_head, self._barren_bytes) > self._limits.header_bytes_max:
@@ -235,9 +239,9 @@ class Connection(asyncio.Protocol):
 
     def _open_sink(self) -> None:
         """Some bodies go where they are to stay as they come."""
-        request = Request(self._parser.get_method(), self._url, self._headers, b"")
+        self._request = Request(self._parser.get_method(), self._url, self._headers, b"")
         try:
-            self._sink = self._server.sink(request, self._transport)
+            self._sink = self._server.sink(self._request, self._transport)
         except BallastError as error:
             self._reject(error.code, error.message)
 
@@ -278,13 +282,11 @@ class Connection(asyncio.Protocol):
             return
         if self._parser.should_upgrade():
             return  # read again without the offer, see `_decline_upgrade`
-        parts = self._parts
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts, request = self._parts, self._request
+        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
         self.is_busy = True
-        self.deadline_s = float("inf")
-        method = self._parser.get_method()
-        self._is_head_method = method == b"HEAD"
-        request = Request(method, self._url, self._headers, body)
+        self.deadline_s = _NEVER_S
+        self._is_head_method = request.method == b"HEAD"
         if self._sink is not None:
             request.sink = self._sink
             self._sink.end(is_whole=True)

@@ -299,12 +299,9 @@ def _usage(raw: _Usage) -> Usage:
     prompt, completion = raw.prompt_tokens_details, raw.completion_tokens_details
     cached = (prompt.cached_tokens if prompt else None) or raw.prompt_cache_hit_tokens
     reasoning = completion.reasoning_tokens if completion else None
-    return Usage(
-        _count(raw.prompt_tokens),
-        _count(raw.completion_tokens),
-        min(_count(cached), _count(raw.prompt_tokens)),
-        _count(reasoning),
-    )
+    read, made = _count(raw.prompt_tokens), _count(raw.completion_tokens)
+    held = min(_count(cached), read) if cached else 0
+    return Usage(read, made, held, _count(reasoning) if reasoning else 0)
 
 
 def _count(tokens: float | None) -> int:

@@ -351,6 +351,29 @@ def test_the_deadline_covers_head_and_body(first):
     run(check, stall)
 
 
+def test_each_request_of_a_connection_has_its_own_deadline():
+    """One timer serves them all: it must be neither late for the second nor early for the third."""
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await passed.wait()
+        writer.write(OK)
+
+    async def check(peer: Peer, pool: Pool) -> None:
+        assert await ask(peer, pool, within_s=0.1) == (200, b"ok")
+        asyncio.get_running_loop().call_later(0.2, passed.set)
+        assert await ask(peer, pool) == (200, b"ok")  # past the first one's deadline
+        with pytest.raises(WireError) as caught:
+            await ask(peer, pool, within_s=0.05)
+        assert caught.value.is_timeout
+        assert (peer.connections, peer.requests) == (1, 3)
+
+    passed = asyncio.Event()
+    run(check, OK, slow, stall)
+
+
 def test_a_refused_connect_says_that_nothing_was_sent():
     async def main() -> None:
         with socket.socket() as taken:
