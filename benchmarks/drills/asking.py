@@ -48,6 +48,11 @@ class Crowd:
             for wave in waves:
                 group.create_task(self._wave(wave, group))
 
+    @property
+    def resent(self) -> int:
+        """Requests sent twice, for a kept connection died with the first."""
+        return sum(connections.resent for connections in self._connections.values())
+
     def close(self) -> None:
         """Close what is idle."""
         for connections in self._connections.values():

@@ -154,9 +154,12 @@ def _rows(evidence: Evidence) -> Iterator[str]:
         elif what := _difference(one, row):
             yield f"{name}: {what}"
     # A client that heard no head knows no id: there may be as many rows that nobody claims.
+    # One that sent its request again on a new connection knows the second alone, and the first
+    # ended with the gateway that had it.
     unclaimed = len(rows.keys() - by_id.keys())
     silent = sum(not one.request_id and one.end in _SILENT for one in evidence.told)
-    if unclaimed > silent:
+    lost = sum(rows[name].outcome == "gateway_lost" for name in rows.keys() - by_id.keys())
+    if unclaimed > silent + min(evidence.resent, lost):
         yield f"{unclaimed} rows that no client knows of, and {silent} clients heard nothing"
 
 

@@ -104,7 +104,9 @@ class _Play:
         told = crowd.told
         found = await self._loop.run_in_executor(self._hand, books.read, ground, told)
         killed = [(number, *span) for number, span in self._killed.items()]
-        return Evidence(told, found, start_ms, killed, self._faults, self._rss, self._readings)
+        return Evidence(
+            told, found, start_ms, killed, self._faults, self._rss, self._readings, crowd.resent
+        )
 
     async def _all_faults(self) -> None:
         for fault in sorted(self._drill.faults, key=lambda one: one.at_s):

@@ -149,6 +149,8 @@ class Evidence(NamedTuple):
     """Of the first gateway, over time."""
     readings: Mapping[str, float]
     """What faults of the kind `read` found."""
+    resent: int = 0
+    """Requests that clients sent again by themselves: a kept connection was closed under them."""
 
 
 class Finding(NamedTuple):

@@ -86,6 +86,8 @@ class Connections:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.opened = 0
+        self.resent = 0
+        """Requests sent again since a kept connection was closed before it answered."""
         self._idle: list[Exchange] = []
         self._tls = target.tls()
         self._loop = asyncio.get_running_loop()
@@ -122,6 +124,7 @@ class Connections:
             except WireError as error:
                 if error.is_timeout or exchange.status:
                     raise _named(error) from None
+                self.resent += 1
         exchange = await self._connect()
         try:
             await self._sent(exchange, data, deadline_s)

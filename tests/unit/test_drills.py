@@ -123,6 +123,18 @@ def test_a_closed_connection_is_no_fault_where_its_gateway_was_killed_and_a_row_
     assert all(one.is_met for one in books.always(evidence(told(), told("", end=UNREACHED))))
 
 
+def test_a_request_sent_again_leaves_the_lost_row_of_its_first_try() -> None:
+    rows = {"r1": row(), "r2": row("r2", outcome="gateway_lost", status=0)}
+    attempts = {"r1": [attempt()], "r2": [attempt("r2", outcome="gateway_lost")]}
+    both = {"rows": rows, "attempts": attempts, "chained": [("r1", 1), ("r2", 1)]}
+    found = evidence(**both, knocks={"alpha": 2})
+    (fault,) = [one for one in books.always(found) if not one.is_met]
+    assert "1 rows that no client knows of" in fault.found
+    assert all(one.is_met for one in books.always(found._replace(resent=1)))
+    answered = evidence(**(both | {"rows": {"r1": row(), "r2": row("r2")}}), knocks={"alpha": 2})
+    assert not all(one.is_met for one in books.always(answered._replace(resent=1)))
+
+
 def test_criteria_count_what_they_say() -> None:
     refused = told("r2", end=REFUSED, status=503, code="queue_full", retry_after_s=1.0)
     found = evidence(told(), refused, told("r3", end=REFUSED, code="x", will_come_again=True))
