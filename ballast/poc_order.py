@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from autoscale.arrivals import TraceError, asked, rows
 from ballast import ledger_trace, poc_plan
 from ballast.books import amount
 from ballast.messages import Said
@@ -125,7 +124,7 @@ def _traffic(settings: Settings, wish: Asked) -> tuple[list[Row], str]:
     """Requests in order of time, and where they are from."""
     try:
         if wish.trace:
-            return [Row(*one) for one in rows(asked(wish.trace))], wish.trace
+            return _traced(wish.trace), wish.trace
         with tempfile.TemporaryDirectory() as private:
             file = Path(private) / "ledger.csv"
             try:
@@ -139,7 +138,23 @@ def _traffic(settings: Settings, wish: Asked) -> tuple[list[Row], str]:
                 lines = list(csv.reader(stream))[1:]
             found = [Row(float(at), int(prompt), int(out)) for at, prompt, out in lines]
             return found, Said("poc.run.ledger", days=wish.days)
-    except (TraceError, OSError) as error:
+    except OSError as error:
+        raise _bad_trace(error) from None
+
+
+def _traced(address: str) -> list[Row]:
+    """Of a file; an image without the extra `reports` replays the ledger alone."""
+    try:
+        from autoscale.arrivals import TraceError, asked, rows
+    except ImportError as error:
         raise ProblemError(
-            Said("poc.run.bad_trace", why=error), Said("poc.run.name_trace")
+            Said("plan.traces_need", name=error.name), Said("plan.install")
         ) from None
+    try:
+        return [Row(*one) for one in rows(asked(address))]
+    except TraceError as error:
+        raise _bad_trace(error) from None
+
+
+def _bad_trace(error: Exception) -> ProblemError:
+    return ProblemError(Said("poc.run.bad_trace", why=error), Said("poc.run.name_trace"))
