@@ -8,23 +8,21 @@ key, which never leaves. Keys and budget are made for the run and taken back aft
 from __future__ import annotations
 
 import csv
-import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from ballast import bench, running
-from ballast.admin_client import Client, keep, path_of
-from ballast.ledger_trace import HEADER, REPLAYS
+from ballast import bench, poc_keys, running
+from ballast.admin_client import Client, keep
+from ballast.ledger_trace import HEADER
 from ballast.messages import Said
+from ballast.poc_keys import SIDES
 from ballast.poc_plan import Plan
 from ballast.problem import ProblemError
 from serving.records import Price
@@ -36,9 +34,7 @@ START_S = 60.0
 """For the load generator to begin and to write its files."""
 END_S = 10.0
 POLL_S = 0.2
-KEY_DAYS = 1
 TRACE, SCENARIO, LOG = "trace.csv", "scenario.yaml", "log.txt"
-SIDES = ("api", "own")
 
 
 class Order(NamedTuple):
@@ -74,7 +70,10 @@ def run(
     if not bench.is_here():
         raise ProblemError(Said("poc.run.no_bench"), Said("poc.run.in_checkout"))
     _write(order)
-    with _keys(client, order, told) as keys, tempfile.TemporaryDirectory() as private:
+    wanted = poc_keys.Wanted(
+        order.tenant, order.spend_micro, order.price.currency, seconds_max(order)
+    )
+    with poc_keys.lent(client, wanted, told) as keys, tempfile.TemporaryDirectory() as private:
         argvs = []
         for side in SIDES:
             file = Path(private) / side
@@ -117,48 +116,6 @@ def _write(order: Order) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise ProblemError(Said("evidence.cannot", why=why), Said("evidence.make_room")) from None
-
-
-@contextmanager
-def _keys(client: Client, order: Order, told: Callable[[Said], None]) -> Iterator[dict[str, str]]:
-    """A key for each side and the budget that bounds the API's, for as long as the run takes."""
-    mark = secrets.token_hex(3)
-    until = (datetime.now(UTC) + timedelta(days=KEY_DAYS)).isoformat()
-    budget = f"{REPLAYS}-{mark}"
-    undo: list[tuple[str, Callable[[], Any]]] = []
-    found = {}
-    _project(client, order.tenant)
-    try:
-        client.put("/budgets", {
-            "id": budget, "limit_micro": order.spend_micro, "currency": order.price.currency,
-            "tenant": order.tenant, "project": REPLAYS, "period": "month",
-        }, why="poc run")  # fmt: skip
-        undo.append((budget, lambda: client.delete(f"/budgets/{path_of(budget)}", why="poc run")))
-        for side, what in zip(SIDES, ("is_canary", "is_load_test"), strict=True):
-            id_ = f"{REPLAYS}-{side}-{mark}"
-            row = {"id": id_, "tenant": order.tenant, "project": REPLAYS, "expires": until,
-                   "exposure": "full", what: True}  # fmt: skip
-            found[side] = str(client.post("/keys", row, why="poc run")["key"])
-            undo.append((id_, _revoking(client, id_)))
-        yield found
-    finally:
-        for what, back in reversed(undo):
-            try:
-                back()
-            except ProblemError as problem:
-                told(Said("poc.run.left", what=what, why=problem.said))
-
-
-def _project(client: Client, tenant: str) -> None:
-    """Keys and budget need one; it stays, for the rows of the ledger name it."""
-    rows = client.get("/directory")["projects"]
-    if not any((row["tenant"], row["name"]) == (tenant, REPLAYS) for row in rows):
-        body = {"tenant": tenant, "name": REPLAYS}
-        client.post("/projects", body, why="poc run")
-
-
-def _revoking(client: Client, id_: str) -> Callable[[], Any]:
-    return lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why="poc run")
 
 
 def _argv(url: str, order: Order, side: str, key: Path) -> list[str]:

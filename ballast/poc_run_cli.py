@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ballast import poc as gathering
-from ballast import poc_effort, poc_order, poc_page, poc_run
+from ballast import poc_effort, poc_keys, poc_order, poc_page, poc_run
 from ballast.admin_client import Client
 from ballast.admin_flags import AsJson, Config, KeyFile
 from ballast.budgets_cli import micro
@@ -62,7 +62,7 @@ def run(
         typer.echo(say("poc.run.dry"), err=True)
         return
     poc_run.run(settings, Client(settings, key_file), order, _echo)
-    sides = [poc_run.folder(order, side) for side in poc_run.SIDES]
+    sides = [poc_run.folder(order, side) for side in poc_keys.SIDES]
     asked = gathering.Wish(days, currency, spent, sides[0], sides[1], gpu_hour, exported)
     trial = gathering.gather(settings, asked, time.time())
     page = html or out / "poc.html"

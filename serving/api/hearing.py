@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import warnings
 from collections.abc import Mapping
+from email.message import Message
 from typing import NamedTuple
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
 from msgspec.structs import replace
 
 from serving.api.calls import Calls, Given
@@ -30,7 +33,11 @@ THREAD_BYTES = 256 << 10
 again, on two shared cores; nobody else's tokens wait for that."""
 FILTERED = b"x-ballast-finish: content_filter\r\n"
 _WITHHELD = b'"finish_reason":"content_filter"'
-_MALFORMED = (ValueError, HttpProcessingError)
+_MALFORMED = (ValueError, RuntimeError, HttpProcessingError)
+"""RuntimeError is aiohttp's for a `_charset_` that is none."""
+# It warns with the caller's file name in the words; the list of what was warned of is never cut.
+warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
+warnings.filterwarnings("ignore", category=BadContentDispositionParam)
 
 
 class Heard(NamedTuple):
@@ -95,7 +102,7 @@ async def _parts(kind: str, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     async for part in MultipartReader({hdrs.CONTENT_TYPE: kind}, stream):
         if not isinstance(part, BodyPartReader) or len(fields) >= FIELDS_MAX:
             raise CallerError("invalid_value", "the form has more or other parts than are taken")
-        name = (part.name or "")[:100]
+        name = _name(part)
         data = bytes(await part.read())
         if name == "file":
             if file is not None:
@@ -108,6 +115,18 @@ async def _parts(kind: str, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     if not file:
         raise CallerError("invalid_value", "'file' is required", param="file")
     return fields, file
+
+
+def _name(part: BodyPartReader) -> str:
+    """Of a part. Raises ValueError for one that is no text. aiohttp's own reading finds none beside
+    a file name with two semicolons."""
+    head, given = Message(), part.headers.get(hdrs.CONTENT_DISPOSITION, "")
+    given.encode()  # bytes that are no UTF-8 came as halves of characters
+    head["content-disposition"] = given
+    name = head.get_param("name", "", "content-disposition")
+    if not isinstance(name, str):
+        raise ValueError("a part's name is no plain text")
+    return name[:100]
 
 
 class Written:
@@ -150,5 +169,6 @@ class Written:
             if _WITHHELD in body[-100:]:
                 head += FILTERED
             kind = b"content-type: %b\r\n" % hearing.KINDS[self._wanted]
+            data = hearing.written(body, self._wanted)
             self._client.start(head, kind)
-            self._client.end(hearing.written(body, self._wanted))
+            self._client.end(data)

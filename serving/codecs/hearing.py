@@ -37,7 +37,10 @@ def fields(parts: Sequence[tuple[str, str]]) -> dict[str, msgspec.Raw]:
     found: dict[str, Any] = {"file": {"audio": True}}
     for name, text in parts:
         if name in _LISTS:
-            found.setdefault(_LISTS[name], []).append(text)
+            grains = found.setdefault(_LISTS[name], [])
+            if not isinstance(grains, list):
+                raise _wrong(name, "is given twice")
+            grains.append(text)
         elif name in found:
             raise _wrong(name, "is given twice")
         elif name in _NUMBERS:
@@ -173,7 +176,8 @@ def written(body: bytes, wanted: str) -> bytes:
     told = _decode(body)
     if wanted == "text":
         return f"{told['text'].strip()}\n".encode()
-    rows = [row for row in told.get("segments") or () if isinstance(row, dict)]
+    segments = told.get("segments")
+    rows = [row for row in segments if isinstance(row, dict)] if type(segments) is list else []
     cues = []
     for number, row in enumerate(rows, 1):
         begin, end = (_clock(_seconds(row.get(at)), wanted) for at in ("start", "end"))

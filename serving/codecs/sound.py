@@ -8,6 +8,7 @@ the thinnest codec in use.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -35,6 +36,15 @@ _MP3_KBITS = {
     (2, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """Of MPEG 1 (3) and 2, 2.5 (2) by layer (3 is I, 1 is III): ISO 11172-3 and 13818-3."""
+
+_MP3_FRAME = re.compile(
+    b"\xff[%b][%b]"
+    % (
+        re.escape(bytes(b for b in range(0xE0, 0x100) if b >> 3 & 3 != 1 and b >> 1 & 3)),
+        re.escape(bytes(b for b in range(0x100) if b >> 4 not in (0, 15) and b >> 2 & 3 != 3)),
+    )
+)
+"""What `_mp3_frame` takes for a frame's first bytes, so that junk between frames costs no step."""
 
 
 class Sound(msgspec.Struct, frozen=True):
@@ -116,20 +126,22 @@ def _mp3(data: bytes) -> float:
     at = 0
     if data[:3] == _ID3:
         at = 10 + sum((data[6 + n] & 127) << (7 * (3 - n)) for n in range(4))
-    begin, seconds = at, 0.0
+    framed, seconds = 0, 0.0
     for _ in range(STEPS_MAX):
         frame = _mp3_frame(data, at)
         if frame is None:
             # Junk between frames, or a tag at the end.
-            at = data.find(b"\xff", at + 1)
-            if at < 0:
+            found = _MP3_FRAME.search(data, at + 1)
+            if found is None:
                 return seconds
+            at = found.start()
             continue
         size, length_s = frame
-        at, seconds = at + size, seconds + length_s
+        at, framed, seconds = at + size, framed + size, seconds + length_s
         if at >= len(data):
             return seconds
-    return seconds * (len(data) - begin) / (at - begin)
+    # By the frames alone: junk before them must not thin out what follows.
+    return seconds + seconds * (len(data) - at) / framed if framed else 0.0
 
 
 def _mp3_frame(data: bytes, at: int) -> tuple[int, float] | None:

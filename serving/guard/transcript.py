@@ -2,7 +2,8 @@
 
 The text is read whole, and its pieces (segments, words) once more by themselves. A term that lies
 across two pieces is masked in the text alone: then the pieces are cut anew from the masked text
-where they add up to it, and left out where they do not.
+where they add up to it, and left out where they do not. Where anything was masked the numbers of
+the tokens go, for they spell the text a second time.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ class Transcript(Inspector):
         if new is block or new.finish == CONTENT_FILTER:
             return new
         before, after = _decode(block.data), _decode(new.data)
-        if before["text"] == after["text"]:
-            return new
+        is_cut = before["text"] != after["text"]
         for name, member in _PIECES.items():
-            if name in after:
-                pieces = _cut(before, after["text"], (name, member))
-                after[name] = [] if pieces is None else pieces
+            if is_cut and name in after:
+                after[name] = _cut(before, after["text"], (name, member)) or []
+            pieces = after.get(name)
+            for piece in pieces if type(pieces) is list else ():
+                if type(piece) is dict:
+                    piece.pop("tokens", None)
+        after.pop("logprobs", None)
         return msgspec.structs.replace(new, data=_encode(after))
 
 
@@ -46,11 +50,11 @@ def _cut(before: dict[str, Any], text: str, of: tuple[str, str]) -> list[dict[st
     """The pieces with their share of a text that was masked character by character; None where
     they do not add up to it."""
     (name, member), whole = of, before["text"]
-    if len(text) != len(whole):
+    if len(text) != len(whole) or type(before[name]) is not list:
         return None
     pieces, at = [], 0
     for piece in before[name]:
-        said = piece[member] if isinstance(piece, dict) else None
+        said = piece.get(member) if isinstance(piece, dict) else None
         if not isinstance(said, str):
             return None
         found = whole.find(said.strip(), at)

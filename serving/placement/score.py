@@ -27,6 +27,9 @@ UNKNOWN_MONEY: Final = 1e9
 SPENT_SHARE: Final = 0.1
 """What a credit or a prepaid quota counts of its price: it is paid, but spent on this call it is
 gone for a dearer one. ASSUMED."""
+GRACE_S: Final = 0.1
+"""A held call wakes when it must leave or a little after, never before: by so much a third party
+may be late and is still asked at once."""
 OUTPUT_TOKENS: Final = 256
 """Of an answer whose length nobody named."""
 _MTOK: Final = 1e6
@@ -115,7 +118,7 @@ def terms(call: Call, route: Route, policy: PolicyName, now_s: float) -> Terms:
 def until(call: Call, when: Expected | None, limit_s: float, by: Terms) -> float:
     """How long a call may be held. A third party that would be in time must have it while it still
     is; one that is late anyway, or none, is asked when the limit is over."""
-    if when is None or by.late(when):
+    if when is None or by.late(when) > GRACE_S:
         return limit_s
     first, complete_s = when
     last_s = call.first_token_by_s - (first.p50 if by.policy is _COST else first.p90)

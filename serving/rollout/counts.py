@@ -6,7 +6,8 @@ or the other side's model answered it. An error is a call in which a target fail
 another answered in its stead (the client saw nothing of it, the new version did fail), or one that
 left because no engine of its side could be used, as with a breaker open. A caller's fault or limit,
 a hang-up, what an operator stopped and what this gateway itself lacked say nothing about a side.
-Faults of callers are counted for themselves: the two sides have the same callers.
+Faults of callers are counted for themselves: the two sides have the same callers. A limit of their
+own (429) is no fault.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SELECT r.key_id, COUNT(*), SUM(CASE WHEN r.outcome = 'caller_error' THEN 1 ELSE 
  FROM requests r WHERE r.ended_ms >= :since AND r.received_ms >= :since AND r.batch = ''
  AND r.route IN (:side, :aside)
  AND r.code NOT IN ('stopped', 'draining', 'journal_full')
- AND (r.outcome = 'caller_error'
+ AND (r.outcome = 'caller_error' AND r.status <> 429
   OR r.outcome <> 'disconnected' AND NOT (r.status >= 400 AND r.status < 500))
  GROUP BY r.key_id ORDER BY 3 DESC, r.key_id LIMIT 10000
 """

@@ -18,6 +18,8 @@ CHANCE_MAX = 1e-4
 """tests/unit/test_rollout.py counts the false alarms of many looks."""
 REJECTED_MAX = 0.05
 """Share of calls that are answered as their caller's fault that is nobody's alarm."""
+REJECTED_BLIND = 0.5
+"""The same while the old model's share is not known: a blue-green step leaves it few calls."""
 LOST_SHARE = 0.5
 """At the deadline: fewer ended calls than this share of those sent means that they hang."""
 
@@ -145,10 +147,11 @@ def burning(rollout: Rollout, seen: Seen) -> str:
         return (f"errors in {new.errors} of {new.calls} calls: above the hard bound of"
                 f" {checks.error_hard:.0%}")  # fmt: skip
     old = seen.old if seen.old.calls >= checks.calls_min else seen.before
+    usual = REJECTED_MAX if old.asked >= checks.calls_min else REJECTED_BLIND
     for what, count, calls, most, was in (
         ("errors", new.errors, new.calls, checks.error_max, old.error_share),
         ("a late first token", new.late, new.calls, checks.late_max, old.late_share),
-        ("answers of 4xx", new.rejected, new.asked, REJECTED_MAX, old.rejected_share),
+        ("answers of 4xx", new.rejected, new.asked, usual, old.rejected_share),
     ):
         share = max(most, was)
         if calls >= checks.hard_calls_min and by_chance(count, calls, share) < CHANCE_MAX:

@@ -96,6 +96,10 @@ CALLS = {
     "full is no error": (call("8", f"{NEW}/overflow:full", "full", "ok"), (1, 0, 0)),
     "the caller's fault": (call("9", NEW, outcome="caller_error", status=400), (0, 0, 0)),
     "the caller's limit": (call("10", NEW, outcome="refused", status=429), (0, 0, 0)),
+    "the caller's limit, as the gateway writes it": (
+        call("23", NEW, outcome="caller_error", status=429, code="rate_limit_exceeded"),
+        (0, 0, 0),
+    ),
     "hung up": (call("11", f"{NEW}/local", "disconnected", outcome="disconnected"), (0, 0, 0)),
     "a batch's line": (call("12", f"{NEW}/local", "ok", batch="b1"), (0, 0, 0)),
     "the other side": (call("13", f"{OLD}/local", "ok"), (0, 0, 0)),
@@ -132,7 +136,7 @@ def test_each_call_counts_as_it_should(told):
 
 def test_the_load_of_a_model_comes_by_key_and_class(told):
     rows = told.rows(counts.LOADS, {"since": AT, "model": "b"})
-    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 22, 220, 44)]
+    assert counts.loads(rows) == [Load("acme", "k", LatencyClass.INTERACTIVE, 23, 230, 46)]
     assert counts.loads(told.rows(counts.LOADS, {"since": AT, "model": "c"})) == []
 
 

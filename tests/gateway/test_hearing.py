@@ -116,6 +116,10 @@ def test_what_is_no_sound_or_no_form_is_refused_by_name_and_leaves_nothing(run, 
                    "temperature"),
         "json": (b'{"model": "m"}', {"content_type": "application/json"}, 415,
                  "unsupported_media_type", None),
+        "charset": (b'--b\r\ncontent-disposition: form-data; name="_charset_"\r\n\r\n'
+                    + b"x" * 40 + b"\r\n" + form(file=good), {}, 400, "invalid_value", None),
+        "name": (form(("\xff", "1"), file=good).replace(b"\xc3\xbf", b"\xff"), {}, 400,
+                 "invalid_value", None),
         "boundary": (b"nothing", {}, 400, "invalid_value", None),
         "oversized": (form(file=said("x", 70.0)), {}, 413, "body_too_large", None),
         "unknown model": (form(("model", "nix"), file=good), {}, 404, "model_not_found", "model"),
@@ -136,6 +140,19 @@ def test_what_is_no_sound_or_no_form_is_refused_by_name_and_leaves_nothing(run, 
         assert {row.attempts for row in await stack.rows(2)} == {0}
 
     run(check, **sold(kit) | {"gateway.limits": {"body_bytes_max": 1 << 20}})
+
+
+@pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader")
+def test_a_file_name_with_semicolons_hides_no_file(run, kit):
+    body = form(file=said("x")).replace(b'"a.wav"', b'"a; b; c.wav"')
+
+    async def check(stack) -> None:
+        reply = await stack.post(PATH, body, content_type=FORM)
+        assert reply.status == 200, reply.body
+        (seen,) = await stack.seen()
+        assert seen["body"]["file"]["name"] == "sound.wav"
+
+    run(check, **sold(kit))
 
 
 def test_sound_is_personal_data_and_stays_where_that_may_go(run, kit):

@@ -116,6 +116,18 @@ def test_what_is_wrong_is_named(part, param):
     assert caught.value.param == param
 
 
+def test_a_list_that_is_also_given_as_a_text_is_named():
+    grain = "timestamp_granularities"
+    with pytest.raises(CallerError, match="given twice"):
+        hearing.fields([("model", "m"), (grain, "word"), (f"{grain}[]", "word")])
+
+
+@pytest.mark.parametrize("segments", [None, 5, "abc", {"a": 1}])
+def test_an_answer_whose_segments_are_no_list_has_no_cues(segments):
+    body = msgspec.json.encode({"text": "a", "segments": segments})
+    assert hearing.written(body, "srt") == b""
+
+
 def test_subtitles_are_made_of_segments():
     last = {"start": 3599.9996, "end": 3661.25, "text": "b\n"}
     told = {"text": "a b", "segments": [{"start": 0, "end": 1.5, "text": " a"}, "odd", last]}
@@ -161,6 +173,20 @@ def test_a_masked_term_is_masked_in_the_pieces_it_lies_across():
     assert [one["text"] for one in found["segments"]] == [" 你好，**", "**", " end"]
     assert found["words"] == [], "they do not add up to the text: 你好 is missing"
     assert (block.opens, block.ends, block.usage, block.finish) == (True, True, Usage(10), None)
+
+
+@pytest.mark.parametrize("pieces", [None, 5, "a", [{"start": 0}], [None]])
+def test_pieces_of_another_shape_are_left_out_of_a_masked_transcript(pieces):
+    found, block = inspected({"text": "世界秘密", "segments": pieces, "words": pieces})
+    assert found == {"text": "****", "segments": [], "words": []}
+    assert block.finish is None
+
+
+def test_the_numbers_of_tokens_do_not_spell_what_was_masked():
+    told = {"text": "世界秘密 end", "logprobs": [{"token": "世界"}, {"token": "秘密"}],
+            "segments": [{"text": "世界秘密 end", "tokens": [1, 2, 3]}]}  # fmt: skip
+    found, _ = inspected(told)
+    assert found == {"text": "**** end", "segments": [{"text": "**** end"}]}
 
 
 def test_a_blocked_transcript_is_empty_and_says_so():

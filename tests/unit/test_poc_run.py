@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import msgspec
 import pytest
 import yaml
 
-from ballast import poc_order, poc_plan, poc_run
+from ballast import poc_keys, poc_order, poc_plan, poc_run
 from ballast.messages import Said
 from ballast.poc_plan import Bounds, Plan, Row
 from ballast.problem import ProblemError
@@ -198,7 +200,56 @@ def test_nothing_is_left_where_the_second_key_was_refused(
 ) -> None:
     desk = Desk("/keys")
     sent(tmp_path, desk, monkeypatch)
-    assert [method for method, _, _ in desk.calls] == ["GET", "PUT", "POST", "DELETE"]
+    assert [method for method, _, _ in desk.calls] == ["GET", "PUT", "POST", "POST", "DELETE"]
+    assert desk.calls[3][1].endswith("/revoke"), "it may be there: an answer can be lost"
+
+
+WANTED = poc_keys.Wanted("t", 5_000, "CNY", 86_400.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_keys_and_budget_go_when_the_process_is_told_to_end(number: int) -> None:
+    desk, before = Desk(), signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), poc_keys.lent(desk, WANTED, print):  # type: ignore[arg-type]
+        signal.raise_signal(number)
+    assert [method for method, _, _ in desk.calls[-3:]] == ["POST", "POST", "DELETE"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_stop_the_taking_back() -> None:
+    class Impatient(Desk):
+        def _say(self, method: str, path: str, body: Any = None) -> Any:
+            if path.endswith("/revoke"):
+                signal.raise_signal(signal.SIGINT)
+            return super()._say(method, path, body)
+
+    desk = Impatient()
+    with pytest.raises(KeyboardInterrupt), poc_keys.lent(desk, WANTED, print):  # type: ignore[arg-type]
+        signal.raise_signal(signal.SIGINT)
+    assert [method for method, _, _ in desk.calls[-3:]] == ["POST", "POST", "DELETE"]
+
+
+def test_what_was_asked_for_when_the_signal_came_is_taken_back_too() -> None:
+    class Slow(Desk):
+        def _say(self, method: str, path: str, body: Any = None) -> Any:
+            super()._say(method, path, body)
+            if path == "/keys":
+                signal.raise_signal(signal.SIGTERM)
+            return {"key": "sk-x", "projects": self._projects}
+
+    desk = Slow()
+    with pytest.raises(KeyboardInterrupt), poc_keys.lent(desk, WANTED, print):  # type: ignore[arg-type]
+        pass
+    assert [path.rpartition("/")[2] for _, path, _ in desk.calls[-2:-1]] == ["revoke"]
+    assert desk.calls[-1][0] == "DELETE"
+
+
+def test_keys_outlive_the_longest_run() -> None:
+    desk = Desk()
+    with poc_keys.lent(desk, WANTED, print):  # type: ignore[arg-type]
+        pass
+    expires = datetime.fromisoformat(desk.calls[2][2]["expires"])
+    assert expires > datetime.now(UTC) + timedelta(seconds=WANTED.seconds)
 
 
 def test_the_project_is_made_where_it_is_not_there(

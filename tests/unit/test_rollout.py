@@ -74,7 +74,12 @@ CASES = {
         row(), seen(100, 12, old=Tally(2, 2), before=Tally(900, 9)), 60, RollBack, "model 1.0%"),
     "late": (row(), seen(100, 0, 20), 60, RollBack, "a late first token in 20"),
     "answers of 4xx to all": (
-        row(), seen(0, rejected=8, asked=8), 5, RollBack, "answers of 4xx in 8 of 8 calls"),
+        row(), seen(0, rejected=8, asked=8, old=Tally(1000, 10, 10, 1000)), 5, RollBack,
+        "answers of 4xx in 8 of 8 calls"),
+    "callers as wrong as usual, with nothing to compare": (
+        row(), seen(100, rejected=30, asked=130, old=Tally()), 60, Advance, ""),
+    "answers of 4xx to all, with nothing to compare": (
+        row(), seen(0, rejected=14, asked=14, old=Tally()), 5, RollBack, "4xx in 14 of 14"),
     "callers as wrong as with the old one": (
         row(), seen(100, rejected=30, asked=130, old=Tally(700, 7, 7, 1000, 300)), 60, Advance, ""),
     "answers of 4xx above the old one's": (

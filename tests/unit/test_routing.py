@@ -488,6 +488,19 @@ def test_a_held_call_leaves_while_a_third_party_would_still_be_in_time(make):
     assert place(call, caller, asleep, 4.5).reason == "overflow:no_replica"
 
 
+@pytest.mark.parametrize("after_s", [0.0, 1e-9, 0.001, 0.05])
+def test_a_held_call_that_wakes_a_little_late_leaves_all_the_same(make, after_s):
+    """No timer fires early: what was in time until then must not be taken for too late."""
+    full = {"r1": state_of(unfinished=8)}
+    offerings, call = [make.offering(first_token_s=0.5)], make.call(first_token_by_s=5.0)
+    view = make.view([make.replica()], offerings, state=full)
+    until_s = place(call, make.caller(), view, 1.0).until_s
+    assert isinstance(place(call, make.caller(), view, until_s + after_s), Burst)
+    asleep = make.view([], offerings, pending={"m": Pending("m", 4.9)}, hold_s_max=20.0)
+    until_s = place(call, make.caller(), asleep, 1.0).until_s
+    assert isinstance(place(call, make.caller(), asleep, until_s + after_s), Burst)
+
+
 def test_a_third_party_that_would_be_late_anyway_is_asked_when_the_limit_is_over(make):
     full = {"r1": state_of(unfinished=8)}
     view = make.view([make.replica()], [make.offering(first_token_s=4.5)], state=full)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from models.capacity import PROFILES, Load
 from models.tariff import When
+from serving.codecs.sound import Sound
 from serving.placement import score
 from serving.placement.fitness import UNFIT, Asked, unfit
 from serving.placement.offered import Ask, best
@@ -150,6 +151,7 @@ def test_each_lack_keeps_a_third_party_out_and_is_named(make):
         "batch": (make.offering(vendor="api"), call),
         "tier": (make.offering(tier=2), call),
         "context": (make.offering(context_tokens=109), call),
+        "sound": (make.offering(), make.call(sound=Sound(b"RIFF", "wav", 1))),
         "members": (make.offering(speaks=frozenset()), make.chat(seed=1)),
         "thinking": (make.offering(is_thinking=True), make.call(latency_class=LatencyClass.LIVE)),
     }

@@ -98,6 +98,16 @@ def test_a_long_mp3_goes_on_like_its_beginning():
     assert found.tokens == pytest.approx(frames * 11520 / 44_100, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "junk", [b"\xff" * 30_000, bytes(1_000_000), b"\xff\xfb" * 15_000], ids=["ff", "0", "half"]
+)
+def test_junk_among_its_frames_does_not_shorten_an_mp3(junk):
+    frames = sound.STEPS_MAX + 5000
+    data = mp3(frames)
+    found = sound.read(data[:417] + junk + data[417:])
+    assert found.tokens >= frames * 11520 / 44_100
+
+
 @pytest.mark.parametrize("data", [b"", b"ID3", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"<html>" * 9])
 def test_what_is_no_sound_is_none_or_bounded_by_its_bytes(data):
     found = sound.read(data)
