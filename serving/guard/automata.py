@@ -34,12 +34,15 @@ LOOK = -1
 """What `quick` answers when only `careful` can tell."""
 _SHORT = 16
 """Characters looked up pair by pair; above, the automaton is faster."""
-_NO_WORDS = re.compile(
-    "[\u3001-\u3003\u3008-\u3011\u3400-\u9fff\uff01-\uff0f\uff1a-\uff1f]*"
-).fullmatch
+_NO_WORDS = "[\u3001-\u3003\u3008-\u3011\u3400-\u9fff\uff01-\uff0f\uff1a-\uff1f]"
 """Chinese characters and their punctuation: spaces, to the automaton of words."""
-_ASCII_WORDS = bytes(ord(chr(i).lower()) if chr(i).isalnum() else 32 for i in range(256))
-_ASCII_HIDDEN = frozenset(map(chr, [*range(9), *range(14, 28), 127]))
+_has_no_words = re.compile(f"{_NO_WORDS}*").fullmatch
+_without_others = re.compile(f"{_NO_WORDS}+").sub
+_HIDDEN = "\x7f"
+_hidden = frozenset([*range(9), *range(14, 28), 127])
+_ASCII_WORDS = bytes(ord(_HIDDEN) if i in _hidden else ord(chr(i).lower()) if chr(i).isalnum()
+                     else 32 for i in range(256))  # fmt: skip
+"""By byte of ASCII, what `Folding.words` makes of it; `_HIDDEN` for what shows nothing."""
 
 
 def text_of(key: str) -> str:
@@ -90,14 +93,11 @@ class Words:
     def quick(self, text: str, is_ascii: bool, is_inside: bool, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
         if is_ascii:
-            if _ASCII_HIDDEN.isdisjoint(text):
-                key = text.encode().translate(_ASCII_WORDS).decode("latin-1")
-            else:
-                key = text.translate(self._folding.words)
-        elif _NO_WORDS(text):
+            key = self._key(text)
+        elif _has_no_words(text):
             return len(text)
         else:
-            key = as_bytes(text.translate(self._folding.words))
+            key = self._key(_without_others(SPACE, text))
         if key[:1] != SPACE:
             key = (INSIDE if is_inside else SPACE) + key
         # A gap too wide is taken for one space here: this may only find more.
@@ -115,6 +115,14 @@ class Words:
             return len(text)
         letters = key[at:].replace(SPACE, "")
         return _place(text, len(letters if is_ascii else text_of(letters)), self._folding.words)
+
+    def _key(self, text: str) -> str:
+        """Bytes of the folded text."""
+        if text.isascii():
+            key = text.encode().translate(_ASCII_WORDS).decode("latin-1")
+            if _HIDDEN not in key:
+                return key
+        return as_bytes(self._folding.words.of(text))
 
     def _hold(self, key: str) -> int:
         """Where the longest suffix that begins a term starts, behind its space."""
@@ -153,7 +161,7 @@ class Compact:
 
     def quick(self, text: str, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
-        folded = text.translate(self._folding.compact)
+        folded = self._folding.compact.of(text)
         size = len(folded)
         if not size:
             return len(text)

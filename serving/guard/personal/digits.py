@@ -14,7 +14,7 @@ from typing import NamedTuple
 from serving.guard.personal import checks
 from serving.guard.values import Kind, Personal
 
-_RUN = re.compile(r"\d+(?:(?:[ .\-]|\)[ \-]?| ?\()\d+)*", re.ASCII)
+_RUN = re.compile(r"[0-9]\d*(?:(?:[ .\-]|\)[ \-]?| ?\()\d+)*", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
 _DIGITS_MIN, _DIGITS_MAX = 7, 19
 _GROUPS_MAX = 6

@@ -68,7 +68,7 @@ _NOT_NAMES = words(
     "Easter And But Is Has Was Will Said"
 )
 _STREET = re.compile(
-    r"(?<![\w.])\d{1,5}[A-Z]?(?: (?:[NSEW]|North|South|East|West)\.?)?"
+    r"[0-9](?<![\w.].)\d{0,4}[A-Z]?(?: (?:[NSEW]|North|South|East|West)\.?)?"
     r"(?: (?:[A-Z][a-z']+|\d{1,3}(?:st|nd|rd|th))){1,3} "
     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Square"
     r"|Sq|Terrace|Crescent|Close|Parkway|Pkwy|Highway|Hwy|Circle|Cir)\b(?:\.(?=,| [A-Z0-9#]))?"
