@@ -17,8 +17,11 @@ import ahocorasick  # type: ignore[import-not-found]
 
 from serving.guard.folding import SPACE, Folding, is_ideograph
 from serving.guard.spans import (
+    ASCII_WORDS,
     GAP_MAX,
+    HIDDEN,
     INSIDE,
+    NO_WORDS,
     Edges,
     Entry,
     as_bytes,
@@ -34,15 +37,8 @@ LOOK = -1
 """What `quick` answers when only `careful` can tell."""
 _SHORT = 16
 """Characters looked up pair by pair; above, the automaton is faster."""
-_NO_WORDS = "[\u3001-\u3003\u3008-\u3011\u3400-\u9fff\uff01-\uff0f\uff1a-\uff1f]"
-"""Chinese characters and their punctuation: spaces, to the automaton of words."""
-_has_no_words = re.compile(f"{_NO_WORDS}*").fullmatch
-_without_others = re.compile(f"{_NO_WORDS}+").sub
-_HIDDEN = "\x7f"
-_hidden = frozenset([*range(9), *range(14, 28), 127])
-_ASCII_WORDS = bytes(ord(_HIDDEN) if i in _hidden else ord(chr(i).lower()) if chr(i).isalnum()
-                     else 32 for i in range(256))  # fmt: skip
-"""By byte of ASCII, what `Folding.words` makes of it; `_HIDDEN` for what shows nothing."""
+_has_no_words = re.compile(f"[{NO_WORDS}]*").fullmatch
+_without_others = re.compile(f"[{NO_WORDS}][{NO_WORDS}]*").sub
 
 
 def text_of(key: str) -> str:
@@ -93,11 +89,12 @@ class Words:
     def quick(self, text: str, is_ascii: bool, is_inside: bool, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
         if is_ascii:
-            key = self._key(text)
+            key = self._ascii(text)
         elif _has_no_words(text):
             return len(text)
         else:
-            key = self._key(_without_others(SPACE, text))
+            rest = _without_others(SPACE, text)
+            key = self._ascii(rest) if rest.isascii() else as_bytes(self._folding.words.of(rest))
         if key[:1] != SPACE:
             key = (INSIDE if is_inside else SPACE) + key
         # A gap too wide is taken for one space here: this may only find more.
@@ -116,13 +113,9 @@ class Words:
         letters = key[at:].replace(SPACE, "")
         return _place(text, len(letters if is_ascii else text_of(letters)), self._folding.words)
 
-    def _key(self, text: str) -> str:
-        """Bytes of the folded text."""
-        if text.isascii():
-            key = text.encode().translate(_ASCII_WORDS).decode("latin-1")
-            if _HIDDEN not in key:
-                return key
-        return as_bytes(self._folding.words.of(text))
+    def _ascii(self, text: str) -> str:
+        key = text.encode().translate(ASCII_WORDS).decode("latin-1")
+        return key if HIDDEN not in key else text.translate(self._folding.words)
 
     def _hold(self, key: str) -> int:
         """Where the longest suffix that begins a term starts, behind its space."""
@@ -135,6 +128,8 @@ class Words:
 
     def careful(self, text: str, is_inside: bool, is_last: bool) -> tuple[list[Match], int]:
         """(terms, where to hold)."""
+        if _has_no_words(text):
+            return [], len(text)
         found = fold_words(text, self._folding, is_inside, is_last)
         matches = list(word_matches(self._automaton, found))
         at = len(found.key) if is_last else self._hold(found.key)
@@ -161,7 +156,7 @@ class Compact:
 
     def quick(self, text: str, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
-        folded = self._folding.compact.of(text)
+        folded = self._folding.compact.of(text.replace(SPACE, ""))
         size = len(folded)
         if not size:
             return len(text)
