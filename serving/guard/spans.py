@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain, count, pairwise, repeat
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -115,9 +115,10 @@ def _fold_any(text: str, folding: Folding, is_inside: bool) -> Folded:
 
 def fold_compact(text: str, folding: Folding) -> Folded:
     """Text as the key of scripts without spaces: letters only."""
-    pieces = [as_bytes(folded) for folded in map(folding.compact.__getitem__, map(ord, text))]
-    sizes = map(len, pieces)
-    return Folded("".join(pieces), list(chain.from_iterable(map(repeat, count(), sizes))))
+    known = {char: as_bytes(folding.compact[ord(char)]) for char in set(text)}
+    pieces = [known[char] for char in text]
+    origin = [at for at, piece in enumerate(pieces) for _ in piece]
+    return Folded("".join(pieces), origin)
 
 
 def word_matches(automaton: Any, found: Folded) -> Iterator[Match]:

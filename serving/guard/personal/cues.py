@@ -77,9 +77,11 @@ class Cues:
             if what is not None and not _is_letter(text[start - 1 : start]):
                 out.append((end, what))
         if not is_ascii:
-            for found in self._other.finditer(text):
-                if not _is_letter(text[found.start() - 1 : found.start()]):
-                    out.append((found.end(), self._others[found[0]]))
+            out += [
+                (found.end(), self._others[found[0]])
+                for found in self._other.finditer(text)
+                if not _is_letter(text[found.start() - 1 : found.start()])
+            ]
             out.sort(key=lambda cue: cue[0])
         return out
 
