@@ -89,12 +89,13 @@ class Words:
     def quick(self, text: str, is_ascii: bool, is_inside: bool, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
         if is_ascii:
-            key = self._ascii(text)
+            key = text.encode().translate(ASCII_WORDS).decode("latin-1")
+            if HIDDEN in key:
+                key = text.translate(self._folding.words)
         elif _has_no_words(text):
             return len(text)
         else:
-            rest = _without_others(SPACE, text)
-            key = self._ascii(rest) if rest.isascii() else as_bytes(self._folding.words.of(rest))
+            key = as_bytes(self._folding.words.of(_without_others(SPACE, text)))
         if key[:1] != SPACE:
             key = (INSIDE if is_inside else SPACE) + key
         # A gap too wide is taken for one space here: this may only find more.
@@ -112,10 +113,6 @@ class Words:
             return len(text)
         letters = key[at:].replace(SPACE, "")
         return _place(text, len(letters if is_ascii else text_of(letters)), self._folding.words)
-
-    def _ascii(self, text: str) -> str:
-        key = text.encode().translate(ASCII_WORDS).decode("latin-1")
-        return key if HIDDEN not in key else text.translate(self._folding.words)
 
     def _hold(self, key: str) -> int:
         """Where the longest suffix that begins a term starts, behind its space."""
