@@ -88,14 +88,13 @@ class Words:
 
     def quick(self, text: str, is_ascii: bool, is_inside: bool, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
-        if is_ascii:
-            key = text.encode().translate(ASCII_WORDS).decode("latin-1")
-            if HIDDEN in key:
-                key = text.translate(self._folding.words)
-        elif _has_no_words(text):
+        if not is_ascii and _has_no_words(text):
             return len(text)
-        else:
-            key = as_bytes(self._folding.words.of(_without_others(SPACE, text)))
+        rest = text if is_ascii else _without_others(SPACE, text)
+        is_simple = rest.isascii()  # so that bytes stand for characters
+        key = rest.encode().translate(ASCII_WORDS).decode("latin-1") if is_simple else HIDDEN
+        if HIDDEN in key:
+            key = as_bytes(self._folding.words.of(rest))
         if key[:1] != SPACE:
             key = (INSIDE if is_inside else SPACE) + key
         # A gap too wide is taken for one space here: this may only find more.
