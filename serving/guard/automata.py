@@ -17,8 +17,11 @@ import ahocorasick  # type: ignore[import-not-found]
 
 from serving.guard.folding import SPACE, Folding, is_ideograph
 from serving.guard.spans import (
+    ASCII_WORDS,
     GAP_MAX,
+    HIDDEN,
     INSIDE,
+    NO_WORDS,
     Edges,
     Entry,
     as_bytes,
@@ -34,12 +37,8 @@ LOOK = -1
 """What `quick` answers when only `careful` can tell."""
 _SHORT = 16
 """Characters looked up pair by pair; above, the automaton is faster."""
-_NO_WORDS = re.compile(
-    "[\u3001-\u3003\u3008-\u3011\u3400-\u9fff\uff01-\uff0f\uff1a-\uff1f]*"
-).fullmatch
-"""Chinese characters and their punctuation: spaces, to the automaton of words."""
-_ASCII_WORDS = bytes(ord(chr(i).lower()) if chr(i).isalnum() else 32 for i in range(256))
-_ASCII_HIDDEN = frozenset(map(chr, [*range(9), *range(14, 28), 127]))
+_has_no_words = re.compile(f"[{NO_WORDS}]*").fullmatch
+_without_others = re.compile(f"[{NO_WORDS}][{NO_WORDS}]*").sub
 
 
 def text_of(key: str) -> str:
@@ -89,15 +88,13 @@ class Words:
 
     def quick(self, text: str, is_ascii: bool, is_inside: bool, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
-        if is_ascii:
-            if _ASCII_HIDDEN.isdisjoint(text):
-                key = text.encode().translate(_ASCII_WORDS).decode("latin-1")
-            else:
-                key = text.translate(self._folding.words)
-        elif _NO_WORDS(text):
+        if not is_ascii and _has_no_words(text):
             return len(text)
-        else:
-            key = as_bytes(text.translate(self._folding.words))
+        rest = text if is_ascii else _without_others(SPACE, text)
+        is_simple = rest.isascii()  # so that bytes stand for characters
+        key = rest.encode().translate(ASCII_WORDS).decode("latin-1") if is_simple else HIDDEN
+        if HIDDEN in key:
+            key = as_bytes(self._folding.words.of(rest))
         if key[:1] != SPACE:
             key = (INSIDE if is_inside else SPACE) + key
         # A gap too wide is taken for one space here: this may only find more.
@@ -127,6 +124,8 @@ class Words:
 
     def careful(self, text: str, is_inside: bool, is_last: bool) -> tuple[list[Match], int]:
         """(terms, where to hold)."""
+        if _has_no_words(text):
+            return [], len(text)
         found = fold_words(text, self._folding, is_inside, is_last)
         matches = list(word_matches(self._automaton, found))
         at = len(found.key) if is_last else self._hold(found.key)
@@ -153,7 +152,7 @@ class Compact:
 
     def quick(self, text: str, is_last: bool) -> int:
         """Where a text without terms must be held back; LOOK when it may hold one."""
-        folded = text.translate(self._folding.compact)
+        folded = self._folding.compact.of(text.replace(SPACE, ""))
         size = len(folded)
         if not size:
             return len(text)

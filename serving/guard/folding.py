@@ -13,6 +13,7 @@ files. Three tables, because scripts part words differently:
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
@@ -43,21 +44,54 @@ _LOOK_ALIKES = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 _CONTROL_SPACES = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85")
 _DASHES = dict.fromkeys("‐‑‒–—―−﹣", "-")
 
-Table = dict[int, str]
+_HAN = range(0x4E00, 0xA000)
+"""Chinese characters of daily use: all but the traditional ones stay as they are in a fold."""
+_SHORT, _FEW = 48, 40
+"""Characters of a text that a table folds faster one by one; different ones of a text that change,
+beyond which the table is faster too."""
 
 
-class _Lazy(Table):
+class Table(dict[int, str]):
     """A translation table that works out an entry when it is first met."""
 
-    def __init__(self, fold: Callable[[str], str]) -> None:
+    def __init__(self, fold: Callable[[str], str], plain: str, simplify: Iterable[int]) -> None:
+        """`plain`: ranges of characters, as in a pattern, that the fold leaves alone, besides
+        Chinese ones that `simplify` does not name."""
         super().__init__()
         self._fold = fold
+        han = "".join(f"{chr(low)}-{chr(high)}" for low, high in _rest(_HAN, simplify))
+        self.others: Callable[[str], list[str]] = re.compile(f"[^{plain}{han}]").findall
+        """The characters of a text that may change, in their order."""
 
     def __missing__(self, code: int) -> str:
         folded = self._fold(chr(code))
         if len(self) < _CACHED_MAX:
             self[code] = folded
         return folded
+
+    def of(self, text: str) -> str:
+        """The same as `text.translate(self)`. Most characters of a long text stay as they are, and
+        the few different ones that change are replaced one after the other."""
+        if len(text) < _SHORT:
+            return text.translate(self)
+        others = set(self.others(text))
+        if len(others) > _FEW:
+            return text.translate(self)
+        changes = {old: new for old in others if (new := self[ord(old)]) != old}
+        if not changes.keys().isdisjoint("".join(changes.values())):
+            return text.translate(self)
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        return text
+
+
+def _rest(codes: range, without: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """The ranges that are left of `codes`, both ends included."""
+    low = codes.start
+    for gap in [*sorted(code for code in without if code in codes), codes.stop]:
+        if low < gap:
+            yield low, gap - 1
+        low = gap + 1
 
 
 def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
@@ -102,9 +136,9 @@ class Folding:
 
     def __init__(self, simplify: dict[int, str]) -> None:
         self._simplify = simplify
-        self.words: Table = _Lazy(self._word)
-        self.compact: Table = _Lazy(self._compact)
-        self.flat: Table = _Lazy(self._flat)
+        self.words = Table(self._word, "a-z0-9 ", _HAN)
+        self.compact = Table(self._compact, "a-z0-9", simplify)
+        self.flat = Table(self._flat, "\t\n -~", simplify)
 
     def _word(self, char: str) -> str:
         if is_invisible(char):
@@ -141,8 +175,8 @@ class Folding:
         when all stood where they stand."""
         if text.isascii() and text.isprintable():
             return text, None
-        flat, words = text.translate(self.flat), self.words
-        if all(words[ord(char)] for char in set(flat)):
+        flat, words = self.flat.of(text), self.words
+        if all(words[ord(char)] for char in set(self.flat.others(flat))):
             return flat, None
         origin = [i for i, char in enumerate(flat) if words[ord(char)]]
         return "".join(flat[i] for i in origin), origin

@@ -6,6 +6,7 @@ what stands before and behind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,6 +22,15 @@ INSIDE, BREAK = "\x01", "\x02"
 """Stand before a text that goes on with a word, and for a gap too wide; no fold yields them."""
 _CLAUSE = frozenset("，。！？；：、,.!?;:…\n\r")
 """Ends a clause: what stands on its two sides is one word only if every gap is such a one."""
+NO_WORDS = "\u3001-\u3003\u3008-\u3011\u3400-\u9fff\uff01-\uff0f\uff1a-\uff1f"
+"""Chinese characters and their punctuation, as in a pattern: spaces, to the fold of words."""
+HIDDEN = "\x7f"
+_hidden = frozenset([*range(9), *range(14, 28), 127])
+ASCII_WORDS = bytes(ord(HIDDEN) if i in _hidden else ord(chr(i).lower()) if chr(i).isalnum()
+                    else 32 for i in range(256))  # fmt: skip
+"""By byte of ASCII, what `Folding.words` makes of it; `HIDDEN` for what shows nothing."""
+_is_plain = re.compile(f"[\x00-\x7f{NO_WORDS}]*").fullmatch
+_GAPS = re.compile("  +").finditer
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +62,38 @@ def as_bytes(folded: str) -> str:
 
 def fold_words(text: str, folding: Folding, is_inside: bool, is_last: bool) -> Folded:
     """Text as the key of words: one space for each run of separators, a break for a wide gap."""
+    plain = _plain_words(text)
+    found = _fold_any(text, folding, is_inside) if plain is None else _fold(plain, is_inside)
+    key, origin = found
+    if is_last and key[-1] != SPACE:
+        return Folded(key + SPACE, [*origin, len(text)])
+    return found
+
+
+def _plain_words(text: str) -> str | None:
+    """Each character of a text folded, its length kept; None when a fold would change that."""
+    if not _is_plain(text):
+        return None
+    folded = text.encode("ascii", "replace").translate(ASCII_WORDS).decode("latin-1")
+    return None if HIDDEN in folded else folded
+
+
+def _fold(text: str, is_inside: bool) -> Folded:
+    """The same as `_fold_any` of a text that is folded already, in which nothing is hidden."""
+    at = 0 if is_inside or text[:1] != SPACE else 1
+    key, origin = [INSIDE if is_inside else SPACE], [-1]
+    for gap in _GAPS(text):
+        start, end = gap.span()
+        key.append(text[at : start + 1])
+        origin += range(at, start + 1)
+        if end - start > GAP_MAX:
+            key.append(BREAK + SPACE)
+            origin += [start + GAP_MAX] * 2
+        at = end
+    return Folded("".join([*key, text[at:]]), [*origin, *range(at, len(text))])
+
+
+def _fold_any(text: str, folding: Folding, is_inside: bool) -> Folded:
     key, origin = [INSIDE if is_inside else SPACE], [-1]
     gap, has_separator = 0, not is_inside
     for at, char in enumerate(text):
@@ -68,21 +110,15 @@ def fold_words(text: str, folding: Folding, is_inside: bool, is_last: bool) -> F
                 data = as_bytes(piece)
                 key += data
                 origin += [at] * len(data)
-    if is_last and key[-1] != SPACE:
-        key.append(SPACE)
-        origin.append(len(text))
     return Folded("".join(key), origin)
 
 
 def fold_compact(text: str, folding: Folding) -> Folded:
     """Text as the key of scripts without spaces: letters only."""
-    key: list[str] = []
-    origin: list[int] = []
-    for at, char in enumerate(text):
-        data = as_bytes(folding.compact[ord(char)])
-        key += data
-        origin += [at] * len(data)
-    return Folded("".join(key), origin)
+    known = {char: as_bytes(folding.compact[ord(char)]) for char in set(text)}
+    pieces = [known[char] for char in text]
+    origin = [at for at, piece in enumerate(pieces) for _ in piece]
+    return Folded("".join(pieces), origin)
 
 
 def word_matches(automaton: Any, found: Folded) -> Iterator[Match]:

@@ -70,9 +70,24 @@ class Terms:
         return Found(tuple(matches), hold)
 
     def search(self, text: str, is_inside: bool, is_last: bool) -> Found:
-        """The same as `careful`, and quick where nothing is found."""
-        hold = self.quick(text, is_inside, is_last)
-        return self.careful(text, is_inside, is_last) if hold == LOOK else Found((), hold)
+        """The same as `careful`, and quick where nothing is found: each automaton looks closer only
+        for what it may have found itself."""
+        matches: list[Match] = []
+        hold = len(text)
+        is_ascii = text.isascii()
+        if self._words is not None:
+            hold = self._words.quick(text, is_ascii, is_inside, is_last)
+            if hold == LOOK:
+                matches, hold = self._words.careful(text, is_inside, is_last)
+        compact = self._compact
+        if compact is not None and (not is_ascii or compact.may_be_ascii):
+            other = compact.quick(text, is_last)
+            if other == LOOK:
+                more, other = compact.careful(text, is_inside, is_last)
+                matches += more
+            hold = min(hold, other)
+        matches.sort(key=lambda match: match[:3])
+        return Found(tuple(matches), hold)
 
 
 def _key_of(term: Term, folding: Folding) -> tuple[bool, str]:

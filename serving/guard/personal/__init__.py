@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from serving.guard.folding import Folding
 from serving.guard.personal import chinese, digits, english, marks
+from serving.guard.personal.cues import Cues
 from serving.guard.values import Kind, Personal
 
+_CUES = Cues(marks.CUES | english.CUES)
 _STEP, _CONTEXT = 32_768, 256
 """Long texts are read in steps, with some of the text around, so that no single search takes long.
 """
@@ -30,7 +32,8 @@ def find(text: str, folding: Folding) -> list[Personal]:
 
 def _find(text: str, folding: Folding) -> list[Personal]:
     flat, origin = folding.flatten(text)
-    found = [*digits.find(flat), *marks.find(flat), *english.find(flat)]
+    signs = _CUES.signs(flat)
+    found = [*digits.find(flat, signs), *marks.find(flat, signs), *english.find(flat, signs)]
     if not flat.isascii():
         found += chinese.find(flat)
     apart = _apart(found)

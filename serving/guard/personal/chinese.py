@@ -26,13 +26,13 @@ _SURNAMES = (
 _COMPOUND = (
     "欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|慕容|令狐|长孙|宇文|司徒|司空|夏侯|轩辕|端木|"
     "南宫|独孤|西门|百里|呼延|东郭|闻人|拓跋|完颜|纳兰|叶赫")  # fmt: skip
-_CUE = (
+NAME_CUES = (
     r"姓名|名字(?=[:：是叫])|我叫|名叫|叫做|本人(?=[\u4e00-\u9fff]{2,4}[,，])|联系人|收件人|收货人|"
     r"寄件人|发件人|紧急联系人|患者(?:姓名)?|病人|申请人|投保人|被保险人|受益人|持卡人|开户名|户名|"
     r"法定代表人|法人代表|负责人|经办人|委托人|被告人?|原告|当事人|借款人|出租人|承租人|甲方|乙方|"
     r"监护人|学生姓名|员工姓名|客户姓名|乘客|旅客|入住人|业主|房东|户主|签名|署名"
 )
-_WEAK = r"客户|学生|员工|老师|同事|用户|家长|嫌疑人|司机"
+WEAK_CUES = r"客户|学生|员工|老师|同事|用户|家长|嫌疑人|司机"
 """Announce a name only with a colon behind."""
 _KIN = (
     "老公|老婆|丈夫|妻子|爱人|女儿|儿子|爸爸|妈妈|父亲|母亲|爷爷|奶奶|外公|外婆|公公|婆婆|岳父|岳母|"
@@ -43,8 +43,13 @@ _KIN = (
 those `re` makes a set of first characters, and passes over all others fast."""
 _HAN = r"[\u4e00-\u9fff]"
 _GIVEN_NOT = "的了是在有和与及或也都不没吗呢吧啊呀这那哪其为"
+NAME_CUE = "|".join(
+    [rf"{cue}(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}" for cue in NAME_CUES.split("|")]
+    + [rf"{cue}[ \t]*[:：][ \t]*" for cue in WEAK_CUES.split("|")]
+)
+"""Each alternative begins with a character, so that `re` makes a set of them (see `_KIN`)."""
 _NAME = re.compile(
-    rf"(?:(?:{_CUE})(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}|(?:{_WEAK})[ \t]*[:：][ \t]*)"
+    rf"(?:{NAME_CUE})"
     rf"(?P<name>{_HAN}{{2,6}}(?:·{_HAN}{{1,8}}){{1,3}}"
     rf"|(?:{_COMPOUND}|[{_SURNAMES}])(?![{_GIVEN_NOT}]){_HAN}{{1,2}})"
 )
@@ -91,7 +96,8 @@ _ROAD = (
     rf"(?:{_HAN}{{1,10}}?(?:大街|大道|路|街|道|巷|胡同|弄|里|村|屯|庄)"
     r"(?:[东西南北中]?段|[东西南北中])?)"
 )
-_ANCHOR = re.compile(r"[0-9一二三四五六七八九十百]{1,5}(?:-\d{1,4})?号")
+_NUMBER = "[0-9一二三四五六七八九十百]"
+_ANCHOR = re.compile(rf"{_NUMBER}{_NUMBER}{{0,4}}(?:-\d{{1,4}})?号")
 _HEAD = re.compile(rf"(?P<area>{_PROVINCE}(?:{_AREA})?|{_AREA})?{_TOWN}{_ROAD}?\Z")
 _BACK = 40
 """Characters before a house number that its street and town may take."""
@@ -155,7 +161,7 @@ def _name_end(text: str, span: tuple[int, int], ends: re.Pattern[str]) -> int:
 
 
 def _addresses(text: str) -> Iterator[Personal]:
-    for found in _ANCHOR.finditer(text):
+    for found in _ANCHOR.finditer(text) if "号" in text else ():
         low = max(0, found.start() - _BACK)
         start = _head_start(text, low, found.start())
         if start < found.start():

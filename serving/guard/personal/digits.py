@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from serving.guard.personal import checks
+from serving.guard.personal.cues import Signs, matches
 from serving.guard.values import Kind, Personal
 
 _RUN = re.compile(r"\d+(?:(?:[ .\-]|\)[ \-]?| ?\()\d+)*", re.ASCII)
@@ -73,9 +74,9 @@ class _Run(NamedTuple):
         )
 
 
-def find(text: str) -> Iterator[Personal]:
+def find(text: str, signs: Signs) -> Iterator[Personal]:
     """Numbers of persons in flat text (`Folding.flatten`), in order and apart."""
-    for found in _RUN.finditer(text):
+    for found in matches(_RUN, text, signs.numbers):
         if found.end() - found.start() < _DIGITS_MIN:
             continue
         groups = [m.span() for m in _GROUP.finditer(text, found.start(), found.end())]

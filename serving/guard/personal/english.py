@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from serving.guard.personal.cues import Cues, words
+from serving.guard.personal.cues import Announced, Signs, matches, words
 from serving.guard.values import Kind, Personal
 
 _PART = r"(?:(?:Mc|Mac|O'|D'|De|Van |van |de |von )?[A-Z][a-z]+(?:-[A-Z][a-z]+)?)"
@@ -49,14 +49,14 @@ _KNOWN = [
 """What people do not call by one name alone where a rule could tell it from other words."""
 _AFTER_FAMILY = re.compile(rf"(?:,|,? (?:is )?(?:named|called)|'s name is)?[ \t](?P<name>{_FULL})")
 _AFTER_KNOWN = re.compile(rf"(?:,|,? (?:is )?(?:named|called))?[ \t](?P<name>{_TWO})")
-_CUES = Cues({
-    **dict.fromkeys(_FAMILY, _AFTER_FAMILY),
-    **dict.fromkeys(_KNOWN, _AFTER_KNOWN),
-    **dict.fromkeys(_STRONG, _AFTER_STRONG),
-    **dict.fromkeys(_MEMBER, _AFTER_MEMBER),
-    **dict.fromkeys(_TITLE, _AFTER_TITLE),
-    **dict.fromkeys(_WEAK, _AFTER_WEAK),
-})  # fmt: skip
+CUES = {
+    cue: Announced(Kind.NAME, pattern)
+    for cues, pattern in (
+        (_FAMILY, _AFTER_FAMILY), (_KNOWN, _AFTER_KNOWN), (_STRONG, _AFTER_STRONG),
+        (_MEMBER, _AFTER_MEMBER), (_TITLE, _AFTER_TITLE), (_WEAK, _AFTER_WEAK),
+    )
+    for cue in cues
+}  # fmt: skip
 _NOT_NAMES = words(
     "Sir Madam Customer Team All Hiring Support Sales President Speaker User Friend Friends "
     "Unknown None Null True False String The This That Monday Tuesday Wednesday Thursday Friday "
@@ -82,13 +82,15 @@ _BOX = re.compile(
 )
 
 
-def find(text: str) -> Iterator[Personal]:
+def find(text: str, signs: Signs) -> Iterator[Personal]:
     """Names and addresses in flat text; may overlap."""
-    for end, pattern in _CUES.find(text):
+    for end, (kind, pattern) in signs.cues:
+        if kind is not Kind.NAME:
+            continue
         name = pattern.match(text, end)
         if name is not None and name["name"].split(" ", 1)[0] not in _NOT_NAMES:
             yield Personal(Kind.NAME, *name.span("name"))
-    for found in _STREET.finditer(text):
+    for found in matches(_STREET, text, signs.numbers):
         yield Personal(Kind.ADDRESS, *found.span())
     if "Box" in text:
         for found in _BOX.finditer(text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from serving.guard.personal import checks
-from serving.guard.personal.cues import Cues
+from serving.guard.personal.cues import Announced, Signs, matches
 from serving.guard.values import Kind, Personal
 
 _LOCAL_MAX = 64
@@ -39,30 +39,37 @@ _CREDENTIAL_SIGNS = (
     "xox", "AIza", "eyJ",
 )  # fmt: skip
 _PASSWORD = re.compile(r"\s*(?:[:：=是为]|is\b)\s*[\"'“]?([!-~]{6,64})")
-_CUES = Cues(
-    dict.fromkeys(["passport", "护照", "通行证"], _PASSPORT)
-    | dict.fromkeys(["password", "passwd", "pwd", "密码", "口令"], _PASSWORD)
-)
+CUES = {
+    **dict.fromkeys(["passport", "护照", "通行证"], Announced(Kind.PASSPORT, _PASSPORT)),
+    **dict.fromkeys(["password", "passwd", "pwd", "密码", "口令"],
+                    Announced(Kind.CREDENTIAL, _PASSWORD)),
+    **dict.fromkeys(_CREDENTIAL_SIGNS, Announced(Kind.CREDENTIAL, _CREDENTIAL)),
+}  # fmt: skip
 _NOT_PASSWORDS = re.compile(r"[a-z]+[.,;!?)\"']*\Z|.*[(\[<{$*]", re.IGNORECASE)
 """Plain words, calls and templates are no passwords."""
 
 
-def find(text: str) -> Iterator[Personal]:
+def find(text: str, signs: Signs) -> Iterator[Personal]:
     """What flat text holds of it; may overlap."""
     if "@" in text:
         yield from _emails(text)
-    for found in _IBAN.finditer(text):
+    countries = [at - 2 for at in signs.numbers if at > 1 and "A" <= text[at - 1] <= "Z"]
+    for found in matches(_IBAN, text, countries):
         if checks.is_iban(found[0].replace(" ", "")):
             yield Personal(Kind.IBAN, *found.span())
-    for end, pattern in _CUES.find(text):
+    for end, (_, pattern) in signs.cues:
         if pattern is _PASSPORT:
             near = _PASSPORT.search(text, end, end + _PASSPORT_NEAR)
             if near is not None:
                 yield Personal(Kind.PASSPORT, *near.span())
-        elif (given := _PASSWORD.match(text, end)) and not _NOT_PASSWORDS.match(given[1]):
+        elif (
+            pattern is _PASSWORD
+            and (given := _PASSWORD.match(text, end))
+            and not _NOT_PASSWORDS.match(given[1])
+        ):
             end = given.start(1) + len(given[1].rstrip(",.;\"'"))
             yield Personal(Kind.CREDENTIAL, given.start(1), end)
-    if any(sign in text for sign in _CREDENTIAL_SIGNS):
+    if any(pattern is _CREDENTIAL for _, (_, pattern) in signs.cues):
         for found in _CREDENTIAL.finditer(text):
             yield Personal(Kind.CREDENTIAL, *found.span())
 
