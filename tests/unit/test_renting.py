@@ -286,7 +286,7 @@ def test_settings_that_cannot_rent_are_refused_by_name(
 @pytest.mark.parametrize(
     ("entry", "words"),
     [({"by": "exec"}, "name argv"), ({"by": "webhook"}, "name url"),
-     ({"by": "skypilot"}, "name task and accelerators"),
+     ({"by": "skypilot"}, "name task, accelerators"),
      ({"by": "exec", "argv": ["r"], "max_rented": 0}, "max_rented: say how many")],
 )  # fmt: skip
 def test_entries_that_lack_something_say_what(entry: dict[str, Any], words: str) -> None:
