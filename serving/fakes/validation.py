@@ -16,6 +16,8 @@ from serving.fakes.text import MESSAGE_OVERHEAD_TOKENS, count_tokens, seed_of
 _MEDIA_TOKENS: Final = 256
 """Tokens an image or other non-text part stands for."""
 _CHOICES_MAX: Final = 128
+_LOGPROBS_MAX: Final = 20
+"""vLLM's default (`--max-logprobs`)."""
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -85,6 +87,10 @@ def _out_of_range(fields: _Body, limits: ModelLimits) -> Rejection | None:
         return Rejection(400, message, param="temperature")
     if top_p is not None and not 0.0 < top_p <= 1.0:
         return Rejection(400, f"top_p must be in (0, 1], got {top_p}.", param="top_p")
+    if (alternatives := _logprobs(fields) or 0) > _LOGPROBS_MAX:
+        message = f"Requested sample logprobs of {alternatives}, "
+        message += f"which is greater than max allowed: {_LOGPROBS_MAX}"
+        return Rejection(400, message, param="logprobs")
     asked = _asked_tokens(fields)
     if asked is not None and asked < 1:
         message = f"max_tokens must be at least 1, got {asked}."

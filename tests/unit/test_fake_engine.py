@@ -200,6 +200,7 @@ def test_answers_end_by_themselves_unless_told_to_ignore_the_end():
         (chat(n=0), 400, "n"),
         (chat(temperature=3), 400, "temperature"),
         (chat(top_p=0), 400, "top_p"),
+        (chat(logprobs=True, top_logprobs=10**9), 400, "logprobs"),
         (chat(model="other"), 404, "model"),
         (chat(messages=[]), 400, "messages"),
         (chat(messages=[{"role": "user", "content": "x" * 500}]), 400, "input_tokens"),
