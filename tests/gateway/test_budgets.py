@@ -73,7 +73,7 @@ def test_a_hard_budget_stops_paid_calls_and_says_when_it_starts_anew(run, kit, b
         refused = replies[-1]
         assert (refused.status, refused.json["error"]["code"]) == (429, "budget_exceeded")
         assert refused.json["error"]["type"] == "insufficient_quota"
-        assert "budget 'b' (0.01 USD a day)" in refused.json["error"]["message"]
+        assert "budget 'b' (0.012 USD a day)" in refused.json["error"]["message"]
         assert 1 <= int(refused.headers["retry-after"]) <= 3600
         assert len(await stack.seen()) == len(good)
         rows = await stack.rows(40)
