@@ -193,7 +193,8 @@ def controller(models: int, replicas: int, gateways: int) -> tuple[Figure, float
         outcome = step(samples, memory, asked)
         took.append((time.thread_time() - began) * 1e3)
         memory = outcome.memory
-        size = len(msgspec.json.encode(Tick(samples, None, None, outcome.decisions)))
+        written = Tick(samples, None, None, outcome.decisions)
+        size = len(msgspec.json.encode(written, enc_hook=str))
     return figure(took[len(took) // 2 :]), float(size)
 
 

@@ -75,7 +75,7 @@ def _invalid_field(message: str, path: tuple[str, ...]) -> Rejection:
     return Rejection(400, text, "Bad Request", ".".join(path))
 
 
-def _out_of_range(fields: _Body, limits: ModelLimits) -> Rejection | None:
+def _out_of_range(fields: _Chat | _Completion, limits: ModelLimits) -> Rejection | None:
     if fields.model not in (None, limits.model, *limits.adapters):
         message = f"The model `{fields.model}` does not exist."
         return Rejection(404, message, "NotFoundError", "model")
