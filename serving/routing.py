@@ -76,7 +76,8 @@ def in_line(
     ask = Ask(
         call, caller, view, now_s, tried, route_of(call, view), effective_residency(call, caller)
     )
-    by, found = _terms(ask), best(ask, _terms(ask))
+    by = _terms(ask)
+    found = best(ask, by)
     limit_s = min(call.first_token_by_s, call.received_s + view.hold_s_max)
     return Wait(score.until(call, found and found.when, limit_s, by), "in line")
 

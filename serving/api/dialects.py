@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from serving.api.passing import Passing
 from serving.codecs import messages, responses
 from serving.codecs.messages_out import Messages
 from serving.codecs.responses_out import Responses
@@ -51,30 +52,12 @@ DIALECTS: Mapping[bytes, Dialect] = {
 }
 
 
-class Translated:
+class Translated(Passing[Client]):
     """A client that is told everything in its own dialect."""
 
     def __init__(self, client: Client, writer: Writer) -> None:
-        self._client = client
+        super().__init__(client)
         self._writer = writer
-
-    @property
-    def is_closed(self) -> bool:
-        """See `Client`."""
-        return self._client.is_closed
-
-    @property
-    def is_paused(self) -> bool:
-        """See `Client`."""
-        return self._client.is_paused
-
-    async def writable(self) -> None:
-        """See `Client`."""
-        await self._client.writable()
-
-    def start(self, head: bytes) -> None:
-        """See `Client`."""
-        self._client.start(head)
 
     def write(self, data: bytes) -> None:
         """See `Client`. What is held back until more is known leaves with that."""

@@ -17,7 +17,7 @@ from aiohttp.multipart import BadContentDispositionHeader, BadContentDisposition
 from msgspec.structs import replace
 
 from serving.api.calls import Calls, Given
-from serving.api.sounding import Wire
+from serving.api.passing import Passing, Wire
 from serving.codecs import hearing, sound
 from serving.codecs.openai import Parsed
 from serving.codecs.sound import Sound
@@ -129,37 +129,12 @@ def _name(part: BodyPartReader) -> str:
     return name[:100]
 
 
-class Written:
+class Written(Passing[Wire]):
     """Implements `Client` for one call: its good answer in the format that was asked for."""
 
     def __init__(self, client: Wire, wanted: str) -> None:
-        self._client, self._wanted = client, wanted
-
-    @property
-    def is_closed(self) -> bool:
-        """See `Client`."""
-        return self._client.is_closed
-
-    @property
-    def is_paused(self) -> bool:
-        """See `Client`."""
-        return self._client.is_paused
-
-    async def writable(self) -> None:
-        """See `Client`."""
-        await self._client.writable()
-
-    def start(self, head: bytes) -> None:
-        """See `Client`."""
-        self._client.start(head)
-
-    def write(self, data: bytes) -> None:
-        """See `Client`."""
-        self._client.write(data)
-
-    def end(self, data: bytes = b"") -> None:
-        """See `Client`."""
-        self._client.end(data)
+        super().__init__(client)
+        self._wanted = wanted
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """See `Client`."""

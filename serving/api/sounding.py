@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from serving.stages import Client
+from serving.api.passing import Passing, Wire
 
 
-class Wire(Client, Protocol):
-    """A connection that can name what it sends."""
-
-    def start(self, head: bytes, kind: bytes = ...) -> None:
-        """Begin an answer; `kind` is its content type's header line."""
-
-
-class Sounding:
+class Sounding(Passing[Wire]):
     """Implements `Client` for one call whose good answer is of `kind`."""
 
     def __init__(self, client: Wire, kind: bytes) -> None:
-        self._client = client
+        super().__init__(client)
         self._kind = b"content-type: %b\r\n" % kind
-
-    @property
-    def is_closed(self) -> bool:
-        """See `Client`."""
-        return self._client.is_closed
-
-    @property
-    def is_paused(self) -> bool:
-        """See `Client`."""
-        return self._client.is_paused
-
-    async def writable(self) -> None:
-        """See `Client`."""
-        await self._client.writable()
 
     def start(self, head: bytes) -> None:
         """See `Client`."""
         self._client.start(head, self._kind)
-
-    def write(self, data: bytes) -> None:
-        """See `Client`."""
-        self._client.write(data)
-
-    def end(self, data: bytes = b"") -> None:
-        """See `Client`."""
-        self._client.end(data)
 
     def answer(self, status: int, body: bytes, head: bytes = b"") -> None:
         """See `Client`."""
