@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--share", type=float, default=0.95, help="of requests within their goals")
     made.add_argument("--repeats", type=int, default=1, help="runs of a rate in the search")
     made.add_argument("--tolerance", type=float, default=0.1, help="of the search's bracket")
+    made.add_argument("--answers", type=int, default=150, help="counted in a run of the search")
     made.add_argument("--most", type=float, default=1_000.0, help="highest rate to try")
     made.add_argument("--sequences", type=int, default=64, help="most at once, for coefficients")
     made.add_argument("--context", type=int, default=8192, help="tokens, for coefficients")

@@ -112,9 +112,13 @@ def search(ground: Ground) -> Did:
     words = ["capacity", given.scenario, "--url", given.url, "--model", given.model,
              "--out", str(folder), "--key-env", given.key_env, "--repeats", str(given.repeats),
              "--tolerance", str(given.tolerance), "--share", str(given.share),
-             "--most", str(given.most), "--seed", str(given.seed)]  # fmt: skip
-    for name in ("duration_s", "warmup_s", "drain_s", "rate"):
-        value = getattr(given, name)
+             "--most", str(given.most), "--seed", str(given.seed),
+             "--answers", str(given.answers)]  # fmt: skip
+    first = given.rate or given.rate_wanted or None
+    for name, value in {
+        "rate": first, "duration_s": given.duration_s, "warmup_s": given.warmup_s,
+        "drain_s": given.drain_s,
+    }.items():  # fmt: skip
         words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     for name in ("tokenizer", "ca_file", "key_file"):
         value = getattr(given, name)

@@ -8,10 +8,28 @@ from __future__ import annotations
 
 import msgspec
 
+from benchmarks.load.values import Scenario
+
 REPEATS = 3
 GROWTH = 2.0
 TOLERANCE = 0.05
 STEPS_MAX = 40
+SHORTEST_S = 60.0
+"""Of what is counted of a run: a queue that grows slowly looks like capacity for less."""
+
+
+def shortened(scenario: Scenario, rate: float, answers: int) -> Scenario:
+    """The scenario at `rate`, ended once about `answers` requests are counted; 0 = never.
+
+    Its warm-up stays, for that is how long its author gives the target to fill up. Only for
+    arrivals that are alike all the time, and single requests: bursts and traces have a shape, and
+    a session's load grows until the first of them end.
+    """
+    is_even = scenario.arrivals.kind in ("poisson", "steady")
+    if not answers or not is_even or any(kind.session for kind in scenario.kinds):
+        return scenario
+    enough_s = scenario.warmup_s + max(SHORTEST_S, answers / rate)
+    return msgspec.structs.replace(scenario, duration_s=min(scenario.duration_s, enough_s))
 
 
 class Tried(msgspec.Struct, frozen=True):

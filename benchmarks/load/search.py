@@ -33,10 +33,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--repeats", type=int, default=capacity.REPEATS, help="runs of a rate")
     parser.add_argument("--tolerance", type=float, default=capacity.TOLERANCE,
                         help="end when the bracket is so narrow, as a share")  # fmt: skip
+    parser.add_argument("--answers", type=int, default=0,
+                        help="end a run when so many are counted; 0 = never")  # fmt: skip
     given = parser.parse_args(argv)
     if not (0 < given.share <= 1 and 0 < given.least < given.most and given.repeats >= 1
             and 0 < given.tolerance < 1):  # fmt: skip
         parser.error("0 < share <= 1, 0 < least < most, repeats >= 1, 0 < tolerance < 1")
+    if given.answers and given.answers < ANSWERS_MIN:
+        parser.error(f"--answers: 0, or at least {ANSWERS_MIN}: fewer decide nothing")
     return flags.guarded(lambda: _main(given, argv))
 
 
@@ -60,7 +64,8 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     is_stopped = False
     while (rate := search.next_rate()) is not None and not is_stopped:
         seed = given.seed + len(search.tried)
-        order = Order(schedule.at_rate(scenario, rate, rows), seed, target, words, given.processes)
+        asked = capacity.shortened(schedule.at_rate(scenario, rate, rows), rate, given.answers)
+        order = Order(asked, seed, target, words, given.processes)
         shards = uvloop.run(driven(order))
         found = summary(order.scenario, shards)
         is_stopped = found.is_partial

@@ -110,6 +110,29 @@ def test_when_no_time_is_left_it_stops_and_says_so(go):
     assert "PARTIAL" in told
 
 
+@pytest.mark.parametrize(
+    ("flags", "start"),
+    [((), None), (("--rate-wanted", "3"), "3.0"), (("--rate-wanted", "3", "--rate", "2"), "2.0")],
+)
+def test_the_search_begins_at_the_rate_that_is_wanted_with_short_runs(
+    go, monkeypatch, flags, start
+):
+    asked = []
+
+    def ran(_module, words, _budget, _log):
+        asked.extend(words)
+        return child.Ended(1, False, "", "stopped")
+
+    monkeypatch.setattr(child, "run", ran)
+    doing = Steps()
+    doing.did["search"] = None
+    runs = doing.runs() | {"search": steps.search}
+    monkeypatch.setattr(doing, "runs", lambda: runs)
+    go(doing, *flags)
+    assert asked[asked.index("--answers") + 1] == "150"
+    assert (asked[asked.index("--rate") + 1] if "--rate" in asked else None) == start
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(go):
     go(Steps())
     assert go(Steps(), "--model", "other")[0] == 2

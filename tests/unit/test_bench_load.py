@@ -383,6 +383,19 @@ def test_one_unlucky_repeat_of_three_does_not_fail_a_rate():
     assert capacity.found(search).rate == 8.0
 
 
+def test_a_run_of_a_search_ends_with_enough_answers_but_never_before_a_minute_is_counted():
+    whole = values.load("document-questions")  # 120 s of warm-up, 600 s in all
+    took = {rate: capacity.shortened(whole, rate, 150).duration_s for rate in (0.2, 1.0, 3.0, 90.0)}
+    assert took == {0.2: 600.0, 1.0: 270.0, 3.0: 180.0, 90.0: 180.0}
+    assert capacity.shortened(whole, 3.0, 0) == whole
+
+
+@pytest.mark.parametrize("name", ["role-play", "corporate-training"])
+def test_bursts_and_sessions_keep_their_length_in_a_search(name):
+    whole = values.load(name)
+    assert capacity.shortened(whole, 50.0, 150) == whole
+
+
 def test_two_runs_alike_differ_in_nothing_and_a_slower_one_is_worse():
     chance = np.random.default_rng(5)
     runs = [
