@@ -120,7 +120,7 @@ def _wav_rate(data: bytes, at: int, size: int) -> float:
     if form in _PCM:
         return float(hertz * max(1, channels) * max(1, -(-bits // 8)))
     if form in _HALF_BYTES:
-        return hertz * max(1, channels) * _HALF_BYTES[form]
+        return float(hertz * max(1, channels)) * _HALF_BYTES[form]
     return BYTES_PER_S_MIN
 
 
