@@ -38,6 +38,15 @@ def price_at(target: Target, at_ms: int, prompt_tokens: int) -> Price:
     return target.price
 
 
+def billed(target: Target, prompt_tokens: int) -> int:
+    """Prompt tokens that a target bills for so many. Whoever bills sound by time bills whole
+    seconds and has a least; what is reserved, booked and compared is that."""
+    hears = target.hearing if isinstance(target, Offering) else None
+    if hears is None or hears.by != "time":
+        return prompt_tokens
+    return hears.billed(prompt_tokens)
+
+
 def charge(price: Price, usage: Usage) -> Charge:
     """Money for `usage` at `price`, in micro-units, rounded half up once."""
     if not price.currency:
@@ -87,7 +96,8 @@ def begin(call: Call, caller: Caller, ticket: Ticket, at_ms: int) -> AttemptBegi
     return AttemptBegin(
         call.request_id, ticket.attempt, at_ms, call.received_ms, caller.tenant, caller.project,
         caller.key_id, call.surface, call.model, call.latency_class, ticket.target.id,
-        ticket.is_egress, ticket.reason, ticket.prompt_tokens, ticket.completion_tokens,
+        ticket.is_egress, ticket.reason, billed(ticket.target, ticket.prompt_tokens),
+        ticket.completion_tokens,
         price.currency,
         price.input_micro_per_mtok, price.output_micro_per_mtok, caller.feature, caller.user,
         price.cached_micro_per_mtok, price.source, price.as_of, price.money_kind, call.batch,

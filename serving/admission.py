@@ -194,7 +194,13 @@ class Admission:
 
     def shut(self, target_id: str, until_s: float) -> None:
         """Keep calls from a target until then, for a reason its own breaker cannot know."""
-        self.know(target_id).open_until_s = until_s
+        self.know(target_id)
+        self._breakers[target_id].shut(until_s)
+
+    def is_shut(self, target_id: str, now_s: float) -> bool:
+        """Whether a target passes for absent; one that was never asked does not."""
+        breaker = self._breakers.get(target_id)
+        return breaker is not None and breaker.is_shut(now_s)
 
     def undecided(self, ticket: Ticket, now_s: float) -> None:
         """The attempt ended without telling anything about the target."""

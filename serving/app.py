@@ -157,7 +157,7 @@ class Gateway:
             pipeline, Idempotent(store, pipeline, loop.time), calls, self._keys.identify,
             self._keys.on_behalf, metrics.unparsed, reviews,
             parts.batches(pipeline, calls, reviews, Around(
-                self._fleet, self._queue, self._keys, metrics, self._demand, stop.is_set)),
+                self._fleet, self._queue, self._keys, metrics, observer, stop.is_set)),
             self._demand.fills, Capacity(calls, self._admission.lengths),
         )  # fmt: skip
         server = Inference(terms).served(own.limits, loop)

@@ -51,7 +51,8 @@ class Attempt:
             if not (self.events or self.sent) or call.surface is _TOKENIZE:
                 return NO_USAGE, NO_USAGE
             # The first event is the role's, the last ones carry no text: close enough, flagged.
-            prompt_tokens = self.ticket.prompt_tokens - self.known
+            ticket = self.ticket
+            prompt_tokens = accounting.billed(ticket.target, ticket.prompt_tokens) - self.known
             events = self._guessed(call) + self.known
             whole = accounting.estimated(prompt_tokens, events, call.surface)
         elif not self.tells_whole:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -18,12 +18,17 @@ from serving.progress import Progress
 from serving.records import Offering, Outcome, Surface
 from serving.rows import AttemptEnd
 from serving.slo import kept
+from serving.tries import CONTENT_FILTER
 
 LEARN_EACH = 8
 """One in so many counts is learnt from: enough for an average, and cheap."""
 _REFUSED = (Outcome.REFUSED, Outcome.FULL)
 _CHAT, _OK = Surface.CHAT, Outcome.OK
 _FIRST, _WHOLE = "first_token", "request"
+
+
+def _nobody() -> None:
+    """Who is told where nobody asked."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -92,6 +97,8 @@ class Observer:
             for is_api in (True, False)
         }
         self._turn = 0
+        self.refusals: dict[str, Callable[[], None]] = {}
+        """By request: who is told at once that a third party refused its content."""
         self.tally: Tally | None = None
         """What ceilings count; None where there are none."""
 
@@ -103,6 +110,8 @@ class Observer:
         series = self._series[model, attempt.is_api]
         key, usage = series.key, row.usage
         metrics.attempts.add((*key, row.outcome))
+        if progress.call.batch and row.error == CONTENT_FILTER and attempt.is_api:
+            self.refusals.get(row.request_id, _nobody)()
         if attempt.first_s >= 0.0 and progress.call.stream:
             metrics.first_token.observe(key, attempt.first_s)
             known = ticket.estimate

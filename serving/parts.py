@@ -34,7 +34,6 @@ from serving.budgets.store import opener as budget_opener
 from serving.cache import keys as cache_keys
 from serving.cache.keeper import Cache
 from serving.cache.shared import Shared, client_of
-from serving.demand import Demand
 from serving.directory.store import opener as directory_opener
 from serving.finance.desk import FinanceDesk
 from serving.fleet import Fleet
@@ -50,6 +49,7 @@ from serving.ledger.store import opener
 from serving.limits.sharing import Sharing
 from serving.logs import utc_ms
 from serving.metrics import Counter, Metrics
+from serving.observer import Observer
 from serving.pipeline import Pipeline
 from serving.quality import store as quality_store
 from serving.quality.watch import Watch
@@ -70,7 +70,7 @@ class Around(NamedTuple):
     queue: Queue
     keys: Keys
     metrics: Metrics
-    demand: Demand
+    observer: Observer
     is_stopping: Callable[[], bool]
 
 
@@ -204,11 +204,13 @@ class Parts(NamedTuple):
         around.metrics.more.append(counted)
         index, folder = settings.gateway.index, settings.state_dir.expanduser().absolute()
         means = Means(
-            own, given, calls, Lines(pipeline, calls, reviews, given.tries_max),
+            own, given, calls, Lines(
+                pipeline, calls, reviews, given.tries_max, around.observer.refusals
+            ),
             lambda: around.fleet.view, around.queue.waiting,
             lambda batch: caller_of(around.keys, batch), _owned(settings), utc_ms,
             f"{calls.deployment_id}/{socket.gethostname()}/{folder}/{index}", counted,
-            around.demand.fills, around.is_stopping,
+            around.observer.demand.fills, around.is_stopping,
         )  # fmt: skip
         runner = Runner(means)
         runner.start(self.died)

@@ -54,12 +54,16 @@ def registered(
 
 
 def _of_others(own: str, accounts: Mapping[str, Account]) -> Callable[[str], bool]:
-    """Whether a key is in force for an account of somebody else, as it is or was at the start."""
+    """Whether a key is in force for an account of somebody else, as it is or was at the start, or
+    stands in that account's file too: two files that got one new key give it to neither, or the
+    account that is asked first would have it."""
     tenant = accounts[own].tenant
     others = [one for name, one in accounts.items() if name != own and one.tenant != tenant]
 
     def is_anothers(key: str) -> bool:
-        return any(key in (o.api_key, o.key_file and o.key_file.last) for o in others)
+        files = [o.key_file for o in others if o.key_file is not None]
+        known = {o.api_key for o in others} | {file.last for file in files}
+        return key in known or any(file.written() == key for file in files)
 
     return is_anothers
 

@@ -108,10 +108,9 @@ def signals(facts: Facts) -> dict[str, Any]:
 
 
 def _is_shut(facts: Facts, view: FleetView, model: str, now_s: float) -> bool:
-    """Whether calls of a model could leave, but no third party can be asked now."""
-    rows, states = view.offerings.get(model, ()), facts.admission.state
-    found = [states[row.id].open_until_s for row in rows if row.id in states]
-    return 0 < len(rows) == len(found) and min(found) > now_s
+    """Whether calls of a model could leave, but every third party passes for absent."""
+    rows = view.offerings.get(model, ())
+    return bool(rows) and all(facts.admission.is_shut(row.id, now_s) for row in rows)
 
 
 def fleet(facts: Facts) -> dict[str, Any]:

@@ -28,6 +28,13 @@ class KeyFile:
         """The key in force."""
         return self._key
 
+    def written(self) -> str:
+        """What the file holds now, in force or not; nothing where it cannot be read."""
+        try:
+            return read(self._path)
+        except (OSError, ValueError):
+            return ""
+
     def keep_from(self, key: str, is_anothers: Callable[[str], bool]) -> None:
         """From now on no key is taken that `is_anothers`; `key` is in force until the next look."""
         self._key, self._is_anothers = key, is_anothers

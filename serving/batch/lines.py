@@ -93,16 +93,28 @@ class Run(NamedTuple):
 class Lines:
     """Runs them. `tries_max` is of a line that fails by others' fault."""
 
-    def __init__(self, pipeline: Pipeline, calls: Calls, reviews: Reviews, tries_max: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, calls: Calls, reviews: Reviews, tries_max: int,
+        refusals: dict[str, Callable[[], None]],
+    ) -> None:  # fmt: skip
         self._pipeline = pipeline
+        self._refusals = refusals
         self._calls = calls
         self._reviews = reviews
         self._tries_max = tries_max
 
-    async def run(self, run: Run, keep: Keep) -> Judged:
-        """Run it, and `keep` how it ended unless it is to be run again."""
-        client = Collected()
+    async def run(self, run: Run, keep: Keep, refused: Callable[[], None]) -> Judged:
+        """Run it, and `keep` how it ended unless it is to be run again. `refused` is called as soon
+        as a third party refuses the content: what comes after may take hours."""
         request_id = envelope.request_id(run.batch, run.line.number, run.line.run)
+        self._refusals[request_id] = refused
+        try:
+            return await self._run(run, keep, request_id)
+        finally:
+            del self._refusals[request_id]
+
+    async def _run(self, run: Run, keep: Keep, request_id: str) -> Judged:
+        client = Collected()
 
         def ended(state: State) -> Ended:
             answer = client.status, client.body

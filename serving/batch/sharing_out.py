@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from serving.batch import away
 from serving.batch.away import Home, Pace
@@ -13,6 +14,7 @@ from serving.batch.values import Batch, Line, State
 from serving.records import OWN, Caller, FleetView, Offering, Overflow
 from serving.rules import may_use
 
+MARK_S = 2.0
 COUNT_S = 30.0
 """Between two looks into the store at how many lines are left."""
 
@@ -26,6 +28,7 @@ class SharingOut:
         self._pace = Pace(self._loop.time())
         self._away: set[int] = set()
         self._home: set[int] = set()
+        self._marks: dict[int, asyncio.Task[None]] = {}
         self._left, self._left_at_s = 0, float("-inf")
         self._hold_until_s, self._faults = 0.0, 0
 
@@ -72,6 +75,31 @@ class SharingOut:
     def is_home_only(self, line: Line) -> bool:
         """Whether a third party refused its content: known here, or since before."""
         return line.is_home_only or line.number in self._home
+
+    def marker(self, batch: Batch, number: int) -> Callable[[], None]:
+        """To be called when a third party refuses a line: that is written at once, for whoever runs
+        the line next, this process or another."""
+
+        def mark() -> None:
+            if number not in self._marks:
+                writing = self._books.keep_home(batch, number)
+                self._marks[number] = self._loop.create_task(writing, name="batch-home")
+
+        return mark
+
+    async def marked(self, number: int) -> None:
+        """Return once a line's mark is written, if it got one. Raises Lost."""
+        mark = self._marks.pop(number, None)
+        if mark is not None:
+            await mark
+
+    async def close(self) -> None:
+        """Let marks under way be written, for a while."""
+        if self._marks:
+            _, late = await asyncio.wait(self._marks.values(), timeout=MARK_S)
+            for mark in late:
+                mark.cancel()
+            await asyncio.gather(*self._marks.values(), return_exceptions=True)
 
     def began(self, number: int, pin: str) -> None:
         """A line is under way."""

@@ -72,6 +72,7 @@ class Work:
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await self._sharing.close()
             await self._results.close()
 
     async def drained(self) -> None:
@@ -221,9 +222,9 @@ class Work:
         if filled:
             self._means.fills(filled, 1)
         try:
-            judged = await self._means.lines.run(run, self._results.put)
-            if judged.is_home_only and judged.state is State.WAITING and not run.is_home_only:
-                await self._books.keep_home(self.batch, number)
+            marks = self._sharing.marker(self.batch, number)
+            judged = await self._means.lines.run(run, self._results.put, marks)
+            await self._sharing.marked(number)
         except Exception as error:
             self._fault = error
             raise

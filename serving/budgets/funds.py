@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from serving.accounting import price_of
+from serving.accounting import billed, price_of
 from serving.budgets import ladder, money
 from serving.budgets.learnt import Feature, Lengths
 from serving.budgets.period import span
@@ -167,7 +167,8 @@ class Funds:
 
     def _pays(self, call: Call, funding: Funding, offering: Offering, tokens: int) -> bool:
         """Whether all budgets do; each is asked, so that each notes what did not fit."""
-        most = money.most(offering.price, call.prompt_tokens, tokens * call.n)
+        prompt_tokens = billed(offering, call.prompt_tokens)
+        most = money.most(offering.price, prompt_tokens, tokens * call.n)
         missing = []
         for purse in funding.purses:
             if not _counts(purse.budget, offering):
@@ -187,7 +188,8 @@ class Funds:
         target = ticket.target
         if isinstance(target, Offering):
             tokens = call.max_tokens or call.answer_max
-            most = money.most(price_of(ticket), call.prompt_tokens, tokens * call.n)
+            prompt_tokens = billed(target, call.prompt_tokens)
+            most = money.most(price_of(ticket), prompt_tokens, tokens * call.n)
             for purse in funding.purses:
                 if _counts(purse.budget, target):
                     micro = purse.amount(most, target.price.currency) or 0

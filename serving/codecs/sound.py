@@ -1,8 +1,7 @@
 """A file of sound: in which container it comes, and how long it is. Pure.
 
-Its length bounds what a call may cost before anything is sent: WAV and MP3 are measured by what is
-there, FLAC, Ogg, MP4 and WebM say it themselves. What cannot be told is bounded by the bytes and
-the thinnest codec in use.
+Its length bounds what a call may cost before anything is sent, so it is measured by what is there:
+samples, frames, packets. What cannot be told is bounded by the bytes and the thinnest codec in use.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ from typing import Final
 import msgspec
 
 from models.hearing import TOKENS_PER_S, Container
+from serving.codecs import flac, mp4, ogg, webm
 
 BYTES_PER_S_MIN: Final = 750
 """Opus at 6 kbit/s, its lowest (RFC 6716, section 2.1.1): thinner sound is not looked for."""
 STEPS_MAX: Final = 20_000
 """Frames or boxes looked at; the rest of a longer file is taken to go on like its beginning."""
 SECONDS_MAX: Final = 10_000_000
-_PCM = (1, 3, 0xFFFE)
+_PCM, _EXTENSIBLE = (1, 3), 0xFFFE
+_HALF_BYTES = {6: 1.0, 7: 1.0, 2: 0.5, 0x11: 0.5}
+"""Bytes of a sample: A-law and mu-law, ADPCM of Microsoft and IMA (RFC 2361)."""
 _ID3 = b"ID3"
 _MP4_KINDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 _EBML = b"\x1a\x45\xdf\xa3"
@@ -92,33 +94,34 @@ def _container(data: bytes) -> Container | None:
 
 
 def _wav(data: bytes) -> float:
-    """What of its samples is there: a recorder that streams leaves the size at its most."""
-    at, rate = 12, 0
+    """What of its samples is there: a recorder that streams leaves the size at its most, or at 0.
+    All chunks of samples count, and of two heads the one that makes them last longer."""
+    at, rate, size_all = 12, math.inf, 0
     for _ in range(STEPS_MAX):
+        if at + 8 > len(data):
+            return size_all / rate
         kind, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
         if kind == b"fmt ":
-            form, _, hertz, told, align = struct.unpack_from("<HHIIH", data, at + 8)
-            rate = hertz * align if form in _PCM else told
+            rate = min(rate, _wav_rate(data, at + 8, size))
         elif kind == b"data":
-            return float(min(size, len(data) - at - 8) / rate)
+            there = len(data) - at - 8
+            size = min(size or there, there)
+            size_all += size
         at += 8 + size + size % 2
-    return 0.0
+    return (size_all + max(0, len(data) - at)) / rate
 
 
-def _flac(data: bytes) -> float:
-    """STREAMINFO, the first block (RFC 9639, section 8.2)."""
-    packed = int.from_bytes(data[18:26], "big")
-    return (packed & ((1 << 36) - 1)) / (packed >> 44)
-
-
-def _ogg(data: bytes) -> float:
-    """The last page's position. Opus counts at 48 kHz whatever it was made of (RFC 7845)."""
-    at = data.rfind(b"OggS")
-    position = struct.unpack_from("<q", data, at + 6)[0]
-    if b"OpusHead" in data[:512]:
-        return float(position / 48_000)
-    vorbis = data.index(b"\x01vorbis", 0, 512)
-    return float(position / struct.unpack_from("<I", data, vorbis + 12)[0])
+def _wav_rate(data: bytes, at: int, size: int) -> float:
+    """Bytes a second, reckoned as a decoder does and not as the head sums it up. Packed sound of
+    another kind is the thinnest."""
+    form, channels, hertz, _, _, bits = struct.unpack_from("<HHIIHH", data, at)
+    if form == _EXTENSIBLE and size >= 26:
+        form = struct.unpack_from("<H", data, at + 24)[0]
+    if form in _PCM:
+        return float(hertz * max(1, channels) * max(1, -(-bits // 8)))
+    if form in _HALF_BYTES:
+        return float(hertz * max(1, channels)) * _HALF_BYTES[form]
+    return BYTES_PER_S_MIN
 
 
 def _mp3(data: bytes) -> float:
@@ -160,70 +163,11 @@ def _mp3_frame(data: bytes, at: int) -> tuple[int, float] | None:
     return samples // 8 * bits // rate + padding, samples / rate
 
 
-def _mp4(data: bytes) -> float:
-    """The longest track, by its own header and by its table of samples, whichever says more."""
-    longest, todo = 0.0, [(0, len(data))]
-    scale, steps = 0, 0
-    while todo and steps < STEPS_MAX:
-        at, end = todo.pop()
-        while at + 8 <= end and steps < STEPS_MAX:
-            steps += 1
-            size, kind = struct.unpack_from(">I4s", data, at)
-            head = 8
-            if size == 1:
-                size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
-            size = size or end - at
-            if size < head:
-                break
-            inner = at + head
-            if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-                todo.append((inner, min(end, at + size)))
-            elif kind in (b"mdhd", b"mvhd"):
-                told = _duration(data, inner)
-                scale = told[0] if kind == b"mdhd" else scale
-                longest = max(longest, told[1] / told[0])
-            elif kind == b"stts" and scale:
-                longest = max(longest, _samples(data, inner) / scale)
-            at += size
-    return longest
-
-
-def _duration(data: bytes, at: int) -> tuple[int, int]:
-    """Units a second, and how many (ISO 14496-12, sections 8.2.2 and 8.4.2)."""
-    form, skipped = (">IQ", 20) if data[at] else (">II", 12)
-    scale, units = struct.unpack_from(form, data, at + skipped)
-    return scale, 0 if units in (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF) else units
-
-
-def _samples(data: bytes, at: int) -> int:
-    count = min(struct.unpack_from(">I", data, at + 4)[0], STEPS_MAX)
-    pairs = struct.iter_unpack(">II", data[at + 8 : at + 8 + 8 * count])
-    return sum(number * length for number, length in pairs)
-
-
 def _webm(data: bytes) -> float:
-    """Its own Duration, or where its last cluster begins: a browser's recorder writes none."""
-    scale_at = data.find(b"\x2a\xd7\xb1", 0, 4096)
-    scale = _unsigned(data, scale_at + 3) if scale_at >= 0 else 1_000_000
-    seconds, at = 0.0, data.find(b"\x44\x89", 0, 4096)
-    if at >= 0 and data[at + 2] in (0x84, 0x88):
-        form = ">f" if data[at + 2] == 0x84 else ">d"
-        seconds = struct.unpack_from(form, data, at + 3)[0] * scale / 1e9
-    last = data.rfind(b"\x1f\x43\xb6\x75")
-    stamp = data.find(b"\xe7", last + 4, last + 24) if last >= 0 else -1
-    if stamp >= 0:
-        # A cluster's blocks lie at most 32767 ticks after its time.
-        begins_s = _unsigned(data, stamp + 1) * scale / 1e9
-        seconds = max(seconds, begins_s + min(32.8, (len(data) - last) / BYTES_PER_S_MIN))
-    return seconds
-
-
-def _unsigned(data: bytes, at: int) -> int:
-    """An element's whole number, its size first."""
-    size = data[at] & 0x0F
-    return int.from_bytes(data[at + 1 : at + 1 + size], "big")
+    return webm.seconds(data, BYTES_PER_S_MIN)
 
 
 _LENGTHS: dict[Container, Callable[[bytes], float]] = {
-    "flac": _flac, "mp3": _mp3, "mp4": _mp4, "ogg": _ogg, "wav": _wav, "webm": _webm,
+    "flac": flac.seconds, "mp3": _mp3, "mp4": mp4.seconds, "ogg": ogg.seconds, "wav": _wav,
+    "webm": _webm,
 }  # fmt: skip

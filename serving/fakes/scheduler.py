@@ -57,7 +57,10 @@ class Counters:
 
 class Scheduler:
     """First come, first served: running sequences first, then waiting ones while slots, memory and
-    the token budget last. When memory runs out the newest running sequence starts over."""
+    the token budget last. When memory runs out the newest running sequence starts over.
+
+    As vLLM 0.32 by default (`scheduler_reserve_full_isl`, no watermark): a sequence is let in once
+    all that it has to compute would fit, though its memory is taken chunk by chunk."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -147,6 +150,8 @@ class Scheduler:
     def _plan_waiting(self, work: list[tuple[Sequence, int]], budget: int) -> None:
         while self._waiting and budget > 0 and len(self._running) < self.profile.max_num_seqs:
             key, sequence = next(iter(self._waiting.items()))
+            if self._running and not self._fits(sequence, sequence.remaining):
+                return
             chunk = min(sequence.remaining, budget)
             if not self._reserve(sequence, chunk):
                 return
@@ -155,13 +160,15 @@ class Scheduler:
             work.append((sequence, chunk))
             budget -= chunk
 
+    def _fits(self, sequence: Sequence, tokens: int) -> bool:
+        return self._blocks_used + _blocks(sequence, tokens) <= self._blocks_total
+
     def _reserve(self, sequence: Sequence, chunk: int) -> bool:
-        needed = (sequence.computed + chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS - sequence.blocks
-        if needed > 0:
-            if self._blocks_used + needed > self._blocks_total:
-                return False
-            self._blocks_used += needed
-            sequence.blocks += needed
+        if not self._fits(sequence, chunk):
+            return False
+        needed = _blocks(sequence, chunk)
+        self._blocks_used += needed
+        sequence.blocks += needed
         return True
 
     def _reserve_or_preempt(self, sequence: Sequence, chunk: int) -> bool:
@@ -178,3 +185,9 @@ class Scheduler:
             if newest is sequence:
                 return False
         return True
+
+
+def _blocks(sequence: Sequence, tokens: int) -> int:
+    """Blocks that it takes to compute so many tokens more."""
+    held = (sequence.computed + tokens + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+    return max(0, held - sequence.blocks)

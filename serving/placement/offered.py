@@ -208,7 +208,7 @@ def _usual(priced: tuple[float, float, float, Offering]) -> float:
 
 def _priced(row: Offering, view: FleetView) -> tuple[float, float, float, Offering]:
     base = TIER * (row.tier - 1) + (DRIFT if row.id in view.drifting else 0.0)
-    if row.rates or not row.exchange:
+    if row.rates or not row.exchange or row.hearing is not None:
         return base, -1.0, 0.0, row
     price = row.price
     share = row.exchange / 1e6 * score.spent_share(price)

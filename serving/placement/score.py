@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from models.capacity import Estimate, Quantiles
-from serving.accounting import price_at
+from serving.accounting import billed, price_at
 from serving.placement.values import PolicyName, Route
 from serving.records import Call, FleetView, Offering, Price, TargetState
 
@@ -69,7 +69,10 @@ def money_micro(offering: Offering, call: Call, *, is_warm: bool = False) -> flo
         return UNKNOWN_MONEY
     price = price_at(offering, call.received_ms, call.prompt_tokens)
     fresh = price.cached_micro_per_mtok if is_warm else price.input_micro_per_mtok
-    spent = call.prompt_tokens * fresh + output_tokens(call) * price.output_micro_per_mtok
+    spent = (
+        billed(offering, call.prompt_tokens) * fresh
+        + output_tokens(call) * price.output_micro_per_mtok
+    )
     return spent * offering.exchange * spent_share(price) / _MTOK
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import sqlite3
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
+
+from serving.batch.store import FILE
 
 QUICK = {"tick_s": 0.05, "claim_s": 0.2, "lease_s": 3.0, "away_hold_s": 0.05}
 BATCH = {
@@ -130,6 +134,45 @@ def test_content_that_is_refused_there_goes_to_no_other_vendor(run, kit):
     blocked = fakes(kit, scenario="content_filter")
     slow = kit.engine(**kit.SLOW, max_num_seqs=2)
     run(check, engines=[slow], providers=blocked, batches=QUICK)
+
+
+@pytest.mark.full
+def test_content_that_was_refused_stays_home_though_the_gateway_ends_before_home_answers(run, kit):
+    """Refused away, it waits for an engine that hangs; whoever runs it next knows."""
+
+    async def check(stack) -> None:
+        await stack.stop()
+        tree = sold(stack, stack.tree)
+        tree["models"] = [MODELS[0] | {"offerings": MODELS[1]["offerings"]}]
+        tree["batches"] |= {"away_before_s": 86_400, "away_measure_s": 0.0, "fill": 0.01}
+        await stack.restart(tree)
+        await stack.ready(1)
+        await stack.control(stack.engines[0], hang=True)
+        async with client(stack, kit) as asked:
+            batch = await made(asked, 6, "m")
+
+            async def are_refused() -> bool:
+                return len(await stack.seen("cheap")) >= 3
+
+            await kit.eventually(are_refused)
+
+            def are_marked() -> bool:
+                with contextlib.closing(sqlite3.connect(stack.state / FILE)) as store:
+                    (marks,) = store.execute("SELECT count(*) FROM batch_home").fetchone()
+                return marks >= 3
+
+            await kit.eventually(are_marked, 2.0)
+        await stack.stop()
+        await stack.control(stack.engines[0], hang=False)
+        await stack.restart(tree)
+        async with client(stack, kit) as asked:
+            await completed(asked, kit, batch)
+        asked_there = [str(one["body"]["messages"]) for one in await stack.seen("cheap")]
+        assert len(asked_there) == len(set(asked_there)), "what was refused is not sent out again"
+        assert await stack.seen("alpha") == []
+
+    run(check, engines=[kit.engine(**kit.SLOW, max_num_seqs=2)], batches=QUICK,
+        providers=fakes(kit, scenario="content_filter"))  # fmt: skip
 
 
 @pytest.mark.full

@@ -93,6 +93,20 @@ def test_probes_signals_and_decisions(run, kit):
     run(check, engines=[kit.engine()])
 
 
+@pytest.mark.parametrize(
+    ("scenario", "is_shut"), [("rate_limit", False), ("out_of_money_402", True)]
+)
+def test_a_third_party_is_told_as_absent_when_it_is_more_than_limited(run, kit, scenario, is_shut):
+    async def check(stack) -> None:
+        await stack.control(stack.providers["alpha"], default=scenario)
+        assert (await stack.chat()).status >= 400
+        row = (await stack.get("/fleet")).json["models"]["m"]["offerings"][0]
+        assert row["breaker"] in ("open", "half-open")
+        assert (await stack.signals())["is_shut"] is is_shut
+
+    run(check, providers={"alpha": kit.provider()})
+
+
 def _client(stack, kit, key: str = "main") -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=kit.key_of(key), max_retries=0)
 

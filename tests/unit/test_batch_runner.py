@@ -57,7 +57,7 @@ class Held:
         self.cut = 0
         self.go = asyncio.Event()
 
-    async def run(self, run: Any, keep: Any) -> Judged:
+    async def run(self, run: Any, keep: Any, refused: Any) -> Judged:
         self.under_way += 1
         try:
             await self.go.wait()
@@ -154,7 +154,7 @@ def test_a_batch_that_this_process_fails_on_ends_and_is_not_tried_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        async def run(self, run: Any, keep: Any) -> Judged:
+        async def run(self, run: Any, keep: Any, refused: Any) -> Judged:
             raise ZeroDivisionError
 
     async def check() -> None:
@@ -240,9 +240,10 @@ def test_a_line_whose_content_a_third_party_refused_stays_home_in_later_runs(
     told: list[bool] = []
 
     class Refused:
-        async def run(self, run: Any, keep: Any) -> Judged:
+        async def run(self, run: Any, keep: Any, refused: Any) -> Judged:
             told.append(run.is_home_only)
             if len(told) < 3:  # home, and there was no room
+                refused()
                 return Judged(State.WAITING, is_home_only=True)
             await keep(Ended(run.line.number, State.DONE, b"{}"))
             return Judged(State.DONE)
@@ -268,14 +269,15 @@ def test_a_line_that_was_to_stay_home_stays_there_when_another_process_takes_ove
     class Full:
         """Home, and there was no room; then nobody comes to an end any more."""
 
-        async def run(self, run: Any, keep: Any) -> Judged:
+        async def run(self, run: Any, keep: Any, refused: Any) -> Judged:
             told.append(run.is_home_only)
+            refused()
             if len(told) > 1:
                 await asyncio.Event().wait()
             return Judged(State.WAITING, is_home_only=True)
 
     class Good:
-        async def run(self, run: Any, keep: Any) -> Judged:
+        async def run(self, run: Any, keep: Any, refused: Any) -> Judged:
             told.append(run.is_home_only)
             await keep(Ended(run.line.number, State.DONE, b"{}"))
             return Judged(State.DONE)

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from serving.breaker import (
     FAILED_MIN,
     IN_A_ROW,
+    LIMITED_S,
     OPEN_S,
     OPEN_S_MAX,
     PROBE_S,
+    UNPROVEN_S,
     WINDOW_S,
     Breaker,
 )
@@ -254,3 +256,81 @@ def test_it_is_never_stuck_and_never_lets_two_probes_through(make, data):
                 wait_s = data.draw(st.none() | st.sampled_from([0.0, 1.0, 1e9]))
                 target.breaker.failed(ticket, Kind(how), now_s, wait_s)
         assert target.admits(now_s + OPENS_S_MAX), "it always comes back, whatever is out"
+
+
+def test_it_passes_for_shut_from_its_opening_until_a_probe_is_good(target):
+    assert not target.breaker.is_shut(0.0)
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    asked = [0.0, OPEN_S - 1.0, OPEN_S, OPEN_S + 5.0]
+    assert all(target.breaker.is_shut(at_s) for at_s in asked), "half open is not proven yet"
+    probe = target.send(OPEN_S + 6.0)
+    lease_s = OPEN_S + 6.0 + PROBE_S
+    assert target.breaker.is_shut(lease_s - 1.0), "a probe that hangs"
+    assert target.breaker.is_shut(lease_s + 1.0), "and its lease's end proves nothing"
+    target.breaker.succeeded(probe, lease_s + 2.0)
+    assert not target.breaker.is_shut(lease_s + 2.0)
+
+
+def test_a_probe_whose_caller_left_does_not_let_it_pass_for_open(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    for turn in range(5):
+        at_s = OPEN_S + 20.0 * turn
+        target.breaker.neither(target.send(at_s), at_s + 10.0)
+        assert target.breaker.is_shut(at_s + 10.0)
+
+
+def test_one_that_nobody_asks_does_not_pass_for_shut_for_ever(target):
+    for _ in range(IN_A_ROW):
+        target.fail(0.0)
+    assert target.breaker.is_shut(OPEN_S + UNPROVEN_S - 0.1)
+    assert not target.breaker.is_shut(OPEN_S + UNPROVEN_S)
+
+
+def test_a_rate_limit_is_of_a_target_that_is_there(target):
+    target.fail(0.0, Kind.RATE_LIMIT)
+    assert not target.admits(10.0)
+    assert not target.breaker.is_shut(10.0)
+    target.fail(OPENS[Kind.RATE_LIMIT], Kind.RATE_LIMIT)
+    assert not target.breaker.is_shut(20.0), "its window is a minute"
+
+
+def test_one_that_only_limits_for_more_than_a_minute_is_absent(target):
+    at_s = 0.0
+    while at_s <= LIMITED_S:
+        target.fail(at_s, Kind.RATE_LIMIT)
+        at_s = target.state.open_until_s
+    assert target.breaker.is_shut(LIMITED_S + 1.0)
+    target.succeed(at_s)
+    assert not target.breaker.is_shut(at_s)
+
+
+def test_a_limited_one_that_takes_a_call_meanwhile_is_there(target):
+    early = target.send(0.0)
+    target.fail(0.0, Kind.RATE_LIMIT, 300.0)
+    target.breaker.succeeded(early, LIMITED_S)
+    assert not target.breaker.is_shut(LIMITED_S + 1.0)
+    assert target.breaker.is_shut(2 * LIMITED_S + 1.0)
+
+
+def test_a_limit_after_a_long_silence_is_a_new_one(target):
+    target.fail(0.0, Kind.RATE_LIMIT)
+    target.fail(3600.0, Kind.RATE_LIMIT)
+    assert not target.breaker.is_shut(3601.0)
+
+
+@pytest.mark.parametrize("kind", sorted({*OPENS, Kind.SERVER_ERROR} - {Kind.RATE_LIMIT}))
+def test_what_is_more_than_a_limit_shuts_it_at_once(target, kind):
+    target.fail(0.0, Kind.RATE_LIMIT)
+    for _ in range(IN_A_ROW):
+        target.fail(OPENS[Kind.RATE_LIMIT], kind)
+    assert target.breaker.is_shut(OPENS[Kind.RATE_LIMIT])
+
+
+def test_one_that_was_shut_from_outside_is_not_merely_limited(target):
+    target.fail(0.0, Kind.RATE_LIMIT)
+    target.breaker.shut(30.0)
+    assert target.breaker.is_shut(1.0)
+    target.breaker.shut(0.0)
+    assert not target.breaker.is_shut(1.0)

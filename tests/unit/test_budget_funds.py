@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from models.hearing import Hearing
+from serving import accounting
+from serving.attempt import Attempt
 from serving.budgets.base import Told
 from serving.budgets.funds import Funding, Funds
 from serving.budgets.learnt import FIRST_GUESS
@@ -97,6 +100,26 @@ def test_every_budget_must_pay_and_a_provider_s_only_for_its_own() -> None:
 
 def test_several_answers_cost_several_times() -> None:
     assert closed(funds(1000, {}), replace(CALL, n=19)) == ["dear", "nameless"]
+
+
+@pytest.mark.parametrize(("free", "is_paid"), [(99, False), (100, True)])
+def test_sound_reserves_the_least_that_its_vendor_bills(free: int, is_paid: bool) -> None:
+    """A second of sound, where ten are billed at a micro-unit a tenth."""
+    hears = Hearing.model_validate({"by": "time", "bytes_max": 1 << 20, "seconds_min": 10})
+    row = replace(CHEAP, hearing=hears)
+    call = replace(CALL, surface=Surface.TRANSCRIPTION, prompt_tokens=10, max_tokens=0)
+    made = funds(free, {})
+    funding = looked(made, call)
+    bound = made.bound(call, funding, FleetView(offerings={"m": (row,)}))
+    assert (row.id not in bound.unaffordable) == is_paid
+    ticket = Ticket("r", 1, row, "x", 0.0, 10, 0, 0.0, True)
+    made.reserve(call, funding, ticket)
+    assert funding.held[0].micro == 100
+    begun = accounting.begin(call, CALLER, ticket, NOW_MS)
+    assert accounting.lost(begun, NOW_MS)[0].charge.micro == 100, "its gateway died meanwhile"
+    attempt = Attempt(ticket, 0.0, 0)
+    attempt.sent = True
+    assert attempt.counted(call)[0].prompt_tokens == 100, "its vendor told nothing"
 
 
 def test_load_tests_and_token_counts_touch_no_budget() -> None:

@@ -89,6 +89,21 @@ def test_when_memory_is_full_the_newest_starts_over_and_the_oldest_goes_on():
     assert do_step(scheduler)[1] == [2]
 
 
+def test_a_prompt_is_let_in_once_all_of_it_fits_though_it_is_computed_in_chunks():
+    profile = small(kv_tokens=10 * BLOCK_TOKENS, max_num_batched_tokens=4 * BLOCK_TOKENS)
+    scheduler = Scheduler(profile)
+    scheduler.add(Sequence(1, 3 * BLOCK_TOKENS))
+    do_step(scheduler)
+    scheduler.add(Sequence(2, 7 * BLOCK_TOKENS))
+    assert do_step(scheduler)[1] == [1], "the first has its fourth block now: six are free"
+    assert (scheduler.load().running, scheduler.load().waiting) == (1, 1)
+    assert scheduler.counters.preemptions == 0
+    scheduler.remove(1)
+    assert do_step(scheduler)[1] == []
+    assert scheduler.load().kv_use == 0.4, "its memory is taken chunk by chunk"
+    assert do_step(scheduler)[1] == [2]
+
+
 def test_a_prompt_that_can_never_fit_is_refused():
     with pytest.raises(ValueError, match="exceeds KV memory"):
         Scheduler(small(kv_tokens=160)).add(Sequence(1, 160))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.capacity import PROFILES, Load
+from models.hearing import Hearing
 from models.tariff import When
 from serving.codecs.sound import Sound
 from serving.placement import score
@@ -99,6 +100,24 @@ def test_the_cheapest_of_those_in_time_is_taken(make):
     dear, cheap = make.offering("dear", price=price(5, 5)), make.offering("b", price=price(1, 1))
     late = make.offering("late", price=price(0, 0), first_token_s=90.0)
     assert first(make, dear, late, cheap) == "b"
+
+
+def test_short_sound_goes_by_the_least_that_is_billed(make):
+    """Ten seconds at 1 cost more than one at 5, and less than twenty."""
+    surfaces = frozenset({Surface.TRANSCRIPTION})
+    ears = Hearing.model_validate({"by": "time", "bytes_max": 1 << 20})
+    least = ears.model_copy(update={"seconds_min": 10})
+    rows = [make.offering("least", price=price(1, 0), hearing=least, surfaces=surfaces),
+            make.offering("dear", price=price(5, 0), hearing=ears, surfaces=surfaces)]  # fmt: skip
+
+    def taken(seconds):
+        file = Sound(b"RIFF", "wav", seconds * 10)
+        call = make.call(surface=Surface.TRANSCRIPTION, sound=file, prompt_tokens=seconds * 10,
+                         max_tokens=0)  # fmt: skip
+        return first(make, *rows, call=call)
+
+    assert taken(1) == "dear"
+    assert taken(20) == "least"
 
 
 def test_equal_scores_keep_the_owner_s_order(make):

@@ -134,15 +134,6 @@ def test_the_published_points_are_met_as_nearly_as_the_documents_say() -> None:
     assert 1.2 < median(rates) < 1.35, "a lab did less than our model predicts at the edge"
 
 
-class WholeSequences(scheduler.Scheduler):
-    """Lets a call in only when all its tokens fit, as vLLM does by default (0.32,
-    `scheduler_reserve_full_isl`)."""
-
-    def _reserve(self, sequence: scheduler.Sequence, chunk: int) -> bool:
-        is_new = sequence.blocks == 0
-        return super()._reserve(sequence, sequence.remaining if is_new else chunk)
-
-
 def drawn(rate: float, count: int) -> list[tuple[float, int, int]]:
     """(when, prompt, answer), with tails so long that memory runs full before the batch does."""
     lots, now_s, rows = random.Random(1), 0.0, []
@@ -169,7 +160,7 @@ def events(one: Profile, rows: Rows[tuple[float, int, int]]) -> tuple[Mapping[in
 
 def steps(one: Profile, rows: Rows[tuple[float, int, int]]) -> tuple[Mapping[int, float], int]:
     """The same, by a scheduler that takes each step by itself."""
-    engine, turn, firsts, now_s = WholeSequences(one), 0, {}, 0.0
+    engine, turn, firsts, now_s = scheduler.Scheduler(one), 0, {}, 0.0
     while turn < len(rows) or engine.unfinished:
         while turn < len(rows) and rows[turn][0] <= now_s:
             engine.add(scheduler.Sequence(turn, rows[turn][1]))

@@ -360,7 +360,8 @@ def test_only_the_gateway_inherits_a_tenant_s_key():
     assert not any("ACME_KEY" in environs[part] for part in ("engine", "controller"))
 
 
-def test_a_file_that_is_changed_to_another_s_key_keeps_its_own(tmp_path, caplog):
+def in_files(tmp_path):
+    """A file each for us and two tenants, and the key that an account sends at a time."""
     files = {name: tmp_path / name for name in ("ours", "acme", "beta")}
     for name, path in files.items():
         path.write_text(f"sk-{name}\n")
@@ -377,6 +378,25 @@ def test_a_file_that_is_changed_to_another_s_key_keeps_its_own(tmp_path, caplog)
     def shown(name, now_s):
         return all_of_them[name].headers(now_s)["authorization"]
 
+    return files, shown
+
+
+def test_one_new_key_in_the_files_of_two_goes_to_neither_until_they_differ(tmp_path, caplog):
+    files, shown = in_files(tmp_path)
+    for name in ("acme", "beta"):
+        files[name].write_text("sk-new")
+    for now_s in (10.0, 20.0):
+        assert shown("openai@acme", now_s) == "Bearer sk-acme"
+        assert shown("openai@beta", now_s) == "Bearer sk-beta"
+    files["acme"].write_text("sk-newer")
+    assert shown("openai@beta", 30.0) == "Bearer sk-new"
+    files["beta"].unlink()
+    assert shown("openai@acme", 30.0) == "Bearer sk-newer", "a file that is gone claims nothing"
+    assert "it holds the key of another's account" in caplog.records[0].reason
+
+
+def test_a_file_that_is_changed_to_another_s_key_keeps_its_own(tmp_path, caplog):
+    files, shown = in_files(tmp_path)
     for now_s, name, key, expected in (
         (10.0, "openai@acme", "sk-ours", "Bearer sk-acme"),
         (20.0, "openai@acme", "sk-beta", "Bearer sk-acme"),

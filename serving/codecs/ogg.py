@@ -1,0 +1,101 @@
+"""How long an Ogg file plays: packet by packet, for what its pages say of the time is only said.
+Opus (RFC 6716, RFC 7845) and Vorbis. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+PAGES_MAX: Final = 20_000
+"""Looked at; a longer file is taken to go on like its beginning."""
+PACKETS_MAX: Final = 200_000
+"""The same of packets, of which those beyond count as long as the longest before."""
+_HEAD = 27
+_OPUS, _VORBIS = b"OpusHead", b"\x01vorbis"
+_OPUS_MS = ((10.0, 20.0, 40.0, 60.0), (10.0, 20.0), (2.5, 5.0, 10.0, 20.0))
+_OPUS_S_MAX = 0.12
+"""Of one packet (RFC 6716, section 3.2.5)."""
+
+
+class _Packets:
+    """Seconds of what was handed to it so far, by the codec that was last announced."""
+
+    def __init__(self) -> None:
+        self.seconds = self._longest = 0.0
+        self._seen = 0
+        self._blocks: tuple[float, float] | None = None
+        """Vorbis: seconds of a short packet and of a long one; None is Opus, or nothing yet."""
+        self._is_known = False
+
+    def page(self, data: bytes, at: int, table: bytes, *, is_going_on: bool) -> None:
+        """A page's packets, whose lengths its table says; the first may be another's rest."""
+        if self._seen > PACKETS_MAX:
+            self.seconds += self._longest * (len(table) - table.count(255))
+            return
+        is_start = not is_going_on
+        for size in table:
+            if is_start and size:
+                self._packet(data, at)
+            is_start, at = size < 255, at + size
+
+    def _packet(self, data: bytes, at: int) -> None:
+        self._seen += 1
+        if data.startswith(_OPUS, at):
+            self._is_known, self._blocks = True, None
+        elif data.startswith(_VORBIS, at):
+            rate, sizes = struct.unpack_from("<I", data, at + 12)[0], data[at + 28]
+            # A packet ends one half of its block: half of it is new.
+            self._blocks = (2.0 ** (sizes & 15) / 2 / rate, 2.0 ** (sizes >> 4) / 2 / rate)
+            self._is_known = True
+        elif self._is_known and not data.startswith(b"OpusTags", at):
+            length_s = opus_s(data, at) if self._blocks is None else self._vorbis_s(data[at])
+            self.seconds += length_s
+            self._longest = max(self._longest, length_s)
+
+    def _vorbis_s(self, first: int) -> float:
+        """By its first byte: encoders have two modes, short and long, in this order."""
+        assert self._blocks is not None
+        return 0.0 if first & 1 else self._blocks[first >> 1 & 1]
+
+
+def opus_s(data: bytes, at: int) -> float:
+    """Seconds of the Opus packet that begins there (RFC 6716, section 3.1)."""
+    config, code = data[at] >> 3, data[at] & 3
+    row = _OPUS_MS[0 if config < 12 else 1 if config < 16 else 2]
+    frames = (1, 2, 2)[code] if code < 3 else data[at + 1] & 63
+    return min(_OPUS_S_MAX, frames * row[config % len(row)] / 1e3)
+
+
+def seconds(data: bytes) -> float:
+    """By the last page's position and by the packets, whichever says more. Raises struct.error,
+    ValueError or ZeroDivisionError for what cannot be told."""
+    found, at = _Packets(), 0
+    for at, table in _pages(data):
+        is_going_on = bool(data[at + 5] & 1)
+        found.page(data, at + _HEAD + len(table), table, is_going_on=is_going_on)
+    rest = data.find(b"OggS", at + 4)
+    if rest > 0:
+        found.seconds *= len(data) / rest
+    return max(found.seconds, _position_s(data))
+
+
+def _pages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where each begins, and the table of its parts (RFC 3533, section 6)."""
+    at = data.find(b"OggS")
+    for _ in range(PAGES_MAX):
+        if at < 0 or at + _HEAD > len(data):
+            return
+        table = data[at + _HEAD : at + _HEAD + data[at + 26]]
+        yield at, table
+        at = data.find(b"OggS", at + _HEAD + len(table) + sum(table))
+
+
+def _position_s(data: bytes) -> float:
+    """Opus counts at 48 kHz whatever it was made of (RFC 7845)."""
+    at = data.rfind(b"OggS")
+    position = struct.unpack_from("<q", data, at + 6)[0]
+    if _OPUS in data[:512]:
+        return float(position / 48_000)
+    vorbis = data.index(_VORBIS, 0, 512)
+    return float(position / struct.unpack_from("<I", data, vorbis + 12)[0])
