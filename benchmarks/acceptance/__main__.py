@@ -9,6 +9,7 @@ was stopped. Ctrl-C leaves a report marked PARTIAL. Nothing else should use the 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +34,14 @@ ALWAYS = (PROBE, VERDICT)
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
     given = _parser().parse_args(argv)
-    return flags.guarded(lambda: _main(given))
+    # A job's end and a shell that starts it in the background (SIGINT is ignored there) as Ctrl-C.
+    was = {number: signal.signal(number, signal.default_int_handler)
+           for number in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
+    try:
+        return flags.guarded(lambda: _main(given))
+    finally:
+        for number, handler in was.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

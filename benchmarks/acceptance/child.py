@@ -1,9 +1,11 @@
 """A step as a process of its own, with a bound: interrupted when its time is over, so that it can
-write what it has, and killed when it does not end then.
+write what it has, and killed when it does not end then. It does not outlive us either: nobody would
+stop a search on a rented GPU.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,6 +18,9 @@ from typing import NamedTuple
 GRACE_S = 60.0
 """To write a partial report."""
 TAIL = 600
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+"""Loaded before any fork: after one it could wait for a lock that nobody holds any more."""
 
 
 class Ended(NamedTuple):
@@ -38,7 +43,7 @@ def run(module: str, words: Sequence[str], budget_s: float, log: Path) -> Ended:
     with log.open("ab") as err, log.with_suffix(".out").open("w+b") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *words], stdout=out, stderr=err,
-            stdin=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent,
         )  # fmt: skip
         is_over = False
         try:
@@ -53,6 +58,11 @@ def run(module: str, words: Sequence[str], budget_s: float, log: Path) -> Ended:
         text = out.read().decode("utf-8", "replace")
     said = log.read_bytes()[-TAIL:].decode("utf-8", "replace")
     return Ended(process.returncode, is_over, text, (said + text[-TAIL:]).strip())
+
+
+def _end_with_parent() -> None:
+    """Runs between fork and exec: SIGTERM for the step should we be killed. Linux only."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:

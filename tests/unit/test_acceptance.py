@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from benchmarks.acceptance import __main__ as acceptance
@@ -207,6 +214,52 @@ def test_a_process_whose_time_is_over_may_write_what_it_has(tmp_path, monkeypatc
     gone = child.run("nowhere", [], 20.0, tmp_path / "other")
     assert (gone.code, gone.is_over) == (1, False)
     assert "nowhere" in gone.tail
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from benchmarks.acceptance import child
+child.run("patient", [], 60.0, Path(sys.argv[1]))
+"""
+
+
+def test_a_step_does_not_outlive_an_acceptance_that_was_killed(tmp_path):
+    (tmp_path / "patient.py").write_text(
+        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log")],
+                              env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+    said = tmp_path / "log.out"
+    assert eventually(lambda: said.exists() and said.read_text().strip())
+    parent.kill()
+    parent.wait()
+    gone = Path(f"/proc/{said.read_text().strip()}")
+    assert eventually(lambda: not gone.exists() or "\nState:\tZ" in (gone / "status").read_text())
+
+
+def test_a_job_that_is_ended_leaves_a_partial_report_as_after_ctrl_c(go, monkeypatch):
+    def ended(_module, _words, _budget, _log):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(child, "run", ended)
+    doing = Steps()
+    runs = doing.runs() | {"search": steps.search}
+    monkeypatch.setattr(doing, "runs", lambda: runs)
+    code, told = go(doing)
+    assert code == 130
+    assert "PARTIAL" in told
+
+
+def eventually(is_so, within_s: float = 20.0) -> bool:
+    """Whether it becomes true in time: of other processes, so there is no clock to pass."""
+    until_s = time.monotonic() + within_s
+    while time.monotonic() < until_s:
+        if is_so():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_the_command_is_one_of_the_load_generators():
