@@ -24,8 +24,10 @@ class Walk:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environ = os.environ | {
-            "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home), "NO_COLOR": "1",
+        # What whoever runs the tests has set (a language, a port, a token) is not the walk's.
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("BALLAST_")}
+        self.environ = outside | {
+            "BALLAST_LANG": "en", "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home), "NO_COLOR": "1",
             "COLUMNS": "200", "FAKE_KEY": "sk-test", "HF_TOKEN": "hf-secret",
         }  # fmt: skip
         self.started: list[subprocess.Popen[str]] = []
