@@ -27,8 +27,8 @@ class Walk:
         # What whoever runs the tests has set (a language, a port, a token) is not the walk's.
         outside = {k: v for k, v in os.environ.items() if not k.startswith("BALLAST_")}
         self.environ = outside | {
-            "BALLAST_LANG": "en", "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home), "NO_COLOR": "1",
-            "COLUMNS": "200", "FAKE_KEY": "sk-test", "HF_TOKEN": "hf-secret",
+            "BALLAST_LANG": "en", "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home),
+            "NO_COLOR": "1", "COLUMNS": "200", "FAKE_KEY": "sk-test", "HF_TOKEN": "hf-secret",
         }  # fmt: skip
         self.started: list[subprocess.Popen[str]] = []
         holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
