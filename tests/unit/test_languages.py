@@ -89,7 +89,7 @@ NOT_FOR_PEOPLE = {
     "planning_report.py": {"the table's hidden price"},
     "planning_values.py": {"api price", "gpu price", "output tokens", "spread of demand"},
     "poc_gates.py": {"nothing lacks"},  # of an assertion
-    "poc_keys.py": {"poc run"},  # why, in the history of administration
+    "poc_left.py": {"poc run"},  # why, in the history of administration
     "poc_run.py": {" requests replayed"},  # a scenario's title, its Chinese one beside it
     "staged.py": {"the stage's budget"},  # of the history
     "admin_cli.py": {  # of admin.done
