@@ -65,9 +65,11 @@ def called() -> Iterator[tuple[str, str]]:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", first.value
 
 
-def worded() -> Iterator[tuple[str, str, str | None]]:
+def worded(
+    layers: tuple[str, ...] = ("models", "serving", "autoscale", "ballast"),
+) -> Iterator[tuple[str, str, str | None]]:
     """(place, code, English template) of every sentence that is made below the command line."""
-    for layer in ("models", "serving", "autoscale", "ballast"):
+    for layer in layers:
         for path in sorted((ROOT / layer).rglob("*.py")):
             source = path.read_text("utf-8")
             if "Worded(" not in source:
