@@ -17,7 +17,7 @@ from benchmarks.load.parser import Parser
 from benchmarks.load.run import PAGES, driven, prepared, result_of, save
 from benchmarks.load.seen import Shard
 from benchmarks.load.summary import Summary, summary
-from benchmarks.load.values import ScenarioError
+from benchmarks.load.values import Scenario, ScenarioError
 from benchmarks.load.wording import spoken, text, word
 from models.worded import Worded
 
@@ -45,15 +45,7 @@ def main(argv: Sequence[str]) -> int:
 def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     scenario, target = flags.scenario_of(given), flags.target_of(given)
     rows = traces.read(scenario.arrivals)
-    least = max(given.least, ANSWERS_MIN / (scenario.duration_s - scenario.warmup_s))
-    if least > given.most:
-        template = (
-            "below {rate}/s a run of {seconds} s has fewer than {least} requests, "
-            "and decides nothing: raise --duration-s or --most"
-        )
-        seconds = f"{scenario.duration_s:g}"
-        raise ScenarioError(Worded("search.few", template, rate=f"{least:.3g}", seconds=seconds,
-                                   least=ANSWERS_MIN))  # fmt: skip
+    least = _least(given, scenario)
     start = min(given.most, max(least, scenario.arrivals.rate))
     schedule.at_rate(scenario, start, rows)  # a closed loop is refused before anything is sent
     results.prepare(given.out)
@@ -93,6 +85,20 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     if is_stopped:
         return flags.STOPPED
     return flags.INVALID if answer.limit or answer.rate is None else 0
+
+
+def _least(given: argparse.Namespace, scenario: Scenario) -> float:
+    """The lowest rate whose run decides anything. Raises ScenarioError."""
+    least: float = max(given.least, ANSWERS_MIN / (scenario.duration_s - scenario.warmup_s))
+    if least > given.most:
+        template = (
+            "below {rate}/s a run of {seconds} s has fewer than {least} requests, "
+            "and decides nothing: raise --duration-s or --most"
+        )
+        seconds = f"{scenario.duration_s:g}"
+        raise ScenarioError(Worded("search.few", template, rate=f"{least:.3g}", seconds=seconds,
+                                   least=ANSWERS_MIN))  # fmt: skip
+    return least
 
 
 def tried(rate: float, found: Summary, share: float) -> Tried:
