@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import Callable
@@ -16,9 +15,9 @@ import msgspec
 from ballast.logpipe import LOGS_KEPT, LogPipe
 from ballast.plan import Part
 from ballast.rotating import shift
+from ballast.with_parent import die_with_parent
 from serving.settings import EXIT_CODE
 
-PR_SET_PDEATHSIG = 1
 LINE_BYTES_MAX = 1 << 20
 DEATHS_MAX = 6
 """In a row, each within `STEADY_S` of its start; then the part is given up."""
@@ -43,7 +42,7 @@ class Child:
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
         self._is_stopping = False
-        self._libc = ctypes.CDLL(None)
+        self._with_us = die_with_parent()
 
     async def run(self) -> int:
         """Run until it ends for good; the last exit code. Its log is whole by then."""
@@ -97,12 +96,8 @@ class Child:
             stderr=self._pipe.write_end,
             env=dict(self.part.environ),
             start_new_session=True,
-            preexec_fn=self._die_with_parent,
+            preexec_fn=self._with_us,
         )
-
-    def _die_with_parent(self) -> None:
-        """Runs between fork and exec: SIGTERM for the child should we be killed."""
-        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
     async def _read(self, pipe: BinaryIO) -> None:
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)

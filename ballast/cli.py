@@ -41,14 +41,13 @@ from ballast import in_cluster_cli as settling
 from ballast import planning_cli as planning
 from ballast import simulate_cli as simulating
 from ballast import status as stating
-from ballast import up as stacking
 from ballast.messages import Said
 from ballast.messages.chosen import spoken
 from ballast.prepare import identity_of, prepare
 from ballast.problem import ProblemError, worded
 from ballast.running import base_url, settings_of
 from ballast.speaking import Speaking
-from serving.settings import EXIT_CODE, SettingsError, load
+from serving.settings import EXIT_CODE, SettingsError
 
 app = typer.Typer(
     help="Ballast: self-hosted LLM serving, with APIs for the peaks.",
@@ -160,10 +159,7 @@ def doctor(
         findings += clustering.findings(cluster, config, kube_api)
     elif upgrade is None:
         wish = plan.Wish(model=model, port=port, has_engine=engine)
-        findings = list(
-            stage_doctor.findings(stage, config, wish) if stage
-            else stacking.findings(load(config), wish)
-        )  # fmt: skip
+        findings = list(stage_doctor.findings(stage, config, wish))
     if as_json:
         rows = [{n: str(part) for n, part in f._asdict().items()} for f in findings]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)))

@@ -14,6 +14,8 @@ SECRETS = frozenset({
 by hand."""
 TICKETS = "tickets/"
 """Each fetches a key that was asked for."""
+REPLAYS = "poc/"
+"""Locks and keys of replays under way."""
 _OPENS = ("secret_file", "key_file", "token_file", "password_file", "pepper_file", "kubeconfig")
 """Ends of the settings that name such files, wherever they lie."""
 PASSING = ("-wal", "-shm", "-journal", ".lock", "lease", ".new")
@@ -35,7 +37,7 @@ def reason(name: str) -> str:
     are, whose last records may not be in the ledger yet."""
     if name.rpartition("/")[2] in SECRETS or name.startswith(TICKETS):
         return "secret"
-    if name.endswith(PASSING):
+    if name.endswith(PASSING) or name.startswith(REPLAYS):
         return "passing"
     if name.startswith(("logs/", "ray.log")):
         return "logs"

@@ -10,6 +10,7 @@ from rich.text import Text
 from ballast.messages import say
 from ballast.wide import Wide, table
 from models.card import Card
+from models.rules import trouble
 
 MAIN_KINDS = frozenset({"a100-40", "a100-80", "h100-80", "h200-141"})
 """Kept longest where a terminal is narrow: those that are tried."""
@@ -22,7 +23,9 @@ def card(known: Card, fewest: Fewest) -> RenderableType:
     made = table("", "", title=f"{known.name} ({known.id})")
     for key, value in _facts(known):
         made.add_row(say(f"models.fact.{key}"), value)
-    bad = [Text(say("models.known_bad", what=bad.what, issue=bad.issue)) for bad in known.known_bad]
+    bad = [
+        Text(say("models.known_bad", what=trouble(bad), issue=bad.issue)) for bad in known.known_bad
+    ]
     return Group(
         made, _variants(known, fewest), *bad, *(Text(say("models.note", n=n)) for n in known.notes)
     )

@@ -18,8 +18,7 @@ from ballast import (
     overlay,
     quantities,
 )
-from ballast.messages import Said, say, tell
-from ballast.messages.chosen import spoken
+from ballast.messages import Said, say
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
 from models import measured, report
@@ -181,10 +180,12 @@ def rank_gpus(
     elif found.choices:
         show(models_tables.ranking(card, objective, found))
     else:
-        told = ((models_tables.spelled(e.layout), tell(e.reason, spoken())) for e in found.excluded)
-        reasons = sorted({f"{layout}: {why}" for layout, why in told})
+        reasons = sorted(
+            say("models.excluded_for", layout=models_tables.spelled(one.layout), why=one.reason)
+            for one in found.excluded
+        )
         raise ProblemError(
-            Said("models.nothing_serves", id=card.id, reasons="\n  ".join(reasons)),
+            Said("models.nothing_serves", id=card.id, reasons="\n  ".join(dict.fromkeys(reasons))),
             Said("models.relax"),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ballast.messages import Said, say, tell
+from ballast.messages import Said, named, say, tell
 from ballast.messages.chosen import spoken
 from ballast.wide import Wide, table
 from models.card import Card
@@ -77,9 +77,9 @@ def speed(sized: Sized) -> RenderableType:
     made.add_row(say("models.further"), f"{steady.per_token_s * 1e3:.1f} (+-{model.error:.0%})")
     made.add_row(say("models.output"), f"{steady.output_tokens_per_s:,.0f}")
     made.add_row(say("models.running"), f"{steady.running:.0f} / {steady.waiting:.0f}")
-    made.add_row(say("models.held_up"), steady.limit)
+    made.add_row(say("models.held_up"), named("models.limit", steady.limit, spoken()))
     how = say("models.measured" if model.basis == "fitted" else "models.scaled")
-    note = f" ({model.note})" if model.note else ""
+    note = say("models.in_brackets", text=model.note) if model.note else ""
     return Group(
         made, Text(say("models.calibration", how=how, calibration=model.calibration, note=note))
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +12,12 @@ from typing import Any, NamedTuple
 from ballast.admin_client import Client, path_of
 from ballast.ledger_trace import REPLAYS
 from ballast.messages import Said
+from ballast.poc_left import WHY
 from ballast.problem import ProblemError
 
 SIDES = ("api", "own")
 KEY_DAYS = 1
 """Beyond the run's own time, should nobody be left to take a key back."""
-_WHY = "poc run"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 Back = Callable[[], Any]
 
@@ -31,12 +30,14 @@ class Wanted(NamedTuple):
     currency: str
     seconds: float
     """That it may take."""
+    mark: str
+    """Ends the names of what is made."""
 
 
 @contextmanager
 def lent(client: Client, of: Wanted, told: Callable[[Said], None]) -> Iterator[dict[str, str]]:
     """A key for each side and the budget that bounds the API's, for as long as the run takes."""
-    mark = secrets.token_hex(3)
+    mark = of.mark
     until = (datetime.now(UTC) + timedelta(KEY_DAYS, of.seconds)).isoformat()
     undo: list[tuple[str, Back]] = []
     _project(client, of.tenant)
@@ -57,14 +58,14 @@ def lent(client: Client, of: Wanted, told: Callable[[Said], None]) -> Iterator[d
 def _budget(client: Client, of: Wanted, id_: str, undo: list[tuple[str, Back]]) -> None:
     body = {"id": id_, "limit_micro": of.spend_micro, "currency": of.currency,
             "tenant": of.tenant, "project": REPLAYS, "period": "month"}  # fmt: skip
-    back = lambda: client.delete(f"/budgets/{path_of(id_)}", why=_WHY)  # noqa: E731
-    _made(lambda: client.put("/budgets", body, why=_WHY), (id_, back), undo)
+    back = lambda: client.delete(f"/budgets/{path_of(id_)}", why=WHY)  # noqa: E731
+    _made(lambda: client.put("/budgets", body, why=WHY), (id_, back), undo)
 
 
 def _key(client: Client, row: dict[str, Any], undo: list[tuple[str, Back]]) -> str:
     id_ = row["id"]
-    back = lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why=_WHY)  # noqa: E731
-    told = _made(lambda: client.post("/keys", row, why=_WHY), (id_, back), undo)
+    back = lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why=WHY)  # noqa: E731
+    told = _made(lambda: client.post("/keys", row, why=WHY), (id_, back), undo)
     return str(told["key"])
 
 
@@ -117,4 +118,4 @@ def _project(client: Client, tenant: str) -> None:
     """Keys and budget need one; it stays, for the rows of the ledger name it."""
     rows = client.get("/directory")["projects"]
     if not any((row["tenant"], row["name"]) == (tenant, REPLAYS) for row in rows):
-        client.post("/projects", {"tenant": tenant, "name": REPLAYS}, why=_WHY)
+        client.post("/projects", {"tenant": tenant, "name": REPLAYS}, why=WHY)

@@ -2,7 +2,8 @@
 
 Both sides get the same texts at the same moments through this deployment's gateway: the API by a
 canary's key that is pinned to one offering, under a budget of its own; own engines by a load-test
-key, which never leaves. Keys and budget are made for the run and taken back after it.
+key, which never leaves. Keys and budget are made for the run and taken back after it; those of a
+run that was killed, by the next one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ballast import bench, poc_keys, running
+from ballast import bench, poc_keys, poc_left, running
 from ballast.admin_client import Client, keep
 from ballast.ledger_trace import HEADER
 from ballast.messages import Said
 from ballast.poc_keys import SIDES
 from ballast.poc_plan import Plan
 from ballast.problem import ProblemError
+from ballast.with_parent import die_with_parent
 from serving.records import Price
 from serving.settings import Settings
 
@@ -70,18 +71,21 @@ def run(
     if not bench.is_here():
         raise ProblemError(Said("poc.run.no_bench"), Said("poc.run.in_checkout"))
     _write(order)
-    wanted = poc_keys.Wanted(
-        order.tenant, order.spend_micro, order.price.currency, seconds_max(order)
-    )
-    with poc_keys.lent(client, wanted, told) as keys, tempfile.TemporaryDirectory() as private:
-        argvs = []
-        for side in SIDES:
-            file = Path(private) / side
-            keep(file, keys[side])
-            argvs.append(_argv(running.base_url(settings), order, side, file))
-        minutes = f"{order.plan.seconds / 60:.1f}"
-        told(Said("poc.run.under_way", out=order.out, minutes=minutes))
-        _both(argvs, order)
+    state, seconds = settings.state_dir.expanduser(), seconds_max(order)
+    poc_left.take_back(client, state, told)
+    with poc_left.marked(state, seconds) as under:
+        wanted = poc_keys.Wanted(
+            order.tenant, order.spend_micro, order.price.currency, seconds, under.mark
+        )
+        with poc_keys.lent(client, wanted, told) as keys:
+            argvs = []
+            for side in SIDES:
+                file = under.keys / side
+                keep(file, keys[side])
+                argvs.append(_argv(running.base_url(settings), order, side, file))
+            minutes = f"{order.plan.seconds / 60:.1f}"
+            told(Said("poc.run.under_way", out=order.out, minutes=minutes))
+            _both(argvs, order)
 
 
 def scenario(order: Order) -> dict[str, Any]:
@@ -133,11 +137,15 @@ def _argv(url: str, order: Order, side: str, key: Path) -> list[str]:
 def _both(argvs: Sequence[Sequence[str]], order: Order) -> None:
     """Start both and wait for both; one that fails ends the other."""
     runs: list[tuple[str, subprocess.Popen[bytes]]] = []
+    with_us = die_with_parent()
     until_s = time.monotonic() + seconds_max(order)
     try:
         for side, argv in zip(SIDES, argvs, strict=True):
             with (folder(order, side) / LOG).open("wb") as log:
-                child = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: S603
+                child = subprocess.Popen(  # noqa: S603
+                    argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                    preexec_fn=with_us,
+                )  # fmt: skip
             runs.append((side, child))
         while any(child.poll() is None for _, child in runs):
             for side, child in runs:

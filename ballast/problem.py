@@ -18,6 +18,8 @@ class ProblemError(Exception):
         self.exit_code = exit_code
         self.said = what
         """What is wrong, as a message where it is one; to stand in another."""
+        self.todo = remedy
+        """What to do, likewise."""
         self._said = what, remedy
 
     def told(self, language: Language) -> tuple[str, str]:

@@ -69,6 +69,7 @@ def up(name: str, config: Path | None, wish: plan.Wish, *, is_try: bool) -> None
         parts=staged.parts,
         notes=tuple(notes(wanted, staged, say)),
         before=lambda settings: make_budget(settings, staged.stage),
+        stage=wanted.stage.value,
     )
     wish = replace(wish, has_engine=wish.has_engine and staged.stage.has_engine)
     stacking.up(staged.settings, wish, aside)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from ballast import doctor, environs, identity, plan, preflight, sources
+from ballast import doctor, environs, identity, plan, preflight, running, sources
 from ballast.board import Board
 from ballast.doctor import Finding, Level
 from ballast.logpipe import LOGS_KEPT
@@ -23,7 +23,7 @@ from ballast.messages import Said, named, tell
 from ballast.messages.chosen import spoken
 from ballast.prepare import Prepared, identity_of, prepare
 from ballast.probe import Facts, is_taken, probe
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.rotating import shift
 from ballast.stack import Stack
 from serving.engine.ray_head import ensure_token
@@ -46,6 +46,8 @@ class Aside:
     """Said once the gateway listens."""
     before: Callable[[Settings], None] = _nothing
     """Done with the settings in force, before anything starts."""
+    stage: str = ""
+    """Its name."""
 
 
 PLAIN = Aside()
@@ -71,7 +73,7 @@ def up(settings: Settings, wish: plan.Wish, aside: Aside = PLAIN) -> None:
             sys.stdout.write(f"{looking}\n")
             sys.stdout.flush()
         refuse(Said("up.not_had"), list(sources.examine(prepared)))
-        write(prepared, own)
+        write(prepared, own, aside)
         aside.before(prepared.settings)
         _run(prepared, own, preflight.warnings(prepared, terms), aside)
 
@@ -94,8 +96,15 @@ def findings(settings: Settings, wish: plan.Wish) -> Iterator[Finding]:
             yield from preflight.room(prepared, facts)
             yield from preflight.examine(prepared)
     except (ProblemError, SettingsError) as problem:
-        remedy = getattr(problem, "remedy", Said("cli.mend_settings"))
-        yield Finding("settings", Level.STOP, str(problem), remedy)
+        what, remedy = of_problem(problem)
+        yield Finding("settings", Level.STOP, what, remedy)
+
+
+def of_problem(problem: ProblemError | SettingsError) -> tuple[str, str]:
+    """What is wrong and what to do, still to be told in the reader's language."""
+    if isinstance(problem, ProblemError):
+        return problem.said, problem.todo
+    return worded(problem), Said("cli.mend_settings")
 
 
 def rooted(settings: Settings) -> Settings:
@@ -130,11 +139,13 @@ def refuse(what: Said, findings: list[Finding]) -> None:
         )
 
 
-def write(prepared: Prepared, own: identity.Identity) -> None:
-    """Write what the parts read: `up.yaml`, `cluster-spec.json`, Ray's token."""
+def write(prepared: Prepared, own: identity.Identity, aside: Aside = PLAIN) -> None:
+    """Write what the parts read: `up.yaml`, `cluster-spec.json`, Ray's token; and `up.json`."""
     settings = prepared.settings
     text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    identity.write_private(own.state / "up.yaml", "# Written by `ballast up`.\n" + text)
+    identity.write_private(own.state / running.SETTINGS, "# Written by `ballast up`.\n" + text)
+    how = running.Began(aside.stage, prepared.has_engine)
+    identity.write_private(own.state / running.BEGAN, msgspec.json.encode(how).decode())
     if prepared.spec is not None:
         ensure_token(own.state)
         shift(own.state / "ray.log", LOGS_KEPT)  # Ray's daemons write it; some lines a start
@@ -144,7 +155,7 @@ def write(prepared: Prepared, own: identity.Identity) -> None:
 
 def _run(prepared: Prepared, own: identity.Identity, warnings: list[Finding], aside: Aside) -> None:
     settings = prepared.settings
-    files = own.state / "up.yaml", own.state / "cluster-spec.json"
+    files = own.state / running.SETTINGS, own.state / "cluster-spec.json"
     inherited = environs.by_part(os.environ, settings, prepared.rows)
     parts = plan.parts(*files, settings, inherited, has_engine=prepared.has_engine)
     parts = [*aside.parts, *parts]

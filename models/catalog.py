@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from models.card import CARD_ID, Card
 from models.fact import Source
 from models.inherit import Files, Joined, mapping, read
+from models.worded import Worded
 
 FOLDER: Final = Path(__file__).parent / "cards"
 SOURCES: Final = Path(__file__).parent / "sources.yaml"
@@ -54,7 +55,10 @@ class Catalog:
         found = [(card, key) for card, key, hub in self._hub_names() if hub.casefold() == wanted]
         by_id = {card.id: (card, key) for card, key in found}
         if len(by_id) > 1:
-            raise UnknownModelError(f"{name!r} is served by several cards: {', '.join(by_id)}")
+            template = "{name} is served by several cards: {cards}"
+            raise UnknownModelError(
+                Worded("catalog.several", template, name=repr(name), cards=[*by_id])
+            )
         if not by_id:
             raise UnknownModelError(self._unknown(name))
         return next(iter(by_id.values()))
@@ -70,8 +74,11 @@ class Catalog:
         names = [*self.cards, *(hub for _, _, hub in self._hub_names())]
         folded = {known.casefold(): known for known in names}
         near = difflib.get_close_matches(name.casefold(), folded, _NEAR_MAX)
-        hint = f"did you mean {', '.join(folded[n] for n in near)}? " if near else ""
-        return f"no model {name!r} in the catalogue; {hint}`ballast models list` names all"
+        hint: str = ""
+        if near:
+            hint = Worded("catalog.near", "did you mean {names}? ", names=[folded[n] for n in near])
+        template = "no model {name} in the catalogue; {hint}`ballast models list` names all"
+        return Worded("catalog.unknown", template, name=repr(name), hint=hint)
 
 
 def load(*folders: Path) -> Catalog:

@@ -15,10 +15,12 @@ import msgspec
 from models import gates
 from models.card import Card
 from models.dialect import dialect
-from models.flag import Flag, Variable, collect, compact, pairs
+from models.flag import Flag, Variable, collect, pairs
+from models.flag_features import cache, features, guessed, per_rank
 from models.gpu import NATIVE_FP8_SM, Gpu
 from models.layout import Layout
 from models.memory import DoesNotFit, fit
+from models.worded import Worded
 
 VLLM: Final = "0.32.0"
 """The release these flags are for; cards that need a later one are refused."""
@@ -27,8 +29,6 @@ READY_S_MIN: Final = 600
 """vLLM's own wait for its core."""
 READ_GIB_PER_S: Final = 0.25
 """ASSUMED of a cold network volume, for the longest wait; remembered starts are shorter."""
-GRAPH_TOKENS_MAX: Final = 512
-"""vLLM's own limit of CUDA graphs below data-centre Blackwell."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -88,14 +88,14 @@ def flags(card: Card, gpu: Gpu, layout: Layout, start: Start | None = None) -> F
 
 def said(card: Card, gpu: Gpu, layout: Layout, start: Start) -> tuple[Flag, ...]:
     """The flags of a settled layout, whether or not it can start."""
-    always = f"{card.id} starts like that everywhere"
+    always = Worded("flag.always", "{card} starts like that everywhere", card=card.id)
     return collect(
         (
             *_weights(card, layout, start),
             *_sizes(card, gpu, layout),
             *_spread(card, layout),
-            *_cache(card, layout),
-            *_features(card, layout, start),
+            *cache(card, layout),
+            *features(card, layout, start.lora),
             *dialect(card, layout),
             *_kernels(card, gpu, layout),
             *(Flag(name, value, always) for name, value in pairs(card.serving.args)),
@@ -106,13 +106,13 @@ def said(card: Card, gpu: Gpu, layout: Layout, start: Start) -> tuple[Flag, ...]
 
 def _refusals(card: Card, layout: Layout) -> Iterator[str]:
     if _release(card.serving.vllm_min) > _release(VLLM):
-        yield f"it needs vLLM {card.serving.vllm_min}; ours is {VLLM}"
-    per_step = _per_rank(layout) * (1 + _guessed(card, layout))
+        template, least = "it needs vLLM {least}; ours is {ours}", card.serving.vllm_min
+        yield Worded("flag.release", template, least=least, ours=VLLM)
+    per_step = per_rank(layout) * (1 + guessed(card, layout))
     if layout.batched_tokens < per_step:
-        yield (
-            f"{layout.batched_tokens} tokens a step are fewer than the {per_step} that "
-            f"{_per_rank(layout)} sequences take"
-        )
+        template = "{tokens} tokens a step are fewer than the {needed} that {count} sequences take"
+        tokens, count = layout.batched_tokens, per_rank(layout)
+        yield Worded("flag.step", template, tokens=tokens, needed=per_step, count=count)
 
 
 def _weights(card: Card, layout: Layout, start: Start) -> Iterator[Flag]:
@@ -120,10 +120,18 @@ def _weights(card: Card, layout: Layout, start: Start) -> Iterator[Flag]:
     path = start.path or variant.huggingface
     yield Flag("--model", path, f"{card.name}, {variant.format}")
     if path == variant.huggingface and variant.revision is not None:
-        yield Flag("--revision", variant.revision, "the commit that the card was checked against")
-    yield Flag("--served-model-name", start.name or card.id, "what requests call it")
+        yield Flag(
+            "--revision",
+            variant.revision,
+            Worded("flag.revision", "the commit that the card was checked against"),
+        )
+    yield Flag(
+        "--served-model-name", start.name or card.id, Worded("flag.name", "what requests call it")
+    )
     for name, value in pairs(start.load):
-        yield Flag(name, value, "how the host reads weights; never pickle files")
+        yield Flag(
+            name, value, Worded("flag.safe", "how the host reads weights; never pickle files")
+        )
     if card.serving.trust_remote_code is not None:
         yield Flag("--trust-remote-code", None, card.serving.trust_remote_code)
     yield Flag("--dtype", "bfloat16", _why_dtype(variant.format))
@@ -131,76 +139,59 @@ def _weights(card: Card, layout: Layout, start: Start) -> Iterator[Flag]:
 
 def _why_dtype(weights: str) -> str:
     if weights == "bf16":
-        return "as the weights are"
-    return f"of activations; that weights are {weights} stands in the repository's config.json"
+        return Worded("flag.plain", "as the weights are")
+    template = "of activations; that weights are {format} stands in the repository's config.json"
+    return Worded("flag.dtype", template, format=weights)
 
 
 def _sizes(card: Card, gpu: Gpu, layout: Layout) -> Iterator[Flag]:
-    guess = f"vLLM would guess %d from the name {gpu.name!r}, and otherwise where it sees no GPU"
+    native, most, ranks, states = card.context.native, per_rank(layout), "", ""
+    if layout.data > 1:
+        template = " on each of {count} data-parallel ranks"
+        ranks = Worded("flag.ranks", template, count=layout.data)
+    if card.shape.is_hybrid:
+        states = Worded("flag.states", ", as far as recurrent states leave room")
+    template = "prompt and answer; native are {native}"
     yield Flag("--max-model-len", str(layout.context_tokens),
-               f"prompt and answer; native are {card.context.native}")  # fmt: skip
-    states = ", as far as recurrent states leave room" if card.shape.is_hybrid else ""
-    ranks = f" on each of {layout.data} data-parallel ranks" if layout.data > 1 else ""
-    yield Flag("--max-num-seqs", str(_per_rank(layout)),
-               f"at once{ranks}{states}; {guess % gpu.vllm.max_num_seqs}")  # fmt: skip
+               Worded("flag.context", template, native=native))  # fmt: skip
+    guess = _guess(gpu, gpu.vllm.max_num_seqs)
+    template = "at once{ranks}{states}; {guess}"
+    said = Worded("flag.sequences", template, ranks=ranks, states=states, guess=guess)
+    yield Flag("--max-num-seqs", str(most), said)
+    guess = _guess(gpu, gpu.vllm.max_num_batched_tokens)
     yield Flag("--max-num-batched-tokens", str(layout.batched_tokens),
-               f"of one step; {guess % gpu.vllm.max_num_batched_tokens}")  # fmt: skip
+               Worded("flag.tokens", "of one step; {guess}", guess=guess))  # fmt: skip
+    template = "share of each GPU's memory that the layout was counted with"
     yield Flag("--gpu-memory-utilization", f"{layout.memory_share:g}",
-               "share of each GPU's memory that the layout was counted with")  # fmt: skip
+               Worded("flag.share", template))  # fmt: skip
+
+
+def _guess(gpu: Gpu, count: int) -> str:
+    template = "vLLM would guess {count} from the name {gpu}, and otherwise where it sees no GPU"
+    return Worded("flag.guess", template, count=count, gpu=repr(gpu.name))
 
 
 def _spread(card: Card, layout: Layout) -> Iterator[Flag]:
     yield Flag("--tensor-parallel-size", str(layout.tensor),
-               "GPUs that share each layer")  # fmt: skip
+               Worded("flag.tensor", "GPUs that share each layer"))  # fmt: skip
     yield Flag("--data-parallel-size", str(layout.data),
-               "copies of the attention; experts are shared")  # fmt: skip
+               Worded("flag.copies", "copies of the attention; experts are shared"))  # fmt: skip
     if card.is_moe:
         whole = layout.is_expert_parallel
         name = "--enable-expert-parallel" if whole else "--no-enable-expert-parallel"
-        yield Flag(name, None, "experts lie whole on GPUs" if whole else "experts are cut")
+        yield Flag(name, None, Worded("flag.whole", "experts lie whole on GPUs")
+                   if whole else Worded("flag.cut", "experts are cut"))  # fmt: skip
+    template = "one machine, whose GPUs Ray has given to this one process"
     yield Flag("--distributed-executor-backend", "mp" if layout.tensor > 1 else "uni",
-               "one machine, whose GPUs Ray has given to this one process")  # fmt: skip
-
-
-def _cache(card: Card, layout: Layout) -> Iterator[Flag]:
-    if "fp8_kv" in layout.features:
-        dtype = "fp8_ds_mla" if card.shape.attention == "mla_dsa" else "fp8"
-        yield Flag("--kv-cache-dtype", dtype, "asked for: twice the tokens, a little accuracy")
-    else:
-        yield Flag("--kv-cache-dtype", "bfloat16", "as memory was counted, whatever the weights")
-    if "prefix_caching" in layout.features:
-        yield Flag("--enable-prefix-caching", None, "shared beginnings are computed once")
-    else:
-        yield Flag("--no-enable-prefix-caching", None, "not asked for, or known to go wrong here")
-    yield Flag("--enable-chunked-prefill", None, "long prompts must not stop running answers")
-    yield Flag("--scheduling-policy", "fcfs",
-               "first come, first served: who goes first is the gateway's to say")  # fmt: skip
-    if card.shape.is_hybrid:
-        tokens = min(GRAPH_TOKENS_MAX, _per_rank(layout) * (1 + _guessed(card, layout)))
-        reason = "no graph for more sequences than there are recurrent states (#34571)"
-        yield Flag("--max-cudagraph-capture-size", str(tokens), reason)
-
-
-def _features(card: Card, layout: Layout, start: Start) -> Iterator[Flag]:
-    speculation = card.serving.speculation
-    if speculation is not None and "speculation" in layout.features:
-        config = {"method": speculation.method, "num_speculative_tokens": speculation.tokens}
-        yield Flag("--speculative-config", compact(config), "the model's own head guesses ahead")
-    if "lora" in layout.features:
-        rank, batch, kept = start.lora
-        yield Flag("--enable-lora", None, "adapters are served beside the model")
-        yield Flag("--max-lora-rank", str(rank), "room reserved for each adapter")
-        yield Flag("--max-loras", str(batch), "adapters in one step")
-        yield Flag("--max-cpu-loras", str(max(batch, kept)), "adapters kept in host memory")
-    if "sleep" in layout.features:
-        yield Flag("--enable-sleep-mode", None, "it gives its GPU memory back while it rests")
+               Worded("flag.one_machine", template))  # fmt: skip
 
 
 def _kernels(card: Card, gpu: Gpu, layout: Layout) -> Iterator[Flag]:
     is_fp8 = card.variants[layout.variant].format.startswith("fp8")
     if card.is_moe and is_fp8 and gpu.sm < NATIVE_FP8_SM:
+        template = "no other kernel takes FP8 experts below {least} (#54318)"
         yield Flag("--moe-backend", "marlin",
-                   f"no other kernel takes FP8 experts below {NATIVE_FP8_SM} (#54318)")  # fmt: skip
+                   Worded("flag.marlin", template, least=NATIVE_FP8_SM))  # fmt: skip
 
 
 def _mended(card: Card, gpu: Gpu, layout: Layout) -> Iterator[Flag]:
@@ -211,27 +202,20 @@ def _mended(card: Card, gpu: Gpu, layout: Layout) -> Iterator[Flag]:
 
 def _environment(card: Card, layout: Layout) -> tuple[Variable, ...]:
     said = card.serving.env
-    longest_s = READY_S_MIN + card.variants[layout.variant].weights_gib / READ_GIB_PER_S
+    always = Worded("flag.always", "{card} starts like that everywhere", card=card.id)
+    weights_gib = card.variants[layout.variant].weights_gib
+    longest_s = READY_S_MIN + weights_gib / READ_GIB_PER_S
     ready_s = max(int(said.get("VLLM_ENGINE_READY_TIMEOUT_S", 0)), round(longest_s))
+    template = "{most} s are too few for weights of {gib} GiB from a cold volume"
     return (
         Variable("VLLM_ENGINE_READY_TIMEOUT_S", str(ready_s),
-                 f"{READY_S_MIN} s are too few for weights of "
-                 f"{card.variants[layout.variant].weights_gib:g} GiB from a cold volume"),
+                 Worded("flag.ready", template, most=READY_S_MIN, gib=f"{weights_gib:g}")),
         *(
-            Variable(name, value, f"{card.id} starts like that everywhere")
+            Variable(name, value, always)
             for name, value in said.items()
             if name != "VLLM_ENGINE_READY_TIMEOUT_S"
         ),
     )  # fmt: skip
-
-
-def _per_rank(layout: Layout) -> int:
-    return -(-layout.sequences // layout.data)
-
-
-def _guessed(card: Card, layout: Layout) -> int:
-    speculation = card.serving.speculation
-    return speculation.tokens if speculation and "speculation" in layout.features else 0
 
 
 def _release(version: str) -> tuple[int, ...]:

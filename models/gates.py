@@ -14,7 +14,8 @@ import msgspec
 from models.card import Card, KnownBad
 from models.gpu import Gpu
 from models.layout import Layout
-from models.rules import matches
+from models.rules import matches, trouble
+from models.worded import Worded
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -33,7 +34,8 @@ def settled(card: Card, gpu: Gpu, layout: Layout) -> Settled:
     for bad in sorted(card.known_bad, key=lambda bad: len(bad.when.features)):
         if bad.drop in layout.features and matches(bad.when, variant, gpu, layout):
             layout = msgspec.structs.replace(layout, features=layout.features - {bad.drop})
-            dropped.append(f"without {bad.drop}: {_told(bad)}")
+            template, why = "without {feature}: {why}", _told(bad)
+            dropped.append(Worded("rules.without", template, feature=bad.drop, why=why))
     return Settled(layout, tuple(dropped))
 
 
@@ -46,4 +48,4 @@ def added(card: Card, gpu: Gpu, layout: Layout) -> Iterator[tuple[tuple[str, ...
 
 
 def _told(bad: KnownBad) -> str:
-    return f"{bad.what.rstrip('.')} ({bad.issue})"
+    return Worded("rules.known", "{what} ({issue})", what=trouble(bad), issue=bad.issue)

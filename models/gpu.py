@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from models.fact import Group, Positive, Source, Sourced
+from models.worded import Worded
 
 FILE: Final = Path(__file__).parent / "gpus.yaml"
 NODE_GPUS: Final = 8
@@ -98,10 +99,15 @@ class Gpus(Group):
                 return row
         for key, refused in self.unsupported.items():
             if wanted in map(_folded, (key, refused.name, *refused.aliases)):
-                raise UnknownGpuError(f"{refused.name} is not supported: {refused.reason}")
+                template, said = "{name} is not supported: {why}", refused.reason
+                why = Worded.made(f"gpu_refused.{key}", said, {})
+                raise UnknownGpuError(Worded("gpu.refused", template, name=refused.name, why=why))
         near = difflib.get_close_matches(wanted, self.gpus, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UnknownGpuError(f"no GPU {name!r}{hint} known: {', '.join(self.gpus)}")
+        hint = Worded("gpu.near", "; did you mean {name}?", name=near[0]) if near else ""
+        template, named = "no GPU {name}{hint} known: {names}", repr(name)
+        raise UnknownGpuError(
+            Worded("gpu.unknown", template, name=named, hint=hint, names=[*self.gpus])
+        )
 
 
 def _folded(name: str) -> str:

@@ -16,6 +16,7 @@ from models.least_squares import Solution, solve
 from models.speed import WAIT_SHARE
 from models.steady import Demand, Room, Steady, steady
 from models.step import StepModel
+from models.worded import Worded
 
 CELLS_MIN = 5
 PROMPTS_MIN = 3
@@ -73,11 +74,13 @@ def learn(decodings: Sequence[Decoding], prompts: Sequence[Prompt], touched: flo
     """Fit the coefficients; `touched` is the share of experts that one token chooses. Raises
     NotEnoughError."""
     if len(decodings) < CELLS_MIN or len({d.sequences for d in decodings}) < 2:
+        template = "{count} batches were timed, {least} of two sizes needed"
         raise NotEnoughError(
-            f"{len(decodings)} batches were timed, {CELLS_MIN} of two sizes needed"
+            Worded("learn.batches", template, count=len(decodings), least=CELLS_MIN)
         )
     if len({p.tokens for p in prompts}) < PROMPTS_MIN:
-        raise NotEnoughError(f"prompts of {PROMPTS_MIN} lengths are needed")
+        template = "prompts of {count} lengths are needed"
+        raise NotEnoughError(Worded("learn.lengths", template, count=PROMPTS_MIN))
     steps = _steps(decodings, touched)
     first = solve(
         [[1.0, p.tokens / 1e3] for p in prompts], [p.first_token_s * 1e3 for p in prompts]

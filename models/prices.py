@@ -19,12 +19,16 @@ import yaml
 
 from models.gpu import Gpus, UnknownGpuError
 from models.gpu import load as load_gpus
+from models.worded import Worded
 
 FILE: Final = Path(__file__).parent / "gpu_prices.csv"
 EXCHANGE: Final = Path(__file__).parent / "exchange.yaml"
 AGE_MAX: Final = timedelta(days=365)
 """An older offer is history, not a price. Offers without a date are of late 2025 to 2026."""
 MICRO: Final = 1_000_000
+SOURCE: Final = (
+    "{count} x {gpu} {terms}: {provider}, median of {offers} offers; {rate} CNY/USD of {day}"
+)
 Terms: TypeAlias = Literal["on_demand", "spot"]
 
 
@@ -95,9 +99,11 @@ class Prices(msgspec.Struct, frozen=True):
             cny_micro=cny,
             terms=terms,
             offers=len(found),
-            source=f"{count} x {gpu} {terms}: {provider}, median of {len(found)} offers; "
-            f"{rate.cny_per_usd} CNY/USD of {rate.day}",
-        )
+            source=Worded(
+                "prices.source", SOURCE, count=count, gpu=gpu, terms=terms, provider=provider,
+                offers=len(found), rate=rate.cny_per_usd, day=rate.day,
+            ),
+        )  # fmt: skip
 
     def _current(self, today: date) -> Iterable[Offer]:
         for offer in self.offers:

@@ -20,7 +20,7 @@ from models.memory import DoesNotFit, Fits, fit
 from models.sizing import Knowledge
 from models.speed import NoCalibrationError
 from models.step import StepModel
-from models.worded import Worded
+from models.worded import Worded, of
 
 NAME: Final = re.compile(
     r"(?P<card>[a-z0-9][a-z0-9.-]*)/(?P<variant>[a-z0-9_-]+)"
@@ -45,7 +45,8 @@ def named(name: str, cards_dir: Path | None = None) -> Profile:
         known = sizing.load(cards_dir)
         return profile_for(known, _layout(known, found))
     except (CatalogError, CalibrationError, UnknownGpuError, NoCalibrationError) as error:
-        raise ProfileError(f"profile {name!r}: {error}") from None
+        template, why = "profile {name}: {why}", of(error)
+        raise ProfileError(Worded("profile.at", template, name=repr(name), why=why)) from None
 
 
 def spelled(name: str) -> str:
@@ -63,7 +64,8 @@ def profile_for(known: Knowledge, layout: Layout, mean_output_tokens: int = 256)
     card, kind = known.subjects(layout)
     fits = fit(card, kind, layout)
     if isinstance(fits, DoesNotFit):
-        raise ProfileError(f"{name_of(layout)}: {'; '.join(fits.reasons)}")
+        template, why = "{name}: {why}", [*fits.reasons]
+        raise ProfileError(Worded("profile.no_fit", template, name=name_of(layout), why=why))
     return _profile(layout, fits, sizing.model_of(known, layout), mean_output_tokens)
 
 
@@ -77,8 +79,9 @@ def name_of(layout: Layout) -> str:
 def _layout(known: Knowledge, found: re.Match[str]) -> Layout:
     card = known.catalog.card(found["card"])
     if found["variant"] not in card.variants:
+        template, asked = "{card} has no variant {asked}: {known}", repr(found["variant"])
         raise ProfileError(
-            f"{card.id} has no variant {found['variant']!r}: {', '.join(card.variants)}"
+            Worded("profile.variant", template, card=card.id, asked=asked, known=[*card.variants])
         )
     kind = known.gpus.gpu(found["gpu"])
     layout = Layout(

@@ -21,6 +21,7 @@ from models.rules import refusals
 from models.sizing import Knowledge, Sized, size, within_states
 from models.speed import NoCalibrationError
 from models.steady import Demand
+from models.worded import Worded, of
 
 SEQUENCES_MAX: Final = 256
 FIRST_TOKEN_ERROR: Final = 0.3
@@ -131,7 +132,7 @@ def _choice(
     try:
         alone = size(known, layout, _demand(objective, 1))
     except NoCalibrationError as error:
-        return Excluded(layout, str(error))
+        return Excluded(layout, of(error))
     if isinstance(alone, DoesNotFit):
         return Excluded(layout, alone.reasons[0])
     if not meets(alone, objective):
@@ -196,11 +197,16 @@ def _per_mtok(rent: float | None, tokens_per_s: float) -> float | None:
 
 def _too_slow(alone: Sized, objective: Objective) -> str:
     steady, error = alone.steady, alone.model.error
-    return (
-        f"too slow even alone: first token {steady.first_token_s:.2f} s (+{FIRST_TOKEN_ERROR:.0%}) "
-        f"of {objective.first_token_s:g}, then {steady.per_token_s * 1e3:.1f} ms (+{error:.0%}) "
-        f"of {objective.per_token_s * 1e3:g}"
+    template = (
+        "too slow even alone: first token {first} s (+{first_error}) of {first_most}, "
+        "then {token} ms (+{error}) of {token_most}"
     )
+    return Worded(
+        "rules.slow", template, first=f"{steady.first_token_s:.2f}",
+        first_error=f"{FIRST_TOKEN_ERROR:.0%}", first_most=f"{objective.first_token_s:g}",
+        token=f"{steady.per_token_s * 1e3:.1f}", error=f"{error:.0%}",
+        token_most=f"{objective.per_token_s * 1e3:g}",
+    )  # fmt: skip
 
 
 def _order(choice: Choice) -> tuple[bool, float, int, str]:

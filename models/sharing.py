@@ -19,6 +19,7 @@ from models.layout import Feature, Layout
 from models.memory import SMALL_SEQUENCES, SMALL_TOKENS, DoesNotFit, Fits, budget_of, fit, split_of
 from models.pool import pool_of
 from models.rules import refusals
+from models.worded import Worded
 
 SHARE_MAX = 0.95
 """Of a GPU's memory that engines may claim together; driver and contexts need the rest."""
@@ -26,6 +27,7 @@ ASLEEP_GIB = 1.0
 """A sleeping engine keeps its CUDA context and graphs. ASSUMED from vLLM's sleep mode reports."""
 AWAKE: frozenset[Feature] = frozenset({"prefix_caching"})
 SLEEPER: frozenset[Feature] = AWAKE | {"sleep"}
+HYBRID = "waking a hybrid failed in earlier releases (#41563): try it"
 GPUS_MAX = 2
 WISHES_MAX = 6
 
@@ -75,9 +77,10 @@ def share(gpu: Gpu, count: int, wishes: Sequence[Wish]) -> Shared | NotShared:
     """Seat all wishes on `count` GPUs, 1 or 2, the roomiest way. Raises ValueError for a count or
     a number of wishes beyond what it plans."""
     if not 1 <= count <= GPUS_MAX or not 1 <= len(wishes) <= WISHES_MAX:
-        raise ValueError(f"plans up to {WISHES_MAX} models on 1 to {GPUS_MAX} GPUs")
+        template = "plans up to {models} models on 1 to {gpus} GPUs"
+        raise ValueError(Worded("sharing.bounds", template, models=WISHES_MAX, gpus=GPUS_MAX))
     forbidden = tuple(
-        f"{wish.card.id}: {reason}"
+        _of(wish, reason)
         for wish in wishes
         for reason in refusals(wish.card, gpu, _layout(gpu, wish, 1))
     )
@@ -144,18 +147,29 @@ def _short(
     gpu: Gpu, wishes: Sequence[Wish], places: Sequence[tuple[int, ...]], free: Sequence[float]
 ) -> Iterator[str]:
     for index, left in enumerate(free):
-        here = [
-            f"{wish.card.id}/{wish.variant} {needs_gib(gpu, wish, len(place)):.1f}"
-            + (" (takes turns)" if wish.is_rare else "")
-            for wish, place in zip(wishes, places, strict=True)
-            if index in place
-        ]
+        here: str = ""
+        for wish, place in zip(wishes, places, strict=True):
+            if index in place:
+                one = _needed(gpu, wish, len(place))
+                both = Worded("sharing.and", "{some} + {one}", some=here, one=one)
+                here = both if here else one
         if left < 0:
             had = gpu.memory_gib * SHARE_MAX
-            yield (
-                f"GPU {index}: {' + '.join(here)} GiB need {had - left:.1f}, it has {had:.1f}: "
-                f"{-left:.1f} GiB short"
-            )
+            template = "GPU {index}: {here} GiB need {need}, it has {had}: {short} GiB short"
+            yield Worded("sharing.short", template, index=index, here=here,
+                         need=f"{had - left:.1f}", had=f"{had:.1f}",
+                         short=f"{-left:.1f}")  # fmt: skip
+
+
+def _needed(gpu: Gpu, wish: Wish, ways: int) -> str:
+    name, gib = f"{wish.card.id}/{wish.variant}", f"{needs_gib(gpu, wish, ways):.1f}"
+    if wish.is_rare:
+        return Worded("sharing.turns", "{name} {gib} (takes turns)", name=name, gib=gib)
+    return f"{name} {gib}"
+
+
+def _of(wish: Wish, said: str) -> str:
+    return Worded("sharing.of", "{card}: {said}", card=wish.card.id, said=said)
 
 
 def _seated(
@@ -171,7 +185,7 @@ def _seated(
         )
         found = fit(wish.card, gpu, layout)
         if isinstance(found, DoesNotFit):
-            return NotShared(tuple(f"{wish.card.id}: {reason}" for reason in found.reasons))
+            return NotShared(tuple(_of(wish, reason) for reason in found.reasons))
         seats.append(Seat(wish, layout, place, need, found))
     rare = [seat for seat in seats if seat.wish.is_rare]
     return Shared(
@@ -179,7 +193,7 @@ def _seated(
         free_gib=tuple(free),
         host_gib=sum(s.fits.budget.weights * len(s.gpus) for s in rare),
         cautions=tuple(
-            f"{seat.wish.card.id}: waking a hybrid failed in earlier releases (#41563): try it"
+            _of(seat.wish, Worded("sharing.hybrid", HYBRID))
             for seat in rare
             if seat.wish.card.shape.is_hybrid
         ),

@@ -18,6 +18,7 @@ from models.calibration import Calibration, FirstToken
 from models.gpu import Gpu
 from models.roofline import Spread, Times, times
 from models.step import StepModel
+from models.worded import Worded
 
 KAPPA_S_PER_MB = 12e-6
 """Seconds for each MB of hidden states of one prompt token (norms, sums, exchange over NVLink): the
@@ -78,7 +79,8 @@ def step_model(
             return _fitted(asked, one)
         if one.scales:
             return _scaled(asked, one, its)
-    raise NoCalibrationError("no calibration to scale from; run `ballast models profile`")
+    template = "no calibration to scale from; run `ballast models profile`"
+    raise NoCalibrationError(Worded("rules.no_calibration", template))
 
 
 def is_same(asked: Configuration, its: Configuration) -> bool:
@@ -200,7 +202,10 @@ def _first(per_kilo_ms: float) -> FirstToken:
 
 
 def _engine_note(one: Calibration) -> str:
-    return "" if one.engine == "vllm" else f"measured on {one.engine} {one.engine_version}"
+    if one.engine == "vllm":
+        return ""
+    template, release = "measured on {engine} {release}", one.engine_version
+    return Worded("rules.engine", template, engine=one.engine, release=release)
 
 
 def _error(asked: Configuration, its: Configuration) -> float:

@@ -21,8 +21,10 @@ from benchmarks.acceptance.steps import COEFFICIENTS, NAMES, PROBE, SEARCH, VERD
 from benchmarks.acceptance.values import Asked, Different, State, Step
 from benchmarks.load import flags, results, schemas
 from benchmarks.load import values as scenarios
+from benchmarks.load.parser import Parser
 from benchmarks.load.values import ScenarioError
 from models.profiles import ProfileError
+from models.worded import Worded, of
 
 REPORT = "acceptance.md"
 LEAST_S = 5.0
@@ -45,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="benchmarks.load acceptance", description=__doc__)
+    made = Parser("benchmarks.load acceptance", __doc__)
     flags.add(made)
     made.add_argument("--card", default="", metavar="NAME",
                       help="what it should be, as qwen3-32b/fp8@1xh100-80")  # fmt: skip
@@ -73,14 +75,15 @@ def _main(given: argparse.Namespace) -> int:
     _ = target.address
     schemas.checks(scenarios.load(given.scenario))
     if given.minutes <= 0 or given.gpu_hour < 0 or given.gpus < 1:
-        raise ScenarioError("--minutes above 0, --gpu-hour not below 0, --gpus at least 1")
+        template = "--minutes above 0, --gpu-hour not below 0, --gpus at least 1"
+        raise ScenarioError(Worded("acceptance.bounds", template))
     asked = Asked(url=given.url, model=given.model, scenario=given.scenario, card=given.card)
     results.prepare(given.out)
     try:
         steps.card(given.card)
         state = values.read(given.out, asked)
     except (ProfileError, Different) as error:
-        raise ScenarioError(str(error)) from None
+        raise ScenarioError(of(error)) from None
     fresh = tuple(Step(name=name) for name in NAMES)
     state = state or State(asked=asked, began_s=time.time(), steps=fresh)
     ground = Ground(given, target, given.out, state, 0.0)

@@ -20,6 +20,7 @@ from benchmarks.load.search import FOUND
 from benchmarks.load.wire import Connections, Failed, Target, TargetError
 from models import profiles
 from models.capacity import Profile
+from models.worded import Worded, of
 
 PROBE, COEFFICIENTS, SEARCH, VERDICT = "probe", "coefficients", "search", "verdict"
 NAMES = (PROBE, COEFFICIENTS, SEARCH, VERDICT)
@@ -68,12 +69,18 @@ async def _once(target: Target) -> tuple[float, int]:
     try:
         status, answer = await connections.whole(data, began_s + ASK_S)
     except Failed as failed:
-        raise TargetError(f"{target.url}: a first answer did not come: {failed}") from None
+        template, why = "{url}: a first answer did not come: {why}", of(failed)
+        raise TargetError(
+            Worded("acceptance.no_answer", template, url=target.url, why=why)
+        ) from None
     finally:
         connections.close()
     if status != 200:
         told = answer[:160].decode("utf-8", "replace")
-        raise TargetError(f"{target.url}: a first answer is refused ({status}): {told}")
+        template = "{url}: a first answer is refused ({status}): {told}"
+        raise TargetError(
+            Worded("acceptance.refused", template, url=target.url, status=status, told=told)
+        )
     try:
         tokens = int(msgspec.json.decode(answer)["usage"]["completion_tokens"])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError):

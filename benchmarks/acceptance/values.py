@@ -11,6 +11,7 @@ import msgspec
 
 from benchmarks.load import results
 from benchmarks.load.results import ResultsError
+from models.worded import Worded
 
 FILE = "acceptance.json"
 FORMAT = 1
@@ -74,15 +75,19 @@ def read(folder: Path, asked: Asked) -> State | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}; name another --out") from None
+        template = "{path}: cannot be read: {why}; name another --out"
+        raise ResultsError(Worded("results.unreadable", template, path=path, why=error)) from None
     if state.format != FORMAT:
-        raise ResultsError(f"{path}: format {state.format}; this version reads {FORMAT}")
+        template, found = "{folder}: format {was}; this version reads {now}", state.format
+        raise ResultsError(Worded("results.format", template, folder=path, was=found, now=FORMAT))
     for name in Asked.__struct_fields__:
         was, now = getattr(state.asked, name), getattr(asked, name)
         if was != now:
+            template = "{path} is of another run: {name} was {was} and is {now}; name another --out"
             raise Different(
-                f"{path} is of another run: {name} was {was!r} and is {now!r}; name another --out"
-            )
+                Worded("acceptance.other", template, path=path, name=name, was=repr(was),
+                       now=repr(now))
+            )  # fmt: skip
     return state
 
 

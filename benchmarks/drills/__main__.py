@@ -7,7 +7,6 @@ what every client saw with the ledger and the audit, row by row. docs/drills.md 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +19,10 @@ from benchmarks.drills.ground import ROOT
 from benchmarks.drills.values import Drill, Outcome
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
+from benchmarks.load.parser import Parser
+from benchmarks.load.wording import spoken, text
+from benchmarks.telling import tell
+from models.worded import Worded
 
 
 def chosen(names: Sequence[str], *, is_fast: bool) -> list[Drill]:
@@ -41,12 +44,10 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Entry point: 0 when all passed, 1 when one failed, 2 for bad flags, 3 when one cannot run."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.drills", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    known = ", ".join([*DRILLS, f"{ray_head.DRILL.name} (not in all: a real engine)"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or {known}")
+    parser = Parser("benchmarks.drills", __doc__)
+    aside = Worded("drill.aside", "{name} (not in all: a real engine)", name=ray_head.DRILL.name)
+    known = Worded("drill.names", "all, or {known}", known=[*DRILLS, aside])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=tell(known, spoken()))
     parser.add_argument("--list", action="store_true", help="name them and end")
     parser.add_argument("--fast", action="store_true", help="of those, the short ones")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the report here")
@@ -54,21 +55,22 @@ def main(argv: Sequence[str]) -> int:
     if given.list:
         width = max(map(len, DRILLS))
         rows = [*DRILLS.values(), ray_head.DRILL]
-        print("\n".join(f"{one.name:<{width}}  {one.meaning}" for one in rows))
+        print("\n".join(f"{one.name:<{width}}  {runner.meaning(one)}" for one in rows))
         return 0
     try:
         drills = chosen(given.names, is_fast=given.fast)
     except KeyError as unknown:
-        parser.error(f"no drill {unknown}; --list names them")
+        said = Worded("drill.unknown", "no drill {name}; --list names them", name=unknown)
+        parser.error(tell(said, spoken()))
     if not drills:
-        parser.error("name a drill, or all")
+        parser.error(tell(Worded("drill.none", "name a drill, or all"), spoken()))
     made = provenance(argv, ROOT, {}, "benchmarks.drills")
     outcomes = []
     for drill in drills:
         try:
             outcomes.append(run(drill))
         except StartFailed as failed:
-            print(f"error: {drill.name}: {failed}", file=sys.stderr)
+            print(text("error", spoken(), words=f"{drill.name}: {failed}"), file=sys.stderr)
             return 3
         print(table(outcomes[-1:]), flush=True)
     if given.out:

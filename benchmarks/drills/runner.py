@@ -18,6 +18,9 @@ from benchmarks.drills.ground import Ground, asked
 from benchmarks.drills.values import Drill, Evidence, Fault, Outcome
 from benchmarks.gateway import processes
 from benchmarks.ledger.server import ServerMissing, binaries
+from benchmarks.load.wording import spoken
+from benchmarks.telling import tell
+from models.worded import Worded
 
 READY_S_MAX = 30.0
 RSS_EVERY_S = 0.25
@@ -147,13 +150,25 @@ def judged(drill: Drill, seconds: float, evidence: Evidence | None, skipped: str
 
 def lines(outcome: Outcome) -> list[str]:
     """For people: the verdict, then a line per criterion."""
-    verdict = "passed" if outcome.has_passed else "FAILED"
+    language = spoken()
+    passed = Worded("drill.passed", "passed")
+    verdict: str = passed if outcome.has_passed else Worded("drill.failed", "FAILED")
     if outcome.skipped:
-        verdict = f"SKIPPED: {outcome.skipped}"
+        verdict = Worded("drill.skipped", "SKIPPED: {why}", why=outcome.skipped)
+    template = "{name}: {verdict} ({requests} requests, {seconds} s)"
+    head = Worded("drill.head", template, name=outcome.name, verdict=verdict,
+                  requests=outcome.requests, seconds=f"{outcome.seconds:g}")  # fmt: skip
+    met, unmet = Worded("drill.met", "ok  "), Worded("drill.unmet", "FAIL")
+    faults = [Worded("drill.fault", "at {fault}", fault=fault) for fault in outcome.faults]
     return [
-        f"{outcome.name}: {verdict} ({outcome.requests} requests, {outcome.seconds:g} s)",
-        f"  {outcome.meaning}",
-        *(f"  at {fault}" for fault in outcome.faults),
-        *(f"  {'ok  ' if one.is_met else 'FAIL'} {one.words}: {one.found}"
+        tell(head, language),
+        f"  {meaning(outcome)}",
+        *(f"  {tell(fault, language)}" for fault in faults),
+        *(f"  {tell(met if one.is_met else unmet, language)} {one.words}: {one.found}"
           for one in outcome.findings),
     ]  # fmt: skip
+
+
+def meaning(one: Drill | Outcome) -> str:
+    """What is done and what must hold, in the language."""
+    return tell(Worded.made(f"means.{one.name}", one.meaning, {}), spoken())

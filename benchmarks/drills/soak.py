@@ -8,7 +8,6 @@ A short run can show that something leaks fast, not that nothing leaks slowly: s
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,10 @@ from benchmarks.drills.slope import fitted
 from benchmarks.drills.values import Criterion, Drill, Engine, Evidence, Finding, Topology, Wave
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
+from benchmarks.load.parser import Parser
+from benchmarks.load.wording import spoken, text
+from benchmarks.telling import tell
+from models.worded import Worded
 
 WARM_SHARE = 0.5
 """Of the run, at its start: caches fill, the allocator finds its size."""
@@ -61,22 +64,20 @@ def drill(minutes: float, rate: float, most_mib_h: float) -> Drill:
 
 def main(argv: Sequence[str]) -> int:
     """Entry point: 0 when it stays, 1 when it grows, 2 bad flags, 3 nothing ran."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.drills.soak", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = Parser("benchmarks.drills.soak", __doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=40.0, help="requests a second")
     parser.add_argument("--most-mib-h", type=float, default=10.0, metavar="MIB")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     given = parser.parse_args(argv)
     if given.minutes < 1.5:
-        parser.error("--minutes: at least 1.5, or there is no slope to speak of")
+        template = "--minutes: at least 1.5, or there is no slope to speak of"
+        parser.error(tell(Worded("soak.short", template), spoken()))
     made = provenance(argv, ROOT, {}, "benchmarks.drills.soak")
     try:
         outcome = runner.run(drill(given.minutes, given.rate, given.most_mib_h))
     except StartFailed as failed:
-        print(f"error: {failed}", file=sys.stderr)
+        print(text("error", spoken(), words=failed), file=sys.stderr)
         return 3
     print("\n".join(runner.lines(outcome)))
     if given.out:

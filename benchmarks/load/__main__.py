@@ -19,6 +19,7 @@ from benchmarks.acceptance import __main__ as acceptance
 from benchmarks.drills import __main__ as drills
 from benchmarks.drills import soak
 from benchmarks.load import against, run, search
+from benchmarks.load.parser import told
 
 COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main,
             "acceptance": acceptance.main, "drill": drills.main, "soak": soak.main}  # fmt: skip
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     is_asked = bool(argv) and argv[0] in ("-h", "--help")
-    print(__doc__, file=sys.stdout if is_asked else sys.stderr)
+    print(told(__doc__ or ""), file=sys.stdout if is_asked else sys.stderr)
     return 0 if is_asked else 2
 
 

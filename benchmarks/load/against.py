@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.load import compare, flags, results
 from benchmarks.load.compare import Compared
 from benchmarks.load.display import called, console, heads, tell_compared, words
+from benchmarks.load.parser import Parser
 from benchmarks.load.results import Result
 from benchmarks.load.wording import Language, spoken, text, word
 from models.plots.page import Card, Table, in_language, page
@@ -18,7 +19,7 @@ from models.plots.page import Card, Table, in_language, page
 
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="benchmarks.load compare", description=__doc__)
+    parser = Parser("benchmarks.load compare", __doc__)
     parser.add_argument("a", type=Path, metavar="A", help="folder of a run")
     parser.add_argument("b", type=Path, metavar="B", help="folder of another")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")

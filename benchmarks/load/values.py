@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import yaml
 
+from models.worded import Worded, of
+
 FOLDER = Path(__file__).resolve().parent.parent / "scenarios"
 FILE_BYTES_MAX = 1 << 20
 TOKENS_MAX = 4_000_000
@@ -155,18 +157,25 @@ def load(name: str) -> Scenario:
     if not path.suffix and not path.exists():
         path = FOLDER / f"{name}.yaml"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
-            raise ScenarioError(f"no scenario {name!r}; name a YAML file or one of: {known}")
+            known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
+            template, asked = "no scenario {name}; name a YAML file or one of: {known}", repr(name)
+            raise ScenarioError(Worded("scenario.unknown", template, name=asked, known=known))
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            raise ScenarioError(f"{path}: above {FILE_BYTES_MAX} bytes; a scenario is a page")
+            template, most = "{path}: above {most} bytes; a scenario is a page", FILE_BYTES_MAX
+            raise ScenarioError(Worded("scenario.large", template, path=path, most=most))
         tree = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ScenarioError(f"{path}: {error}") from None
+        raise _of_file(path, error) from None
     try:
         return checked(msgspec.convert(tree, Scenario))
     except (msgspec.ValidationError, ScenarioError) as error:
-        raise ScenarioError(f"{path}: {error}") from None
+        raise _of_file(path, error) from None
+
+
+def _of_file(path: Path, error: Exception) -> ScenarioError:
+    why = of(error) if isinstance(error, ScenarioError) else str(error)
+    return ScenarioError(Worded("scenario.at", "{path}: {why}", path=path, why=why))
 
 
 def checked(scenario: Scenario) -> Scenario:
@@ -175,19 +184,21 @@ def checked(scenario: Scenario) -> Scenario:
     _above("duration_s", scenario.duration_s)
     _above("timeout_s", scenario.timeout_s)
     if not 0 <= scenario.warmup_s < scenario.duration_s:
-        raise ScenarioError("warmup_s: from 0 to below duration_s")
+        raise ScenarioError(Worded("scenario.warmup", "warmup_s: from 0 to below duration_s"))
     if not 0 <= scenario.drain_s <= 86_400:
-        raise ScenarioError("drain_s: from 0 to 86400")
+        raise _outside("drain_s", 86_400)
     for key in ("rate", "on_s", "until_rate", "speed", "concurrency"):
         _above(f"arrivals.{key}", getattr(arrivals, key))
     if arrivals.off_s < 0 or arrivals.off_rate < 0:
-        raise ScenarioError("arrivals.off_s, arrivals.off_rate: not below 0")
+        template = "arrivals.off_s, arrivals.off_rate: not below 0"
+        raise ScenarioError(Worded("scenario.off_rate", template))
     if arrivals.kind in ("trace", "ledger") and not arrivals.source:
-        raise ScenarioError(f"arrivals.source: kind {arrivals.kind} needs one")
+        template = "arrivals.source: kind {kind} needs one"
+        raise ScenarioError(Worded("scenario.source", template, kind=arrivals.kind))
     if not scenario.kinds:
-        raise ScenarioError("kinds: name at least one")
+        raise ScenarioError(Worded("scenario.no_kinds", "kinds: name at least one"))
     if len({kind.name for kind in scenario.kinds}) < len(scenario.kinds):
-        raise ScenarioError("kinds: two have the same name")
+        raise ScenarioError(Worded("scenario.same", "kinds: two have the same name"))
     for kind in scenario.kinds:
         _check_kind(kind)
     return scenario
@@ -200,17 +211,24 @@ def _check_kind(kind: Kind) -> None:
     if kind.session is not None:
         lengths["session.turns"] = kind.session.turns
         if not 0 <= kind.session.think_s <= 86_400:
-            raise ScenarioError(f"{where}.session.think_s: from 0 to 86400")
+            raise _outside(f"{where}.session.think_s", 86_400)
     for key, length in lengths.items():
         if not (1 <= length.least <= length.most <= TOKENS_MAX and length.median >= 1):
-            raise ScenarioError(f"{where}.{key}: 1 <= least <= most <= {TOKENS_MAX}, median >= 1")
+            template, at = "{key}: 1 <= least <= most <= {most}, median >= 1", f"{where}.{key}"
+            raise ScenarioError(Worded("scenario.length", template, key=at, most=TOKENS_MAX))
         if not 0 <= length.spread <= 5:
-            raise ScenarioError(f"{where}.{key}.spread: from 0 to 5")
+            raise _outside(f"{where}.{key}.spread", 5)
     prefix = kind.prefix
     if prefix is not None and not (1 <= prefix.tokens <= TOKENS_MAX and prefix.documents >= 1):
-        raise ScenarioError(f"{where}.prefix: tokens and documents are at least 1")
+        template = "{key}: tokens and documents are at least 1"
+        raise ScenarioError(Worded("scenario.prefix", template, key=f"{where}.prefix"))
 
 
 def _above(key: str, value: float) -> None:
     if not 0 < value < 1e9:
-        raise ScenarioError(f"{key}: above 0 and below 1e9, not {value}")
+        template = "{key}: above 0 and below 1e9, not {value}"
+        raise ScenarioError(Worded("scenario.above", template, key=key, value=value))
+
+
+def _outside(key: str, most: int) -> ScenarioError:
+    return ScenarioError(Worded("scenario.range", "{key}: from 0 to {most}", key=key, most=most))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from models.worded import Worded
 from serving.wire.client import Exchange, WireError
 
 CONNECT_S = 10.0
@@ -51,9 +52,13 @@ class Target(msgspec.Struct, frozen=True):
             parts = urlsplit(self.url)
             port = parts.port
         except ValueError as error:
-            raise TargetError(f"--url {self.url!r}: {error}") from None
+            template = "--url {url}: {why}"
+            raise TargetError(
+                Worded("target.url", template, url=repr(self.url), why=error)
+            ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise TargetError(f"--url {self.url!r}: write it as http://HOST[:PORT][/PATH]")
+            template = "--url {url}: write it as http://HOST[:PORT][/PATH]"
+            raise TargetError(Worded("target.write", template, url=repr(self.url)))
         return parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
     @property
@@ -69,7 +74,8 @@ class Target(msgspec.Struct, frozen=True):
         try:
             return ssl.create_default_context(cafile=self.ca_file or None)
         except OSError as error:
-            raise TargetError(f"--ca-file {self.ca_file}: {error}") from None
+            template, file = "--ca-file {file}: {why}", self.ca_file
+            raise TargetError(Worded("target.ca", template, file=file, why=error)) from None
 
     def head(self, method: str, path: str, more: str = "") -> str:
         """The head of a request, but for its end."""
@@ -173,11 +179,15 @@ class Connections:
                     lambda: Exchange(loop), host, port, ssl=self._tls,
                 )  # fmt: skip
         except TimeoutError:
-            raise Failed("connect_timeout", f"no connection within {CONNECT_S:g} s") from None
+            template, most = "no connection within {seconds} s", f"{CONNECT_S:g}"
+            raise Failed("connect_timeout", Worded("target.slow", template, seconds=most)) from None
         except ssl.SSLError as error:
-            raise Failed("tls", f"TLS: {getattr(error, 'verify_message', '') or error}") from None
+            why = getattr(error, "verify_message", "") or str(error)
+            raise Failed("tls", Worded("target.tls", "TLS: {why}", why=why)) from None
         except OSError as error:
-            raise Failed("connect", f"cannot connect: {error.strerror or error}") from None
+            why = error.strerror or str(error)
+            said = Worded("target.away", "cannot connect: {why}", why=why)
+            raise Failed("connect", said) from None
         return exchange
 
 

@@ -188,6 +188,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "应答来自 API：这不是压测密钥，已计费。请用 is_load_test 建一个（docs/load-testing.md）。",
     ),
     "error": ("error: {words}", "错误：{words}"),
+    "usage_head": ("usage: ", "用法："),
+    "arguments": ("arguments", "参数"),
+    "flags": ("options", "选项"),
+    "bad_flags": ("{prog}: error: {words}", "{prog}：命令行有误：{words}"),
     "highest": ("highest rate within the goal, requests/s", "满足目标的最高速率，请求/秒"),
 }
 

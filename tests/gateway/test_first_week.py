@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -129,8 +130,17 @@ def test_a_trace_is_replayed_to_both_sides_and_becomes_a_report(tmp_path: Path) 
             code, told = newcomer.types(*words)
             assert (code, "nothing was sent" in told) == (0, True), told
             assert not out.exists()
+            killed = newcomer.plays(*words, "--yes")
+            while not (out / "own" / "log.txt").exists():
+                assert killed.poll() is None
+                time.sleep(0.05)
+            children = psutil.Process(killed.pid).children()
+            killed.kill()
+            killed.wait(10)
+            assert psutil.wait_procs(children, timeout=30)[1] == [], "they end with their parent"
             code, told = newcomer.types(*words, "--yes", "--json")
             assert code == 0, told
+            assert told.count("was left by a replay that was killed") == 3, told
         finally:
             engine.terminate()
             engine.wait(10)
@@ -141,7 +151,7 @@ def test_a_trace_is_replayed_to_both_sides_and_becomes_a_report(tmp_path: Path) 
         assert own["summary"]["total"]["api_share"] == 0.0
         assert "simulated providers answered" in (out / "poc.html").read_text("utf-8")
         keys = json.loads(newcomer.types("keys", "list", "--json")[1])
-        assert [row["is_revoked"] for row in keys if row["id"].startswith("poc-run")] == [True] * 2
+        assert [row["is_revoked"] for row in keys if row["id"].startswith("poc-run")] == [True] * 4
         assert "poc-run" not in newcomer.types("budgets", "list")[1]
     finally:
         newcomer.up.send_signal(signal.SIGINT)

@@ -24,9 +24,11 @@ class Walk:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environ = os.environ | {
-            "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home), "NO_COLOR": "1",
-            "COLUMNS": "200", "FAKE_KEY": "sk-test", "HF_TOKEN": "hf-secret",
+        # What whoever runs the tests has set (a language, a port, a token) is not the walk's.
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("BALLAST_")}
+        self.environ = outside | {
+            "BALLAST_LANG": "en", "XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home),
+            "NO_COLOR": "1", "COLUMNS": "200", "FAKE_KEY": "sk-test", "HF_TOKEN": "hf-secret",
         }  # fmt: skip
         self.started: list[subprocess.Popen[str]] = []
         holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
@@ -173,9 +175,12 @@ def test_the_owner_makes_a_tenant_and_a_key_that_calls(walk: Walk) -> None:
 
 def test_a_start_that_nothing_can_answer_says_so_and_what_to_do(walk: Walk) -> None:
     config = walk.config("alone.yaml")
-    _, lines = walk.start("up", "--no-engine", "--config", config, until="switch a provider on")
+    up, lines = walk.start("up", "--no-engine", "--config", config, until="switch a provider on")
     (warning,) = [line for line in lines if line.startswith("warning: ")]
     assert "nothing can answer calls of smollm2-135m-instruct" in warning
+    _, said = walk.run("doctor")  # of that one, whose ports no settings here name
+    assert f"runs, as process {up.pid}: judged by the settings it was started with" in said
+    assert "nothing can answer calls of smollm2-135m-instruct" in said
 
 
 @pytest.mark.parametrize("missing", ["key", "port"])

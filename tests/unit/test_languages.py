@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import re
 import string
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,9 @@ from ballast.messages import chosen, tell
 from ballast.wide import Wide, pad
 from benchmarks.load import wording
 from benchmarks.load.invalid import Why
+from models import catalog, flags, gates, gpu, sharing
+from models.layout import Layout
+from models.rules import cautions, refusals
 from serving.audit import report
 from serving.settings import SettingsError, load
 
@@ -85,7 +89,7 @@ NOT_FOR_PEOPLE = {
     "planning_report.py": {"the table's hidden price"},
     "planning_values.py": {"api price", "gpu price", "output tokens", "spread of demand"},
     "poc_gates.py": {"nothing lacks"},  # of an assertion
-    "poc_keys.py": {"poc run"},  # why, in the history of administration
+    "poc_left.py": {"poc run"},  # why, in the history of administration
     "poc_run.py": {" requests replayed"},  # a scenario's title, its Chinese one beside it
     "staged.py": {"the stage's budget"},  # of the history
     "admin_cli.py": {  # of admin.done
@@ -384,3 +388,41 @@ def test_what_a_simulation_is_asked_wrongly_is_told_in_the_language() -> None:
         simulate_run._outages(["9-3"])
     assert caught.value.told("zh") == ("--outage：'9-3' 的结束早于开始", "把两个数对调")
     assert caught.value.told("en")[0] == "--outage: '9-3' ends before it begins"
+
+
+def test_what_the_rules_of_gpus_refuse_and_mind_is_told_in_chinese() -> None:
+    cards, kinds = catalog.load().cards.values(), gpu.load().gpus.values()
+    found: set[str] = set()
+    for card, kind, tensor in itertools.product(cards, kinds, (1, 3, 8)):
+        layout = Layout(
+            card.id, next(iter(card.variants)), kind.id, tensor, data=2, is_expert_parallel=True,
+            context_tokens=card.context.native + 1, sequences=4, batched_tokens=2048,
+            features=frozenset({"fp8_kv", "speculation", "lora", "prefix_caching", "sleep"}),
+        )  # fmt: skip
+        found |= {*refusals(card, kind, layout), *cautions(card, kind, layout)}
+        found |= {*gates.settled(card, kind, layout).dropped}
+    assert len(found) > 40
+    assert [said for said in found if not CHINESE.search(tell(said, "zh"))] == []
+
+
+def test_each_flag_of_an_engine_says_why_in_chinese_but_for_what_its_card_says() -> None:
+    of_cards = {"--model", "--trust-remote-code"}
+    for card in catalog.load().cards.values():
+        for kind in gpu.load().gpus.values():
+            layout = Layout(card.id, next(iter(card.variants)), kind.id, 8, data=1,
+                            is_expert_parallel=False, context_tokens=8192, sequences=4,
+                            batched_tokens=2048)  # fmt: skip
+            for flag in flags.said(card, kind, layout, flags.Start()):
+                told = tell(flag.reason, "zh")
+                assert flag.name in of_cards or CHINESE.search(told), flag
+
+
+def test_models_that_do_not_share_a_gpu_are_told_so_in_chinese() -> None:
+    known = catalog.load()
+    wishes = [sharing.Wish(known.card(name), "bf16") for name in ("qwen3-32b", "qwen3-8b")]
+    found = sharing.share(gpu.load().gpu("a100-80"), 1, wishes)
+    assert isinstance(found, sharing.NotShared)
+    (why,) = found.reasons
+    assert tell(why, "zh").startswith("GPU 0：qwen3-32b/bf16")
+    assert "还差" in tell(why, "zh")
+    assert "GiB short" in str(why)

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from ballast import messages, speaking
 from ballast.cli import app
 from ballast.messages import Said, chosen
+from models import catalog, gpu
+from models.rules import trouble
 from models.worded import Worded, lines, of, packed, unpacked
 from serving.placement import candidates
 
@@ -24,8 +26,8 @@ FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
 KEYS = {key for name in FILES for key in messages.entries(name)}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
 """What may be a key, if its first part is a file of ours."""
-LIBRARIES = ("reasons.pydantic.",)
-"""Groups by the names that a library gives its errors."""
+LIBRARIES = ("reasons.pydantic.", "reasons.known_bad.", "reasons.gpu_refused.")
+"""Groups by the names that a library gives its errors, and by the words of cards."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 SAME_IN_BOTH = re.compile(
     r"[\W\d_]*|(\{\w+\}|\b(API|KV|GPU|URL|JSON|HTTP|TTFT|TPOT|vLLM|KiB|MiB|GiB|BF16)\b|\W)*"
@@ -63,9 +65,11 @@ def called() -> Iterator[tuple[str, str]]:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", first.value
 
 
-def worded() -> Iterator[tuple[str, str, str | None]]:
+def worded(
+    layers: tuple[str, ...] = ("models", "serving", "autoscale", "ballast"),
+) -> Iterator[tuple[str, str, str | None]]:
     """(place, code, English template) of every sentence that is made below the command line."""
-    for layer in ("models", "serving", "autoscale", "ballast"):
+    for layer in layers:
         for path in sorted((ROOT / layer).rglob("*.py")):
             source = path.read_text("utf-8")
             if "Worded(" not in source:
@@ -73,8 +77,8 @@ def worded() -> Iterator[tuple[str, str, str | None]]:
             nodes = list(ast.walk(ast.parse(source)))
             named = sorted(
                 (node.lineno, target.id, value.value)
-                for node in nodes if isinstance(node, ast.Assign)
-                for target, value in zip(parts(node.targets[0]), parts(node.value), strict=False)
+                for node in nodes if isinstance(node, ast.Assign | ast.AnnAssign)
+                for target, value in zip(parts(of_assign(node)), parts(node.value), strict=False)
                 if isinstance(target, ast.Name) and isinstance(value, ast.Constant)
                 and isinstance(value.value, str)
             )  # fmt: skip
@@ -89,6 +93,11 @@ def worded() -> Iterator[tuple[str, str, str | None]]:
                               if name == template.id and line < node.lineno]  # fmt: skip
                     found = before[-1] if before else None
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.args[0].value, found
+
+
+def of_assign(node: ast.Assign | ast.AnnAssign) -> ast.expr:
+    """What is given a value."""
+    return node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
 
 
 def parts(node: ast.expr) -> list[ast.expr]:
@@ -148,6 +157,20 @@ def test_a_sentence_made_below_stands_in_the_catalogue_as_it_is_made() -> None:
         elif entry["en"] != template:
             found.append(f"{place}: {code}: the catalogue's en is {entry['en']!r}")
     assert not found, "\n".join(found)
+
+
+def test_each_trouble_that_a_card_tells_of_is_in_the_catalogue_and_none_besides() -> None:
+    told = {trouble(bad) for card in catalog.load().cards.values() for bad in card.known_bad}
+    group = "reasons.known_bad."
+    found = {k: e["en"] for k, e in messages.entries("reasons").items() if k.startswith(group)}
+    assert found == {f"reasons.{said.code}": str(said) for said in told}
+    assert len(found) == len(told), "two sentences begin with the same words: raise CODE_WORDS"
+
+
+def test_why_a_gpu_is_not_supported_is_in_the_catalogue() -> None:
+    group = "reasons.gpu_refused."
+    found = {k: e["en"] for k, e in messages.entries("reasons").items() if k.startswith(group)}
+    assert found == {f"{group}{key}": row.reason for key, row in gpu.load().unsupported.items()}
 
 
 def test_a_sentence_made_below_is_told_by_its_code_and_english_as_a_string() -> None:

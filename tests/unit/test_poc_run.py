@@ -129,6 +129,8 @@ class Desk:
     """The admin API as the run sees it."""
 
     def __init__(self, fails_at: str = "", *, has_project: bool = True) -> None:
+        self.keys: list[dict[str, Any]] = []
+        self.budgets: list[dict[str, Any]] = []
         self.calls: list[tuple[str, str, Any]] = []
         self._fails_at = fails_at
         self._projects = [{"tenant": "t", "name": "poc-run"}] if has_project else []
@@ -137,7 +139,8 @@ class Desk:
         self.calls.append((method, path, body))
         if self._fails_at and self._fails_at in path:
             raise ProblemError("away", "again")
-        return {"key": "sk-x", "projects": self._projects}
+        return {"key": "sk-x", "projects": self._projects, "keys": self.keys,
+                "budgets": self.budgets}  # fmt: skip
 
     def get(self, path: str) -> Any:
         return self._say("GET", path)
@@ -175,10 +178,11 @@ def test_keys_and_budget_are_made_for_the_run_and_taken_back(
     told = sent(tmp_path, desk, monkeypatch)
     methods = [(method, path.split("/")[1]) for method, path, _ in desk.calls]
     assert methods == [
+        ("GET", "budgets"), ("GET", "directory"),  # whether anything was left
         ("GET", "directory"), ("PUT", "budgets"), ("POST", "keys"), ("POST", "keys"),
         ("POST", "keys"), ("POST", "keys"), ("DELETE", "budgets"),
     ]  # fmt: skip
-    budget, api, own = (body for _, _, body in desk.calls[1:4])
+    budget, api, own = (body for _, _, body in desk.calls[3:6])
     assert (budget["limit_micro"], budget["currency"], budget["project"]) == (
         5_000,
         "CNY",
@@ -186,7 +190,8 @@ def test_keys_and_budget_are_made_for_the_run_and_taken_back(
     )
     assert (api["is_canary"], own["is_load_test"]) == (True, True)
     assert {api["project"], own["project"]} == {"poc-run"}
-    assert [path.rpartition("/")[2] for _, path, _ in desk.calls[4:6]] == ["revoke", "revoke"]
+    assert [path.rpartition("/")[2] for _, path, _ in desk.calls[6:8]] == ["revoke", "revoke"]
+    assert not list((tmp_path / "poc").iterdir()), "neither lock nor keys are left"
     assert "No module named" in str(told[-1])
 
 
@@ -200,11 +205,12 @@ def test_nothing_is_left_where_the_second_key_was_refused(
 ) -> None:
     desk = Desk("/keys")
     sent(tmp_path, desk, monkeypatch)
-    assert [method for method, _, _ in desk.calls] == ["GET", "PUT", "POST", "POST", "DELETE"]
-    assert desk.calls[3][1].endswith("/revoke"), "it may be there: an answer can be lost"
+    methods = [method for method, _, _ in desk.calls]
+    assert methods == ["GET", "GET", "GET", "PUT", "POST", "POST", "DELETE"]
+    assert desk.calls[5][1].endswith("/revoke"), "it may be there: an answer can be lost"
 
 
-WANTED = poc_keys.Wanted("t", 5_000, "CNY", 86_400.0)
+WANTED = poc_keys.Wanted("t", 5_000, "CNY", 86_400.0, "6a000000-abcdef")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -257,8 +263,8 @@ def test_the_project_is_made_where_it_is_not_there(
 ) -> None:
     desk = Desk(has_project=False)
     sent(tmp_path, desk, monkeypatch)
-    assert desk.calls[1][:2] == ("POST", "/projects")
-    assert desk.calls[1][2] == {"tenant": "t", "name": "poc-run"}
+    assert desk.calls[3][:2] == ("POST", "/projects")
+    assert desk.calls[3][2] == {"tenant": "t", "name": "poc-run"}
 
 
 def test_one_scenario_holds_both_sides_and_is_one_that_the_generator_takes(tmp_path: Path) -> None:
