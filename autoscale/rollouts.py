@@ -23,14 +23,14 @@ from autoscale.gateways import Gateways
 from autoscale.rollout_gate import ask as ask_gate
 from autoscale.rollout_gauges import RolloutGauges
 from serving.directory.base import DirectoryAway, DirectoryStore, VersionConflict
-from serving.directory.changes import By
+from serving.directory.changes import By, keeping
 from serving.directory.values import Directory, DirectoryFault, build
 from serving.finance.base import Database
 from serving.ledger.base import LedgerUnavailable
 from serving.records import LatencyClass
 from serving.rollout import counts
 from serving.rollout.commands import taken
-from serving.rollout.decide import Hold, RollBack, Seen, Step, Tally, Unseen, decide
+from serving.rollout.decide import Hold, Pause, RollBack, Seen, Step, Tally, Unseen, decide
 from serving.rollout.values import Rollout
 from serving.settings_rollout import RolloutSettings
 
@@ -97,16 +97,19 @@ class Rollouts:
 
     async def once(self, session: aiohttp.ClientSession) -> None:
         """One look at every rollout. Raises DirectoryAway, DirectoryFault."""
-        found = (await asyncio.to_thread(self._read)).rollouts
+        directory = await asyncio.to_thread(self._read)
+        found = directory.rollouts
         self.holding = {n: why for n, why in self.holding.items() if n in found}
         self._gauges.show(found.values(), self._means.utc_ms())
         running = {(one.id, one.started_ms) for one in found.values() if one.state == "running"}
         await self._end_gates(self._asking.keys() - running)
         for row in found.values():
             if is_watched(row, self._means.utc_ms()):
-                await self._move(row, session)
+                is_newer = f"rollout:{row.id}" in directory.newer
+                await self._move(row, session, is_newer=is_newer)
 
-    async def _move(self, row: Rollout, session: aiohttp.ClientSession) -> None:
+    async def _move(self, row: Rollout, session: aiohttp.ClientSession, *, is_newer: bool) -> None:
+        """`is_newer`: a newer Ballast wrote it, so here it may be stopped, not moved on."""
         seen = await self._look(row, session)
         step = decide(row, seen, self._means.utc_ms())
         if isinstance(step, Hold) and step.reason == "waits for the gate":
@@ -114,6 +117,9 @@ class Rollouts:
             return  # look anew
         if isinstance(step, Hold):
             self._held(row.id, step.reason)
+            return
+        if is_newer and not isinstance(step, RollBack | Pause):
+            self._held(row.id, "a newer Ballast wrote it: a controller of that version moves it on")
             return
         if await asyncio.to_thread(self._store, row, step):
             kind = type(step).__name__
@@ -206,13 +212,14 @@ class Rollouts:
         """Store a step if the row is still as it was decided on; the next look decides anew."""
         with closing(self._means.open_directory()) as store:
             head, rows = store.read()
-            if build(head.number, rows).rollouts.get(row.id) != row:
+            directory = build(head.number, rows)
+            if directory.rollouts.get(row.id) != row:
                 return False
             change = taken(row, step, By(ACTOR, self._means.utc_ms()))
             if change is None:
                 return False
             try:
-                store.commit(head, change)
+                store.commit(head, keeping(directory, change))
             except VersionConflict:
                 return False
         return True

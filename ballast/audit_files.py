@@ -75,19 +75,23 @@ def write_seal(signer: Signer, files: Sequence[Path], seal: Path) -> None:
 
 def check(page: Path, public: bytes) -> list[str]:
     """What is not as it was signed. Raises OSError."""
-    seal = page.with_suffix(".sig.json")
+    return check_seal(page.with_suffix(".sig.json"), public, page.name)
+
+
+def check_seal(seal: Path, public: bytes, about: str) -> list[str]:
+    """The same of a seal by itself, which must cover the file `about`. Raises OSError."""
     try:
         found = msgspec.json.decode(seal.read_bytes(), type=Seal)
         signature = bytes.fromhex(found.signature)
     except (msgspec.DecodeError, ValueError):
         return [Said("audit.no_signature", name=seal.name)]
-    if found.form != FORM or page.name not in found.files:
-        return [Said("audit.not_about", name=seal.name, name_2=page.name)]
+    if found.form != FORM or about not in found.files:
+        return [Said("audit.not_about", name=seal.name, name_2=about)]
     if not sign.holds(public, _covered(found), signature):
         return [say("audit.not_signed_by", name=seal.name, public=sign.fingerprint(public))]
     faults = []
     for name, digest in found.files.items():
-        path = page.with_name(Path(name).name)
+        path = seal.with_name(Path(name).name)
         if not path.is_file():
             faults.append(say("audit.not_there", name=name))
         elif _digest(path) != digest:

@@ -1,13 +1,15 @@
 """Where monthly compliance reports lie, and whether their signatures still hold.
 
 A month that was signed is never written over: who signs again writes a revision beside it, whose
-seal covers the seal before, so each holds the whole chain.
+seal covers the seal before, so each holds the whole chain. How far the chain goes is signed beside
+it, or nobody would miss its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,6 +19,8 @@ from serving.audit.auditor import signer
 from serving.settings import Settings
 
 FOLDER = "compliance"
+HEAD = "revisions.sig.json"
+"""Of a month: the signature over all its seals."""
 MONTHS_MAX = 240
 REVISIONS_MAX = 99
 
@@ -58,6 +62,16 @@ def seal(settings: Settings, files: Sequence[Path], about: Path) -> Path:
     return written
 
 
+def seal_all(settings: Settings, month: str) -> None:
+    """Sign how many revisions a month has. A crash before leaves the last one unnamed, which is no
+    fault: it names the one before. Raises ProblemError, OSError."""
+    seals = [seal_of(page(settings, month, n)) for n in range(1, latest(settings, month) + 1)]
+    head = seals[0].with_name(HEAD)
+    made = head.with_suffix(".new")
+    audit_files.write_seal(signer(settings), seals, made)
+    made.replace(head)
+
+
 def faults(settings: Settings, month: str, public: bytes) -> list[str]:
     """What is not as it was signed, in any revision of a signed month. Raises OSError."""
     found: list[str] = []
@@ -69,7 +83,20 @@ def faults(settings: Settings, month: str, public: bytes) -> list[str]:
         found += audit_files.check(about, public)
         if number > 1 and not _covers(about, seal_of(page(settings, month, number - 1))):
             found.append(Said("evidence.unchained", name=seal_of(about).name, number=number - 1))
-    return found
+    return [*found, *(one for one in _of_head(settings, month, public) if one not in found)]
+
+
+def _of_head(settings: Settings, month: str, public: bytes) -> list[str]:
+    """What the signature over all seals misses. Reports of before it have none."""
+    first = page(settings, month)
+    head = first.with_name(HEAD)
+    if head.exists():
+        return audit_files.check_seal(head, public, seal_of(first).name)
+    try:
+        told = msgspec.json.decode(data(settings, month).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return []  # told as a fault of the first revision
+    return [Said("evidence.no_head", name=HEAD)] if told.get("head") else []
 
 
 def _covers(about: Path, before: Path) -> bool:

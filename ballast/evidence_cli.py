@@ -95,7 +95,7 @@ def check(
             Said("evidence.no_report", month=month), Said("evidence.write_one", month=month)
         )
     faults = compliance_files.faults(settings, month, signer(settings).public)
-    if not latest:
+    if not (latest or faults):
         faults = [Said("evidence.partial", month=month)]
     for fault in faults:
         typer.echo(tell(fault, spoken()))

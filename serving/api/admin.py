@@ -129,12 +129,13 @@ class Desk:
         """The actor, now."""
         return By(self.actor.id, self._admin.utc_ms(), why)
 
-    def need_changeable(self, kind: str, id_: str) -> None:
-        """Raises CallerError for what stands in the settings, or is not wholly understood here."""
+    def need_changeable(self, kind: str, id_: str, *, is_stop: bool = False) -> None:
+        """Raises CallerError for what stands in the settings, or is not wholly understood here. A
+        change that only stops something keeps what it does not understand, and may be made."""
         if f"{kind}:{id_}" in names(self._admin.standing()):
             message = f"{kind} {id_!r} stands in the settings or the key file: change it there"
             raise CallerError("conflict", message)
-        if f"{kind}:{id_}" in self._admin.policies.directory.newer:
+        if f"{kind}:{id_}" in self._admin.policies.directory.newer and not is_stop:
             message = f"a newer Ballast wrote {kind} {id_!r}: change it through a gateway of that"
             raise CallerError("conflict", f"{message} version, or its new fields would be lost")
 

@@ -90,14 +90,16 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
 
 
 def _verbs(router: APIRouter, rollouts: RolloutDesk, desk: Callable[..., Any]) -> None:
-    async def do(at: Desk, name: str, decide: Callable[[Directory], Change]) -> dict[str, Any]:
+    async def do(
+        at: Desk, name: str, decide: Callable[[Directory], Change], *, is_stop: bool = False
+    ) -> dict[str, Any]:
         at.need(Right.ROLL)
-        at.need_changeable("rollout", name)
+        at.need_changeable("rollout", name, is_stop=is_stop)
         return {"id": name, "version": await at.change(decide)}
 
     @router.post("/rollouts/{name:path}/pause")
     async def pause(at: Annotated[Desk, Depends(desk)], name: str, why: Why = "") -> dict[str, Any]:
-        return await do(at, name, lambda d: commands.pause(d, name, at.by(why)))
+        return await do(at, name, lambda d: commands.pause(d, name, at.by(why)), is_stop=True)
 
     @router.post("/rollouts/{name:path}/resume")
     async def resume(
@@ -108,7 +110,7 @@ def _verbs(router: APIRouter, rollouts: RolloutDesk, desk: Callable[..., Any]) -
     @router.post("/rollouts/{name:path}/abort")
     async def abort(at: Annotated[Desk, Depends(desk)], name: str, why: Why = "") -> dict[str, Any]:
         """All calls to the old model again, also of one that is done."""
-        return await do(at, name, lambda d: commands.abort(d, name, at.by(why)))
+        return await do(at, name, lambda d: commands.abort(d, name, at.by(why)), is_stop=True)
 
     @router.delete("/rollouts/{name:path}")
     async def close(at: Annotated[Desk, Depends(desk)], name: str, why: Why = "") -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from serving.directory.newer import kept
 from serving.directory.values import (
     MODELS,
     WHY_CHARS_MAX,
+    Directory,
     Document,
     Event,
     Kind,
@@ -48,6 +50,16 @@ def put(
     stored = document(kind, row)
     told = row.model_dump(mode="json", exclude_none=True) if details is None else details
     return Change([stored], event(f"{kind}:{stored.id}", action, by, told))
+
+
+def keeping(directory: Directory, change: Change) -> Change:
+    """The change with what a newer Ballast wrote into its rows and is not understood here."""
+    rows = []
+    for row in change.documents:
+        unknown = directory.unknown.get(f"{row.kind}:{row.id}")
+        data = kept(row.data, unknown) if unknown and row.data else row.data
+        rows.append(Document(row.kind, row.id, data))
+    return change._replace(documents=rows)
 
 
 def event(subject: str, action: str, by: By, details: Mapping[str, Any]) -> Event:

@@ -39,8 +39,8 @@ class Reading(NamedTuple):
     """A row, and what of it was not understood."""
 
     row: BaseModel
-    ignored: tuple[str, ...] = ()
-    """Unknown fields, as paths."""
+    ignored: Mapping[str, Any] = {}
+    """Unknown fields by their paths, and which of them are optional."""
     binding: tuple[str, ...] = ()
     """Those among them that may not be ignored."""
 
@@ -63,7 +63,23 @@ def read(model: type[BaseModel], data: bytes) -> Reading:
         unknown = _unknown(model, tree)
         row = model.model_validate_json(msgspec.json.encode(tree))
         binding = tuple(path for path in unknown if path not in optional)
-        return Reading(row, tuple(unknown), binding)
+        kept = {**unknown, OPTIONAL_FIELD: sorted(optional)} if unknown and optional else unknown
+        return Reading(row, kept, binding)
+
+
+def kept(data: bytes, unknown: Mapping[str, Any]) -> bytes:
+    """A row as it is to be stored again: with what of it was not understood when it was read. A
+    field whose group is gone goes with it."""
+    tree = msgspec.json.decode(data)
+    for path, value in unknown.items():
+        *groups, name = path.split(".")
+        node: Any = tree
+        for group in groups:
+            node = node.get(group) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            both = {*node.get(name, ()), *value} if path == OPTIONAL_FIELD else None
+            node[name] = value if both is None else sorted(both)
+    return msgspec.json.encode(tree)
 
 
 def passed_over(data: bytes) -> str | None:
@@ -80,20 +96,21 @@ def passed_over(data: bytes) -> str | None:
     return tenant if isinstance(tenant, str) and tenant else None
 
 
-def _unknown(model: type[BaseModel], tree: dict[str, Any]) -> list[str]:
-    """Take the fields that `model` does not know out of `tree`; their paths."""
+def _unknown(model: type[BaseModel], tree: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields that `model` does not know out of `tree`; by their paths."""
     try:
         model.model_validate_json(msgspec.json.encode(tree))
     except ValidationError as error:
         found = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
     else:
-        return []
+        return {}
+    taken = {}
     for path in found:
         node: Any = tree
         for step in path[:-1]:
             node = node[step]
-        del node[path[-1]]
-    return [".".join(map(str, path)) for path in found]
+        taken[".".join(map(str, path))] = node.pop(path[-1])
+    return taken
 
 
 def optional_in(tree: dict[str, Any], known: Iterable[str] = OPTIONAL) -> list[str]:

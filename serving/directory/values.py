@@ -161,6 +161,8 @@ class Directory(msgspec.Struct, frozen=True):
     rollouts: Mapping[str, Rollout] = {}
     newer: frozenset[str] = frozenset()
     """Rows, as `kind:id`, that only a newer Ballast understands wholly: changed there only."""
+    unknown: Mapping[str, Mapping[str, Any]] = {}
+    """By `kind:id`, the fields of those rows that are unknown here; see `changes.keeping`."""
     confined: frozenset[str] = frozenset()
     """Tenants whose rows say something that binds and is not understood here: served on the
     premises only."""
@@ -179,7 +181,8 @@ def build(
     """The state that stored rows make, those of a newer Ballast as far as they bind here too: see
     `newer`. `models`: the kinds that are known. Raises DirectoryFault."""
     rows: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS.values()}
-    unknown: list[str] = []
+    newer: set[str] = set()
+    unknown: dict[str, Mapping[str, Any]] = {}
     confined: set[str] = set()
     for document in documents:
         if not document.data:
@@ -187,7 +190,7 @@ def build(
         name = f"{document.kind}:{document.id}"
         if document.kind not in models:
             confined |= _passed_over(document, name)
-            unknown.append(name)
+            newer.add(name)
             continue
         try:
             found = read(models[document.kind], document.data)
@@ -195,13 +198,16 @@ def build(
             text = f"the directory's row {name} cannot be read: {error}"
             raise DirectoryFault(text) from None
         if found.ignored:
-            unknown.append(name)
+            newer.add(name)
+            unknown[name] = found.ignored
         if found.binding and document.kind in ("administrator", "request"):
             continue  # who may do what is not known here: nothing, then
         if found.binding and document.kind in ("tenant", "project", "key"):
             confined.add(document.id if document.kind == "tenant" else found.row.tenant)  # type: ignore[attr-defined]
         rows[_FIELDS[document.kind]][document.id] = found.row
-    return Directory(version, **rows, newer=frozenset(unknown), confined=frozenset(confined))
+    return Directory(
+        version, **rows, newer=frozenset(newer), unknown=unknown, confined=frozenset(confined)
+    )
 
 
 def _passed_over(document: Document, name: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from serving.directory.changes import By, Change, event, found, put, validated
+from serving.directory.changes import By, Change, event, found, keeping, put, validated
 from serving.directory.values import Directory, removed
 from serving.errors import CallerError
 from serving.rollout.decide import Advance, Arrive, Finish, Hold, Pause, RollBack, Step
@@ -34,11 +34,13 @@ def start(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
 
 
 def pause(directory: Directory, name: str, by: By) -> Change:
-    """Stay at this weight."""
+    """Stay at this weight. Like `abort` also of a row that a newer Ballast wrote: what stops a
+    rollout must not wait for an upgrade."""
     row = found(directory.rollouts, name, "rollout")
     if row.state != "running":
         raise CallerError("conflict", f"the rollout of {name!r} is {row.state}")
-    return _moved(row, "pause", by, state="paused", reason=_said(by, "paused"))
+    change = _moved(row, "pause", by, state="paused", reason=_said(by, "paused"))
+    return keeping(directory, change)
 
 
 def resume(directory: Directory, name: str, by: By) -> Change:
@@ -55,7 +57,8 @@ def abort(directory: Directory, name: str, by: By) -> Change:
     row = found(directory.rollouts, name, "rollout")
     if row.state not in ("running", "paused", "done"):
         raise CallerError("conflict", f"the rollout of {name!r} is {row.state} already")
-    return _moved(row, "abort", by, state="aborted", reason=_said(by, "aborted"))
+    change = _moved(row, "abort", by, state="aborted", reason=_said(by, "aborted"))
+    return keeping(directory, change)
 
 
 def close(directory: Directory, name: str, by: By, meant: str) -> Change:

@@ -425,8 +425,16 @@ def test_a_hook_tells_each_change_signed_and_gives_up_in_time(run, kit, tmp_path
     run(check, **both(kit, free_ports(2)))
 
 
-def test_a_rollout_that_a_newer_gateway_wrote_is_not_overwritten_by_this_one(run, kit, free_ports):
+def test_a_rollout_that_a_newer_gateway_wrote_is_only_stopped_by_this_one_and_keeps_its_fields(
+    run, kit, free_ports
+):
+    ports = free_ports(2)
+
     async def check(stack):
+        async with second(stack, kit, ports):
+            await walk(stack)
+
+    async def walk(stack):
         status, _ = await ask(stack, "POST", "/rollouts", json=NEW)
         assert status == 201
 
@@ -447,15 +455,24 @@ def test_a_rollout_that_a_newer_gateway_wrote_is_not_overwritten_by_this_one(run
             return rows[0]["reason"] == "theirs"
 
         await kit.eventually(is_read)
-        status, told = await ask(stack, "POST", "/rollouts/m-alias/pause")
-        assert status == 409
-        assert "a newer Ballast wrote rollout" in told["error"]["message"]
-        for method, path in (("POST", "/rollouts"), ("POST", "/rollouts/m-alias/abort"),
-                             ("DELETE", "/rollouts/m-alias")):  # fmt: skip
+        rolling = driver(stack)
+        for _ in range(3):
+            await rolling.once(stack.session)
+        assert "newer Ballast" in rolling.holding["m-alias"]
+        for state, verb in (("paused", "pause"), ("aborted", "abort")):
+            assert (await ask(stack, "POST", f"/rollouts/m-alias/{verb}"))[0] == 200
+            with closing(opener(stack.settings)()) as directory:
+                (row,) = [one for one in directory.read()[1] if one.kind == "rollout"]
+            told = json.loads(row.data)
+            assert (told["state"], told["shadow_percent"]) == (state, 5)
+            status, told = await ask(stack, "POST", "/rollouts/m-alias/resume")
+            assert status == 409
+            assert "a newer Ballast wrote rollout" in told["error"]["message"]
+        for method, path in (("POST", "/rollouts"), ("DELETE", "/rollouts/m-alias")):
             body = {"json": NEW} if path == "/rollouts" else {}
             assert (await ask(stack, method, path, **body))[0] == 409
 
-    run(check, **both(kit, free_ports(2)))
+    run(check, **both(kit, ports))
 
 
 def test_a_plan_says_how_ceilings_move_with_the_name(run, kit, free_ports):

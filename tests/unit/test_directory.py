@@ -11,7 +11,7 @@ from serving.directory import commands, removals
 from serving.directory.base import decode_event, encode_event
 from serving.directory.chain import BREAKS_MAX, GENESIS, Entry, Examination, breaks, link
 from serving.directory.changes import By, Change
-from serving.directory.newer import OLDER
+from serving.directory.newer import OLDER, kept
 from serving.directory.roles import RIGHTS, Right, allowed, allows, may
 from serving.directory.values import (
     MODELS,
@@ -25,6 +25,7 @@ from serving.directory.values import (
 )
 from serving.errors import CallerError
 from serving.records import Role
+from serving.rollout import commands as rollouts
 from serving.rollout.values import Rollout
 
 HMAC, OTHER = "a" * 64, "b" * 64
@@ -376,6 +377,27 @@ def test_a_rollout_s_row_says_that_an_older_reader_may_pass_it_over():
     found = build(1, [row, newer("tenant", "x", TENANT)], older)
     assert (set(found.tenants), found.rollouts, found.confined) == ({"x"}, {}, frozenset())
     assert found.newer == {"rollout:chat"}
+
+
+@pytest.mark.parametrize("stop", [rollouts.pause, rollouts.abort])
+def test_stopping_a_newer_rollout_keeps_what_is_not_understood(stop):
+    tree = msgspec.json.decode(document("rollout", CHAT).data)
+    tree |= {"shadow_percent": 5, "mood": {"is": "good"}, "_optional": ["mood"]}
+    tree["checks"]["slow_max"] = 0.1
+    found = build(1, [Document("rollout", "chat", msgspec.json.encode(tree))])
+    assert found.rollouts == {"chat": CHAT}
+    (row,) = stop(found, "chat", BY).documents
+    stored = msgspec.json.decode(row.data)
+    assert stored["state"] in ("paused", "aborted")
+    changed = {"state", "reason"}
+    assert {k: v for k, v in stored.items() if k not in changed} == {
+        k: v for k, v in tree.items() if k not in changed
+    }
+    assert build(2, [row]).newer == {"rollout:chat"}
+
+
+def test_an_unknown_field_of_a_group_that_is_gone_goes_with_it():
+    assert kept(b'{"a":1}', {"group.b": 2, "c": 3}) == b'{"a":1,"c":3}'
 
 
 def test_a_kind_of_a_newer_version_binds_its_tenant_where_it_says_so():

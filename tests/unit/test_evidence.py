@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -276,6 +277,57 @@ def test_a_revision_that_was_changed_or_removed_breaks_the_chain(settings: Setti
     assert "the signature of revision 2 is gone: report-2026-10.r2.sig.json" in told
     assert "report-2026-10.r2.sig.json is not there" in told
     assert compliance_files.sealed_months(settings) == []
+
+
+def test_a_last_revision_that_was_removed_is_missed(settings: Settings) -> None:
+    first, last = written(settings), written(settings, "x")
+    head = last[0].with_name(compliance_files.HEAD)
+    for path in last:
+        path.unlink()
+    assert [str(one) for one in faults(settings)] == ["report-2026-10.r2.sig.json is not there"]
+    assert compliance_files.sealed_months(settings) == []
+    with pytest.raises(ProblemError, match="is not whole"):
+        written(settings, "another second")
+    signed = head.read_bytes()
+    head.unlink()
+    assert [one.key for one in faults(settings) if isinstance(one, Said)] == ["evidence.no_head"]
+    head.write_bytes(signed)
+    for path in first:
+        path.unlink()
+    with pytest.raises(ProblemError, match="is not whole"):
+        written(settings)
+
+
+def test_reports_that_were_signed_before_there_was_a_head_still_hold(settings: Settings) -> None:
+    made = written(settings)
+    head = made[0].with_name(compliance_files.HEAD)
+    head.unlink()
+    body = json.loads(made[2].read_bytes())
+    del body["head"]
+    made[2].write_text(json.dumps(body), "utf-8")
+    compliance_files.seal(settings, made[:3], made[0])
+    assert faults(settings) == []
+    written(settings, "x")
+    assert head.exists()
+    assert faults(settings) == []
+
+
+def test_a_run_killed_between_seal_and_head_leaves_no_fault(settings: Settings) -> None:
+    first = written(settings)
+    head = first[0].with_name(compliance_files.HEAD)
+    signed = head.read_bytes()
+    written(settings, "x")
+    head.write_bytes(signed)
+    assert faults(settings) == []
+
+
+def test_two_runs_do_not_write_at_once(settings: Settings) -> None:
+    written(settings)
+    with (compliance_files.folder(settings) / evidence_file.LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ProblemError, match="another `ballast evidence write`"):
+            written(settings, "x")
+    written(settings, "x")
 
 
 def test_a_first_revision_that_was_signed_anew_does_not_fit_the_second(settings: Settings) -> None:
