@@ -2,7 +2,7 @@
 
 Rules and errors far below the command line do not know who reads them. As a string such a sentence
 is English: what logs, the ledger and JSON hold. Whoever shows it to a person may tell it in another
-language by code and values (`ballast/messages/reasons.yaml`), and never by matching the English.
+language by code and values (`models/reasons`), and never by matching the English.
 """
 
 from __future__ import annotations
