@@ -12,6 +12,7 @@ import msgspec
 
 from ballast.messages import Said
 from ballast.problem import ProblemError
+from models.worded import unpacked
 from serving.unreadable import UNREADABLE
 
 NOT_UP = Said("web.not_up")
@@ -57,8 +58,10 @@ def get_json(url: str, wait_s: float = 3.0) -> Any:
 
 
 def error_text(body: bytes) -> str:
-    """The message of an OpenAI-shaped error, or the start of whatever came."""
+    """The message of an OpenAI-shaped error, with code and values where it came with them; else the
+    start of whatever came."""
     try:
-        return str(msgspec.json.decode(body)["error"]["message"])
-    except (*UNREADABLE, KeyError, TypeError):
+        error = msgspec.json.decode(body)["error"]
+        return unpacked(error.get("said"), str(error["message"]))
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
         return body[:300].decode("utf-8", "replace").strip() or Said("web.empty")

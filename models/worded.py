@@ -67,19 +67,30 @@ def packed(said: str) -> Mapping[str, Any] | None:
     """For another process: code, English and values; None for a text that has no code."""
     if not isinstance(said, Worded):
         return None
-    values = {n: packed(v) or v if isinstance(v, str) else v for n, v in said.values.items()}
+    values = {name: _plain(value) for name, value in said.values.items()}
     return {"code": said.code, "text": str(said), "values": values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str):
+        return packed(value) or value
+    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def unpacked(sent: Any, english: str) -> str:
     """What another process sent by `packed`, or its English where that is all that came."""
     if not isinstance(sent, Mapping) or not isinstance(sent.get("values"), Mapping):
         return english
-    values = {
-        str(n): unpacked(v, str(v.get("text", ""))) if isinstance(v, Mapping) else v
-        for n, v in sent["values"].items()
-    }
+    values = {str(name): _sent(value) for name, value in sent["values"].items()}
     return Worded.made(str(sent.get("code", "")), str(sent.get("text", english)), values)
+
+
+def _sent(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sent(one) for one in value]
+    return unpacked(value, str(value.get("text", ""))) if isinstance(value, Mapping) else value
 
 
 def _shown(value: Any) -> str:

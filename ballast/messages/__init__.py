@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast, get_args
+from typing import Literal, Protocol, Self, cast, get_args
 
 from ballast.messages.chosen import Language, spoken
 from models import wordbook

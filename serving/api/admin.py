@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from models.worded import Worded, checked, of
 from serving import auth, errors
 from serving.api.actors import Actor
 from serving.audit.auditor import Auditor
@@ -64,7 +65,7 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BallastError)
     async def refused(_: Request, error: BallastError) -> Response:
-        body = errors.body(error.code, error.message, error.param)
+        body = errors.told(error.code, of(error), error.param)
         status = errors.TABLE[error.code].status
         head = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         return Response(body, status, head, media_type="application/json")
@@ -73,8 +74,9 @@ def answer_errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part)[:100] for part in first["loc"][1:]) or "body"
-        what = str(first["msg"]).removeprefix("Value error, ")
-        body = errors.body("invalid_value", f"{name}: {what}", name)
+        template = "{name}: {what}"
+        message = Worded("field", template, name=name, what=checked(first))
+        body = errors.told("invalid_value", message, name)
         return Response(body, 400, media_type="application/json")
 
     @app.exception_handler(HTTPException)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from models.worded import Worded, checked
 from serving.directory.values import (
     MODELS,
     WHY_CHARS_MAX,
@@ -103,5 +104,5 @@ def validated(model: type[Row], row: Mapping[str, Any]) -> Row:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(map(str, first["loc"])) or "body"
-        what = first["msg"].removeprefix("Value error, ")
-        raise CallerError("invalid_value", f"{name}: {what}", param=name) from None
+        message = Worded("field", "{name}: {what}", name=name, what=checked(first))
+        raise CallerError("invalid_value", message, param=name) from None
