@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["Worded", "checked", "lines", "of", "packed", "unpacked"]
+__all__ = ["Worded", "checked", "joined", "lines", "of", "packed", "unpacked"]
 
 
 class Worded(str):
@@ -50,6 +50,14 @@ def lines(head: str, more: Sequence[str]) -> str:
     told = head
     for line in more:
         told = Worded("lines", "{before}\n  {line}", before=told, line=line)
+    return told
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Several in one sentence, or nothing."""
+    told = parts[0] if parts else ""
+    for more in parts[1:]:
+        told = Worded("and", "{before}; {more}", before=told, more=more)
     return told
 
 

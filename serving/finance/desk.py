@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from models.worded import Worded, of
 from serving.errors import CallerError, OwnError
 from serving.finance import asking
 from serving.finance.base import Database
@@ -112,7 +113,10 @@ class FinanceDesk:
         except LedgerUnavailable as error:
             raise OwnError("ledger_away", error.message) from error
         except TimeoutError:
-            raise OwnError("ledger_away", f"no answer within {CALL_S:.0f} s") from None
+            raise OwnError(
+                "ledger_away",
+                Worded("finance.late", "no answer within {call_s} s", call_s=f"{CALL_S:.0f}"),
+            ) from None
         except FinanceError as error:
             raise CallerError("invalid_value", of(error)) from None
         finally:

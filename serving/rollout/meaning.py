@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.worded import Worded
+from models.worded import Worded, joined
 from serving.rollout.gap import Gap
 
 
@@ -35,14 +35,6 @@ def words(found: Meant) -> str:
     if found.ceilings:
         told.append(found.ceilings)
     return joined(told)
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Several in one sentence."""
-    told = parts[0]
-    for more in parts[1:]:
-        told = Worded("and", "{before}; {more}", before=told, more=more)
-    return told
 
 
 def _first(found: Meant) -> str:
