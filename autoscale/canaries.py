@@ -22,6 +22,7 @@ from serving.quality.settings import CanarySettings
 from serving.quality.values import Prompt, Run, Sign
 from serving.records import OWN
 from serving.settings import Settings, SettingsError
+from serving.settings_words import cannot_read
 
 ANSWER_BYTES_MAX = 1 << 20
 DAY_MS = 86_400_000
@@ -148,4 +149,4 @@ def key(settings: CanarySettings) -> str:
         return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII"
-        raise SettingsError(f"canaries.key_file: cannot read {path}: {reason}") from None
+        raise SettingsError(cannot_read("canaries.key_file", path, reason)) from None

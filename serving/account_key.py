@@ -24,12 +24,21 @@ def read(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str
         except (OSError, ValueError) as error:
             is_odd = isinstance(error, UnicodeDecodeError)
             reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
-            what = f"{where}.api_key_file: cannot read {access.api_key_file}"
+            what = Worded(
+                "settings.key_file_read",
+                "{where}.api_key_file: cannot read {api_key_file}",
+                where=where,
+                api_key_file=access.api_key_file,
+            )
             raise SettingsError(f"{what}: {reason}") from None
     if row.auth.is_short_lived:
         raise SettingsError(
-            f"{where}: its tokens live about an hour: name an api_key_file that"
-            " somebody renews, a variable would go stale"
+            Worded(
+                "settings.tokens_live",
+                "{where}: its tokens live about an hour: name an api_key_file that "
+                "somebody renews, a variable would go stale",
+                where=where,
+            )
         )
     name = key_variable(access, row) or ""
     key = environ.get(name, "").strip()

@@ -67,7 +67,7 @@ def add(router: APIRouter, auditor: Auditor, desk: Callable[..., Any]) -> None:
                 ),
             ) from None
         except (AnchorFault, OSError) as error:
-            raise OwnError("internal_error", str(error)) from None
+            raise OwnError("internal_error", of(error)) from None
         faults = [fault._asdict() for fault in found.faults]
         return {"is_whole": not faults} | found._asdict() | {"faults": faults}
 

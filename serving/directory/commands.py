@@ -147,7 +147,7 @@ def throw_switch(directory: Directory, scope: Scope, value: str, by: By) -> Chan
     """Stop everything new of a model, tenant, provider or jurisdiction, or all. Says who and why;
     throwing it again leaves the first one standing."""
     if not by.why.strip():
-        raise CallerError("invalid_value", "say why", param="why")
+        raise CallerError("invalid_value", Worded("directory.why_needed", "say why"), param="why")
     row = {"scope": scope, "value": value, "why": by.why, "by": by.actor, "at_ms": by.at_ms}
     switch = validated(Switch, row)
     if (scope == "all") != (not value):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from models.worded import Worded
+from models.worded import Worded, of
 from serving.errors import CallerError, OwnError
 from serving.metrics import Counter
 from serving.progress import Progress
@@ -196,7 +196,7 @@ class Reviews:
         try:
             return case, self._seal.open(case_id, sealed)
         except SealFault as fault:
-            raise OwnError("reviews_away", str(fault)) from None
+            raise OwnError("reviews_away", of(fault)) from None
 
     async def _found(self, case_id: str) -> tuple[Case, bytes]:
         found = await self._ask(lambda: self._opened().find(case_id))

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from models.worded import Worded
 from serving.review.values import Text
 from serving.settings import SettingsError
+from serving.settings_words import cannot_read
 
 KEY_BYTES = 32
 _NONCE, _MARK = 12, 8
@@ -79,14 +80,7 @@ def read_keys(path: Path) -> list[bytes]:
         lines = path.read_text("ascii").split()
         keys = [bytes.fromhex(line) for line in lines]
     except OSError as error:
-        raise SettingsError(
-            Worded(
-                "settings.review_key_read",
-                "review.key_file: cannot read {path}: {strerror}",
-                path=path,
-                strerror=error.strerror,
-            )
-        ) from None
+        raise SettingsError(cannot_read("review.key_file", path, error.strerror)) from None
     except ValueError:
         keys = []
     if not keys or any(len(key) != KEY_BYTES for key in keys):
