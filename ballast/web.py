@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ballast.messages import Said
+from ballast.messages import Said, named
+from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
 from models.worded import unpacked
 from serving.unreadable import UNREADABLE
@@ -55,6 +56,20 @@ def get_json(url: str, wait_s: float = 3.0) -> Any:
         return msgspec.json.decode(body)
     except UNREADABLE:
         raise ProblemError(Said("web.no_json", url=url), Said("web.other_program")) from None
+
+
+def in_words(body: bytes) -> str:
+    """As `error_text`, and in Chinese with the words for its code before it: the public API says
+    what is wrong in English alone."""
+    text = error_text(body)
+    try:
+        code = str(msgspec.json.decode(body)["error"]["code"])
+    except (*UNREADABLE, KeyError, TypeError):
+        return text
+    words = named("explain.code", code, spoken())
+    if spoken() == "en" or words == code:
+        return text
+    return Said("web.in_words", words=words, text=text)
 
 
 def error_text(body: bytes) -> str:

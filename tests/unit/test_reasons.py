@@ -9,7 +9,7 @@ import pytest
 from ballast.admin_words import reason
 from ballast.history_cli import why
 from ballast.messages import chosen, tell
-from ballast.web import error_text
+from ballast.web import error_text, in_words
 from models.worded import Worded, of, packed
 from serving import errors
 from serving.directory.changes import By, validated
@@ -112,6 +112,16 @@ def test_a_wrong_field_is_named_in_both_languages():
     with pytest.raises(CallerError) as caught:
         validated(Rollout, {"id": "chat", "old": "a"})
     assert tell(error_text(errors.told("invalid_value", of(caught.value))), "zh") == "new：必须给出"
+
+
+def test_what_the_public_api_refuses_is_told_by_its_code_before_its_english():
+    body = errors.body("model_not_found", "no model 'x'")
+    assert in_words(body) == "no model 'x'"
+    with chosen.speaking("zh"):
+        assert tell(in_words(body), "zh") == "这里没有这个模型（no model 'x'）"
+        assert in_words(errors.body("internal_error", "")) != ""
+        assert in_words(b'{"error": {"message": "m", "code": "of_a_newer_one"}}') == "m"
+        assert in_words(b"<html>") == "<html>"
 
 
 def test_values_that_are_lists_cross_with_the_sentences_in_them():
