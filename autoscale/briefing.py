@@ -9,7 +9,7 @@ from decimal import Decimal
 from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
 from autoscale.work import of_profile
 from models import prices, provider
-from models.worded import Worded
+from models.worded import Worded, of
 from serving.settings import Model, RentPool, Scaling, Settings, SettingsError
 
 DEFAULT_SLOTS = 16
@@ -80,7 +80,8 @@ def _api(settings: Settings, model: Model, scaling: Scaling, today: date) -> Api
     try:
         row = provider.load(*folders).get(name.partition("/")[0])
     except provider.ProviderFileError as error:
-        raise SettingsError(f"{where}: {error}") from None
+        said = Worded("field", "{name}: {what}", name=where, what=of(error))
+        raise SettingsError(said) from None
     upstream = name.partition("/")[2]
     sold = next((s for s in row.models if s.id == upstream), None) if row else None
     if sold is None:

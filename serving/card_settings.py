@@ -69,14 +69,18 @@ def completed(tree: Any) -> Any:
     try:
         known = sizing.load(Path(cards_dir).expanduser() if cards_dir else None)
     except (CatalogError, CalibrationError) as error:
-        raise ValueError(f"cards_dir: {error}") from None
+        raise ValueError(
+            Worded("field", "{name}: {what}", name="cards_dir", what=of(error))
+        ) from None
     hub = _hub(tree.get("weights"))
     whole = []
     for index, model in enumerate(models):
         try:
             whole.append(_complete(known, model, hub) if _names_card(model) else model)
         except ValueError as error:
-            raise ValueError(f"models.{index}.{error} (model {model.get('name')!r})") from None
+            template, name = "models.{index}.{why} (model {name})", repr(model.get("name"))
+            said = Worded("settings.of_model", template, index=index, why=of(error), name=name)
+            raise ValueError(said) from None
     return {**tree, "models": whole}
 
 
@@ -84,7 +88,8 @@ def engine_flags(known: Knowledge, layout: Layout, start: Start) -> Flags:
     """Flags of an engine laid out in settings. Raises ValueError when it cannot start so."""
     found = flags(*known.subjects(layout), layout, start)
     if isinstance(found, Refused):
-        raise ValueError(f"{name_of(layout)}: {'; '.join(found.reasons)}")
+        template, why = "{name}: {what}", joined(found.reasons)
+        raise ValueError(Worded("field", template, name=name_of(layout), what=why))
     return found
 
 
@@ -141,7 +146,7 @@ def _complete(known: Knowledge, model: Mapping[str, Any], hub: str) -> dict[str,
     try:
         gpu = known.gpus.gpu(str(model["gpu"]))
     except UnknownGpuError as error:
-        raise ValueError(f"gpu: {error}") from None
+        raise ValueError(Worded("field", "{name}: {what}", name="gpu", what=of(error))) from None
     return _laid_out(known, named, card, gpu)
 
 

@@ -76,10 +76,10 @@ def plain(node: ast.expr | None, texts: dict[str, list[tuple[int, ast.expr]]]) -
     if isinstance(node, ast.Subscript):
         return plain(node.value, texts)
     if isinstance(node, ast.JoinedStr):
-        text = "".join(
+        # Also `{where}: {error}`: what stands in it loses its code.
+        return "".join(
             part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
         )
-        return text if PROSE.search(text) or not text.strip("{}") else ""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "str":
         return ast.unparse(node)
     is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
