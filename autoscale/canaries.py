@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from models.worded import Worded
 from serving.quality.base import Found, QualityAway, QualityStore
 from serving.quality.drift import BASELINE_RUNS, drifts
 from serving.quality.reading import run_of
@@ -22,7 +23,6 @@ from serving.quality.settings import CanarySettings
 from serving.quality.values import Prompt, Run, Sign
 from serving.records import OWN
 from serving.settings import Settings, SettingsError
-from serving.settings_words import cannot_read
 
 ANSWER_BYTES_MAX = 1 << 20
 DAY_MS = 86_400_000
@@ -149,4 +149,6 @@ def key(settings: CanarySettings) -> str:
         return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII"
-        raise SettingsError(cannot_read("canaries.key_file", path, reason)) from None
+        template, where = "{key}: cannot read {path}: {why}", "canaries.key_file"
+        said = Worded("settings.file_read", template, key=where, path=path, why=reason)
+        raise SettingsError(said) from None
