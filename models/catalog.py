@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from models.card import CARD_ID, Card
 from models.fact import Source
 from models.inherit import Files, Joined, mapping, read
-from models.worded import Worded
 
 FOLDER: Final = Path(__file__).parent / "cards"
 SOURCES: Final = Path(__file__).parent / "sources.yaml"
@@ -71,14 +70,8 @@ class Catalog:
         names = [*self.cards, *(hub for _, _, hub in self._hub_names())]
         folded = {known.casefold(): known for known in names}
         near = difflib.get_close_matches(name.casefold(), folded, _NEAR_MAX)
-        if not near:
-            template = "no model {name} in the catalogue; `ballast models list` names all"
-            return Worded("catalogue.none", template, name=repr(name))
-        template = (
-            "no model {name} in the catalogue; did you mean {near}? `ballast models list` names all"
-        )
-        names = [folded[one] for one in near]
-        return Worded("catalogue.near", template, name=repr(name), near=names)
+        hint = f"did you mean {', '.join(folded[n] for n in near)}? " if near else ""
+        return f"no model {name!r} in the catalogue; {hint}`ballast models list` names all"
 
 
 def load(*folders: Path) -> Catalog:

@@ -88,8 +88,11 @@ def _plain(value: Any) -> Any:
 
 
 def unpacked(sent: Any, english: str) -> str:
-    """What another process sent by `packed`, or its English where that is all that came."""
+    """What another process sent by `packed`, or its English where that is all that came, or where
+    the two say different things: an older gateway changes the one and keeps the other."""
     if not isinstance(sent, Mapping) or not isinstance(sent.get("values"), Mapping):
+        return english
+    if str(sent.get("text", english)) != english:
         return english
     values = {str(name): _sent(value) for name, value in sent["values"].items()}
     return Worded.made(str(sent.get("code", "")), str(sent.get("text", english)), values)

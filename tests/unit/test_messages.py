@@ -22,9 +22,7 @@ from serving.placement import candidates
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
-BOOKS = {name: messages.entries(name) for name in FILES} | {
-    "reasons": {f"reasons.{code}": entry for code, entry in wordbook.reasons().items()}
-}
+BOOKS = {name: messages.entries(name) for name in (*FILES, "reasons")}
 """`reasons` holds what is made below the command line, by its code."""
 KEYS = {key for book in BOOKS.values() for key in book}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")

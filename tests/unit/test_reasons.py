@@ -114,6 +114,13 @@ def test_a_wrong_field_is_named_in_both_languages():
     assert tell(error_text(errors.told("invalid_value", of(caught.value))), "zh") == "new：必须给出"
 
 
+def test_a_code_that_says_something_else_than_its_row_is_passed_over():
+    stale = {"reason": "paused by wang", "said": packed(words.STARTED)}
+    with chosen.speaking("zh"):
+        assert reason(stale, "reason") == "paused by wang"
+        assert reason(stale | {"reason": "started"}, "reason") == "已开始"
+
+
 def test_what_the_public_api_refuses_is_told_by_its_code_before_its_english():
     body = errors.body("model_not_found", "no model 'x'")
     assert in_words(body) == "no model 'x'"

@@ -11,6 +11,7 @@ export async function openBook() {
 }
 
 export function tell(said, english) {
+  if (said && (english ?? said.text) !== said.text) return english; // an older gateway changed the one alone
   if (!said || language() === "en" || !Object.hasOwn(book, said.code)) return english ?? said?.text ?? "";
   return book[said.code].replace(/\{\{|\}\}|\{(\w+)\}/g, (mark, name) => (name ? value(said.values?.[name] ?? "") : mark[0]));
 }
