@@ -120,8 +120,8 @@ def _worded(said: Worded, language: Language) -> str:
 
 @cache
 def entries(name: str) -> Mapping[str, Entry]:
-    """All messages of one file by full key; those of `reasons` are several files'. Raises KeyError where there is no such file, BookError
-    for one with a key twice."""
+    """All messages of one file by full key; `reasons` is those of several files. Raises KeyError
+    where there is no such file, BookError for one with a key twice."""
     if name == "reasons":
         return {f"reasons.{c}": cast(Entry, entry) for c, entry in wordbook.reasons().items()}
     path = FOLDER / f"{name}.yaml"
