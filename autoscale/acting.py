@@ -25,6 +25,7 @@ from autoscale.lease_kubernetes import KubernetesLease
 from autoscale.renting import Busy, grouped, renting
 from autoscale.serve_api import ServeApi
 from autoscale.watched import Watched
+from models.worded import Worded
 from serving import logs
 from serving.settings import Settings, SettingsError
 
@@ -58,8 +59,11 @@ async def parts_of(
         actuators.append(ServeActuator(serve))
     if not actuators:
         raise SettingsError(
-            "controller.is_dry_run: `false`, but there is nothing to act on: name fleet.serve_url"
-            " or controller.acting.machines"
+            Worded(
+                "settings.nothing_to_act_on",
+                "controller.is_dry_run: `false`, but there is nothing to act on: name "
+                "fleet.serve_url or controller.acting.machines",
+            )
         )
     return Parts(lease, tuple(actuators), serve, books)
 
@@ -76,8 +80,15 @@ def _lease(settings: Settings, state: Path, api: ClusterApi | None) -> Lease:
     lease = given.acting.lease
     if lease.seconds < TICKS_A_LEASE * given.tick_s:
         raise SettingsError(
-            f"controller.acting.lease.seconds: {lease.seconds:g} is less than {TICKS_A_LEASE} times"
-            f" controller.tick_s ({given.tick_s:g}): it would run out between two ticks"
+            Worded(
+                "settings.lease_short",
+                "controller.acting.lease.seconds: {seconds} is less than "
+                "{ticks_a_lease} times controller.tick_s ({tick_s}): it would run out "
+                "between two ticks",
+                seconds=f"{lease.seconds:g}",
+                ticks_a_lease=TICKS_A_LEASE,
+                tick_s=f"{given.tick_s:g}",
+            )
         )
     if lease.kind == "file":
         return FileLease(state / "controller" / "lease", lease.seconds, clock, logs.utc_ms)

@@ -30,6 +30,7 @@ from autoscale.gateways import Gateways
 from autoscale.journal import Journal
 from autoscale.rollout_hook import RolloutHook
 from autoscale.rollouts import Means, Rollouts
+from models.worded import Worded
 from serving import logs
 from serving.audit.auditor import KEY_FILE, signer
 from serving.directory.store import opener as directory_opener
@@ -91,7 +92,13 @@ async def listen(runner: web.AppRunner, host: str, port: int) -> None:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         raise SettingsError(
-            f"controller.ops_host {host}, ops_port {port}: {error.strerror}"
+            Worded(
+                "settings.controller_port",
+                "controller.ops_host {host}, ops_port {port}: {strerror}",
+                host=host,
+                port=port,
+                strerror=error.strerror,
+            )
         ) from None
     line = {"event": "listening", "url": f"http://{host}:{runner.addresses[0][1]}"}
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")

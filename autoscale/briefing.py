@@ -9,6 +9,7 @@ from decimal import Decimal
 from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
 from autoscale.work import of_profile
 from models import prices, provider
+from models.worded import Worded, of
 from serving.settings import Model, RentPool, Scaling, Settings, SettingsError
 
 DEFAULT_SLOTS = 16
@@ -24,7 +25,12 @@ def policy_of(settings: Settings, today: date) -> Policy:
     for where, model_name in named:
         if model_name not in names:
             raise SettingsError(
-                f"controller.scaling.{where}.model: {model_name!r} is none of `models`"
+                Worded(
+                    "settings.scaling_model",
+                    "controller.scaling.{where}.model: {model_name} is none of `models`",
+                    where=where,
+                    model_name=repr(model_name),
+                )
             )
     budget = Budget(
         _micro_or_none(scaling.hour_max), _micro_or_none(scaling.day_max), scaling.replicas_max
@@ -74,16 +80,25 @@ def _api(settings: Settings, model: Model, scaling: Scaling, today: date) -> Api
     try:
         row = provider.load(*folders).get(name.partition("/")[0])
     except provider.ProviderFileError as error:
-        raise SettingsError(f"{where}: {error}") from None
+        said = Worded("field", "{name}: {what}", name=where, what=of(error))
+        raise SettingsError(said) from None
     upstream = name.partition("/")[2]
     sold = next((s for s in row.models if s.id == upstream), None) if row else None
     if sold is None:
-        raise SettingsError(f"{where}: no provider row sells it")
+        raise SettingsError(
+            Worded("settings.not_sold_at_all", "{where}: no provider row sells it", where=where)
+        )
     if sold.free:
         return Api(0, 0)
     fresh, out = provider.micro(sold.input_per_mtok), provider.micro(sold.output_per_mtok)
     if fresh is None or out is None:
-        raise SettingsError(f"{where}: its price is unknown; nothing can be weighed against it")
+        raise SettingsError(
+            Worded(
+                "settings.not_priced",
+                "{where}: its price is unknown; nothing can be weighed against it",
+                where=where,
+            )
+        )
     factor = _factor(sold.currency, scaling.currency, today, where)
     return Api(round(fresh * factor), round(out * factor))
 
@@ -95,8 +110,15 @@ def _factor(given: str, wanted: str, today: date, where: str) -> Decimal:
     known = {("USD", "CNY"): cny_per_usd, ("CNY", "USD"): 1 / cny_per_usd}
     if (given, wanted) not in known:
         raise SettingsError(
-            f"{where}: priced in {given}, controller.scaling.currency is {wanted}, and no rate"
-            " between them is known; write the pools' prices in the API's currency"
+            Worded(
+                "settings.two_currencies",
+                "{where}: priced in {given}, controller.scaling.currency is {wanted}, "
+                "and no rate between them is known; write the pools' prices in the "
+                "API's currency",
+                where=where,
+                given=given,
+                wanted=wanted,
+            )
         )
     return known[given, wanted]
 

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from models.worded import Worded
 from serving.quality.base import Found, QualityAway, QualityStore
 from serving.quality.drift import BASELINE_RUNS, drifts
 from serving.quality.reading import run_of
@@ -148,4 +149,6 @@ def key(settings: CanarySettings) -> str:
         return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII"
-        raise SettingsError(f"canaries.key_file: cannot read {path}: {reason}") from None
+        template, where = "{key}: cannot read {path}: {why}", "canaries.key_file"
+        said = Worded("settings.file_read", template, key=where, path=path, why=reason)
+        raise SettingsError(said) from None

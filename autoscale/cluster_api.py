@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from autoscale.bodies import whole
+from models.worded import Worded, of
 from serving.settings import SettingsError
 from serving.unreadable import UNREADABLE
 
@@ -52,7 +53,11 @@ class ClusterApi:
             from kubernetes.aio import client, config
         except ImportError:
             raise SettingsError(
-                "controller.acting: Kubernetes needs the extra: pip install 'ballast[kubernetes]'"
+                Worded(
+                    "settings.kubernetes",
+                    "controller.acting: Kubernetes needs the extra: pip install "
+                    "'ballast[kubernetes]'",
+                )
             ) from None
         given = client.Configuration()
         given.retries = 0
@@ -64,7 +69,9 @@ class ClusterApi:
                     str(self._kubeconfig), self._context or None, given, persist_config=False
                 )
         except (config.ConfigException, OSError) as error:
-            raise SettingsError(f"controller.acting.cluster: {error}") from None
+            raise SettingsError(
+                Worded("settings.cluster", "controller.acting.cluster: {error}", error=of(error))
+            ) from None
         self._client = client.ApiClient(given)
         return self
 

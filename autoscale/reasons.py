@@ -1,5 +1,5 @@
 """Why a decision is as it is: sentences with their code and numbers, told in either language by
-whoever shows them (`ballast/messages/reasons.yaml`); in journal and logs they are English. Pure.
+whoever shows them (`models/reasons`); in journal and logs they are English. Pure.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from autoscale.providers import skypilot
 from autoscale.providers.base import Provider
 from autoscale.providers.exec_hook import ExecHook
 from models import prices
+from models.worded import Worded
 from serving.settings import MachineSettings, Settings, SettingsError
 
 Busy: TypeAlias = Callable[[], Mapping[str, frozenset[str]]]
@@ -38,7 +39,13 @@ def renting(settings: Settings, policy: Policy, folder: Path, busy: Busy) -> lis
             looked.append(Looked(entry.model, entry.pool, entry.per_replica, entry.term_ends))
             continue
         if pool.terms == "reserved":
-            raise SettingsError(f"{where}.by: a reserved pool is bought by people: use `advice`")
+            raise SettingsError(
+                Worded(
+                    "settings.reserved",
+                    "{where}.by: a reserved pool is bought by people: use `advice`",
+                    where=where,
+                )
+            )
         tags = Tags(_deployment(settings, where), entry.model, entry.pool)
         if entry.by == "webhook":
             hook = Hook(tags, _bounds(entry, pool), entry.url, entry.secret_file,
@@ -58,7 +65,13 @@ def _pool(policy: Policy, entry: MachineSettings, where: str) -> Pool:
     pool = next((p for p in plan.pools if p.name == entry.pool), None) if plan else None
     if pool is None:
         raise SettingsError(
-            f"{where}: no pool {entry.pool!r} of {entry.model!r} in controller.scaling.pools"
+            Worded(
+                "settings.no_pool",
+                "{where}: no pool {pool} of {model} in controller.scaling.pools",
+                where=where,
+                pool=repr(entry.pool),
+                model=repr(entry.model),
+            )
         )
     return pool
 
@@ -67,7 +80,13 @@ def _deployment(settings: Settings, where: str) -> str:
     """Our name on machines. Made up it would change with the state folder, and what was rented
     under the old one would be nobody's."""
     if settings.deployment_id is None:
-        raise SettingsError(f"{where}: name deployment_id, the tag on what is rented")
+        raise SettingsError(
+            Worded(
+                "settings.name_deployment",
+                "{where}: name deployment_id, the tag on what is rented",
+                where=where,
+            )
+        )
     return settings.deployment_id
 
 

@@ -11,6 +11,7 @@ import signal
 
 import aiohttp
 
+from models.worded import Worded
 from serving.rollout.values import Rollout
 from serving.settings_rollout import GateSettings
 
@@ -41,7 +42,8 @@ async def _run(argv: list[str], timeout_s: float) -> str:
             stderr=asyncio.subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        return f"{argv[0]} cannot be run: {error.strerror}"
+        template = "{gate} cannot be run: {why}"
+        return Worded("gate.not_run", template, gate=argv[0], why=error.strerror)
     told = b""
     try:
         async with asyncio.timeout(timeout_s):
@@ -50,7 +52,8 @@ async def _run(argv: list[str], timeout_s: float) -> str:
                 told = (told + piece)[-TOLD_BYTES_MAX:]
             code = await process.wait()
     except TimeoutError:
-        return f"{argv[0]} gave no answer within {timeout_s:.0f} s"
+        template = "{gate} gave no answer within {seconds} s"
+        return Worded("gate.late", template, gate=argv[0], seconds=f"{timeout_s:.0f}")
     finally:
         if process.returncode is None:  # it and all that it started
             with contextlib.suppress(ProcessLookupError):
@@ -58,7 +61,8 @@ async def _run(argv: list[str], timeout_s: float) -> str:
             await process.wait()
     if code == 0:
         return ""
-    return f"{argv[0]} ended with {code}: {' '.join(told.decode('utf-8', 'replace').split())}"
+    template = "{gate} ended with {code}: {told}"
+    return Worded("gate.ended", template, gate=argv[0], code=code, told=_line(told))
 
 
 async def _post(gate: GateSettings, names: dict[str, str], session: aiohttp.ClientSession) -> str:
@@ -72,5 +76,10 @@ async def _post(gate: GateSettings, names: dict[str, str], session: aiohttp.Clie
             told = await response.content.read(TOLD_BYTES_MAX)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return f"{gate.url}: {type(error).__name__}"
-    words = " ".join(told.decode("utf-8", "replace").split())
-    return f"{gate.url} answered {response.status}: {words}"
+    template = "{gate} answered {status}: {told}"
+    status = response.status
+    return Worded("gate.answered", template, gate=gate.url, status=status, told=_line(told))
+
+
+def _line(told: bytes) -> str:
+    return " ".join(told.decode("utf-8", "replace").split())

@@ -28,7 +28,7 @@ from serving.directory.values import Directory, DirectoryFault, build
 from serving.finance.base import Database
 from serving.ledger.base import LedgerUnavailable
 from serving.records import LatencyClass
-from serving.rollout import counts
+from serving.rollout import counts, words
 from serving.rollout.commands import taken
 from serving.rollout.decide import Hold, Pause, RollBack, Seen, Step, Tally, Unseen, decide
 from serving.rollout.values import Rollout
@@ -112,7 +112,7 @@ class Rollouts:
         """`is_newer`: a newer Ballast wrote it, so here it may be stopped, not moved on."""
         seen = await self._look(row, session)
         step = decide(row, seen, self._means.utc_ms())
-        if isinstance(step, Hold) and step.reason == "waits for the gate":
+        if isinstance(step, Hold) and step.reason == words.WAITS_FOR_GATE:
             await self._ask_gate(row, session)
             return  # look anew
         if isinstance(step, Hold):
@@ -138,7 +138,7 @@ class Rollouts:
         if done:
             self._gates[key] = self._asking.pop(key).result()
         else:
-            self._held(row.id, "waits for the gate's answer")
+            self._held(row.id, words.WAITS_FOR_ANSWER)
 
     async def close(self) -> None:
         """Asks no gate any more."""
@@ -188,7 +188,7 @@ class Rollouts:
         """How many engines of a model every gateway sees at least; why that is not known."""
         urls, missing = await self._means.gateways.urls()
         if missing or not urls:
-            return ", ".join(missing) or "no gateway is known"
+            return ", ".join(missing) or words.NO_GATEWAY
         timeout = aiohttp.ClientTimeout(total=FLEET_S)
         fewest = None
         for url in urls:
@@ -196,7 +196,7 @@ class Rollouts:
                 async with session.get(f"{url}/fleet", timeout=timeout) as response:
                     fleet: Any = msgspec.json.decode(await whole(response, FLEET_BYTES_MAX))
                 if model not in fleet["models"]:
-                    return f"{url} does not know model {model!r}: its settings are older"
+                    return words.older_gateway(url, model)
                 rows = len(fleet["models"][model]["replicas"])
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
                 return f"{url}/fleet: {type(error).__name__}"

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from ballast import plan, running
 from ballast.admin_client import Client
-from ballast.messages import Said, named, text
+from ballast.messages import Said, named, tell, text
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
+from models.worded import unpacked
 
 Row = Mapping[str, Any]
 
@@ -38,6 +39,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         found.add_row(*(Text(clean(cell)) for cell in row))
     show(found if found.row_count else Text(text("admin.none", language)))
+
+
+def reason(row: Row, name: str) -> str:
+    """What a row says in the field `name`, by the code and values beside it where there are any."""
+    return tell(unpacked(row.get("said"), str(row.get(name) or "")), spoken())
 
 
 def when(at_ms: int) -> str:

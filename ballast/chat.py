@@ -13,7 +13,7 @@ import msgspec
 from ballast import books
 from ballast.messages import Said
 from ballast.problem import ProblemError
-from ballast.web import answer, error_text
+from ballast.web import answer, in_words
 from serving.settings import Settings
 from serving.unreadable import UNREADABLE
 
@@ -84,7 +84,7 @@ def _refusal(response: HTTPResponse) -> ProblemError:
     if b'"budget_exceeded"' in body:  # the header's hour is its bound, the budget's own end is told
         remedy = Said("chat.budget")
     return ProblemError(
-        Said("chat.refused", status=response.status, text=error_text(body)),
+        Said("chat.refused", status=response.status, text=in_words(body)),
         Said("chat.and_why", remedy=remedy, request=asked) if asked else remedy,
     )
 
@@ -102,7 +102,7 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         except UNREADABLE:
             raise ProblemError(Said("chat.not_json")) from None
         if "error" in event:
-            broken = Said("chat.broke_off", text=error_text(data))
+            broken = Said("chat.broke_off", text=in_words(data))
             raise ProblemError(broken, Said("chat.ask_again"))
         yield event
     raise ProblemError(Said("chat.no_last"), Said("chat.ask_again"))

@@ -17,7 +17,8 @@ from rich.text import Text
 from ballast import books, chat, evaluate_words, evaluating, running
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table, when
-from ballast.messages import Said, say
+from ballast.messages import Said, say, tell
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError, worded
 from serving.evaluation import questions, store, verdict, votes
@@ -136,9 +137,9 @@ def gate(
         found = _found(database, evaluation, between)
     said = verdict.verdict(verdict.results(found), wanted)
     if as_json:
-        print_json(msgspec.to_builtins(said) | {"id": found.id})
+        print_json(msgspec.to_builtins(said, enc_hook=str) | {"id": found.id})
     else:
-        show(*(Text(line) for line in said.reasons))
+        show(*(Text(tell(line, spoken())) for line in said.reasons))
         key = "evaluate.pass" if said.is_pass else "evaluate.no_pass"
         show(f"{say(key)}: {found.arms[1].name} ({found.id})")
     raise typer.Exit(0 if said.is_pass else FAILS)
@@ -150,7 +151,8 @@ def _questions(file: Path) -> tuple[questions.Question, ...]:
     except OSError as error:
         raise ProblemError(f"{file}: {error.strerror}", Said("evaluate.name_questions")) from None
     except questions.SetError as error:
-        raise ProblemError(f"{file}: {error}", Said("evaluate.shows_one")) from None
+        what = Said("evaluate.in_file", file=file, error=worded(error))
+        raise ProblemError(what, Said("evaluate.shows_one")) from None
 
 
 def _arms(settings: Settings, given: list[str], model: str) -> Any:

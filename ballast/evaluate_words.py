@@ -10,7 +10,8 @@ from rich.text import Text
 
 from ballast import books
 from ballast.admin_words import table, when
-from ballast.messages import say
+from ballast.messages import named, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from serving.evaluation import verdict, votes
 from serving.evaluation.intervals import Interval
@@ -81,7 +82,8 @@ def _rows(figures: Results) -> Iterator[list[str]]:
     yield line(say("evaluate.passed"), lambda one: _span(one.passed))
     for check in CHECKS:
         if any(check in one.checks for one in figures.arms):
-            yield line(check, lambda one, check=check: _span(one.checks.get(check)))
+            told = named("evaluate.check", check, spoken())
+            yield line(told, lambda one, check=check: _span(one.checks.get(check)))
     yield line(say("evaluate.tokens"), lambda one: _plain(one, "tokens"))
     yield line(say("evaluate.whole"), lambda one: _plain(one, "whole_ms"))
 

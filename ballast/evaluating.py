@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ballast.messages import Said
 from ballast.problem import ProblemError
-from ballast.web import error_text
+from ballast.web import error_text, in_words
 from serving.evaluation.questions import Question, answered
 from serving.evaluation.values import ARMS, Answer, Arm
 
@@ -96,7 +96,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, question: Question, arm
             return Answer(question.id, is_answered=False, why=type(error).__name__)
         if reply.status in _STOPS:
             raise ProblemError(
-                Said("evaluate.refused", name=arm.name, status=reply.status, data=error_text(data)),
+                Said("evaluate.refused", name=arm.name, status=reply.status, data=in_words(data)),
                 Said("evaluate.canary_key"),
             )
         if reply.status not in _AGAIN or attempt == ATTEMPTS_MAX:

@@ -10,7 +10,7 @@ import typer
 
 from ballast.admin_client import desk, keep
 from ballast.admin_flags import AsJson, Config, KeyFile
-from ballast.admin_words import clean, table, when
+from ballast.admin_words import Row, clean, reason, table, when
 from ballast.messages import say
 from ballast.printing import print_json
 
@@ -47,12 +47,17 @@ def read(
     rows = [
         (e["number"], say("desk.unreadable"))
         if e.get("is_unreadable")
-        else (e["number"], when(e["at_ms"]), e["actor"], e["action"], e["subject"], e["why"])
+        else (e["number"], when(e["at_ms"]), e["actor"], e["action"], e["subject"], why(e))
         for e in found
     ]
     table(("number", "at", "by", "did", "what", "why"), rows)
     if len(found) == SHOWN_MAX:
         typer.echo(say("desk.more_after", number=found[-1]["number"]))
+
+
+def why(entry: Row) -> str:
+    """The reason that an entry keeps; the controller's own has its code beside it."""
+    return reason({"why": entry["why"], "said": (entry.get("details") or {}).get("said")}, "why")
 
 
 @history.command()

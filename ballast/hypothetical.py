@@ -17,7 +17,7 @@ from rich.text import Text
 from ballast.messages import Said, named, say
 from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
-from ballast.web import answer, error_text
+from ballast.web import answer, in_words
 from ballast.wide import Wide
 from serving.placement.score import LATE
 from serving.settings import Settings
@@ -75,7 +75,7 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
     with answer("GET", url, {}, None, WAIT_S) as response:
         status, body = response.status, response.read()
     if status == 400:
-        raise ProblemError(error_text(body), Said("explain.help_tells"))
+        raise ProblemError(in_words(body), Said("explain.help_tells"))
     try:
         found = msgspec.json.decode(body)
     except UNREADABLE:

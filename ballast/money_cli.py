@@ -11,14 +11,16 @@ import msgspec
 import typer
 import yaml
 
-from ballast import acts, books
+from ballast import acts, books, messages
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean, table
 from ballast.digits import rounded
 from ballast.messages import Said, say
+from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
 from ballast.running import settings_of
+from models.worded import joined
 from serving.finance import entries, invoices, months, told
 from serving.finance.grants import lapsing, period
 from serving.finance.listing import KIND, listed
@@ -198,7 +200,8 @@ def _row(line: Line) -> tuple[str, ...]:
     amounts = (line.ledger_micro, line.burnt_micro, line.expected_micro, line.invoice_micro)
     return (
         line.provider, line.model, line.currency, *(rounded(micro / 1e6) for micro in amounts),
-        f"{line.difference_micro / 1e6:+,.2f}", "; ".join(line.explanations) or say("money.agrees"),
+        f"{line.difference_micro / 1e6:+,.2f}", messages.tell(joined(line.explanations), spoken())
+        or say("money.agrees"),
     )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import typer
 
 from ballast.admin_client import desk, path_of
 from ballast.admin_flags import AsJson, Config, KeyFile, Why
-from ballast.admin_words import clean, done, table, when
-from ballast.messages import Said, named, say
+from ballast.admin_words import clean, done, reason, table, when
+from ballast.messages import Said, named, say, tell
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json
 from ballast.problem import ProblemError
+from models.worded import unpacked
 from serving.rollout.history import spans
 
 PAGE = 1000
@@ -61,7 +62,7 @@ def start(
         return
     key = "rollout.would_go" if dry_run else "rollout.goes"
     typer.echo(say(key, name=clean(name), old=clean(answer["old"]), new=clean(answer["new"])))
-    typer.echo(clean(answer["words"]))
+    typer.echo(clean(tell(unpacked(answer.get("said"), answer["words"]), spoken())))
     if not dry_run:
         typer.echo(say("rollout.controller"))
 
@@ -94,7 +95,7 @@ def status(config: Config = None, key_file: KeyFile = None, as_json: AsJson = Fa
     rows = [
         (r["id"], r["old"], r["new"], f"{r['percent']} %",
          named("rollout.state", r["state"], spoken()), when(r["since_ms"]), r["by"],
-         r["reason"])
+         reason(r, "reason"))
         for r in found
     ]  # fmt: skip
     table(("name", "from", "to", "at", "state", "since", "by", "why"), rows)
@@ -172,7 +173,7 @@ def history(
     rows = [
         (when(s.from_ms), say("rollout.now") if s.until_ms is None else when(s.until_ms),
          s.meaning, s.number,
-         s.actor, s.why)
+         s.actor, reason(s._asdict(), "why"))
         for s in found
     ]  # fmt: skip
     table(("from", "until", "meant", "entry", "by", "why"), rows)

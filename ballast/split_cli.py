@@ -13,7 +13,7 @@ from rich.text import Text
 from ballast import books
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table
-from ballast.messages import Said, say, tell
+from ballast.messages import Said, named, say, tell
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
@@ -96,7 +96,7 @@ def _nothing(name: str, settings: Settings, *, is_split: bool) -> str:
     if is_split:
         return say("split.no_request", name=name)
     known = [one for one, given in settings.routing.names.items() if given.split]
-    return Said("split.not_split", name=name, names=", ".join(known) or "none")
+    return Said("split.not_split", name=name, names=known or Said("admin.none"))
 
 
 def as_object(found: Report, period: tuple[date, date]) -> dict[str, Any]:
@@ -110,13 +110,13 @@ def as_object(found: Report, period: tuple[date, date]) -> dict[str, Any]:
 def _print(found: Report) -> None:
     names = [one.name for one in max((s.figures for s in found.sides), key=len)]
     rows: list[list[str]] = [
-        ["requests", *(f"{side.requests:,}" for side in found.sides)],
+        [_named("requests"), *(f"{side.requests:,}" for side in found.sides)],
         [say("split.parts"), *(f"{side.parts:,}" for side in found.sides)],
         [say("split.ended_at"), *(_targets(side.targets) for side in found.sides)],
     ]
     for place, name in enumerate(names):
         figures = [side.figures[place] for side in found.sides]
-        rows.append([name, *map(_figure, figures)])
+        rows.append([_named(name), *map(_figure, figures)])
         if any(one.more is not None for one in figures):
             rows.append(["", *map(_more, figures)])
     heads = [f"{s.name} {'' if s.percent is None else f'{s.percent} %'}" for s in found.sides]
@@ -128,6 +128,14 @@ def _print(found: Report) -> None:
         )
     show(say("split.sticky", moved=found.moved, elsewhere=found.elsewhere))
     show(Text(tell(NOTES, spoken()), style="dim"))
+
+
+def _named(figure: str) -> str:
+    """A figure's name; those of money go by their currency."""
+    currency, _, rest = figure.partition(" ")
+    if rest == "micro a request":
+        return say("split.micro", currency=currency)
+    return named("split.figure", figure, spoken())
 
 
 def _targets(targets: tuple[tuple[str, int], ...]) -> str:

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ballast.messages import Said
+from ballast.messages import Said, named
+from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
+from models.worded import unpacked
 from serving.unreadable import UNREADABLE
 
 NOT_UP = Said("web.not_up")
@@ -56,9 +58,25 @@ def get_json(url: str, wait_s: float = 3.0) -> Any:
         raise ProblemError(Said("web.no_json", url=url), Said("web.other_program")) from None
 
 
-def error_text(body: bytes) -> str:
-    """The message of an OpenAI-shaped error, or the start of whatever came."""
+def in_words(body: bytes) -> str:
+    """As `error_text`, and in Chinese with the words for its code before it: the public API says
+    what is wrong in English alone."""
+    text = error_text(body)
     try:
-        return str(msgspec.json.decode(body)["error"]["message"])
+        code = str(msgspec.json.decode(body)["error"]["code"])
     except (*UNREADABLE, KeyError, TypeError):
+        return text
+    words = named("explain.code", code, spoken())
+    if spoken() == "en" or words == code:
+        return text
+    return Said("web.in_words", words=words, text=text)
+
+
+def error_text(body: bytes) -> str:
+    """The message of an OpenAI-shaped error, with code and values where it came with them; else the
+    start of whatever came."""
+    try:
+        error = msgspec.json.decode(body)["error"]
+        return unpacked(error.get("said"), str(error["message"]))
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
         return body[:300].decode("utf-8", "replace").strip() or Said("web.empty")

@@ -2,7 +2,7 @@
 
 Rules and errors far below the command line do not know who reads them. As a string such a sentence
 is English: what logs, the ledger and JSON hold. Whoever shows it to a person may tell it in another
-language by code and values (`ballast/messages/reasons.yaml`), and never by matching the English.
+language by code and values (`models/reasons`), and never by matching the English.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["Worded", "checked", "lines", "of", "packed", "unpacked"]
+__all__ = ["Worded", "checked", "joined", "lines", "of", "packed", "unpacked"]
 
 
 class Worded(str):
@@ -53,6 +53,14 @@ def lines(head: str, more: Sequence[str]) -> str:
     return told
 
 
+def joined(parts: Sequence[str]) -> str:
+    """Several in one sentence, or nothing."""
+    told = parts[0] if parts else ""
+    for more in parts[1:]:
+        told = Worded("and", "{before}; {more}", before=told, more=more)
+    return told
+
+
 def checked(error: Mapping[str, Any]) -> str:
     """One error of a pydantic check: what our own rule raised, or the library's words by the name
     it gives them."""
@@ -67,19 +75,33 @@ def packed(said: str) -> Mapping[str, Any] | None:
     """For another process: code, English and values; None for a text that has no code."""
     if not isinstance(said, Worded):
         return None
-    values = {n: packed(v) or v if isinstance(v, str) else v for n, v in said.values.items()}
+    values = {name: _plain(value) for name, value in said.values.items()}
     return {"code": said.code, "text": str(said), "values": values}
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str):
+        return packed(value) or value
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
 def unpacked(sent: Any, english: str) -> str:
-    """What another process sent by `packed`, or its English where that is all that came."""
+    """What another process sent by `packed`, or its English where that is all that came, or where
+    the two say different things: an older gateway changes the one and keeps the other."""
     if not isinstance(sent, Mapping) or not isinstance(sent.get("values"), Mapping):
         return english
-    values = {
-        str(n): unpacked(v, str(v.get("text", ""))) if isinstance(v, Mapping) else v
-        for n, v in sent["values"].items()
-    }
+    if str(sent.get("text", english)) != english:
+        return english
+    values = {str(name): _sent(value) for name, value in sent["values"].items()}
     return Worded.made(str(sent.get("code", "")), str(sent.get("text", english)), values)
+
+
+def _sent(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sent(one) for one in value]
+    return unpacked(value, str(value.get("text", ""))) if isinstance(value, Mapping) else value
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from models.worded import Worded
 from serving.backends import keyfile
 from serving.provider_access import ProviderAccess
 from serving.settings import SettingsError
+from serving.settings_words import cannot_read
 
 
 def key_variable(access: ProviderAccess, row: Provider) -> str | None:
@@ -24,12 +25,16 @@ def read(where: str, access: ProviderAccess, row: Provider, environ: Mapping[str
         except (OSError, ValueError) as error:
             is_odd = isinstance(error, UnicodeDecodeError)
             reason = "not ASCII" if is_odd else getattr(error, "strerror", None) or str(error)
-            what = f"{where}.api_key_file: cannot read {access.api_key_file}"
-            raise SettingsError(f"{what}: {reason}") from None
+            said = cannot_read(f"{where}.api_key_file", access.api_key_file, reason)
+            raise SettingsError(said) from None
     if row.auth.is_short_lived:
         raise SettingsError(
-            f"{where}: its tokens live about an hour: name an api_key_file that"
-            " somebody renews, a variable would go stale"
+            Worded(
+                "settings.tokens_live",
+                "{where}: its tokens live about an hour: name an api_key_file that "
+                "somebody renews, a variable would go stale",
+                where=where,
+            )
         )
     name = key_variable(access, row) or ""
     key = environ.get(name, "").strip()

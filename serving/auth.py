@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from models.worded import Worded
 from serving.errors import CallerError
 from serving.limits.settings import AllowanceSettings
 from serving.records import (
@@ -72,7 +73,9 @@ def callers(
     owners: dict[str, TenantSettings] = {}
     for tenant in tenants:
         if tenant.id in owners:
-            raise KeyConflict(f"tenant {tenant.id!r} is given twice")
+            raise KeyConflict(
+                Worded("settings.tenant_twice", "tenant {id} is given twice", id=repr(tenant.id))
+            )
         owners[tenant.id] = tenant
     found: dict[bytes, Caller | None] = {}
     names: set[str] = set()
@@ -80,12 +83,19 @@ def callers(
     for key in keys:
         if key.id in names:
             # Idempotency and the books tell callers apart by this id.
-            raise KeyConflict(f"the key id {key.id!r} is given twice")
+            raise KeyConflict(
+                Worded("settings.key_twice", "the key id {id} is given twice", id=repr(key.id))
+            )
         names.add(key.id)
         owner = owners.get(key.tenant)
         if owner is None:
             raise KeyConflict(
-                f"key {key.id!r} names tenant {key.tenant!r}, which is not configured"
+                Worded(
+                    "settings.key_tenant",
+                    "key {id} names tenant {tenant}, which is not configured",
+                    id=repr(key.id),
+                    tenant=repr(key.tenant),
+                )
             )
         is_good = not key.is_revoked and not owner.is_suspended
         project = f"{key.tenant}:{key.project}"
@@ -93,7 +103,13 @@ def callers(
         caller = _caller(key, owner, beside) if is_good else None
         for mark, until in _values(key):
             if mark in found:
-                raise KeyConflict(f"key {key.id!r} has the same value as another key")
+                raise KeyConflict(
+                    Worded(
+                        "settings.key_same",
+                        "key {id} has the same value as another key",
+                        id=repr(key.id),
+                    )
+                )
             found[mark] = caller if until > now else None
             if until > now:
                 ends.append(until)

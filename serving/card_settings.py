@@ -24,6 +24,7 @@ from models.layout import Feature, Layout
 from models.memory import DoesNotFit
 from models.profiles import name_of
 from models.sizing import Knowledge
+from models.worded import Worded, joined, of
 
 WAITING_MIN = 32
 """Requests that may wait beside those that run, at least; a third of a batch beyond."""
@@ -68,14 +69,18 @@ def completed(tree: Any) -> Any:
     try:
         known = sizing.load(Path(cards_dir).expanduser() if cards_dir else None)
     except (CatalogError, CalibrationError) as error:
-        raise ValueError(f"cards_dir: {error}") from None
+        raise ValueError(
+            Worded("field", "{name}: {what}", name="cards_dir", what=of(error))
+        ) from None
     hub = _hub(tree.get("weights"))
     whole = []
     for index, model in enumerate(models):
         try:
             whole.append(_complete(known, model, hub) if _names_card(model) else model)
         except ValueError as error:
-            raise ValueError(f"models.{index}.{error} (model {model.get('name')!r})") from None
+            template, name = "models.{index}.{why} (model {name})", repr(model.get("name"))
+            said = Worded("settings.of_model", template, index=index, why=of(error), name=name)
+            raise ValueError(said) from None
     return {**tree, "models": whole}
 
 
@@ -83,7 +88,8 @@ def engine_flags(known: Knowledge, layout: Layout, start: Start) -> Flags:
     """Flags of an engine laid out in settings. Raises ValueError when it cannot start so."""
     found = flags(*known.subjects(layout), layout, start)
     if isinstance(found, Refused):
-        raise ValueError(f"{name_of(layout)}: {'; '.join(found.reasons)}")
+        template, why = "{name}: {what}", joined(found.reasons)
+        raise ValueError(Worded("field", template, name=name_of(layout), what=why))
     return found
 
 
@@ -116,11 +122,19 @@ def _complete(known: Knowledge, model: Mapping[str, Any], hub: str) -> dict[str,
     try:
         card, of_hub = known.catalog.variant(str(model["card"]))
     except CatalogError as error:
-        raise ValueError(f"card: {error}") from None
+        raise ValueError(Worded("field", "{name}: {what}", name="card", what=of(error))) from None
     variant = str(model.get("variant") or of_hub or next(iter(card.variants)))
     if variant not in card.variants:
         has = ", ".join(card.variants)
-        raise ValueError(f"variant: no {variant!r}; {card.id} has {has}; name one of them")
+        raise ValueError(
+            Worded(
+                "settings.no_variant",
+                "variant: no {variant}; {id} has {has}; name one of them",
+                variant=repr(variant),
+                id=card.id,
+                has=has,
+            )
+        )
     named = {**_capable(card, variant, model), **model, "card": card.id, "variant": variant}
     engine = model.get("engine")
     if isinstance(engine, Mapping) or (engine is None and model.get("gpu")):
@@ -132,7 +146,7 @@ def _complete(known: Knowledge, model: Mapping[str, Any], hub: str) -> dict[str,
     try:
         gpu = known.gpus.gpu(str(model["gpu"]))
     except UnknownGpuError as error:
-        raise ValueError(f"gpu: {error}") from None
+        raise ValueError(Worded("field", "{name}: {what}", name="gpu", what=of(error))) from None
     return _laid_out(known, named, card, gpu)
 
 
@@ -165,13 +179,21 @@ def _laid_out(known: Knowledge, model: dict[str, Any], card: Card, gpu: Gpu) -> 
     layout = choose(card, gpu, _said(model, engine).given(variant))
     if isinstance(layout, DoesNotFit):
         raise ValueError(
-            f"layout: {card.id}/{variant} on {gpu.name}: {'; '.join(layout.reasons)}; "
-            f"`ballast models fit {card.id}/{variant} --gpu {gpu.id}` shows what fits"
+            Worded(
+                "settings.no_layout",
+                "layout: {id}/{variant} on {name}: {reasons}; `ballast models fit "
+                "{id}/{variant} --gpu {id_2}` shows what fits",
+                id=card.id,
+                variant=variant,
+                name=gpu.name,
+                reasons=joined(layout.reasons),
+                id_2=gpu.id,
+            )
         )
     try:
         engine_flags(known, layout, Start())
     except ValueError as error:
-        raise ValueError(f"layout: {error}") from None
+        raise ValueError(Worded("field", "{name}: {what}", name="layout", what=of(error))) from None
     waiting = max(WAITING_MIN, layout.sequences // 3)
     queued = layout.batched_tokens * layout.data * QUEUED_STEPS
     return {

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jwt
 import msgspec
 
+from models.worded import Worded
 from serving.errors import CallerError
 from serving.settings import Grant, Oidc
 from serving.unreadable import UNREADABLE
@@ -87,20 +88,32 @@ def _algorithms(key: Any, settings: Oidc) -> Iterator[str]:
 def named(token: str, settings: Oidc) -> Named:
     """The key that a token names. Raises CallerError, without echoing what it holds."""
     if len(token) > TOKEN_BYTES_MAX:
-        raise _refused(f"is longer than {TOKEN_BYTES_MAX} bytes")
+        raise _refused(
+            Worded(
+                "token.long",
+                "is longer than {token_bytes_max} bytes",
+                token_bytes_max=TOKEN_BYTES_MAX,
+            )
+        )
     if not _SHAPE(token):
-        raise _refused("is no signed token")
+        raise _refused(Worded("token.unsigned", "is no signed token"))
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, RecursionError):
-        raise _refused("is no signed token") from None
+        raise _refused(Worded("token.unsigned", "is no signed token")) from None
     algorithm, kid = header.get("alg"), header.get("kid")
     if algorithm not in settings.algorithms:
-        raise _refused(f"is not signed by one of {', '.join(settings.algorithms)}")
+        raise _refused(
+            Worded(
+                "token.algorithm",
+                "is not signed by one of {algorithms}",
+                algorithms=[*settings.algorithms],
+            )
+        )
     if "crit" in header:
-        raise _refused("demands an extension that is not known here")
+        raise _refused(Worded("token.extension", "demands an extension that is not known here"))
     if not isinstance(kid, str) or not kid:
-        raise _refused("names no key")
+        raise _refused(Worded("token.no_key", "names no key"))
     return Named(kid, str(algorithm))
 
 
@@ -109,22 +122,24 @@ def judged(token: str, key: jwt.PyJWK, settings: Oidc, now_s: float) -> Proven:
     try:
         signed = jwt.PyJWS().decode(token, key, [key.algorithm_name])
     except (jwt.PyJWTError, RecursionError):
-        raise _refused("has a wrong signature") from None
+        raise _refused(Worded("token.signature", "has a wrong signature")) from None
     try:
         claims = msgspec.json.decode(signed)
     except UNREADABLE:
         claims = None
     if not isinstance(claims, dict):
-        raise _refused("holds no claims")
+        raise _refused(Worded("token.no_claims", "holds no claims"))
     if claims.get("iss") != settings.issuer:
-        raise _refused("is another issuer's")
+        raise _refused(Worded("token.issuer", "is another issuer's"))
     audience = claims.get("aud")
     if settings.audience not in (audience if isinstance(audience, list) else [audience]):
-        raise _refused("is meant for somebody else")
+        raise _refused(Worded("token.audience", "is meant for somebody else"))
     _check_times(claims, settings, now_s)
     subject = claims.get("sub")
     if not isinstance(subject, str) or not _SUBJECT(subject):
-        raise _refused("names nobody: `sub` is 1 to 128 visible ASCII characters")
+        raise _refused(
+            Worded("token.nobody", "names nobody: `sub` is 1 to 128 visible ASCII characters")
+        )
     return Proven(subject, _grants(claims, settings))
 
 
@@ -132,18 +147,24 @@ def _check_times(claims: Mapping[str, Any], settings: Oidc, now_s: float) -> Non
     expires_s, issued_s = _time(claims, "exp"), _time(claims, "iat")
     begins_s = _time(claims, "nbf") if "nbf" in claims else issued_s
     if expires_s <= now_s - settings.leeway_s:
-        raise _refused("has expired")
+        raise _refused(Worded("token.expired", "has expired"))
     if max(begins_s, issued_s) > now_s + settings.leeway_s:
-        raise _refused("is not valid yet")
+        raise _refused(Worded("token.early", "is not valid yet"))
     if expires_s - issued_s > settings.token_s_max:
-        raise _refused(f"lives longer than {settings.token_s_max:.0f} s")
+        raise _refused(
+            Worded(
+                "token.lives",
+                "lives longer than {token_s_max} s",
+                token_s_max=f"{settings.token_s_max:.0f}",
+            )
+        )
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _S_MAX:
         return float(value)
-    raise _refused(f"says no time `{name}`")
+    raise _refused(Worded("token.no_time", "says no time `{name}`", name=name))
 
 
 def _grants(claims: Mapping[str, Any], settings: Oidc) -> tuple[Grant, ...]:
@@ -155,10 +176,12 @@ def _grants(claims: Mapping[str, Any], settings: Oidc) -> tuple[Grant, ...]:
     values = found if isinstance(found, list) else [found]
     grants = tuple(grant for value, grant in settings.roles.items() if value in values)
     if not grants:
-        message = "this token gives no role here: see `oidc.role_claim` and `oidc.roles`"
+        message = Worded(
+            "token.no_role", "this token gives no role here: see `oidc.role_claim` and `oidc.roles`"
+        )
         raise CallerError("role_required", message)
     return grants
 
 
 def _refused(what: str) -> CallerError:
-    return CallerError("invalid_api_key", f"this token {what}")
+    return CallerError("invalid_api_key", Worded("token.is", "this token {what}", what=what))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from models.worded import Worded
 from serving.settings import Settings, SettingsError
 
 FILE = "deployment-id"
@@ -33,9 +34,22 @@ def ensure(state: Path) -> str:
         text = path.read_bytes().decode("ascii", "replace").strip()
         Settings(deployment_id=text)
     except OSError as error:
-        raise SettingsError(f"deployment_id: cannot keep {path}: {error.strerror}") from None
+        raise SettingsError(
+            Worded(
+                "settings.deployment_keep",
+                "deployment_id: cannot keep {path}: {strerror}",
+                path=path,
+                strerror=error.strerror,
+            )
+        ) from None
     except ValidationError:
-        raise SettingsError(f"deployment_id: {path} holds none; delete it, or name one") from None
+        raise SettingsError(
+            Worded(
+                "settings.deployment_none",
+                "deployment_id: {path} holds none; delete it, or name one",
+                path=path,
+            )
+        ) from None
     return text
 
 

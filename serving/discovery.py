@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from models.worded import Worded, of
 from serving.brief import brief
 from serving.records import DataLabel
 from serving.settings import SettingsError
@@ -98,7 +99,14 @@ def _address(replica: StaticReplica) -> Address:
     try:
         port = parts.port or 80
     except ValueError as error:
-        raise SettingsError(f"fleet.static: {replica.url!r}: {error}") from None
+        raise SettingsError(
+            Worded(
+                "settings.static",
+                "fleet.static: {url}: {error}",
+                url=repr(replica.url),
+                error=of(error),
+            )
+        ) from None
     label = None if replica.pool is None else replica.pool.label
     return Address(replica.model, host, port, parts.path.rstrip("/"), replica.limit, label)
 

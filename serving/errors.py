@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.worded import packed
 from serving.records import Label, Usage
 
 
@@ -111,7 +112,8 @@ class BallastError(Exception):
         assert code in TABLE, code
         super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = str(message)
+        """In English; what it was made of, where it has a code, stays in `args`."""
         self.param = param
         self.retry_after_s = retry_after_s
 
@@ -206,6 +208,17 @@ _CODES = {
 
 def body(code: str, message: str, param: str | None = None) -> bytes:
     """The OpenAI-shaped JSON error for a code of `TABLE`."""
-    row = TABLE[code]
-    error = {"message": message, "type": row.type, "param": param, "code": TOLD.get(code, code)}
-    return msgspec.json.encode({"error": error})
+    return msgspec.json.encode({"error": _shaped(code, message, param)})
+
+
+def told(code: str, message: str, param: str | None = None) -> bytes:
+    """The same for a listener of ours alone: with the sentence by its code and values, for who
+    tells it in another language."""
+    error = _shaped(code, message, param)
+    said = packed(message)
+    return msgspec.json.encode({"error": error | ({} if said is None else {"said": said})})
+
+
+def _shaped(code: str, message: str, param: str | None) -> dict[str, str | None]:
+    shown, row = TOLD.get(code, code), TABLE[code]
+    return {"message": str(message), "type": row.type, "param": param, "code": shown}

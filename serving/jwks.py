@@ -14,6 +14,7 @@ import aiohttp
 import jwt
 import msgspec
 
+from models.worded import Worded
 from serving.claims import Named, Signers, signers
 from serving.errors import CallerError, OwnError
 from serving.settings import Oidc
@@ -47,10 +48,16 @@ class KeySet:
             async with self._lock:
                 await self._refresh(named)
         if self._clock() - self._read_s > STALE_S:
-            raise OwnError("identity_away", "the identity provider's keys cannot be had now")
+            raise OwnError(
+                "identity_away",
+                Worded("token.provider_away", "the identity provider's keys cannot be had now"),
+            )
         found = self._signers.get(named)
         if found is None:
-            raise CallerError("invalid_api_key", "this token names a key that is not known here")
+            raise CallerError(
+                "invalid_api_key",
+                Worded("token.unknown_key", "this token names a key that is not known here"),
+            )
         return found
 
     async def _refresh(self, named: Named) -> None:

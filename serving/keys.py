@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from models.worded import Worded
 from serving import forwarded
 from serving.auth import (
     Callers,
@@ -31,6 +32,7 @@ from serving.errors import CallerError
 from serving.forwarded import CustomerTerms
 from serving.records import Caller, Overflow, Policy
 from serving.settings import KeySettings, Settings, SettingsError, TenantSettings, reason
+from serving.settings_words import cannot_read
 
 CHECK_S = 1.0
 KNOWN_MAX = 10_000
@@ -46,9 +48,10 @@ def pepper(settings: Settings) -> bytes:
     try:
         value = path.read_bytes().strip()
     except OSError as error:
-        raise SettingsError(f"pepper_file: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(cannot_read("pepper_file", path, error.strerror)) from None
     if len(value) < 32:
-        raise SettingsError(f"pepper_file: {path} holds fewer than 32 bytes")
+        template = "pepper_file: {path} holds fewer than 32 bytes"
+        raise SettingsError(Worded("settings.pepper_short", template, path=path))
     return value
 
 
@@ -204,9 +207,10 @@ class Keys:
             found = _KEYS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())
         except ValidationError as error:
             faults = "; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors(include_input=False))
-            raise SettingsError(f"keys_file: {path}: {faults}") from None
+            told = Worded("settings.key", "{key}: {said}", key=f"keys_file: {path}", said=faults)
+            raise SettingsError(told) from None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise SettingsError(f"keys_file: cannot read {path}: {reason(error)}") from None
+            raise SettingsError(cannot_read("keys_file", path, reason(error))) from None
         before, self._rows = self._rows, found
         try:
             self._make()

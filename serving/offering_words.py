@@ -42,3 +42,63 @@ def not_sold(where: str, names: Sequence[str]) -> str:
     """Terms of models that the provider does not have."""
     template = "{where}.models: not sold: {names}"
     return Worded("settings.not_sold", template, where=where, names=list(names))
+
+
+def ourselves(where: str, url: str) -> str:
+    """What overflows would go round."""
+    template = (
+        "{where}: {url} is this gateway's own address; a call that overflows there would only"
+        " come back"
+    )
+    return Worded("settings.ourselves", template, where=where, url=url)
+
+
+def braces(where: str, url: str) -> str:
+    """An address with parts that nobody filled in."""
+    template = "{where}: name its base_url, or the braces' content as address: {url}"
+    return Worded("settings.braces", template, where=where, url=url)
+
+
+def bought(where: str, what: str) -> str:
+    """Speech and transcription are third parties' alone."""
+    template = (
+        "{where}.surfaces: {what} is bought, and does nothing else: no engine, no other surface"
+    )
+    return Worded("settings.bought", template, where=where, what=what)
+
+
+def twice(where: str, names: Sequence[str]) -> str:
+    """Offerings of one name."""
+    template = "{where}.offerings: named twice: {names}"
+    return Worded("settings.offered_twice", template, where=where, names=list(names))
+
+
+def odd_tiers(where: str, names: Sequence[str]) -> str:
+    """Tiers of what is not offered."""
+    template = "{where}.tiers: not among its offerings: {names}"
+    return Worded("settings.odd_tiers", template, where=where, names=list(names))
+
+
+def base_needs(where: str, adapter: str) -> str:
+    """An adapter that falls back to a model which nobody sells."""
+    template = "{where}.adapters.{adapter}: elsewhere: base needs offerings"
+    return Worded("settings.base_needs", template, where=where, adapter=adapter)
+
+
+def unbounded(where: str, how: str) -> str:
+    """A dialect without a default length."""
+    template = "{where}: this dialect must bound each answer; name output_tokens_max ({how})"
+    return Worded("settings.unbounded", template, where=where, how=how)
+
+
+def no_tier(where: str, theirs: str, ours: str) -> str:
+    """Other weights are never the first tier."""
+    template = (
+        "{where}: tiers: 1 cannot be: its row names the weights {theirs}, this model has {ours}"
+    )
+    return Worded("settings.no_tier", template, where=where, theirs=theirs, ours=ours)
+
+
+def withdrawn(where: str, why: str) -> str:
+    """Its provider has taken it off, as the row says."""
+    return Worded("settings.withdrawn", "{where}: {why}", where=where, why=why)

@@ -60,8 +60,7 @@ def account(
     key = account_key.read(where, access, row, os.environ if environ is None else environ)
     url = _address(where, access, row)
     if _is_ourselves(url, settings.gateway):
-        why = "is this gateway's own address; a call that overflows there would only come back"
-        raise SettingsError(f"{where}: {url} {why}")
+        raise SettingsError(offering_words.ourselves(where, url))
     file = keyfile.KeyFile(access.api_key_file) if access.api_key_file else None
     return Account(row, url, key, file, access.proxy, access.paid_by)
 
@@ -71,7 +70,7 @@ def _address(where: str, access: ProviderAccess, row: Provider) -> str:
     for name, value in access.address.items():
         url = url.replace(f"{{{name}}}", value)
     if "{" in url:
-        raise SettingsError(f"{where}: name its base_url, or the braces' content as address: {url}")
+        raise SettingsError(offering_words.braces(where, url))
     return url
 
 
@@ -118,17 +117,16 @@ def _check(model: Model) -> None:
     does = set(map(Surface, model.surfaces))
     for sort, what in (({Surface.SPEECH}, "speech"), (HEARD, "transcription")):
         if does & sort and (not does <= sort or model.engine is not None):
-            why = f"{what} is bought, and does nothing else: no engine, no other surface"
-            raise SettingsError(f"{where}.surfaces: {why}")
+            raise SettingsError(offering_words.bought(where, what))
     twice = sorted({text for text in model.offerings if model.offerings.count(text) > 1})
     if twice:
-        raise SettingsError(f"{where}.offerings: named twice: {', '.join(twice)}")
+        raise SettingsError(offering_words.twice(where, twice))
     odd = sorted(model.tiers.keys() - set(model.offerings))
     if odd:
-        raise SettingsError(f"{where}.tiers: not among its offerings: {', '.join(odd)}")
+        raise SettingsError(offering_words.odd_tiers(where, odd))
     for adapter in model.adapters:
         if adapter.elsewhere == "base" and not model.offerings:
-            raise SettingsError(f"{where}.adapters.{adapter.name}: elsewhere: base needs offerings")
+            raise SettingsError(offering_words.base_needs(where, adapter.name))
 
 
 def told(row: Offering, adapter: Adapter) -> Offering:
@@ -166,8 +164,7 @@ def offering(
     if context is None:
         raise SettingsError(offering_words.no_context(where, how))
     if row.dialect == "anthropic" and not most:
-        why = "this dialect must bound each answer; name output_tokens_max"
-        raise SettingsError(f"{where}: {why} ({how})")
+        raise SettingsError(offering_words.unbounded(where, how))
     is_same, limits = _is_same(model, sold), sold.limits
     return Offering(
         id=text,
@@ -215,8 +212,7 @@ def _tier(where: str, model: Model, text: str, facts: tuple[Sold, bool]) -> int:
     if said is None:
         return 1 if is_same or not model.weights else 2
     if said == 1 and not is_same and model.weights and sold.weights:
-        why = f"its row names the weights {sold.weights}, this model has {model.weights}"
-        raise SettingsError(f"{where}: tiers: 1 cannot be: {why}")
+        raise SettingsError(offering_words.no_tier(where, sold.weights, model.weights))
     return said
 
 
@@ -229,7 +225,7 @@ def _exchange(currency: str, day: date) -> float:
 
 def _sold(where: str, row: Provider, upstream: str, access: ProviderAccess, day: date) -> Sold:
     if why := row.withdrawn(upstream, day):
-        raise SettingsError(f"{where}: {why}")
+        raise SettingsError(offering_words.withdrawn(where, why))
     terms = access.models.get(upstream, _PLAIN)
     for sold in row.models:
         if sold.id == upstream:

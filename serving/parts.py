@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from models.tokens import TokenRatio
+from models.worded import Worded, of
 from serving.allowances import Allowances
 from serving.api.batches import BatchRoutes
 from serving.api.batches import Terms as BatchTerms
@@ -135,7 +136,7 @@ class Parts(NamedTuple):
         try:
             gate.load()
         except ListFault as error:
-            raise SettingsError(str(error)) from None
+            raise SettingsError(of(error)) from None
         watching = asyncio.create_task(gate.lists.watch(given.check_s), name="term-lists")
         watch(watching, self.died)
         self.closing.callback(watching.cancel)
@@ -226,7 +227,9 @@ class Parts(NamedTuple):
         clock, shared = asyncio.get_running_loop().time, None
         if given.is_shared:
             if not settings.redis.url:
-                raise SettingsError("cache.is_shared: name a server in redis.url")
+                raise SettingsError(
+                    Worded("settings.cache_shared", "cache.is_shared: name a server in redis.url")
+                )
             shared = Shared(client_of(settings.redis), deployment_id, clock)
             self.closing.push_async_callback(shared.close)
         weights = {model.name: cache_keys.identity(model) for model in settings.models}

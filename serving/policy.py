@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from models.worded import Worded
 from serving.auth import KeyConflict
 from serving.directory.base import EMPTY, DirectoryAway, DirectoryStore, Head, VersionConflict
 from serving.directory.chain import Entry, Examination
@@ -123,7 +124,9 @@ class Policies:
                     continue
                 await self.refresh()
                 return self.directory
-        raise OwnError("directory_away", "the directory changes too often; try again")
+        raise OwnError(
+            "directory_away", Worded("directory.busy", "the directory changes too often; try again")
+        )
 
     async def history(self, after: int, limit: int) -> list[Entry]:
         """The directory's history. Raises DirectoryAway."""

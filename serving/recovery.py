@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from models.worded import of
 from serving.idempotency import Idempotency
 from serving.ledger.base import Ledger, LedgerNewer, LedgerUnavailable
 from serving.ledger.drain import Drainer
@@ -54,7 +55,7 @@ class Recovery:
             await self._recover()
             is_done = True
         except LedgerNewer as error:
-            raise SettingsError(str(error)) from error
+            raise SettingsError(of(error)) from error
         except (LedgerUnavailable, OSError) as error:
             _log.warning("recovery_postponed", extra={"reason": str(error)})
         self._task = asyncio.create_task(self._run(is_done), name="recovery")

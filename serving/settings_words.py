@@ -30,3 +30,9 @@ def name_profile(source: str, known: Sequence[str]) -> str:
     """Weights that the default profile is not of."""
     template = "name a profile for {source}: {known}"
     return Worded("settings.name_profile", template, source=source, known=list(known))
+
+
+def cannot_read(key: str, path: object, why: object) -> str:
+    """A file that settings name; `why` is the system's word."""
+    template = "{key}: cannot read {path}: {why}"
+    return Worded("settings.file_read", template, key=key, path=path, why=why)

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 
 from msgspec.structs import replace
 
+from models.worded import Worded
 from serving import offerings as sold
 from serving.backends.account import Account
 from serving.provider_access import ProviderAccess
@@ -38,14 +39,29 @@ def registered(
     for given in settings.tenant_accounts:
         where = f"tenant_accounts.{given.id}"
         if _name(given) in found:
-            raise SettingsError(f"{where}: given twice")
+            raise SettingsError(Worded("settings.given_twice", "{where}: given twice", where=where))
         if given.provider not in rows:
-            raise SettingsError(f"{where}: no row {given.provider!r}; known: {', '.join(rows)}")
+            raise SettingsError(
+                Worded(
+                    "settings.account_row",
+                    "{where}: no row {provider}; known: {rows}",
+                    where=where,
+                    provider=repr(given.provider),
+                    rows=[*rows],
+                )
+            )
         account = sold.account(where, _access(given), rows[given.provider], (settings, environ))
         account = dataclasses.replace(account, paid_by=TENANT_MONEY, tenant=given.tenant)
         for name, other in ({**bought, **found}).items():
             if account.api_key == other.api_key and other.tenant != given.tenant:
-                raise SettingsError(f"{where}: its key is that of {name}: whose money is it?")
+                raise SettingsError(
+                    Worded(
+                        "settings.account_whose",
+                        "{where}: its key is that of {name}: whose money is it?",
+                        where=where,
+                        name=name,
+                    )
+                )
         found[_name(given)] = account
     for name, account in (everybody := {**bought, **found}).items():
         if account.key_file is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autoscale.machines import Create, Machine, Offer, ProviderError, State, Tags
+from models.worded import Worded
 from serving.settings import SettingsError
 
 STATES: Mapping[str, State] = {"INIT": "creating", "UP": "running", "STOPPED": "failed"}
@@ -30,7 +31,10 @@ def module() -> Any:
         return importlib.import_module("sky")
     except ImportError:
         raise SettingsError(
-            "controller.acting.machines: skypilot needs its package: pip install skypilot"
+            Worded(
+                "settings.skypilot",
+                "controller.acting.machines: skypilot needs its package: pip install skypilot",
+            )
         ) from None
 
 

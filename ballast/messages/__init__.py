@@ -3,21 +3,22 @@
 A file `NAME.yaml` holds `key: {zh: ..., en: ...}`, groups of keys nested as deep as they need; a
 key's full name begins with its file's, so `status.yaml` holds `status.fleet`. Values stand in
 braces by name (`{count}`), in both languages the same ones. `tests/unit/test_messages.py` refuses a
-key without both languages, one that nothing uses, and one that is used and not there.
+key without both languages, one that nothing uses, and one that is used and not there; the reader
+(`models.wordbook`) one that a file has twice. Sentences that are made below the command line have
+files of their own beside what makes them, `models/reasons`.
 
 What machines read (`--json`, logs, the rows of the ledger) stays as it is: English, whoever asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast, get_args
-
-import yaml
+from typing import Literal, Protocol, Self, cast, get_args
 
 from ballast.messages.chosen import Language, spoken
+from models import wordbook
 from models.worded import Worded
 
 __all__ = [
@@ -111,7 +112,7 @@ def told(value: object, language: Language) -> object:
 
 def _worded(said: Worded, language: Language) -> str:
     # What the catalogue does not know, such as the words of a library, is shown as it is.
-    entry = entries("reasons").get(f"reasons.{said.code}")
+    entry = wordbook.reasons().get(said.code)
     if entry is None:
         return str(said)
     return entry[language].format_map({n: told(v, language) for n, v in said.values.items()})
@@ -119,30 +120,24 @@ def _worded(said: Worded, language: Language) -> str:
 
 @cache
 def entries(name: str) -> Mapping[str, Entry]:
-    """All messages of one file by full key. Raises KeyError where there is no such file."""
+    """All messages of one file by full key; `reasons` is those of several files. Raises KeyError
+    where there is no such file, BookError for one with a key twice."""
+    if name == "reasons":
+        return {f"reasons.{c}": cast(Entry, entry) for c, entry in wordbook.reasons().items()}
     path = FOLDER / f"{name}.yaml"
     try:
-        loaded = yaml.load(path.read_bytes(), Loader=_LOADER)  # noqa: S506 (a safe loader)
+        return {f"{name}.{key}": cast(Entry, entry) for key, entry in wordbook.entries(path)}
     except FileNotFoundError:
         raise KeyError(f"no messages {name!r}: {path.name} is not there") from None
-    return dict(_flat(name, loaded))
 
 
 @cache
 def help_texts() -> Mapping[str, str]:
-    """Help texts: the Chinese one by the English one, as the code has it."""
-    rows = yaml.load((FOLDER / "help" / "texts.yaml").read_bytes(), Loader=_LOADER)  # noqa: S506
-    return {row["en"]: row["zh"] for row in rows}
-
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _flat(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
-    for name, value in tree.items():
-        if not isinstance(name, str) or not isinstance(value, dict):
-            raise ValueError(f"messages {prefix}.{name}: neither a message nor a group of them")
-        if value.keys() & {"zh", "en"}:
-            yield f"{prefix}.{name}", cast(Entry, value)
-        else:
-            yield from _flat(f"{prefix}.{name}", value)
+    """Help texts: the Chinese one by the English one, as the code has it. Raises BookError."""
+    rows = wordbook.read(FOLDER / "help" / "texts.yaml")
+    found = {row["en"]: row["zh"] for row in rows}
+    if len(found) < len(rows):
+        known = [row["en"] for row in rows]
+        twice = next(one for one in known if known.count(one) > 1)
+        raise wordbook.BookError(f"help/texts.yaml: twice: {twice!r}")
+    return found

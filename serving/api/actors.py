@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from models.worded import Worded
 from serving import auth, claims
 from serving.directory.roles import Allowed, Right, allowed
 from serving.directory.values import Directory
@@ -56,9 +57,14 @@ class Actors:
             if auth.is_same(one.hmac, mark):
                 now = datetime.fromtimestamp(now_ms / 1e3, UTC)
                 if one.expires is not None and one.expires <= now:
-                    raise CallerError("invalid_api_key", "this administrator's key has expired")
+                    raise CallerError(
+                        "invalid_api_key",
+                        Worded("access.expired", "this administrator's key has expired"),
+                    )
                 return Actor(one.id, (allowed(one.role, one.tenants),))
-        raise CallerError("invalid_api_key", "this is no administrator's key")
+        raise CallerError(
+            "invalid_api_key", Worded("access.no_admin", "this is no administrator's key")
+        )
 
     async def asker(self, authorization: str | None, now_ms: int) -> Actor:
         """The same, and those who have an API key: they may ask for another of their tenant's."""
@@ -70,7 +76,10 @@ class Actors:
 
     async def _by_token(self, token: str, now_ms: int) -> Actor:
         if self._tokens is None:
-            raise CallerError("invalid_api_key", "tokens are not taken here: no `oidc` is set")
+            raise CallerError(
+                "invalid_api_key",
+                Worded("access.no_tokens", "tokens are not taken here: no `oidc` is set"),
+            )
         settings, keys = self._tokens
         key = await keys.find(claims.named(token, settings))
         proven = claims.judged(token, key, settings, now_ms / 1e3)
@@ -80,12 +89,18 @@ class Actors:
 
 def _bearer(authorization: str | None) -> str:
     if not authorization:
-        message = "send an administrator's key as 'Authorization: Bearer ba-...'"
+        message = Worded(
+            "access.send_key", "send an administrator's key as 'Authorization: Bearer ba-...'"
+        )
         raise CallerError("missing_api_key", message)
     if len(authorization) > AUTHORIZATION_CHARS_MAX:
-        raise CallerError("invalid_api_key", "the Authorization header is too long")
+        raise CallerError(
+            "invalid_api_key", Worded("access.long", "the Authorization header is too long")
+        )
     scheme, _, secret = authorization.partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
-        message = "the Authorization header is not 'Bearer <key or token>'"
+        message = Worded(
+            "access.not_bearer", "the Authorization header is not 'Bearer <key or token>'"
+        )
         raise CallerError("invalid_api_key", message)
     return secret.strip()

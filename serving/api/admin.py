@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from models.worded import Worded, checked, of
 from serving import auth, errors
 from serving.api.actors import Actor
 from serving.audit.auditor import Auditor
@@ -64,7 +65,7 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BallastError)
     async def refused(_: Request, error: BallastError) -> Response:
-        body = errors.body(error.code, error.message, error.param)
+        body = errors.told(error.code, of(error), error.param)
         status = errors.TABLE[error.code].status
         head = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         return Response(body, status, head, media_type="application/json")
@@ -73,8 +74,9 @@ def answer_errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part)[:100] for part in first["loc"][1:]) or "body"
-        what = str(first["msg"]).removeprefix("Value error, ")
-        body = errors.body("invalid_value", f"{name}: {what}", name)
+        template = "{name}: {what}"
+        message = Worded("field", template, name=name, what=checked(first))
+        body = errors.told("invalid_value", message, name)
         return Response(body, 400, media_type="application/json")
 
     @app.exception_handler(HTTPException)
@@ -99,9 +101,17 @@ class Desk:
         if self.may(right, tenant):
             return
         if any(right in one.rights for one in self.actor.allowed):
-            about = "for all tenants" if tenant is None else "for this tenant"
-            raise CallerError("role_required", f"this needs {right!s} {about}")
-        raise CallerError("role_required", f"your role may not: this needs {right!s}")
+            said = Worded(
+                "access.needs_this", "this needs {right} for this tenant", right=str(right)
+            )
+            if tenant is None:
+                template = "this needs {right} for all tenants"
+                said = Worded("access.needs_all", template, right=str(right))
+            raise CallerError("role_required", said)
+        raise CallerError(
+            "role_required",
+            Worded("access.role", "your role may not: this needs {right}", right=str(right)),
+        )
 
     def may(self, right: Right, tenant: str | None = None) -> bool:
         """Whether the actor has the right."""
@@ -122,7 +132,10 @@ class Desk:
         if not is_seen and not self.may(right):
             if all(right not in one.rights for one in self.actor.allowed):
                 self.need(right)
-            raise CallerError("not_found", f"there is no {kind} {id_[:200]!r}")
+            raise CallerError(
+                "not_found",
+                Worded("directory.none", "there is no {kind} {id}", kind=kind, id=repr(id_[:200])),
+            )
         self.need(right, tenant)
 
     def by(self, why: str) -> By:
@@ -133,11 +146,24 @@ class Desk:
         """Raises CallerError for what stands in the settings, or is not wholly understood here. A
         change that only stops something keeps what it does not understand, and may be made."""
         if f"{kind}:{id_}" in names(self._admin.standing()):
-            message = f"{kind} {id_!r} stands in the settings or the key file: change it there"
+            message = Worded(
+                "directory.standing",
+                "{kind} {id} stands in the settings or the key file: change it there",
+                kind=kind,
+                id=repr(id_),
+            )
             raise CallerError("conflict", message)
         if f"{kind}:{id_}" in self._admin.policies.directory.newer and not is_stop:
-            message = f"a newer Ballast wrote {kind} {id_!r}: change it through a gateway of that"
-            raise CallerError("conflict", f"{message} version, or its new fields would be lost")
+            raise CallerError(
+                "conflict",
+                Worded(
+                    "directory.newer",
+                    "a newer Ballast wrote {kind} {id}: change it through a gateway of "
+                    "that version, or its new fields would be lost",
+                    kind=kind,
+                    id=repr(id_),
+                ),
+            )
 
     async def change(self, decide: Callable[[Directory], Change]) -> int:
         """Store a change; the directory's new version."""
@@ -158,7 +184,10 @@ class Desk:
         """A new key and its HMAC. Raises OwnError where the others could not know it."""
         for mark in self._admin.policies.directory.pepper.values():
             if not auth.is_same(mark.hmac, auth.pepper_mark(self._admin.pepper)):
-                message = "this gateway has another pepper than the others: see pepper_file"
+                message = Worded(
+                    "directory.pepper",
+                    "this gateway has another pepper than the others: see pepper_file",
+                )
                 raise OwnError("directory_away", message)
         key = auth.new_key(self._admin.random_bytes(32), prefix)
         return key, self.mark(key)

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
+from models.worded import Worded, of
 from serving.api.admin import Desk
 from serving.audit.anchor import AnchorFault
 from serving.audit.auditor import Auditor
@@ -58,10 +59,15 @@ def add(router: APIRouter, auditor: Auditor, desk: Callable[..., Any]) -> None:
             found = await asyncio.to_thread(auditor.verify, utc_ms())
         except SettingsError as error:  # who signs holds the key; it need not be this gateway
             raise CallerError(
-                "conflict", f"nothing to check signatures with here: {error}"
+                "conflict",
+                Worded(
+                    "audit.no_key",
+                    "nothing to check signatures with here: {error}",
+                    error=of(error),
+                ),
             ) from None
         except (AnchorFault, OSError) as error:
-            raise OwnError("internal_error", str(error)) from None
+            raise OwnError("internal_error", of(error)) from None
         faults = [fault._asdict() for fault in found.faults]
         return {"is_whole": not faults} | found._asdict() | {"faults": faults}
 

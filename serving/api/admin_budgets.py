@@ -12,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, Field
 
+from models.worded import Worded
 from serving.api.admin import Admin, Desk, plain, said
 from serving.budgets.base import Alert, BudgetStore, Row
 from serving.budgets.period import span
@@ -95,7 +96,9 @@ def _reading(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> None:
 def _seen(admin: Admin, at: Desk, id_: str) -> Budget:
     budget = admin.budgets.funds.in_force.get(id_)
     if budget is None or not at.may(Right.SEE, budget.tenant or None):
-        raise CallerError("not_found", f"there is no budget {id_[:200]!r}")
+        raise CallerError(
+            "not_found", Worded("budget.none", "there is no budget {id}", id=repr(id_[:200]))
+        )
     return budget
 
 
@@ -160,5 +163,7 @@ def _may_write(admin: Admin, at: Desk, id_: str) -> None:
     """To whoever may not see a budget, there is none."""
     known = admin.policies.directory.budgets.get(id_)
     if known is not None and not at.may(Right.SEE, known.tenant or None):
-        raise CallerError("not_found", f"there is no budget {id_[:200]!r}")
+        raise CallerError(
+            "not_found", Worded("budget.none", "there is no budget {id}", id=repr(id_[:200]))
+        )
     at.need(Right.BUDGET, None if known is None else known.tenant or None)

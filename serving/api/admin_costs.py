@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 
+from models.worded import Worded
 from serving.api.admin import Desk
 from serving.directory.roles import Right
 from serving.errors import CallerError
@@ -35,7 +36,13 @@ def add(router: APIRouter, finance: FinanceDesk, desk: Callable[..., Any]) -> No
         micro-units of `currency`. For those who see the money of all tenants."""
         at.need(Right.SEE_MONEY)
         if not 1 <= (until - since).days <= DAYS_MAX:
-            message = f"until: ask for 1 to {DAYS_MAX} days, not from {since} until {until}"
+            message = Worded(
+                "finance.days",
+                "until: ask for 1 to {days_max} days, not from {since} until {until}",
+                days_max=DAYS_MAX,
+                since=since,
+                until=until,
+            )
             raise CallerError("invalid_value", message, param="until")
         offset_ms = utc_offset_hours * HOUR_MS
         asked = Question((), begin_ms(since, offset_ms), begin_ms(until, offset_ms), offset_ms)

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field
 
+from models.worded import Worded, of
 from serving.api.admin import Desk
 from serving.directory.roles import Right
 from serving.errors import CallerError
@@ -94,14 +95,16 @@ def _voting(router: APIRouter, finance: FinanceDesk, desk: Callable[..., Any]) -
 
 def _need_pair(found: Evaluation, question: str) -> None:
     if question not in {one.id for one, _, _ in votes.pairs(found)}:
-        raise CallerError("not_found", f"no pair {question[:80]!r} to vote on", param="question")
+        template = "no pair {name} to vote on"
+        said = Worded("evaluation.no_pair", template, name=repr(question[:80]))
+        raise CallerError("not_found", said, param="question")
 
 
 async def _asked(finance: FinanceDesk, work: Callable[[Database], T]) -> T:
     try:
         return await finance.ask(lambda _, database: work(database))
     except store.EvaluationError as error:
-        raise CallerError("not_found", str(error)) from None
+        raise CallerError("not_found", of(error)) from None
 
 
 def _json(body: Any) -> Response:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query
 
+from models.worded import Worded
 from serving import auth
 from serving.api.admin import Admin, Desk, plain, said
 from serving.api.admin_bodies import KeyTerms, NewKey, NewRequest
@@ -80,7 +81,11 @@ def add_requests(router: APIRouter, admin: Admin, desk: Callable[..., Any]) -> N
         """The answer shows a ticket, this once; it fetches the key once that is approved."""
         tenant = row.tenant or at.actor.tenant
         if not tenant:
-            raise CallerError("invalid_value", "say for which tenant", param="tenant")
+            raise CallerError(
+                "invalid_value",
+                Worded("directory.say_tenant", "say for which tenant"),
+                param="tenant",
+            )
         at.need(Right.ASK, tenant)
         id_, (ticket, hmac) = at.new_id(), at.new_value(auth.TICKET_PREFIX)
         given = said(row) | {"id": id_, "tenant": tenant, "ticket_hmac": hmac}

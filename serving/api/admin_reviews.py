@@ -12,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
+from models.worded import Worded
 from serving.api.admin import Desk
 from serving.api.admin_bodies import Id
 from serving.codecs.reading import spoken
@@ -151,7 +152,10 @@ async def _seen(at: Desk, reviews: Reviews, case_id: str) -> Case:
     tenants = _tenants(at)
     case = await reviews.find(case_id)
     if tenants is not None and tenants.isdisjoint((case.tenant, case.tenant.partition("/")[0])):
-        raise CallerError("not_found", f"there is no case {case_id[:80]!r}")
+        raise CallerError(
+            "not_found",
+            Worded("review.none", "there is no case {case_id}", case_id=repr(case_id[:80])),
+        )
     return case
 
 

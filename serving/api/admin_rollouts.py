@@ -10,15 +10,16 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
+from models.worded import Worded, packed
 from serving.api.admin import Admin, Desk, plain
 from serving.directory.changes import Change
 from serving.directory.roles import Right
 from serving.directory.values import WHY_CHARS_MAX, Directory
 from serving.errors import CallerError
 from serving.placement.values import PLAIN
-from serving.rollout import commands
+from serving.rollout import commands, refusals
 from serving.rollout.desk import RolloutDesk, one_of_few, staying
-from serving.rollout.gap import Gap
+from serving.rollout.meaning import Meant, words
 from serving.rollout.moving import ceilings
 from serving.rollout.values import BLUE_GREEN, CANARY, Checks
 from serving.settings import Group, ModelName
@@ -49,42 +50,42 @@ def add(router: APIRouter, rollouts: RolloutDesk, admin: Admin, desk: Callable[.
 
     asking = asyncio.Semaphore(PLANS_MAX)
 
-    async def told_of(row: NewRollout) -> dict[str, Any]:
-        telling = _told(rollouts, admin, row)
-        return await (one_of_few(asking, telling) if row.is_in_place else telling)
+    async def meaning(row: NewRollout) -> Meant:
+        asked = _meant(rollouts, admin, row)
+        return await (one_of_few(asking, asked) if row.is_in_place else asked)
 
     @router.get("/rollouts")
     async def read(at: Annotated[Desk, Depends(desk)]) -> Response:
         """Every rollout that the directory holds, with its weight now."""
         at.need(Right.SEE)
         found = [plain(row) | {"percent": row.percent} for row in admin.known.rollouts.values()]
-        return Response(msgspec.json.encode({"rollouts": found}), media_type="application/json")
+        return _answer({"rollouts": found})
 
     @router.post("/rollouts/plan")
     async def ask(at: Annotated[Desk, Depends(desk)], row: NewRollout) -> Response:
         """What starting it would mean; nothing is started."""
         at.need(Right.SEE)
-        told = await told_of(row)
-        return Response(msgspec.json.encode(told), media_type="application/json")
+        return _answer(_told(await meaning(row)))
 
     @router.post("/rollouts", status_code=201)
     async def start(at: Annotated[Desk, Depends(desk)], row: NewRollout, why: Why = "") -> Response:
         """Refused while a gap is not accepted; the answer says what it is."""
         at.need(Right.ROLL)
         at.need_changeable("rollout", row.name)
-        told = await told_of(row)
+        found = await meaning(row)
         if row.is_in_place and not row.accept:
-            raise CallerError("conflict", f"{told['words']}. Say `accept` to start all the same")
+            template = "{words}. Say `accept` to start all the same"
+            raise CallerError("conflict", Worded("rollout.accept", template, words=words(found)))
         given = {
-            "id": row.name, "old": told["old"], "new": row.new, "checks": row.checks.model_dump(),
+            "id": row.name, "old": found.old, "new": row.new, "checks": row.checks.model_dump(),
             "steps": BLUE_GREEN if row.is_in_place else row.steps,
             "needs_engine": rollouts.has_engines(row.new), "is_in_place": row.is_in_place,
         }  # fmt: skip
-        if told["ceilings"]:
-            given["reason"] = f"started; {told['ceilings']}"
+        if found.ceilings:
+            template = "started; {more}"
+            given["reason"] = Worded("rollout.started_with", template, more=found.ceilings)
         version = await at.change(lambda d: commands.start(d, given, at.by(why)))
-        body = {"id": row.name, "version": version} | told
-        return Response(msgspec.json.encode(body), 201, media_type="application/json")
+        return _answer({"id": row.name, "version": version} | _told(found), 201)
 
     _verbs(router, rollouts, desk)
 
@@ -127,46 +128,32 @@ def _old(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> str:
     old = row.old or now
     rollouts.check(row.name, old, row.new)
     if old != now:
-        message = f"{row.name!r} means {now!r} now, not {old!r}"
-        raise CallerError("conflict", message, param="old")
+        raise CallerError("conflict", refusals.means_now(row.name, now, old), param="old")
     return old
 
 
-async def _told(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> dict[str, Any]:
-    """What starting it means, in numbers and in words."""
+async def _meant(rollouts: RolloutDesk, admin: Admin, row: NewRollout) -> Meant:
+    """What starting it means."""
     old = _old(rollouts, admin, row)
-    stay = staying(admin.known.keys.values(), old, row.new)
     before, after = rollouts.routes[row.name], rollouts.routes.get(row.new, PLAIN)
-    told: dict[str, Any] = {
-        "old": old, "new": row.new, "keys_that_stay": stay, "gap": None,
-        "ceilings": ceilings(row.new, before.ceilings, after.ceilings),
+    return Meant(
+        old, row.new, await rollouts.gap(old, row.new, row.gap_s) if row.is_in_place else None,
+        rollouts.has_engines(row.new), staying(admin.known.keys.values(), old, row.new),
+        ceilings(row.new, before.ceilings, after.ceilings),
+    )  # fmt: skip
+
+
+def _told(found: Meant) -> dict[str, Any]:
+    """In numbers and in words; these also by code and values, for who speaks another language."""
+    told, gap = words(found), found.gap
+    return {
+        "old": found.old, "new": found.new, "keys_that_stay": found.stay,
+        "gap": gap and gap._asdict() | {"kept": [one._asdict() for one in gap.kept]},
+        "ceilings": found.ceilings, "words": told, "said": packed(told),
     }  # fmt: skip
-    words = []
-    if row.is_in_place:
-        gap = await rollouts.gap(old, row.new, row.gap_s)
-        told["gap"] = gap._asdict() | {"kept": [one._asdict() for one in gap.kept]}
-        words.append(said(gap))
-    elif not rollouts.has_engines(row.new):
-        words.append(f"{row.new} has no engine of ours: third parties serve it from the first call")
-    else:
-        words.append("nothing is moved before an engine of the new model is there")
-    if stay:
-        words.append(f"{len(stay)} keys may not call {row.new} and stay on {old}")
-    if told["ceilings"]:
-        words.append(told["ceilings"])
-    return told | {"words": "; ".join(words)}
 
 
-def said(gap: Gap) -> str:
-    """A gap in a sentence."""
-    text = (
-        f"for about {gap.gap_s:.0f} s no engine answers: of {gap.calls:.0f} calls expected"
-        f" {gap.external_share:.0%} go to third parties at {gap.usd_per_hour:.2f} USD an hour"
-        f" ({gap.usd:.4f} USD in all), {gap.waiting:.0f} wait and {gap.refused:.0f} are refused"
-    )
-    if gap.kept:
-        first = gap.kept[0]
-        text += f", first of all tenant {first.tenant}'s key {first.key} ({first.why})"
-    if gap.unpriced:
-        text += f"; no rate to dollars is known for {', '.join(gap.unpriced)}"
-    return text
+def _answer(tree: dict[str, Any], status: int = 200) -> Response:
+    # Sentences are more than plain strings; here they go as English.
+    body = msgspec.json.encode(tree, enc_hook=str)
+    return Response(body, status, media_type="application/json")

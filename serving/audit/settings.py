@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from models.worded import Worded
 from serving.safe_url import is_safe_url
 
 
@@ -31,5 +32,5 @@ class AuditSettings(BaseModel):
     def _cannot_be_cut_on_the_way(cls, url: str) -> str:
         """Who can shorten the copy on its way can hide what is missing in the file."""
         if url and not is_safe_url(url):
-            raise ValueError("https, or http on this machine")
+            raise ValueError(Worded("settings.safe_url", "https, or http on this machine"))
         return url

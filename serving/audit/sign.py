@@ -13,8 +13,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from models.worded import Worded
 from serving.audit.values import Signed
 from serving.settings import SettingsError
+from serving.settings_words import cannot_read
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
@@ -74,9 +76,15 @@ def read_key(path: Path) -> Signer:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
-        raise SettingsError(f"audit.key_file: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(cannot_read("audit.key_file", path, error.strerror)) from None
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"audit.key_file: {path} must hold an Ed25519 private key in PEM")
+        raise SettingsError(
+            Worded(
+                "settings.audit_key",
+                "audit.key_file: {path} must hold an Ed25519 private key in PEM",
+                path=path,
+            )
+        )
     return Signer(key)

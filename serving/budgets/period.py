@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from models.worded import Worded
 from serving.budgets.settings import Period
 
 DEFAULT = "Asia/Shanghai"
@@ -31,7 +32,11 @@ def zone(name: str) -> tzinfo:
         if name == DEFAULT:  # a machine without zone files: China has had no summer time since 1991
             return timezone(timedelta(hours=8), DEFAULT)
         raise ValueError(
-            f"no time zone {name!r} on this machine: Asia/Shanghai, UTC, ..."
+            Worded(
+                "budget.zone",
+                "no time zone {name} on this machine: Asia/Shanghai, UTC, ...",
+                name=repr(name),
+            )
         ) from None
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from models.worded import Worded
 from serving.budgets.period import DEFAULT, zone
 from serving.budgets.settings import MICRO_MAX, Currency, Period
 from serving.settings import NAME, Group, ModelName, Words
@@ -32,9 +33,13 @@ class Step(Group):
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         if (self.action == "smaller_model") != bool(self.model):
-            raise ValueError("`model` goes with smaller_model, and only there")
+            raise ValueError(
+                Worded("budget.model", "`model` goes with smaller_model, and only there")
+            )
         if (self.action == "queue_longer") != (self.wait_s > 0):
-            raise ValueError("`wait_s` goes with queue_longer, and only there")
+            raise ValueError(
+                Worded("budget.wait", "`wait_s` goes with queue_longer, and only there")
+            )
         return self
 
 
@@ -80,12 +85,18 @@ class Budget(Group):
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         if self.project and not self.tenant:
-            raise ValueError("a project needs its tenant")
+            raise ValueError(Worded("budget.project", "a project needs its tenant"))
         shares = [step.at_share for step in self.ladder]
         if shares != sorted(shares):
-            raise ValueError("the ladder's steps stand in the order of their shares")
+            raise ValueError(
+                Worded("budget.ladder", "the ladder's steps stand in the order of their shares")
+            )
         if self.provider and any(step.action != "local_only" for step in self.ladder):
-            raise ValueError("a provider's budget only keeps calls from it: local_only")
+            raise ValueError(
+                Worded(
+                    "budget.provider", "a provider's budget only keeps calls from it: local_only"
+                )
+            )
         return self
 
     @property

@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.worded import Worded
+
 
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,5 +43,5 @@ class CacheSettings(_Group):
     def _each_once(self) -> Self:
         names = [one.tenant for one in self.answers]
         if len(set(names)) < len(names):
-            raise ValueError("answers: name each tenant once")
+            raise ValueError(Worded("settings.cache_answers", "answers: name each tenant once"))
         return self

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from models.worded import Worded
 from serving.budgets.values import BUDGETS_MAX, Budget, is_good
 from serving.directory.changes import By, Change, check_name, event, found, put, validated
 from serving.directory.values import Directory, removed
@@ -27,13 +28,21 @@ def set_budget(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
         budget = validated(Budget, dict(row) | made)
         check_name(directory.budgets, budget.id, "budget")
         if len(directory.budgets) >= BUDGETS_MAX:
-            message = f"there are {BUDGETS_MAX} budgets: remove some"
+            message = Worded(
+                "budget.many",
+                "there are {budgets_max} budgets: remove some",
+                budgets_max=BUDGETS_MAX,
+            )
             raise CallerError("conflict", message)
         _check_scope(directory, budget)
         return put("budget", budget, "create", by)
     changed = [name for name in FIXED if name in row and row[name] != getattr(before, name)]
     if changed:
-        message = f"{', '.join(changed)}: make another budget, or remove this one first"
+        message = Worded(
+            "budget.fixed",
+            "{changed}: make another budget, or remove this one first",
+            changed=[*changed],
+        )
         raise CallerError("invalid_value", message, param=changed[0])
     kept = before.model_dump() | {n: v for n, v in row.items() if n not in FIXED}
     kept |= {"created_by": before.created_by, "created_ms": before.created_ms}
@@ -45,7 +54,9 @@ def _check_scope(directory: Directory, budget: Budget) -> None:
     """What stands in no directory may stand in settings, but for a tenant: a caller has one."""
     forwarder = budget.tenant.partition("/")[0]
     if budget.tenant and not {budget.tenant, forwarder} & set(directory.tenants):
-        message = f"there is no tenant {budget.tenant!r}"
+        message = Worded(
+            "directory.no_tenant", "there is no tenant {tenant}", tenant=repr(budget.tenant)
+        )
         raise CallerError("not_found", message, param="tenant")
 
 
@@ -55,7 +66,7 @@ def raise_budget(
     """More until a moment. Raises that are over are taken away."""
     budget = found(directory.budgets, id_, "budget")
     if until.tzinfo is None or until.timestamp() * 1e3 <= by.at_ms:
-        message = "until: a moment to come, with its time zone"
+        message = Worded("budget.until", "until: a moment to come, with its time zone")
         raise CallerError("invalid_value", message, param="until")
     new = {"micro": micro, "until": until, "by": by.actor, "at_ms": by.at_ms, "why": by.why}
     good = [one.model_dump() for one in budget.raises if is_good(one, by.at_ms)]

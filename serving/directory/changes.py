@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from models.worded import Worded, checked, of
 from serving.directory.newer import kept
 from serving.directory.values import (
     MODELS,
@@ -66,12 +67,20 @@ def event(subject: str, action: str, by: By, details: Mapping[str, Any]) -> Even
     """What the history keeps of a change to `kind:id`. Raises CallerError for a reason that would
     break a line of a log."""
     if len(by.why) > WHY_CHARS_MAX:
-        message = f"why: at most {WHY_CHARS_MAX} characters"
+        message = Worded(
+            "directory.why_long",
+            "why: at most {why_chars_max} characters",
+            why_chars_max=WHY_CHARS_MAX,
+        )
         raise CallerError("invalid_value", message, param="why")
     try:
         one_line(by.why)
     except ValueError as error:
-        raise CallerError("invalid_value", f"why: {error}", param="why") from None
+        raise CallerError(
+            "invalid_value",
+            Worded("field", "{name}: {what}", name="why", what=of(error)),
+            param="why",
+        ) from None
     safe = {name: value for name, value in details.items() if name not in SECRET}
     return Event(by.at_ms, by.actor, action, subject, by.why, safe)
 
@@ -80,16 +89,30 @@ def found(rows: Mapping[str, Row], id_: str, kind: Kind) -> Row:
     """The row with an id. Raises CallerError."""
     row = rows.get(id_)
     if row is None:
-        raise CallerError("not_found", f"there is no {kind} {id_[:200]!r}")
+        raise CallerError(
+            "not_found",
+            Worded("directory.none", "there is no {kind} {id}", kind=kind, id=repr(id_[:200])),
+        )
     return row
 
 
 def check_new(rows: Mapping[str, BaseModel], id_: str, kind: Kind) -> None:
     """Raises CallerError if the id is taken, or nothing more may be kept."""
     if id_ in rows:
-        raise CallerError("conflict", f"{kind} {id_!r} is there already")
+        raise CallerError(
+            "conflict",
+            Worded("directory.taken", "{kind} {id} is there already", kind=kind, id=repr(id_)),
+        )
     if len(rows) >= KEPT_MAX:
-        raise CallerError("conflict", f"there are {len(rows)} rows of kind {kind}: clear some out")
+        raise CallerError(
+            "conflict",
+            Worded(
+                "directory.many",
+                "there are {rows} rows of kind {kind}: clear some out",
+                rows=len(rows),
+                kind=kind,
+            ),
+        )
 
 
 def check_name(rows: Mapping[str, BaseModel], id_: str, kind: Kind) -> None:
@@ -98,7 +121,13 @@ def check_name(rows: Mapping[str, BaseModel], id_: str, kind: Kind) -> None:
     looks = _looks(id_)
     for other in rows:
         if _looks(other) == looks:
-            message = f"{kind} {other!r} is there, which looks like {id_!r}"
+            message = Worded(
+                "directory.looks_like",
+                "{kind} {other} is there, which looks like {id}",
+                kind=kind,
+                other=repr(other),
+                id=repr(id_),
+            )
             raise CallerError("conflict", message)
 
 
@@ -115,5 +144,5 @@ def validated(model: type[Row], row: Mapping[str, Any]) -> Row:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(map(str, first["loc"])) or "body"
-        what = first["msg"].removeprefix("Value error, ")
-        raise CallerError("invalid_value", f"{name}: {what}", param=name) from None
+        message = Worded("field", "{name}: {what}", name=name, what=checked(first))
+        raise CallerError("invalid_value", message, param=name) from None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from models.worded import Worded
 from serving.directory.changes import (
     SECRET,
     By,
@@ -33,12 +34,21 @@ GRACE_S_MAX = 30 * 86_400
 def create_tenant(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     """A new tenant. A residency must be said: where data may go is nobody's default."""
     if "residency" not in row:
-        raise CallerError("invalid_value", "say the tenant's residency", param="residency")
+        raise CallerError(
+            "invalid_value",
+            Worded("directory.residency", "say the tenant's residency"),
+            param="residency",
+        )
     tenant = validated(TenantSettings, row)
     check_name(directory.tenants, tenant.id, "tenant")
     forwarder, _, customer = tenant.id.partition("/")
     if customer and forwarder not in directory.tenants:
-        message = f"{tenant.id!r} is a customer of {forwarder!r}, which is not there"
+        message = Worded(
+            "directory.customer",
+            "{id} is a customer of {forwarder}, which is not there",
+            id=repr(tenant.id),
+            forwarder=repr(forwarder),
+        )
         raise CallerError("invalid_value", message, param="id")
     return put("tenant", tenant, "create", by)
 
@@ -72,7 +82,11 @@ def change_key(directory: Directory, id_: str, changes: Mapping[str, Any], by: B
     key = found(directory.keys, id_, "key")
     fixed = sorted({"tenant", "project", "is_revoked", *SECRET, "previous_until"} & set(changes))
     if fixed:
-        message = f"{', '.join(fixed)}: rotate or revoke the key, or create another"
+        message = Worded(
+            "directory.key_fixed",
+            "{fixed}: rotate or revoke the key, or create another",
+            fixed=[*fixed],
+        )
         raise CallerError("invalid_value", message, param=fixed[0])
     return put("key", _changed(key, changes, id_), "change", by, changes)
 
@@ -81,9 +95,16 @@ def rotate_key(directory: Directory, id_: str, hmac: str, grace_s: int, by: By) 
     """A new value for a key; the old one stays good for `grace_s` seconds, at most 30 days."""
     key = found(directory.keys, id_, "key")
     if key.is_revoked:
-        raise CallerError("conflict", f"key {id_!r} has been revoked: create another")
+        raise CallerError(
+            "conflict",
+            Worded(
+                "directory.key_revoked", "key {id} has been revoked: create another", id=repr(id_)
+            ),
+        )
     if not 0 <= grace_s <= GRACE_S_MAX:
-        message = f"grace_s: 0 to {GRACE_S_MAX} seconds"
+        message = Worded(
+            "directory.grace", "grace_s: 0 to {grace_s_max} seconds", grace_s_max=GRACE_S_MAX
+        )
         raise CallerError("invalid_value", message, param="grace_s")
     until = datetime.fromtimestamp(by.at_ms / 1e3 + grace_s, UTC)
     update = {"hmac": hmac, "previous_hmac": key.hmac, "previous_until": until}
@@ -112,7 +133,11 @@ def remove_administrator(directory: Directory, id_: str, by: By) -> Change:
     found(directory.administrators, id_, "administrator")
     left = [a for a in directory.administrators.values() if a.id != id_]
     if not any(a.role is Role.ADMIN and a.tenants is None for a in left):
-        message = f"{id_!r} is the last administrator of all: make another first"
+        message = Worded(
+            "directory.last_admin",
+            "{id} is the last administrator of all: make another first",
+            id=repr(id_),
+        )
         raise CallerError("conflict", message)
     told = event(f"administrator:{id_}", "remove", by, {})
     return Change([removed("administrator", id_)], told)
@@ -122,11 +147,14 @@ def throw_switch(directory: Directory, scope: Scope, value: str, by: By) -> Chan
     """Stop everything new of a model, tenant, provider or jurisdiction, or all. Says who and why;
     throwing it again leaves the first one standing."""
     if not by.why.strip():
-        raise CallerError("invalid_value", "say why", param="why")
+        raise CallerError("invalid_value", Worded("directory.why_needed", "say why"), param="why")
     row = {"scope": scope, "value": value, "why": by.why, "by": by.actor, "at_ms": by.at_ms}
     switch = validated(Switch, row)
     if (scope == "all") != (not value):
-        message = "`value` names what is stopped; it is empty for `all` and only there"
+        message = Worded(
+            "directory.switch_value",
+            "`value` names what is stopped; it is empty for `all` and only there",
+        )
         raise CallerError("invalid_value", message, param="value")
     check_new(directory.switches, switch.id, "switch")
     return put("switch", switch, "throw", by)
@@ -141,5 +169,7 @@ def take_back_switch(directory: Directory, scope: Scope, value: str, by: By) -> 
 
 def _changed(row: Row, changes: Mapping[str, Any], id_: str) -> Row:
     if "id" in changes:
-        raise CallerError("invalid_value", "an id is for ever", param="id")
+        raise CallerError(
+            "invalid_value", Worded("directory.id_fixed", "an id is for ever"), param="id"
+        )
     return validated(type(row), row.model_dump() | dict(changes) | {"id": id_})

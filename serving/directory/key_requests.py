@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.worded import Worded
 from serving import auth
 from serving.directory import commands
 from serving.directory.changes import (
@@ -35,7 +36,9 @@ _NO_HMAC = "0" * 64
 def ask(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     """A request for a key, with a reason. Takes away those that have lapsed."""
     if not by.why.strip():
-        raise CallerError("invalid_value", "say what the key is for", param="why")
+        raise CallerError(
+            "invalid_value", Worded("directory.say_why", "say what the key is for"), param="why"
+        )
     told = {"why": by.why, "by": by.actor, "at_ms": by.at_ms}
     request = validated(KeyRequest, dict(row) | told | {"approved_by": "", "approved_ms": 0})
     lapsed = [r for r in directory.requests.values() if has_lapsed(r, by.at_ms)]
@@ -45,7 +48,12 @@ def ask(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     # As it would be made: what could never be approved is refused at once.
     commands.create_key(directory, _key(request, _NO_HMAC), by)
     if sum(r.tenant == request.tenant for r in others) >= PER_TENANT_MAX:
-        message = f"{PER_TENANT_MAX} requests of tenant {request.tenant!r} are open already"
+        message = Worded(
+            "directory.requests_open",
+            "{per_tenant_max} requests of tenant {tenant} are open already",
+            per_tenant_max=PER_TENANT_MAX,
+            tenant=repr(request.tenant),
+        )
         raise CallerError("conflict", message)
     change = put("request", request, "ask", by)
     return Change([*change.documents, *(removed("request", r.id) for r in lapsed)], change.event)
@@ -55,7 +63,10 @@ def approve(directory: Directory, id_: str, by: By) -> Change:
     """Let the asker fetch the key."""
     request = _open(directory, id_, by)
     if request.approved_by:
-        raise CallerError("conflict", f"request {id_!r} is approved already")
+        raise CallerError(
+            "conflict",
+            Worded("directory.approved", "request {id} is approved already", id=repr(id_)),
+        )
     approved = request.model_copy(update={"approved_by": by.actor, "approved_ms": by.at_ms})
     return put("request", approved, "approve", by)
 
@@ -77,9 +88,16 @@ def fetch(directory: Directory, id_: str, marks: tuple[str, str], by: By) -> Cha
     request = _open(directory, id_, by)
     ticket, hmac = marks
     if not auth.is_same(request.ticket_hmac, ticket):
-        raise CallerError("invalid_value", "this is not the request's ticket", param="ticket")
+        raise CallerError(
+            "invalid_value",
+            Worded("directory.ticket", "this is not the request's ticket"),
+            param="ticket",
+        )
     if not request.approved_by:
-        raise CallerError("conflict", f"request {id_!r} is not approved yet")
+        raise CallerError(
+            "conflict",
+            Worded("directory.not_approved", "request {id} is not approved yet", id=repr(id_)),
+        )
     return _make(directory, request, hmac, "fetch", by)
 
 
@@ -93,7 +111,10 @@ def has_lapsed(request: KeyRequest, now_ms: int) -> bool:
 def _open(directory: Directory, id_: str, by: By) -> KeyRequest:
     request = found(directory.requests, id_, "request")
     if has_lapsed(request, by.at_ms):
-        raise CallerError("not_found", f"request {id_!r} has lapsed: ask again")
+        raise CallerError(
+            "not_found",
+            Worded("directory.lapsed", "request {id} has lapsed: ask again", id=repr(id_)),
+        )
     return request
 
 

@@ -23,9 +23,9 @@ OPTIONAL = frozenset({
     for where in ("allowance", "customer_allowance")
     for kind in ("requests", "tokens")
     for length in ("5h", "week", "month")
-})  # fmt: skip
+} | {"said"})  # fmt: skip
 """Fields that this version writes and the one before may ignore: a plan that some gateways do not
-count yet. A rule about where data may go never stands here."""
+count yet; a reason by its code. A rule about where data may go never stands here."""
 
 OLDER_FIELD = "_older"
 OLDER: Mapping[str, Literal["ignore", "confine"]] = {"rollout": "ignore"}

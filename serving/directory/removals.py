@@ -7,6 +7,7 @@ tells when each of them was there.
 
 from __future__ import annotations
 
+from models.worded import Worded
 from serving.directory.changes import By, Change, event, found
 from serving.directory.values import Directory, Kind, removed
 from serving.errors import CallerError
@@ -17,7 +18,10 @@ def remove_key(directory: Directory, id_: str, by: By) -> Change:
     key = found(directory.keys, id_, "key")
     has_expired = key.expires is not None and key.expires.timestamp() * 1e3 <= by.at_ms
     if not key.is_revoked and not has_expired:
-        raise CallerError("conflict", f"key {id_!r} is still good: revoke it first")
+        raise CallerError(
+            "conflict",
+            Worded("directory.key_good", "key {id} is still good: revoke it first", id=repr(id_)),
+        )
     return _remove("key", id_, by)
 
 
@@ -35,7 +39,10 @@ def remove_tenant(directory: Directory, id_: str, by: By) -> Change:
     """A suspended tenant without keys, projects, requests, customers and administrators."""
     tenant = found(directory.tenants, id_, "tenant")
     if not tenant.is_suspended:
-        raise CallerError("conflict", f"tenant {id_!r} is let in: suspend it first")
+        raise CallerError(
+            "conflict",
+            Worded("directory.tenant_in", "tenant {id} is let in: suspend it first", id=repr(id_)),
+        )
     users = [key.id for key in directory.keys.values() if key.tenant == id_]
     users += [project.id for project in directory.projects.values() if project.tenant == id_]
     users += [request.id for request in directory.requests.values() if request.tenant == id_]
@@ -48,7 +55,16 @@ def remove_tenant(directory: Directory, id_: str, by: By) -> Change:
 def _check_unused(kind: Kind, id_: str, users: list[str]) -> None:
     if users:
         names = ", ".join(map(repr, users[:5])) + (" ..." if len(users) > 5 else "")
-        raise CallerError("conflict", f"{kind} {id_!r} is still named by {names}")
+        raise CallerError(
+            "conflict",
+            Worded(
+                "directory.still_named",
+                "{kind} {id} is still named by {names}",
+                kind=kind,
+                id=repr(id_),
+                names=names,
+            ),
+        )
 
 
 def _remove(kind: Kind, id_: str, by: By) -> Change:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from models.worded import Worded
 from serving.codecs.reading import spoken
 from serving.evaluation.schema import breach, unknown
 from serving.evaluation.values import TEXT_CHARS_MAX, Answer, Asked
@@ -79,7 +80,8 @@ def _plain(content: Any) -> str:
 def parse(data: bytes, *, is_lines: bool) -> tuple[Question, ...]:
     """Questions of a YAML list, or of JSON lines. Raises SetError."""
     if len(data) > SET_BYTES_MAX:
-        raise SetError(f"{len(data)} bytes; at most {SET_BYTES_MAX}")
+        template = "{count} bytes; at most {most}"
+        raise SetError(Worded("set.large", template, count=len(data), most=SET_BYTES_MAX))
     try:
         if is_lines:
             tree: Any = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
@@ -89,24 +91,28 @@ def parse(data: bytes, *, is_lines: bool) -> tuple[Question, ...]:
     except (*UNREADABLE, yaml.YAMLError) as error:
         raise SetError(str(error)) from None
     if not 0 < len(found) <= QUESTIONS_MAX:
-        raise SetError(f"{len(found)} questions; between 1 and {QUESTIONS_MAX}")
+        template = "{count} questions; between 1 and {most}"
+        raise SetError(Worded("set.count", template, count=len(found), most=QUESTIONS_MAX))
     for question in found:
         if why := _fault(question):
-            raise SetError(f"question {question.id!r}: {why}")
+            template = "question {name}: {why}"
+            raise SetError(Worded("set.question", template, name=repr(question.id), why=why))
     twice = [one.id for one in found if sum(one.id == other.id for other in found) > 1]
     if twice:
-        raise SetError(f"two questions have the id {twice[0]!r}")
+        template = "two questions have the id {name}"
+        raise SetError(Worded("set.twice", template, name=repr(twice[0])))
     return found
 
 
 def _fault(question: Question) -> str:
     if len(question.id) > ID_CHARS_MAX or not question.id.isprintable():
-        return f"an id is at most {ID_CHARS_MAX} characters that can be printed"
+        template = "an id is at most {most} characters that can be printed"
+        return Worded("set.id", template, most=ID_CHARS_MAX)
     if not question.id or bool(question.prompt) == bool(question.messages):
-        return "give an id, and either prompt or messages"
+        return Worded("set.prompt", "give an id, and either prompt or messages")
     reserved = {"model", "messages", "stream", "n", "max_tokens"} & set(question.more)
     if reserved:
-        return f"more: {sorted(reserved)[0]} is not set here"
+        return Worded("set.more", "more: {name} is not set here", name=sorted(reserved)[0])
     return "" if question.expect.schema is None else unknown(question.expect.schema)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from models.worded import Worded
+
 KNOWN: Final = frozenset(
     {"type", "properties", "required", "additionalProperties", "items", "enum", "description",
      "title"}
@@ -22,21 +24,24 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 def unknown(schema: Any, depth: int = 0) -> str:
     """What of a schema cannot be checked here; empty when all can."""
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
-        return "a schema is an object, nested 20 deep at most"
+        template = "a schema is an object, nested {most} deep at most"
+        return Worded("schema.object", template, most=DEPTH_MAX)
     if strange := sorted(set(schema) - KNOWN):
-        return f"{strange[0]!r} is not checked here; known: {', '.join(sorted(KNOWN))}"
+        template = "{name} is not checked here; known: {known}"
+        return Worded("schema.unknown", template, name=repr(strange[0]), known=sorted(KNOWN))
     kind = schema.get("type", "object")
     if not isinstance(kind, str) or kind not in _TYPES:
-        return f"type {kind!r}: one of {', '.join(_TYPES)}"
+        template = "type {kind}: one of {known}"
+        return Worded("schema.type", template, kind=repr(kind), known=[*_TYPES])
     if not isinstance(schema.get("properties", {}), dict):
-        return "properties is an object"
+        return Worded("schema.properties", "properties is an object")
     names = schema.get("required", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return "required is a list of names"
+        return Worded("schema.required", "required is a list of names")
     if not isinstance(schema.get("additionalProperties", True), bool):
-        return "additionalProperties is true or false here"
+        return Worded("schema.additional", "additionalProperties is true or false here")
     if not isinstance(schema.get("enum", []), list):
-        return "enum is a list"
+        return Worded("schema.enum", "enum is a list")
     inner = [
         *schema.get("properties", {}).values(),
         *([schema["items"]] if "items" in schema else []),

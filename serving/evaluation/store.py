@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.worded import Worded
 from serving.evaluation.values import Arm, Evaluation, Vote
 from serving.finance.base import Database, Work
 
@@ -69,11 +70,15 @@ def add(
     LedgerUnavailable."""
     facts = _encode(found)
     if len(facts) > bytes_max:
-        raise EvaluationError(f"{len(facts)} bytes of answers; at most {bytes_max}")
+        template = "{count} bytes of answers; at most {most}"
+        raise EvaluationError(
+            Worded("evaluation.large", template, count=len(facts), most=bytes_max)
+        )
 
     def work(at: Work) -> None:
         if int(at.rows(_COUNT)[0][0]) >= kept_max:
-            raise EvaluationError(f"{kept_max} evaluations are kept: remove one first")
+            template = "{count} evaluations are kept: remove one first"
+            raise EvaluationError(Worded("evaluation.many", template, count=kept_max))
         at.run(_ADD, {"id": found.id, "created_ms": found.created_ms, "facts": facts})
 
     database.write(work)
@@ -83,7 +88,8 @@ def get(database: Database, evaluation: str) -> Evaluation:
     """One. Raises EvaluationError, LedgerUnavailable."""
     rows = database.rows(_GET, {"id": evaluation})
     if not rows:
-        raise EvaluationError(f"there is no evaluation {evaluation[:80]!r}")
+        template = "there is no evaluation {name}"
+        raise EvaluationError(Worded("evaluation.none", template, name=repr(evaluation[:80])))
     return _decode(bytes(rows[0][0]))
 
 

@@ -13,11 +13,18 @@ from statistics import median
 
 import msgspec
 
+from models.worded import Worded
 from serving.evaluation import intervals
 from serving.evaluation.intervals import Interval
 from serving.evaluation.values import ARMS, Answer, Evaluation
 from serving.quality import drift
 
+QUESTIONS = Worded("evaluation.questions", "questions")
+ANSWERED = Worded("evaluation.answered", "answered")
+PASSED = Worded("evaluation.passed", "passed")
+GAIN = Worded("evaluation.gain", "gain, lower end")
+AGREEMENT = Worded("evaluation.agreement", "agreement")
+SLOWER = Worded("evaluation.slower", "times the base's time")
 CHECKS = ("refusal", "tool", "json", "schema", "contains", "length")
 
 
@@ -134,21 +141,21 @@ def _agreements(base: Sequence[Answer], candidate: Sequence[Answer]) -> Iterator
 def verdict(found: Results, wanted: Thresholds) -> Verdict:
     """Whether the candidate keeps to the thresholds; what cannot be told does not pass."""
     base, candidate = found.arms
-    lines = [_line("questions", found.questions, wanted.questions_min, is_least=True)]
+    lines = [_line(QUESTIONS, found.questions, wanted.questions_min, is_least=True)]
     if wanted.answered_min is not None:
-        lines.append(_line("answered", _value(candidate.answered), wanted.answered_min))
+        lines.append(_line(ANSWERED, _value(candidate.answered), wanted.answered_min))
     if wanted.passed_min is not None:
-        lines.append(_line("passed", _value(candidate.passed), wanted.passed_min))
+        lines.append(_line(PASSED, _value(candidate.passed), wanted.passed_min))
     if wanted.drop_max is not None:
         low = None if found.gain is None else found.gain.low
-        lines.append(_line("gain, lower end", low, -wanted.drop_max))
+        lines.append(_line(GAIN, low, -wanted.drop_max))
     if wanted.agreement_min is not None:
-        lines.append(_line("agreement", _value(found.agreement), wanted.agreement_min))
+        lines.append(_line(AGREEMENT, _value(found.agreement), wanted.agreement_min))
     if wanted.slower_max is not None:
         slower = None
         if base.whole_ms and candidate.whole_ms is not None:
             slower = candidate.whole_ms / base.whole_ms
-        lines.append(_line("times the base's time", slower, wanted.slower_max, is_least=False))
+        lines.append(_line(SLOWER, slower, wanted.slower_max, is_least=False))
     return Verdict(all(is_kept for is_kept, _ in lines), tuple(text for _, text in lines))
 
 
@@ -159,8 +166,17 @@ def _value(found: Interval | None) -> float | None:
 def _line(
     what: str, value: float | None, bound: float, *, is_least: bool = True
 ) -> tuple[bool, str]:
-    asked = f"{'at least' if is_least else 'at most'} {bound:g}"
+    least, most = "at least {bound}", "at most {bound}"
+    asked = (
+        Worded("evaluation.at_least", least, bound=f"{bound:g}") if is_least
+        else Worded("evaluation.at_most", most, bound=f"{bound:g}")
+    )  # fmt: skip
     if value is None:
-        return False, f"FAILS {what}: not known, asked {asked}"
-    is_kept = value >= bound if is_least else value <= bound
-    return is_kept, f"{'keeps' if is_kept else 'FAILS'} {what}: {value:.4g}, asked {asked}"
+        template = "FAILS {what}: not known, asked {asked}"
+        return False, Worded("evaluation.not_known", template, what=what, asked=asked)
+    shown = f"{value:.4g}"
+    if value >= bound if is_least else value <= bound:
+        template = "keeps {what}: {value}, asked {asked}"
+        return True, Worded("evaluation.keeps", template, what=what, value=shown, asked=asked)
+    template = "FAILS {what}: {value}, asked {asked}"
+    return False, Worded("evaluation.fails", template, what=what, value=shown, asked=asked)

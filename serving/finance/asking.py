@@ -10,6 +10,7 @@ import msgspec
 from models import prices
 from models.provider import FOLDER, Provider, ProviderFileError, micro
 from models.provider import load as load_rows
+from models.worded import Worded, of
 from serving.finance import statements
 from serving.finance.allocation import lines_within, pools
 from serving.finance.base import Database
@@ -27,7 +28,9 @@ def first_prices(settings: Settings) -> dict[str, Price]:
     try:
         rows = load_rows(*[FOLDER, *([settings.providers_dir] if settings.providers_dir else [])])
     except ProviderFileError as error:
-        raise FinanceError(f"providers: {error}") from None
+        raise FinanceError(
+            Worded("field", "{name}: {what}", name="providers", what=of(error))
+        ) from None
     found = {}
     for model in settings.models:
         if model.offerings and (price := _price(rows, model.offerings[0])) is not None:

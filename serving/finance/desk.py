@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from models.worded import Worded, of
 from serving.errors import CallerError, OwnError
 from serving.finance import asking
 from serving.finance.base import Database
@@ -57,7 +58,7 @@ class FinanceDesk:
         try:
             first, promised = asking.first_prices(settings), scoring.promises(settings)
         except FinanceError as error:
-            raise SettingsError(str(error)) from None
+            raise SettingsError(of(error)) from None
         offset_ms = settings.ledger.utc_offset_hours * HOUR_MS
 
         def connect() -> tuple[Ledger, Database]:
@@ -102,7 +103,8 @@ class FinanceDesk:
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= WAITING_MAX:
-            raise OwnError("ledger_away", f"{WAITING_MAX} questions wait already: ask again later")
+            template = "{count} questions wait already: ask again later"
+            raise OwnError("ledger_away", Worded("finance.busy", template, count=WAITING_MAX))
         self._waiting += 1
         try:
             asked = asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -111,9 +113,12 @@ class FinanceDesk:
         except LedgerUnavailable as error:
             raise OwnError("ledger_away", error.message) from error
         except TimeoutError:
-            raise OwnError("ledger_away", f"no answer within {CALL_S:.0f} s") from None
+            raise OwnError(
+                "ledger_away",
+                Worded("finance.late", "no answer within {call_s} s", call_s=f"{CALL_S:.0f}"),
+            ) from None
         except FinanceError as error:
-            raise CallerError("invalid_value", str(error)) from None
+            raise CallerError("invalid_value", of(error)) from None
         finally:
             self._waiting -= 1
 

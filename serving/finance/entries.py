@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from models.worded import Worded
 from serving.finance import grants, months, statements
 from serving.finance.base import Database, Work
 from serving.finance.listing import KIND, closed, listed
@@ -53,7 +54,11 @@ def drop(database: Database, kind: type[Entry], id_: str, offset_ms: int) -> Non
     def work(at: Work) -> None:
         entry = _found(at, kind, id_)
         if entry is None:
-            raise FinanceError(f"there is no {KIND[kind]} {id_[:80]!r}")
+            raise FinanceError(
+                Worded(
+                    "finance.none", "there is no {kind} {id}", kind=KIND[kind], id=repr(id_[:80])
+                )
+            )
         months.need_open(entry, None, closed(at), offset_ms)
         at.run(statements.DROP_ENTRY, {"kind": KIND[kind], "id": id_})
         if isinstance(entry, Grant):
@@ -100,7 +105,13 @@ def correct(database: Database, month: str, told: Correcting, offset_ms: int) ->
     def work(at: Work) -> list[Correction]:
         closing = _found(at, Closing, months.month(month))
         if not isinstance(closing, Closing):
-            raise FinanceError(f"{month} is not closed: its rows count as they are")
+            raise FinanceError(
+                Worded(
+                    "finance.not_closed",
+                    "{month} is not closed: its rows count as they are",
+                    month=month,
+                )
+            )
         booked = listed(at, Correction)
         found = [
             msgspec.structs.replace(one, by=by, at_ms=at_ms)
@@ -156,11 +167,27 @@ def _checked(entry: Grant | Rental | CostLine) -> None:
         case Rental():
             if not (entry.id and entry.gpus > 0 and entry.replicas > 0 and entry.currency):
                 raise FinanceError(
-                    f"rental {entry.id[:80]!r}: name it, its GPUs, replicas and currency"
+                    Worded(
+                        "finance.rental",
+                        "rental {id}: name it, its GPUs, replicas and currency",
+                        id=repr(entry.id[:80]),
+                    )
                 )
             if not 0 <= entry.micro_per_gpu_hour <= AMOUNT_MAX or entry.end_ms <= entry.begin_ms:
-                raise FinanceError(f"rental {entry.id[:80]!r}: its price or its time is impossible")
+                raise FinanceError(
+                    Worded(
+                        "finance.rental_price",
+                        "rental {id}: its price or its time is impossible",
+                        id=repr(entry.id[:80]),
+                    )
+                )
         case CostLine():
             months.month(entry.month)
             if not entry.id or not entry.currency or abs(entry.micro) > AMOUNT_MAX:
-                raise FinanceError(f"cost {entry.id[:80]!r}: name it, its currency and its amount")
+                raise FinanceError(
+                    Worded(
+                        "finance.cost",
+                        "cost {id}: name it, its currency and its amount",
+                        id=repr(entry.id[:80]),
+                    )
+                )

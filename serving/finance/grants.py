@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from models.worded import Worded
 from serving.finance.months import day_of, of
 from serving.finance.values import AMOUNT_MAX, DAY_MS, Burn, FinanceError, Grant, Spent
 
@@ -32,17 +33,37 @@ class Lapse(NamedTuple):
 
 def checked(grant: Grant) -> Grant:
     """The grant if it can be booked. Raises FinanceError."""
-    where = f"grant {grant.id[:80]!r}"
+    where = Worded("finance.grant", "grant {id}", id=repr(grant.id[:80]))
     if not grant.id or not grant.provider:
-        raise FinanceError(f"{where}: name it and its provider")
+        raise FinanceError(
+            Worded("finance.grant_name", "{where}: name it and its provider", where=where)
+        )
     if grant.end_ms <= grant.begin_ms:
-        raise FinanceError(f"{where}: it lapses before it begins")
+        raise FinanceError(
+            Worded("finance.grant_lapses", "{where}: it lapses before it begins", where=where)
+        )
     if (grant.unit == "micro") != bool(grant.currency):
-        raise FinanceError(f"{where}: money needs a currency, tokens have none")
+        raise FinanceError(
+            Worded(
+                "finance.grant_currency",
+                "{where}: money needs a currency, tokens have none",
+                where=where,
+            )
+        )
     if grant.amount is None and grant.kind != "reservation":
-        raise FinanceError(f"{where}: say how much it is")
+        raise FinanceError(
+            Worded("finance.grant_amount", "{where}: say how much it is", where=where)
+        )
     if grant.amount is not None and not 0 < grant.amount <= AMOUNT_MAX:
-        raise FinanceError(f"{where}: between 1 and {AMOUNT_MAX} units, not {grant.amount}")
+        raise FinanceError(
+            Worded(
+                "finance.grant_range",
+                "{where}: between 1 and {amount_max} units, not {amount}",
+                where=where,
+                amount_max=AMOUNT_MAX,
+                amount=grant.amount,
+            )
+        )
     return grant
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
+from models.worded import Worded
 from serving.finance.values import (
     DAY_MS,
     Closing,
@@ -28,7 +29,9 @@ _MONTH = re.compile(r"[12][0-9]{3}-(0[1-9]|1[0-2])")
 def month(text: str) -> str:
     """The month if it is one. Raises FinanceError."""
     if not _MONTH.fullmatch(text):
-        raise FinanceError(f"{text[:40]!r} is no month: write it as 2026-11")
+        raise FinanceError(
+            Worded("finance.month", "{text} is no month: write it as 2026-11", text=repr(text[:40]))
+        )
     return text
 
 
@@ -80,8 +83,13 @@ def need_open(entry: Entry, before: Entry | None, closed: Iterable[str], offset_
     shut = sorted(months & set(closed))
     if shut:
         raise FinanceError(
-            f"{entry.id}: {', '.join(shut)} is closed: book it in an open month and say in `why`"
-            " which one it belongs to"
+            Worded(
+                "finance.shut",
+                "{id}: {shut} is closed: book it in an open month and say in `why` "
+                "which one it belongs to",
+                id=entry.id,
+                shut=[*shut],
+            )
         )
 
 
@@ -95,12 +103,16 @@ def _is_longer(entry: Rental, before: Rental) -> bool:
 def may_close(name: str, now_ms: int, offset_ms: int, closed: Iterable[str]) -> None:
     """Raises FinanceError while rows of the month may still come, and for one that is closed."""
     if name in set(closed):
-        raise FinanceError(f"{name} is closed already")
+        raise FinanceError(Worded("finance.closed", "{name} is closed already", name=name))
     end_ms = bounds(name, offset_ms)[1]
     if now_ms < end_ms + 2 * DAY_MS:
         raise FinanceError(
-            f"{name} cannot be closed yet: rows may come until two days after its end, "
-            f"{day_of(end_ms + 2 * DAY_MS, offset_ms)}"
+            Worded(
+                "finance.early",
+                "{name} cannot be closed yet: rows may come until two days after its end, {names}",
+                name=name,
+                names=day_of(end_ms + 2 * DAY_MS, offset_ms),
+            )
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 
 from models.prices import Rate
+from models.worded import Worded
 from serving.finance.values import FinanceError
 
 CURRENCIES = ("CNY", "USD")
@@ -17,7 +18,14 @@ def converted(micro: int, currency: str, into: str, rate: Rate) -> int:
     if currency == into:
         return micro
     if {currency, into} != set(CURRENCIES):
-        raise FinanceError(f"there is no rate from {currency or 'no currency'} to {into}")
+        raise FinanceError(
+            Worded(
+                "finance.no_rate",
+                "there is no rate from {value} to {into}",
+                value=currency or "no currency",
+                into=into,
+            )
+        )
     value = micro * rate.cny_per_usd if into == "CNY" else micro / rate.cny_per_usd
     return int(value.to_integral_value(ROUND_HALF_UP))
 
@@ -30,5 +38,12 @@ def total(amounts: Iterable[tuple[str, int]], into: str, rate: Rate) -> int:
 def with_tax(micro: int, percent: Decimal) -> int:
     """An amount before tax with it, rounded half up. Raises FinanceError out of 0..100 %."""
     if not (percent.is_finite() and 0 <= percent <= PERCENT_MAX):
-        raise FinanceError(f"tax is between 0 and {PERCENT_MAX} percent, not {percent}")
+        raise FinanceError(
+            Worded(
+                "finance.tax",
+                "tax is between 0 and {percent_max} percent, not {percent}",
+                percent_max=PERCENT_MAX,
+                percent=percent,
+            )
+        )
     return int((micro * (1 + percent / 100)).to_integral_value(ROUND_HALF_UP))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from models.worded import Worded
 from serving.finance.values import InvoiceLine, Sum
 
 TOLERANCE = 1_000
@@ -78,33 +79,67 @@ def _is_near(one: int, other: int, lines: int = 1) -> bool:
 
 def _why(line: Line, have: Sum, *, has_lines: bool, is_held: bool) -> tuple[str, ...]:
     if not has_lines:
-        return () if _is_near(0, line.expected_micro) else ("the invoice has no such line",)
+        is_nothing = _is_near(0, line.expected_micro)
+        return () if is_nothing else (Worded("reconcile.no_line", "the invoice has no such line"),)
     if not is_held:
-        return ("the ledger has no such attempts: another account, or calls that went around us",)
+        return (
+            Worded(
+                "reconcile.not_ours",
+                "the ledger has no such attempts: another account, or calls that went around us",
+            ),
+        )
     if _is_near(line.invoice_micro, line.expected_micro):
         return ()
-    found = []
+    found: list[str] = []
     if _is_near(line.invoice_micro - line.tax_micro, line.expected_micro):
-        found.append("the amount includes tax: import it before tax")
+        found.append(Worded("reconcile.tax", "the amount includes tax: import it before tax"))
     if line.burnt_micro and _is_near(line.invoice_micro, line.ledger_micro):
-        found.append("the vendor did not take our credits off: claim them, or correct the grant")
+        found.append(
+            Worded(
+                "reconcile.credits",
+                "the vendor did not take our credits off: claim them, or correct the grant",
+            )
+        )
     if line.invoice_credit_micro and not line.burnt_micro:
-        found.append("the vendor took credits off that we do not know: tell us the grant")
+        found.append(
+            Worded(
+                "reconcile.unknown_credits",
+                "the vendor took credits off that we do not know: tell us the grant",
+            )
+        )
     return (*found, *_of_tokens(line, have, is_explained=bool(found)))
 
 
 def _of_tokens(line: Line, have: Sum, *, is_explained: bool) -> list[str]:
-    found = []
+    found: list[str] = []
     more = line.invoice_tokens - line.ledger_tokens
     if line.ledger_tokens and abs(more) * 1_000 > line.ledger_tokens:
         part = line.ledger_micro * more // line.ledger_tokens
-        found.append(f"{more:+} tokens, at the ledger's mean price {part / 1e6:+.2f}")
+        found.append(
+            Worded(
+                "reconcile.tokens",
+                "{more} tokens, at the ledger's mean price {value}",
+                more=f"{more:+}",
+                value=f"{part / 1e6:+.2f}",
+            )
+        )
     elif line.ledger_tokens and line.invoice_tokens and not is_explained:
         ours = line.expected_micro * 1_000_000 // line.ledger_tokens
         theirs = line.invoice_micro * 1_000_000 // line.invoice_tokens
         found.append(
-            f"the same tokens at another price: {theirs / 1e6:.4f} a million, ours {ours / 1e6:.4f}"
+            Worded(
+                "reconcile.price",
+                "the same tokens at another price: {theirs} a million, ours {ours}",
+                theirs=f"{theirs / 1e6:.4f}",
+                ours=f"{ours / 1e6:.4f}",
+            )
         )
     if have.estimated_micro > CENT:
-        found.append(f"{have.estimated_micro / 1e6:.2f} of the ledger's money is estimated usage")
-    return found or ([] if is_explained else ["unexplained"])
+        found.append(
+            Worded(
+                "reconcile.estimated",
+                "{value} of the ledger's money is estimated usage",
+                value=f"{have.estimated_micro / 1e6:.2f}",
+            )
+        )
+    return found or ([] if is_explained else [Worded("reconcile.unexplained", "unexplained")])

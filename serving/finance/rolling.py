@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from models.worded import Worded
 from serving.finance import months, statements
 from serving.finance.base import Database, Work
 from serving.finance.values import DAY_MS, HOUR_MS, FinanceError
@@ -42,7 +43,7 @@ def roll(database: Database, since_ms: int, until_ms: int, offset_ms: int) -> No
     """Make all sums anew that [since, until) touches. Raises FinanceError for a time zone that is
     not of whole hours, and before what was trimmed."""
     if offset_ms % HOUR_MS:
-        raise FinanceError("rollups need a time zone of whole hours")
+        raise FinanceError(Worded("finance.zone", "rollups need a time zone of whole hours"))
     _need_rows(database, since_ms)
     at_ms = since_ms - since_ms % HOUR_MS
     while at_ms < until_ms:
@@ -127,7 +128,7 @@ def trim(database: Database, now_ms: int, offset_ms: int, kept: Kept) -> Trimmed
 def erase(database: Database, tenant: str, person: str) -> int:
     """Take one person's mark off all rows; money and tokens stay. Rows changed."""
     if not person or not tenant:
-        raise FinanceError("name the tenant and the person's mark")
+        raise FinanceError(Worded("finance.person", "name the tenant and the person's mark"))
     values = {"tenant": tenant, "person": person}
     return database.write(lambda at: sum(at.run(query, values) for query in statements.ERASE))
 
@@ -135,8 +136,11 @@ def erase(database: Database, tenant: str, person: str) -> int:
 def _need_rows(work: Database | Work, since_ms: int) -> None:
     if since_ms < (gone_ms := trimmed_ms(work)):
         raise FinanceError(
-            f"rows of before {months.day_of(gone_ms, 0)} are trimmed: their sums cannot be made"
-            " anew"
+            Worded(
+                "finance.trimmed",
+                "rows of before {day_of} are trimmed: their sums cannot be made anew",
+                day_of=months.day_of(gone_ms, 0),
+            )
         )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from models.worded import Worded, of
 from serving.finance.values import (
     AMOUNT_MAX,
     CostLine,
@@ -79,33 +80,64 @@ Teller = tuple[str, int]
 def entries(told: object, teller: Teller, offset_ms: int) -> list[Grant | Rental | CostLine]:
     """The entries. Raises FinanceError naming the one that is wrong and its field."""
     if not isinstance(told, Sequence) or isinstance(told, str | bytes) or not told:
-        raise FinanceError("write a list of grants, rentals and costs")
+        raise FinanceError(Worded("finance.list", "write a list of grants, rentals and costs"))
     if len(told) > ENTRIES_MAX:
-        raise FinanceError(f"more than {ENTRIES_MAX} entries: write several files")
-    return [_entry(f"entry {number}", one, teller, offset_ms) for number, one in enumerate(told, 1)]
+        raise FinanceError(
+            Worded(
+                "finance.entries",
+                "more than {entries_max} entries: write several files",
+                entries_max=ENTRIES_MAX,
+            )
+        )
+    return [
+        _entry(Worded("finance.entry", "entry {number}", number=number), one, teller, offset_ms)
+        for number, one in enumerate(told, 1)
+    ]
 
 
 def _entry(where: str, one: Any, teller: Teller, offset_ms: int) -> Grant | Rental | CostLine:
     if not isinstance(one, Mapping) or len(one) != 1 or next(iter(one)) not in _READ:
-        raise FinanceError(f"{where}: one key of {', '.join(_READ)}, with the facts below it")
+        raise FinanceError(
+            Worded(
+                "finance.one_key",
+                "{where}: one key of {read}, with the facts below it",
+                where=where,
+                read=[*_READ],
+            )
+        )
     ((kind, facts),) = one.items()
-    return _READ[kind](f"{where}: {kind}", facts, teller, offset_ms)
+    return _READ[kind](
+        Worded("finance.of_kind", "{where}: {kind}", where=where, kind=kind),
+        facts,
+        teller,
+        offset_ms,
+    )
 
 
 def _read(where: str, facts: Any, row: type[_Row]) -> _Row:
     try:
         return msgspec.convert(facts, row, strict=False)
     except (msgspec.ValidationError, ArithmeticError) as error:
-        raise FinanceError(f"{where}: {error}") from None
+        raise FinanceError(
+            Worded("finance.of_error", "{where}: {error}", where=where, error=of(error))
+        ) from None
 
 
 def _grant(where: str, facts: Any, teller: Teller, offset_ms: int) -> Grant:
     row = _read(where, facts, _Grant)
     is_money = row.amount is not None
     if is_money and row.tokens is not None:
-        raise FinanceError(f"{where}: an amount of money or of tokens, not both")
+        raise FinanceError(
+            Worded(
+                "finance.not_both",
+                "{where}: an amount of money or of tokens, not both",
+                where=where,
+            )
+        )
     if row.currency is None and (is_money or row.paid):
-        raise FinanceError(f"{where}: money needs a currency")
+        raise FinanceError(
+            Worded("finance.currency", "{where}: money needs a currency", where=where)
+        )
     is_tokens = row.tokens is not None or not is_money
     return Grant(
         id=row.id, kind=row.kind, unit="tokens" if is_tokens else "micro",
@@ -144,5 +176,12 @@ _READ: Mapping[str, Callable[[str, Any, Teller, int], Grant | Rental | CostLine]
 
 def _micro(where: str, amount: Decimal | None) -> int:
     if amount is None or not amount.is_finite() or abs(amount) * 1_000_000 > AMOUNT_MAX:
-        raise FinanceError(f"{where}: {amount} is no amount of money")
+        raise FinanceError(
+            Worded(
+                "finance.no_money",
+                "{where}: {amount} is no amount of money",
+                where=where,
+                amount=amount,
+            )
+        )
     return int((amount * 1_000_000).to_integral_value())

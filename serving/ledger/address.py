@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -15,6 +16,7 @@ from psycopg import conninfo
 
 from models.worded import Worded
 from serving.settings import Ledger, SettingsError, is_loopback
+from serving.settings_words import cannot_read
 
 KEEPALIVE = {
     "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
@@ -51,7 +53,9 @@ def address(
     try:
         parts: dict[str, Any] = dict(conninfo.conninfo_to_dict(settings.url))
     except psycopg.Error:  # its words may repeat what was given
-        raise SettingsError("ledger.url: not a PostgreSQL address") from None
+        raise SettingsError(
+            Worded("ledger.not_postgres", "ledger.url: not a PostgreSQL address")
+        ) from None
     host = str(parts.get("host") or parts.get("hostaddr") or "")
     if not is_at_home(host):
         parts.setdefault("sslmode", settings.sslmode)
@@ -76,7 +80,7 @@ def is_at_home(hosts: str) -> bool:
 def _password(settings: Ledger, environ: Mapping[str, str]) -> Callable[[], str | None]:
     file, name = settings.password_file, settings.password_env
     if file is not None:
-        _read_first(lambda: file.read_text("utf-8"), f"ledger.password_file: cannot read {file}")
+        _read_first(file)
         return lambda: file.read_text("utf-8").rstrip("\r\n")
     if name is not None:
         password = environ.get(name, "")
@@ -87,9 +91,11 @@ def _password(settings: Ledger, environ: Mapping[str, str]) -> Callable[[], str 
     return lambda: None
 
 
-def _read_first(read: Callable[[], str], what: str) -> None:
+def _read_first(file: Path) -> None:
     """A file that is missing at the start is a wrong setting; later it is being replaced."""
     try:
-        read()
+        file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{what}: {getattr(error, 'strerror', 'not UTF-8')}") from None
+        why = getattr(error, "strerror", "not UTF-8")
+        said = cannot_read("ledger.password_file", file, why)
+        raise SettingsError(said) from None

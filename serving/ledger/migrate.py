@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from models.worded import Worded
 from serving.ledger.address import address
 from serving.ledger.base import LedgerNewer, LedgerUnavailable
 from serving.settings import EXIT_CODE, SettingsError, load
@@ -61,17 +62,33 @@ def ready(connection: psycopg.Connection[Any]) -> int:
     LedgerNewer, which is one, when a newer one changed it beyond that."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
-        raise LedgerUnavailable(f"the database's encoding is {encoding}: make one in UTF8")
+        raise LedgerUnavailable(
+            Worded(
+                "ledger.encoding",
+                "the database's encoding is {encoding}: make one in UTF8",
+                encoding=encoding,
+            )
+        )
     version, oldest = _found(connection)
     if oldest > VERSION:
         raise LedgerNewer(
-            f"the ledger has schema version {version}, this Ballast knows {VERSION}: "
-            "start the newer one again"
+            Worded(
+                "ledger.newer",
+                "the ledger has schema version {version}, this Ballast knows "
+                "{version_2}: start the newer one again",
+                version=version,
+                version_2=VERSION,
+            )
         )
     if version < VERSION:
         raise LedgerUnavailable(
-            f"the ledger has schema version {version}, this Ballast needs {VERSION}: "
-            "its gateway brings it up to date when it starts"
+            Worded(
+                "ledger.older",
+                "the ledger has schema version {version}, this Ballast needs "
+                "{version_2}: its gateway brings it up to date when it starts",
+                version=version,
+                version_2=VERSION,
+            )
         )
     return version
 
@@ -89,8 +106,12 @@ def migrate(connection: psycopg.Connection[Any], lock_s: float) -> None:
                 _climb(connection, _latest(connection)[0])
         except _NOT_ALLOWED as error:
             raise LedgerUnavailable(
-                f"role {connection.info.user} may not make the ledger's tables: let their owner run"
-                " `python -m serving.ledger.migrate --config FILE`"
+                Worded(
+                    "ledger.owner",
+                    "role {user} may not make the ledger's tables: let their owner run "
+                    "`python -m serving.ledger.migrate --config FILE`",
+                    user=connection.info.user,
+                )
             ) from error
     ready(connection)
 
@@ -125,7 +146,9 @@ def main() -> int:
     try:
         settings = load(parser.parse_args().config).ledger
         if not settings.url:
-            raise SettingsError("ledger.url: name the PostgreSQL database")
+            raise SettingsError(
+                Worded("ledger.url_postgres", "ledger.url: name the PostgreSQL database")
+            )
         with address(settings).connect() as connection:
             before = _found(connection)[0]
             migrate(connection, settings.lock_s)

@@ -20,6 +20,7 @@ from pydantic import (
 
 from models.worded import Worded
 from serving.settings_tree import SettingsError
+from serving.settings_words import cannot_read
 
 MOST = 10**12
 _ALWAYS = frozenset({"requests_per_min", "tokens_per_min", "concurrent"})
@@ -72,15 +73,26 @@ class RedisSettings(_Group):
     def _keeps_no_password(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("an address begins with redis://, rediss:// or unix://")
+            raise ValueError(
+                Worded(
+                    "settings.redis_url", "an address begins with redis://, rediss:// or unix://"
+                )
+            )
         if parts.password is not None or "password" in parts.query.lower():
-            raise ValueError("a password does not belong here: see password_file, password_env")
+            raise ValueError(
+                Worded(
+                    "settings.password",
+                    "a password does not belong here: see password_file, password_env",
+                )
+            )
         return url
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
         if self.password_file is not None and self.password_env is not None:
-            raise ValueError("name password_file or password_env, one of them")
+            raise ValueError(
+                Worded("settings.password_one", "name password_file or password_env, one of them")
+            )
         return self
 
     def password(self, environ: Mapping[str, str] | None = None) -> str | None:
@@ -91,7 +103,7 @@ class RedisSettings(_Group):
             except (OSError, UnicodeDecodeError) as error:
                 what = getattr(error, "strerror", None) or "not UTF-8"
                 raise SettingsError(
-                    f"redis.password_file: cannot read {self.password_file}: {what}"
+                    cannot_read("redis.password_file", self.password_file, what)
                 ) from None
         if self.password_env is not None:
             found: Any = (os.environ if environ is None else environ).get(self.password_env)

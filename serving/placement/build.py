@@ -87,12 +87,7 @@ def _route(
         if one.model and not {"chat", "completions"} >= set(model.surfaces):
             template = "{what}: vectors and scores have one model only"
             raise SettingsError(Worded("settings.one_model", template, what=what))
-    most = given.ceilings
-    if most is not None and (most.hour_usd or most.day_usd):
-        blind = [o.id for o in sold.get(name, sold.get(model.name, ())) if not o.exchange]
-        if blind:
-            raise SettingsError(f"{where}.ceilings: no rate to dollars for {', '.join(blind)}: what"
-                                " cannot be counted cannot be bounded")  # fmt: skip
+    _check_bounded(where, given.ceilings, sold.get(name, sold.get(model.name, ())))
     return Route(
         model=model.name, policy=given.policy, shadow=given.shadow,
         arms=tuple(Arm(a.name, a.percent, a.toward, a.model) for a in given.split),
@@ -112,6 +107,20 @@ def _rule(given: RuleSettings) -> Rule:
         1 << 62 if given.tokens_max is None else given.tokens_max, given.has_tools,
         given.language or "", given.header, given.value, given.is_cascade,
     )  # fmt: skip
+
+
+def _check_bounded(where: str, most: CeilingSettings | None, sold: tuple[Offering, ...]) -> None:
+    """Raises SettingsError for a bound in dollars on what costs none that are known."""
+    if most is not None and (most.hour_usd or most.day_usd):
+        blind = [one.id for one in sold if not one.exchange]
+        if blind:
+            template = (
+                "{where}.ceilings: no rate to dollars for {blind}: what cannot be counted cannot"
+                " be bounded"
+            )
+            raise SettingsError(
+                Worded("settings.ceilings_rate", template, where=where, blind=blind)
+            )
 
 
 def _ceilings(given: CeilingSettings | None, name: str) -> Ceilings | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.worded import Worded
 from serving.placement.values import PolicyName
 
 Usd: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6, max_digits=15)]
@@ -39,7 +40,13 @@ class ArmSettings(Way):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if self.toward and self.model:
-            raise ValueError(f"arm {self.name!r}: name a model or a target to go toward, not both")
+            raise ValueError(
+                Worded(
+                    "settings.arm_one",
+                    "arm {name}: name a model or a target to go toward, not both",
+                    name=repr(self.name),
+                )
+            )
         return self
 
 
@@ -59,11 +66,29 @@ class RuleSettings(Way):
     @model_validator(mode="after")
     def _goes_somewhere(self) -> Self:
         if bool(self.model) == bool(self.toward):
-            raise ValueError(f"rule {self.name!r}: name a model or a target to go toward, one")
+            raise ValueError(
+                Worded(
+                    "settings.rule_one",
+                    "rule {name}: name a model or a target to go toward, one",
+                    name=repr(self.name),
+                )
+            )
         if self.is_cascade and not self.model:
-            raise ValueError(f"rule {self.name!r}: a cascade begins at a model")
+            raise ValueError(
+                Worded(
+                    "settings.rule_cascade",
+                    "rule {name}: a cascade begins at a model",
+                    name=repr(self.name),
+                )
+            )
         if bool(self.header) != bool(self.value):
-            raise ValueError(f"rule {self.name!r}: a header and its value belong together")
+            raise ValueError(
+                Worded(
+                    "settings.rule_header",
+                    "rule {name}: a header and its value belong together",
+                    name=repr(self.name),
+                )
+            )
         return self
 
 
@@ -97,9 +122,11 @@ class NameSettings(Group):
         ways: tuple[Way, ...] = (*self.split, *self.rules)
         names = [way.name for way in ways]
         if len(set(names)) < len(names):
-            raise ValueError("two arms or rules have the same name")
+            raise ValueError(Worded("settings.two_names", "two arms or rules have the same name"))
         if self.split and sum(arm.percent for arm in self.split) != 100:
-            raise ValueError("the percentages of a split must add up to 100")
+            raise ValueError(
+                Worded("settings.percentages", "the percentages of a split must add up to 100")
+            )
         return self
 
 
@@ -115,7 +142,7 @@ class SpillSettings(Group):
     @model_validator(mode="after")
     def _is_apart(self) -> Self:
         if self.leave >= self.enter:
-            raise ValueError("leave must be below enter, or it flaps")
+            raise ValueError(Worded("settings.flaps", "leave must be below enter, or it flaps"))
         return self
 
 

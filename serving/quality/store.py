@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from models import canaries
+from models.worded import Worded, of
 from serving.ledger.address import address
 from serving.quality.base import QualityStore
 from serving.quality.postgres import PostgresQuality
@@ -36,7 +37,14 @@ def prompts(own: Path | None) -> tuple[Prompt, ...]:
     if own is not None:
         found |= {one.id: one for one in _read(own)}
     if len(found) > PROMPTS_MAX:
-        raise SettingsError(f"canaries.prompts_file: {len(found)} prompts; at most {PROMPTS_MAX}")
+        raise SettingsError(
+            Worded(
+                "settings.canary_prompts",
+                "canaries.prompts_file: {found} prompts; at most {prompts_max}",
+                found=len(found),
+                prompts_max=PROMPTS_MAX,
+            )
+        )
     return tuple(found.values())
 
 
@@ -45,4 +53,11 @@ def _read(path: Path) -> list[Prompt]:
         tree: Any = yaml.safe_load(path.read_text("utf-8"))
         return msgspec.convert(tree, list[Prompt])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise SettingsError(f"canaries.prompts_file: {path}: {error}") from None
+        raise SettingsError(
+            Worded(
+                "settings.canary_file",
+                "canaries.prompts_file: {path}: {error}",
+                path=path,
+                error=of(error),
+            )
+        ) from None

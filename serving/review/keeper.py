@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from models.worded import Worded, of
 from serving.errors import CallerError, OwnError
 from serving.metrics import Counter
 from serving.progress import Progress
@@ -170,7 +171,7 @@ class Reviews:
 
     def _sealed(self, case_id: str, text: Text) -> bytes:
         if self._seal is None:
-            message = "no key to seal texts: set review.key_file"
+            message = Worded("review.no_seal", "no key to seal texts: set review.key_file")
             raise OwnError("reviews_away", message)
         return self._seal.close(case_id, text)
 
@@ -188,16 +189,22 @@ class Reviews:
         """One case with its text. Raises as `find`, OwnError for a text that does not open."""
         case, sealed = await self._found(case_id)
         if self._seal is None:
-            raise OwnError("reviews_away", "no key to open texts: set review.key_file")
+            raise OwnError(
+                "reviews_away",
+                Worded("review.no_open", "no key to open texts: set review.key_file"),
+            )
         try:
             return case, self._seal.open(case_id, sealed)
         except SealFault as fault:
-            raise OwnError("reviews_away", str(fault)) from None
+            raise OwnError("reviews_away", of(fault)) from None
 
     async def _found(self, case_id: str) -> tuple[Case, bytes]:
         found = await self._ask(lambda: self._opened().find(case_id))
         if found is None:
-            raise CallerError("not_found", f"there is no case {case_id[:80]!r}")
+            raise CallerError(
+                "not_found",
+                Worded("review.none", "there is no case {case_id}", case_id=repr(case_id[:80])),
+            )
         return found
 
     async def add(self, case: Case, text: Text) -> None:
@@ -213,7 +220,9 @@ class Reviews:
             except Overtaken:
                 continue
             return case
-        raise CallerError("conflict", "others work on this case; look at it again")
+        raise CallerError(
+            "conflict", Worded("review.others", "others work on this case; look at it again")
+        )
 
     async def erase(self, tenant: str, end_user: str) -> int:
         """Remove all cases of a person. Raises ReviewsAway."""

@@ -15,8 +15,10 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from models.worded import Worded
 from serving.review.values import Text
 from serving.settings import SettingsError
+from serving.settings_words import cannot_read
 
 KEY_BYTES = 32
 _NONCE, _MARK = 12, 8
@@ -50,12 +52,20 @@ class Seal:
         mark, rest = sealed[1 : 1 + _MARK], sealed[1 + _MARK :]
         cipher = self._ciphers.get(mark)
         if sealed[:1] != _FORM or cipher is None:
-            raise SealFault(f"no key in review.key_file sealed this text (key {mark.hex()})")
+            raise SealFault(
+                Worded(
+                    "review.other_key",
+                    "no key in review.key_file sealed this text (key {hex})",
+                    hex=mark.hex(),
+                )
+            )
         try:
             packed = cipher.decrypt(rest[:_NONCE], rest[_NONCE:], case_id.encode())
             return _decode(zlib.decompressobj().decompress(packed, _INFLATED_MAX))
         except (InvalidTag, zlib.error, msgspec.DecodeError):
-            raise SealFault("the text was altered since it was sealed") from None
+            raise SealFault(
+                Worded("review.altered", "the text was altered since it was sealed")
+            ) from None
 
 
 def _mark(key: bytes) -> bytes:
@@ -70,9 +80,15 @@ def read_keys(path: Path) -> list[bytes]:
         lines = path.read_text("ascii").split()
         keys = [bytes.fromhex(line) for line in lines]
     except OSError as error:
-        raise SettingsError(f"review.key_file: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(cannot_read("review.key_file", path, error.strerror)) from None
     except ValueError:
         keys = []
     if not keys or any(len(key) != KEY_BYTES for key in keys):
-        raise SettingsError(f"review.key_file: {path} must hold lines of 64 hexadecimal digits")
+        raise SettingsError(
+            Worded(
+                "settings.review_key",
+                "review.key_file: {path} must hold lines of 64 hexadecimal digits",
+                path=path,
+            )
+        )
     return keys

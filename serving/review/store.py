@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from models.worded import Worded
 from serving.ledger.address import address
 from serving.review.base import ReviewStore
 from serving.review.postgres import PostgresReviews
@@ -29,9 +30,12 @@ def sealer(settings: Settings, random_bytes: Callable[[int], bytes]) -> Seal | N
     path = settings.review.key_file or settings.state_dir / KEY_FILE
     if settings.review.key_file is None and not path.exists():
         if settings.review.keeps:
-            message = (
-                f"review: samples are to be kept and there is no key to seal them: write 64"
-                f" hexadecimal digits to {path}, or name another file as review.key_file"
+            message = Worded(
+                "settings.review_no_key",
+                "review: samples are to be kept and there is no key to seal them: "
+                "write 64 hexadecimal digits to {path}, or name another file as "
+                "review.key_file",
+                path=path,
             )
             raise SettingsError(message)
         return None

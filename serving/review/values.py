@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from models.worded import Worded
 from serving.errors import CallerError
 from serving.records import Label
 
@@ -95,25 +96,44 @@ def judged(case: Case, verdict: State, by: str, at_ms: int, text: str = "") -> C
     """The case with a verdict. Raises CallerError: an appeal is not judged by who judged first."""
     if verdict not in VERDICTS:
         names = ", ".join(sorted(VERDICTS))
-        raise CallerError("invalid_value", f"verdict: one of {names}", param="verdict")
+        raise CallerError(
+            "invalid_value",
+            Worded("review.verdict", "verdict: one of {names}", names=names),
+            param="verdict",
+        )
     if case.kind is Kind.COMPLAINT and verdict is State.FALSE_ALARM:
-        message = "a complaint is `fine` (without ground) or a `violation`"
+        message = Worded(
+            "review.complaint", "a complaint is `fine` (without ground) or a `violation`"
+        )
         raise CallerError("invalid_value", message, param="verdict")
     if case.state is State.APPEALED and by in {n.by for n in case.notes if n.state in VERDICTS}:
-        raise CallerError("conflict", "an appeal is judged by somebody who has not judged it yet")
+        raise CallerError(
+            "conflict",
+            Worded("review.appeal", "an appeal is judged by somebody who has not judged it yet"),
+        )
     return _stepped(case, Note(at_ms, by, verdict, text))
 
 
 def appealed(case: Case, by: str, at_ms: int, text: str) -> Case:
     """The case, contested. Raises CallerError unless it was judged."""
     if case.state not in VERDICTS:
-        raise CallerError("conflict", f"only what was judged can be contested; it is {case.state}")
+        raise CallerError(
+            "conflict",
+            Worded(
+                "review.contest",
+                "only what was judged can be contested; it is {state}",
+                state=case.state,
+            ),
+        )
     return _stepped(case, Note(at_ms, by, State.APPEALED, text))
 
 
 def _stepped(case: Case, note: Note) -> Case:
     if len(case.notes) >= NOTES_MAX:
-        raise CallerError("conflict", f"a case takes at most {NOTES_MAX} steps")
+        raise CallerError(
+            "conflict",
+            Worded("review.steps", "a case takes at most {notes_max} steps", notes_max=NOTES_MAX),
+        )
     return msgspec.structs.replace(
         case, state=note.state, notes=(*case.notes, note), revision=case.revision + 1
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from models.worded import packed
 from serving.directory.changes import By, Change, event, found, keeping, put, validated
 from serving.directory.values import Directory, removed
 from serving.errors import CallerError
+from serving.rollout import refusals, words
 from serving.rollout.decide import Advance, Arrive, Finish, Hold, Pause, RollBack, Step
 from serving.rollout.values import Rollout
 
@@ -20,16 +22,14 @@ def start(directory: Directory, row: Mapping[str, Any], by: By) -> Change:
     name = str(row.get("id", ""))
     given = {
         **row, "by": by.actor, "started_ms": by.at_ms, "since_ms": by.at_ms, "state": "running",
-        "step": -1, "reason": row.get("reason", "started"), "has_begun": False,
+        "step": -1, **_why(row.get("reason", words.STARTED)), "has_begun": False,
     }  # fmt: skip
     new = validated(Rollout, given)
     had = directory.rollouts.get(name)
     if had is not None and had.is_under_way:
-        message = f"{name!r} is on its way from {had.old!r} to {had.new!r} ({had.percent} %)"
-        raise CallerError("conflict", message + ": abort that first")
+        raise CallerError("conflict", refusals.under_way(had))
     if had is not None and had.state == "done" and had.new != new.old:
-        message = f"{name!r} means {had.new!r} since its last rollout, not {new.old!r}"
-        raise CallerError("conflict", message)
+        raise CallerError("conflict", refusals.means(had, new.old))
     return put("rollout", new, "start", by)
 
 
@@ -38,8 +38,8 @@ def pause(directory: Directory, name: str, by: By) -> Change:
     rollout must not wait for an upgrade."""
     row = found(directory.rollouts, name, "rollout")
     if row.state != "running":
-        raise CallerError("conflict", f"the rollout of {name!r} is {row.state}")
-    change = _moved(row, "pause", by, state="paused", reason=_said(by, "paused"))
+        raise CallerError("conflict", refusals.is_now(row))
+    change = _moved(row, "pause", by, state="paused", **_why(_said(by, "paused")))
     return keeping(directory, change)
 
 
@@ -47,8 +47,8 @@ def resume(directory: Directory, name: str, by: By) -> Change:
     """Go on: the step's time and counts begin anew."""
     row = found(directory.rollouts, name, "rollout")
     if row.state != "paused":
-        raise CallerError("conflict", f"the rollout of {name!r} is {row.state}")
-    changes = {"state": "running", "reason": _said(by, "resumed"), "since_ms": by.at_ms}
+        raise CallerError("conflict", refusals.is_now(row))
+    changes = {"state": "running", **_why(_said(by, "resumed")), "since_ms": by.at_ms}
     return _moved(row, "resume", by, **changes)
 
 
@@ -56,8 +56,8 @@ def abort(directory: Directory, name: str, by: By) -> Change:
     """All calls to the old model again, also of one that is done."""
     row = found(directory.rollouts, name, "rollout")
     if row.state not in ("running", "paused", "done"):
-        raise CallerError("conflict", f"the rollout of {name!r} is {row.state} already")
-    change = _moved(row, "abort", by, state="aborted", reason=_said(by, "aborted"))
+        raise CallerError("conflict", refusals.is_already(row))
+    change = _moved(row, "abort", by, state="aborted", **_why(_said(by, "aborted")))
     return keeping(directory, change)
 
 
@@ -66,10 +66,9 @@ def close(directory: Directory, name: str, by: By, meant: str) -> Change:
     mean the same by then, or the name would jump back."""
     row = found(directory.rollouts, name, "rollout")
     if row.is_under_way:
-        raise CallerError("conflict", f"the rollout of {name!r} is {row.state}: abort it first")
+        raise CallerError("conflict", refusals.abort_first(row))
     if row.state == "done" and meant != row.new:
-        message = f"the settings still give {name!r} to {meant!r}: name {row.new!r} there first"
-        raise CallerError("conflict", message)
+        raise CallerError("conflict", refusals.still_given(row, meant))
     return Change([removed("rollout", name)], event(f"rollout:{name}", "close", by, {}))
 
 
@@ -77,20 +76,20 @@ def taken(row: Rollout, step: Step, by: By) -> Change | None:
     """What the controller stores of a decision; None where nothing changes."""
     if isinstance(step, Hold):
         return None
-    reason = step.reason[:REASON_CHARS_MAX]
-    by = by._replace(why=reason)
+    why = _why(step.reason)
+    by = by._replace(why=why["reason"])
     if isinstance(step, Advance):
-        changes = {"step": step.step, "since_ms": by.at_ms, "reason": reason}
+        changes = {"step": step.step, "since_ms": by.at_ms, **why}
         return _moved(row, "advance", by, **changes)
     if isinstance(step, Arrive):
-        changes = {"has_begun": True, "since_ms": by.at_ms, "reason": reason}
+        changes = {"has_begun": True, "since_ms": by.at_ms, **why}
         return _moved(row, "arrive", by, **changes)
     if isinstance(step, Finish):
-        return _moved(row, "finish", by, state="done", reason=reason, since_ms=by.at_ms)
+        return _moved(row, "finish", by, state="done", **why, since_ms=by.at_ms)
     if isinstance(step, RollBack):
-        return _moved(row, "roll_back", by, state="rolled_back", reason=reason)
+        return _moved(row, "roll_back", by, state="rolled_back", **why)
     if isinstance(step, Pause):
-        return _moved(row, "pause", by, state="paused", reason=reason)
+        return _moved(row, "pause", by, state="paused", **why)
     assert_never(step)
 
 
@@ -100,8 +99,17 @@ def _moved(row: Rollout, action: str, by: By, **changes: Any) -> Change:
         "old": row.old, "new": row.new, "percent_before": row.percent, "percent": new.percent,
         "state": new.state,
     }  # fmt: skip
+    if changes.get("said") and by.why == new.reason:
+        told["said"] = new.said  # the controller's: of the reason that the history keeps
     return put("rollout", new, action, by, told)
 
 
 def _said(by: By, what: str) -> str:
-    return f"{what} by {by.actor}" + (f": {by.why}" if by.why else "")
+    return words.by_hand(what, by.actor, by.why)
+
+
+def _why(reason: str) -> dict[str, Any]:
+    """The fields of a row that say why: English, and the same by code and values. A reason that is
+    cut is English alone: its values would tell what the row does not."""
+    is_whole = len(reason) <= REASON_CHARS_MAX
+    return {"reason": str(reason)[:REASON_CHARS_MAX], "said": packed(reason) if is_whole else None}

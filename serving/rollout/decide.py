@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeAlias
 
+from serving.rollout import words
 from serving.rollout.values import Rollout
 
 CHANCE_MAX = 1e-4
@@ -118,13 +119,13 @@ def decide(rollout: Rollout, seen: Seen | Unseen, now_ms: int) -> Step:
     in_step_s = (now_ms - rollout.since_ms) / 1e3
     is_over = in_step_s >= rollout.checks.deadline_s
     if rollout.state not in ("running", "paused", "done"):
-        return Hold(f"it is {rollout.state}")
+        return Hold(words.is_now(rollout.state))
     if rollout.state == "done" and is_over:
-        return Hold("it is done")
+        return Hold(words.DONE)
     if isinstance(seen, Unseen):
         if is_over and rollout.state == "running":
-            return Pause(f"nothing is known at the step's deadline: {seen.reason}")
-        return Hold(f"nothing is known: {seen.reason}")
+            return Pause(words.unknown(seen.reason, is_over=True))
+        return Hold(words.unknown(seen.reason, is_over=False))
     if rollout.step < 0:
         return _begin(rollout, seen, is_over)
     if rollout.is_in_place and not rollout.has_begun:
@@ -133,7 +134,7 @@ def decide(rollout: Rollout, seen: Seen | Unseen, now_ms: int) -> Step:
     if burn:
         return RollBack(burn)
     if rollout.state != "running":
-        return Hold(f"it is {rollout.state}")
+        return Hold(words.is_now(rollout.state))
     missing = _missing(rollout, seen, in_step_s)
     if not missing:
         return _onward(rollout, seen)
@@ -144,19 +145,17 @@ def burning(rollout: Rollout, seen: Seen) -> str:
     """Why the new model must not go on; empty is no reason."""
     checks, new = rollout.checks, seen.new
     if new.calls >= checks.hard_calls_min and new.error_share >= checks.error_hard:
-        return (f"errors in {new.errors} of {new.calls} calls: above the hard bound of"
-                f" {checks.error_hard:.0%}")  # fmt: skip
+        return words.hard(new.errors, new.calls, checks.error_hard)
     old = seen.old if seen.old.calls >= checks.calls_min else seen.before
     usual = REJECTED_MAX if old.asked >= checks.calls_min else REJECTED_BLIND
     for what, count, calls, most, was in (
-        ("errors", new.errors, new.calls, checks.error_max, old.error_share),
-        ("a late first token", new.late, new.calls, checks.late_max, old.late_share),
-        ("answers of 4xx", new.rejected, new.asked, usual, old.rejected_share),
+        (words.ERRORS, new.errors, new.calls, checks.error_max, old.error_share),
+        (words.LATE, new.late, new.calls, checks.late_max, old.late_share),
+        (words.REJECTED, new.rejected, new.asked, usual, old.rejected_share),
     ):
         share = max(most, was)
         if calls >= checks.hard_calls_min and by_chance(count, calls, share) < CHANCE_MAX:
-            return (f"{what} in {count} of {calls} calls ({count / calls:.1%}); the old"
-                    f" model {was:.1%}, allowed {most:.1%}")  # fmt: skip
+            return words.burn(what, (count, calls), was, most)
     return ""
 
 
@@ -182,42 +181,42 @@ def by_chance(count: int, calls: int, share: float) -> float:
 
 def _begin(rollout: Rollout, seen: Seen, is_over: bool) -> Step:
     if rollout.state == "paused":
-        return Hold("it is paused")
+        return Hold(words.is_now("paused"))
     if rollout.needs_engine and not rollout.is_in_place and not seen.engines:
         if is_over:
-            return Pause("no engine of the new model by the deadline; nothing was moved")
-        return Hold("waits for an engine of the new model")
+            return Pause(words.NO_ENGINE_MOVED)
+        return Hold(words.NO_ENGINE_YET)
     if seen.gate is None:
-        return Hold("waits for the gate")
+        return Hold(words.WAITS_FOR_GATE)
     if seen.gate:
-        return RollBack(f"the gate said no: {seen.gate}")
-    return Advance(0, f"engines of the new model: {seen.engines}; the gate said yes")
+        return RollBack(words.refused_by_gate(seen.gate))
+    return Advance(0, words.begins(seen.engines))
 
 
 def _in_the_gap(rollout: Rollout, seen: Seen, is_over: bool) -> Step:
     """No engine of either model: what third parties answer or we refuse is no judgement."""
     if seen.engines:
-        return Arrive(f"engines of the new model: {seen.engines}")
+        return Arrive(words.arrived(seen.engines))
     if is_over and rollout.state == "running":
-        return RollBack("no engine of the new model by the deadline")
-    return Hold("waits for the new model's engine; third parties carry the gap")
+        return RollBack(words.NO_ENGINE_CAME)
+    return Hold(words.IN_THE_GAP)
 
 
 def _missing(rollout: Rollout, seen: Seen, in_step_s: float) -> str:
     """What the step still lacks to be passed."""
     checks = rollout.checks
     if seen.new.calls < checks.calls_min:
-        return f"{seen.new.calls} of {checks.calls_min} calls seen"
+        return words.calls_seen(seen.new.calls, checks.calls_min)
     if in_step_s < checks.hold_s:
-        return f"{in_step_s:.0f} of {checks.hold_s:.0f} s at this weight"
+        return words.time_seen(in_step_s, checks.hold_s)
     if rollout.needs_engine and not seen.engines:
-        return "no engine of the new model is left"
+        return words.NO_ENGINE_LEFT
     return ""
 
 
 def _onward(rollout: Rollout, seen: Seen) -> Step:
     new = seen.new
-    said = f"{new.calls} calls, {new.errors} with errors, {new.late} late"
+    said = words.passed(new.calls, new.errors, new.late)
     if rollout.step + 1 == len(rollout.steps):
         return Finish(said)
     return Advance(rollout.step + 1, said)
@@ -230,5 +229,5 @@ def _expired(rollout: Rollout, seen: Seen, missing: str) -> Step:
     if percent < 100:
         sent = seen.old.calls * percent / (100 - percent)
         if sent >= rollout.checks.calls_min and seen.new.calls < LOST_SHARE * sent:
-            return RollBack(f"about {sent:.0f} calls were its own and {seen.new.calls} have ended")
-    return Pause(f"at the step's deadline: {missing}")
+            return RollBack(words.lost(sent, seen.new.calls))
+    return Pause(words.expired(missing))

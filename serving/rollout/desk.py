@@ -23,7 +23,7 @@ from serving.records import (
     Refuse,
     Surface,
 )
-from serving.rollout import counts
+from serving.rollout import counts, refusals
 from serving.rollout.counts import Load
 from serving.rollout.gap import Gap, gap
 from serving.routing import place
@@ -53,8 +53,7 @@ class RolloutDesk(NamedTuple):
         route = self.routes.get(name)
         adapters = {a.name for m in self.settings.models for a in m.adapters}
         if route is None or name in adapters:
-            message = f"no model or alias {name[:200]!r}"
-            raise CallerError("invalid_value", message, param="name")
+            raise CallerError("invalid_value", refusals.no_name(name[:200]), param="name")
         return route.model
 
     def model(self, name: str) -> Model:
@@ -62,8 +61,7 @@ class RolloutDesk(NamedTuple):
         for one in self.settings.models:
             if one.name == name:
                 return one
-        known = ", ".join(m.name for m in self.settings.models)
-        message = f"no model {name[:200]!r} here; known: {known}. Add it to the settings first"
+        message = refusals.no_model(name[:200], [m.name for m in self.settings.models])
         raise CallerError("invalid_value", message, param="new")
 
     def check(self, name: str, old: str, new: str) -> None:
@@ -72,11 +70,10 @@ class RolloutDesk(NamedTuple):
         before, after = self.model(old), self.model(new)
         lacking = sorted(set(before.surfaces) - set(after.surfaces))
         if lacking:
-            message = f"{new!r} does not serve {', '.join(lacking)}, which {old!r} does"
+            message = refusals.serves_less(old, new, lacking)
             raise CallerError("invalid_value", message, param="new")
         if not {"chat", "completions"} & set(before.surfaces):
-            message = f"{old!r} gives vectors or scores: those of another model cannot be mixed in"
-            raise CallerError("invalid_value", message, param="name")
+            raise CallerError("invalid_value", refusals.vectors(old), param="name")
 
     def has_engines(self, name: str) -> bool:
         """Whether engines of ours serve it, or are to."""
@@ -110,7 +107,7 @@ class RolloutDesk(NamedTuple):
         except CallerError as error:
             return Refuse(error.code, "key", error.message, None)
         if caller is None:
-            return Refuse("invalid_api_key", "key", "this gateway does not know the key", None)
+            return Refuse("invalid_api_key", "key", refusals.KEY_UNKNOWN, None)
         now_s = self.clock()
         first = self.settings.gateway.classes[load.latency_class]
         each = max(1, load.calls)
@@ -132,8 +129,7 @@ async def one_of_few(places: asyncio.Semaphore, work: Coroutine[Any, Any, T]) ->
     """The work's answer, if a place is free now. Raises CallerError: nobody waits for one."""
     if places.locked():
         work.close()
-        message = "other plans are being worked out: ask again"
-        raise CallerError("rate_limit_exceeded", message, retry_after_s=AGAIN_S)
+        raise CallerError("rate_limit_exceeded", refusals.BUSY, retry_after_s=AGAIN_S)
     async with places:
         return await work
 

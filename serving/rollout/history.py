@@ -25,6 +25,8 @@ class Span(NamedTuple):
     """Of the entry that began it."""
     actor: str
     why: str
+    said: Mapping[str, Any] | None = None
+    """Why, by code and values, where a rule said it (`models.worded`)."""
 
 
 def spans(entries: Iterable[Mapping[str, Any]], name: str) -> list[Span]:
@@ -49,7 +51,7 @@ def spans(entries: Iterable[Mapping[str, Any]], name: str) -> list[Span]:
             found[-1] = found[-1]._replace(until_ms=entry["at_ms"])
         if found or meaning:
             found.append(Span(name, meaning, entry["at_ms"], None, entry["number"],
-                              entry["actor"], entry["why"]))  # fmt: skip
+                              entry["actor"], entry["why"], details.get("said")))  # fmt: skip
     return found
 
 

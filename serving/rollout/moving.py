@@ -6,6 +6,7 @@ model's. A rollout may so lift or set a bound on money; whoever starts it is tol
 
 from __future__ import annotations
 
+from models.worded import Worded
 from serving.placement.values import Ceilings
 
 
@@ -14,16 +15,21 @@ def ceilings(name: str, old: Ceilings | None, new: Ceilings | None) -> str:
     before, after = _said(old), _said(new)
     if before == after:
         return ""
-    return f"ceilings for third parties become those of {name}: {after} (now {before})"
+    template = "ceilings for third parties become those of {name}: {after} (now {before})"
+    return Worded("rollout.ceilings", template, name=name, after=after, before=before)
 
 
 def _said(most: Ceilings | None) -> str:
-    if most is None:
-        return "none"
-    parts = []
-    if most.share:
-        parts.append(f"{most.share:.0%} of its tokens")
-    for micro, unit in ((most.hour_micro, "an hour"), (most.day_micro, "a day")):
-        if micro:
-            parts.append(f"{micro / 1e6:.2f} USD {unit}")
-    return ", ".join(parts) or "none"
+    parts: list[str] = []
+    if most is not None and most.share:
+        template = "{share} of its tokens"
+        parts.append(Worded("rollout.of_tokens", template, share=f"{most.share:.0%}"))
+    if most is not None and most.hour_micro:
+        usd = f"{most.hour_micro / 1e6:.2f}"
+        parts.append(Worded("rollout.usd_hour", "{usd} USD an hour", usd=usd))
+    if most is not None and most.day_micro:
+        usd = f"{most.day_micro / 1e6:.2f}"
+        parts.append(Worded("rollout.usd_day", "{usd} USD a day", usd=usd))
+    if not parts:
+        return Worded("rollout.no_ceilings", "none")
+    return Worded("list", "{parts}", parts=parts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
+from models.worded import Worded
 from serving.settings import Group, ModelName, Words
 
 State: TypeAlias = Literal["running", "paused", "done", "rolled_back", "aborted"]
@@ -60,20 +61,25 @@ class Rollout(Group):
     started_ms: int = 0
     by: str = ""
     reason: Words = Field("", max_length=500)
-    """Why it is where it is."""
+    """Why it is where it is, in English."""
+    said: dict[str, Any] | None = None
+    """The same by code and values (`models.worded`), for who tells it in another language."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.old == self.new:
-            raise ValueError(f"old and new are both {self.old!r}")
+            template = "old and new are both {name}"
+            raise ValueError(Worded("rollout.same", template, name=repr(self.old)))
         if not self.steps or self.steps[-1] != 100:
-            raise ValueError("steps must end with 100")
+            raise ValueError(Worded("rollout.steps_end", "steps must end with 100"))
         if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("steps must rise")
+            raise ValueError(Worded("rollout.steps_rise", "steps must rise"))
         if self.is_in_place and self.steps != BLUE_GREEN:
-            raise ValueError("in place there is one step: 100")
+            raise ValueError(Worded("rollout.steps_one", "in place there is one step: 100"))
         if self.step >= len(self.steps):
-            raise ValueError(f"step {self.step} of {len(self.steps)}")
+            template = "step {step} of {count}"
+            told = Worded("rollout.step_of", template, step=self.step, count=len(self.steps))
+            raise ValueError(told)
         return self
 
     @property

@@ -9,6 +9,7 @@ import msgspec
 
 from models.provider import FOLDER, ProviderFileError
 from models.provider import load as load_rows
+from models.worded import Worded, of
 from serving.finance import months, rolling
 from serving.finance.base import Database
 from serving.finance.values import FinanceError
@@ -38,7 +39,9 @@ def promises(settings: Settings) -> dict[str, Promise]:
     try:
         rows = load_rows(*folders)
     except ProviderFileError as error:
-        raise FinanceError(f"providers: {error}") from None
+        raise FinanceError(
+            Worded("field", "{name}: {what}", name="providers", what=of(error))
+        ) from None
     told = {name: row.facts.sla_percent for name, row in rows.items()}
     return {
         name: Promise(one.value, one.source, one.as_of)
@@ -54,13 +57,25 @@ def asked(database: Database, month: str, offset_ms: int, promised: Mapping[str,
     rolled_ms, scored_ms = rolling.rolled_ms(database), rolling.scored_ms(database)
     if not scored_ms or rolled_ms <= since_ms or scored_ms >= until_ms:
         raise FinanceError(
-            f"nothing of {month} is summed up for scorecards: the controller does so each minute, "
-            f"and `ballast ledger rollup --since {month}-01` from rows that are still there"
+            Worded(
+                "scorecard.none",
+                "nothing of {month} is summed up for scorecards: the controller does "
+                "so each minute, and `ballast ledger rollup --since {month}-01` from "
+                "rows that are still there",
+                month=month,
+            )
         )
     bounds = {"since_ms": since_ms, "until_ms": until_ms, "limit": ROWS_MAX + 1}
     rows = database.rows(statements.MONTH, bounds)
     if len(rows) > ROWS_MAX:
-        raise FinanceError(f"{month} has more than {ROWS_MAX} sums: too many targets for one card")
+        raise FinanceError(
+            Worded(
+                "scorecard.many",
+                "{month} has more than {rows_max} sums: too many targets for one card",
+                month=month,
+                rows_max=ROWS_MAX,
+            )
+        )
     end_ms = min(until_ms, rolled_ms)
     minutes = (end_ms - max(since_ms, scored_ms)) // MINUTE_MS
     found = [

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.worded import Worded
 from serving.safe_url import is_safe_url
 
 
@@ -43,13 +44,25 @@ class TracingSettings(BaseModel):
     def _is_plain(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("say http://host:port/v1/traces, or https")
+            raise ValueError(
+                Worded("settings.trace_url", "say http://host:port/v1/traces, or https")
+            )
         if parts.username or parts.query or parts.fragment:
-            raise ValueError("no user, query or fragment: a secret goes into token_file")
+            raise ValueError(
+                Worded(
+                    "settings.trace_plain",
+                    "no user, query or fragment: a secret goes into token_file",
+                )
+            )
         return url
 
     @model_validator(mode="after")
     def _guards_its_token(self) -> Self:
         if self.token_file is not None and self.endpoint and not is_safe_url(self.endpoint):
-            raise ValueError("token_file: its secret only goes to https, or to this machine")
+            raise ValueError(
+                Worded(
+                    "settings.trace_secret",
+                    "token_file: its secret only goes to https, or to this machine",
+                )
+            )
         return self

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from models.worded import Worded
 from serving.backends.account import Account
 from serving.settings import Settings, SettingsError
+from serving.settings_words import cannot_read
 from serving.stages import Settled
 from serving.tracing.observer import Traced
 from serving.tracing.settings import TracingSettings
@@ -37,22 +40,23 @@ def exporter(
     if not given.endpoint:
         return None
     if unknown := sorted(given.providers - bought.keys()):
-        raise SettingsError(f"tracing.providers: not among providers: {', '.join(unknown)}")
+        raise SettingsError(
+            Worded(
+                "settings.trace_providers",
+                "tracing.providers: not among providers: {unknown}",
+                unknown=[*unknown],
+            )
+        )
     try:
         from serving.tracing.exporter import Exporter, Terms
     except ModuleNotFoundError as error:
-        said = f"tracing.endpoint: the package of {error.name!r} is missing: install the extra"
-        raise SettingsError(f"{said} `traces`") from None
-    token = ""
-    if given.token_file is not None:
-        try:
-            token = given.token_file.read_text("ascii").strip()
-        except (OSError, ValueError) as error:
-            where = f"tracing.token_file: cannot read {given.token_file}"
-            raise SettingsError(f"{where}: {type(error).__name__}") from None
-        if not token or not token.isprintable():
-            said = "tracing.token_file: holds nothing that a header could carry, on one line"
-            raise SettingsError(f"{said}: {given.token_file}")
+        raise SettingsError(
+            Worded(
+                "settings.trace_package",
+                "tracing.endpoint: the package of {name} is missing: install the extra `traces`",
+                name=repr(error.name),
+            )
+        ) from None
     resource = {
         "service.name": SERVICE,
         "service.version": _version(),
@@ -60,7 +64,24 @@ def exporter(
         "service.instance.id": f"{deployment_id}/{settings.gateway.index}",
     }
     hosts = {name: _address(account) for name, account in bought.items()}
-    return Exporter(Terms(given, resource, hosts, token))
+    return Exporter(Terms(given, resource, hosts, _token(given.token_file)))
+
+
+def _token(file: Path | None) -> str:
+    """What the file holds; empty where none is named. Raises SettingsError."""
+    if file is None:
+        return ""
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        said = cannot_read("tracing.token_file", file, type(error).__name__)
+        raise SettingsError(said) from None
+    if not token or not token.isprintable():
+        template = (
+            "tracing.token_file: holds nothing that a header could carry, on one line: {token_file}"
+        )
+        raise SettingsError(Worded("settings.trace_token", template, token_file=file))
+    return token
 
 
 def _version() -> str:

@@ -9,12 +9,23 @@ import json
 import os
 import re
 import shutil
+import threading
 from contextlib import asynccontextmanager, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import Formatter
 
+import msgspec
 import pytest
 from playwright.async_api import async_playwright, expect
 
+from autoscale import reasons
+from autoscale.journal import Entry
+from autoscale.records import Supply
+from autoscale.windows import Flow
+from ballast.messages import tell
+from models import wordbook
+from models.worded import Worded, packed
 from serving.auth import digest
 from serving.evaluation import store
 from serving.evaluation.values import Answer, Arm, Asked, Evaluation
@@ -176,6 +187,109 @@ def test_an_operator_alone_pauses_a_rollout_goes_on_and_takes_it_back(run, kit):
                 await expect(row).to_contain_text(state)
             await expect(row.locator("button")).to_have_count(0)
             await picture(page, "rollouts-aborted")
+
+    govern(run, kit, check, models=MODELS)
+
+
+@pytest.fixture
+def controller():
+    """The address of one that answers `/decisions` as a controller's journal would: a reason by its
+    code, one of an older controller, and one with a code that no catalogue here knows."""
+    flow = Flow(0, 3, 1, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    few = reasons.few(flow, Supply(ready=1), 0)
+    rows = [
+        Entry(1_764_000_000_000, "m", "scale to 2", str(few), 2, packed(few)),
+        Entry(1_764_000_000_000, "m2", "hold", "as it was"),
+        Entry(1_764_000_000_000, "m3", "hold", "odd <b>1</b>", -1,
+              {"code": "of.a_newer_one", "text": "odd <b>1</b>", "values": {}}),
+    ]  # fmt: skip
+    body = msgspec.json.encode({"decisions": rows})
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_controllers_reasons_are_told_in_the_language_that_the_reader_chose(run, kit, controller):
+    async def check(stack):
+        async with browser(stack, language="zh-CN") as page:
+            await sign_in(page, "admin")
+            await page.locator("nav a[href='#decisions']").click()
+            rows = page.locator("tbody tr")
+            await expect(rows).to_have_count(3)
+            await expect(rows.first).to_contain_text(
+                "1 个就绪副本不够：排队 3，拒绝 1，转 API 0，运行 0"
+            )
+            await expect(rows.first).to_contain_text("调到 2 个")
+            await expect(rows.nth(1)).to_contain_text("as it was")
+            await expect(rows.nth(1)).not_to_contain_text("-1")
+            await expect(rows.nth(2)).to_contain_text("odd <b>1</b>")
+            await picture(page, "decisions-zh")
+            await page.locator("#language").click()
+            await expect(rows.first).to_contain_text("1 ready are too few: queue 3, shed 1")
+            await expect(rows.first).to_contain_text("scale to 2")
+
+    govern(run, kit, check, **{"controller.url": controller})
+
+
+def test_the_page_fills_every_sentence_as_the_command_line_does(run, kit):
+    said = []
+    for code, entry in wordbook.reasons().items():
+        names = {name for _, name, _, _ in Formatter().parse(entry["en"]) if name}
+        values = {name: f"<{name}>" for name in sorted(names)}
+        said.append(Worded.made(code, entry["en"], values))
+    said.append(Worded.made("list", "", {"parts": [said[0], "x", 3]}))
+
+    async def check(stack):
+        async with browser(stack, language="zh-CN") as page:
+            await expect(page.locator("input[name=key]")).to_be_visible()
+            told = await page.evaluate(
+                "async (all) => {"
+                " const { tell } = await import('/console/telling.js');"
+                " return all.map((one) => tell(one, one.text)); }",
+                json.loads(msgspec.json.encode([packed(one) for one in said])),
+            )
+        assert told == [tell(one, "zh") for one in said]
+
+    run(check)
+
+
+def test_a_rollout_and_what_is_refused_are_told_in_chinese(run, kit):
+    async def check(stack):
+        await roll(stack)
+        async with browser(stack, language="zh-CN") as page:
+            page.on("dialog", lambda dialog: dialog.accept("看一下"))
+            await sign_in(page, "operator")
+            await page.locator("nav a[href='#rollouts']").click()
+            row = page.locator("tbody tr")
+            await expect(row).to_contain_text("已开始")
+            await page.get_by_role("button", name="暂停").click()
+            await expect(row).to_contain_text("由 operator 暂停：看一下")
+            await picture(page, "rollouts-zh")
+            # Another administrator was quicker: the page still offers what is refused by now.
+            await page.route("**/admin/v1/rollouts", lambda route: route.abort())
+            head = {"authorization": "Bearer ba-operator"}
+            url = f"{stack.ops}/admin/v1/rollouts/chat/abort"
+            async with stack.session.post(url, headers=head) as reply:
+                assert reply.status == 200
+            await page.get_by_role("button", name="继续").click()
+            await expect(page.locator("#notice")).to_have_text(
+                "被拒绝: 'chat' 的发布现在是：已退回"
+            )
 
     govern(run, kit, check, models=MODELS)
 
@@ -371,7 +485,7 @@ def test_both_languages_have_every_word_that_the_page_uses():
     assert english == chinese
     code = "".join(
         (STATIC / f"{n}.js").read_text("utf-8")
-        for n in ("app", "views", "rollouts", "playground", "votes")
+        for n in ("app", "views", "rollouts", "playground", "votes", "telling")
     )
     used = set(re.findall(r"\bt\(\"([a-z_]+)\"\)", code)) | set(TABS)
     used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}

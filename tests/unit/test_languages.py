@@ -70,7 +70,7 @@ NOT_FOR_PEOPLE = {
         "kubectl create secret generic ballast-identity --namespace llm \\\n",
         "\nkubectl create secret generic ballast-ray --namespace llm \\\n  --from-file=",
     },
-    "messages/__init__.py": {" is not there", ": neither a message nor a group of them"},  # ours
+    "messages/__init__.py": {" is not there"},  # ours
     "messages/chosen.py": {": zh or en"},  # before there is a language
     "overlay.py": {  # of a file
         "not checked", "a closed loop was predicted ", " per token and ", " to first token",

@@ -16,14 +16,16 @@ from typer.testing import CliRunner
 from ballast import messages, speaking
 from ballast.cli import app
 from ballast.messages import Said, chosen
-from models import catalog, gpu
+from models import catalog, gpu, wordbook
 from models.rules import trouble
 from models.worded import Worded, lines, of, packed, unpacked
 from serving.placement import candidates
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in messages.FOLDER.glob("*.yaml"))
-KEYS = {key for name in FILES for key in messages.entries(name)}
+BOOKS = {name: messages.entries(name) for name in (*FILES, "reasons")}
+"""`reasons` holds what is made below the command line, by its code."""
+KEYS = {key for book in BOOKS.values() for key in book}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
 """What may be a key, if its first part is a file of ours."""
 LIBRARIES = ("reasons.pydantic.", "reasons.known_bad.", "reasons.gpu_refused.")
@@ -110,10 +112,10 @@ def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", BOOKS)
 def test_each_message_has_both_languages_with_the_same_values(name: str) -> None:
     found = []
-    for key, entry in messages.entries(name).items():
+    for key, entry in BOOKS[name].items():
         if set(entry) != set(messages.LANGUAGES) or not all(entry.values()):
             found.append(f"{key}: has {', '.join(entry) or 'nothing'}; needs zh and en")
             continue
@@ -147,7 +149,7 @@ def test_each_message_is_used_and_each_used_one_is_there() -> None:
 
 
 def test_a_sentence_made_below_stands_in_the_catalogue_as_it_is_made() -> None:
-    entries, found = messages.entries("reasons"), []
+    entries, found = BOOKS["reasons"], []
     for place, code, template in worded():
         entry = entries.get(f"reasons.{code}")
         if template is None:
@@ -171,6 +173,26 @@ def test_why_a_gpu_is_not_supported_is_in_the_catalogue() -> None:
     group = "reasons.gpu_refused."
     found = {k: e["en"] for k, e in messages.entries("reasons").items() if k.startswith(group)}
     assert found == {f"{group}{key}": row.reason for key, row in gpu.load().unsupported.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: {zh: 甲, en: a}\nb: {zh: 乙, en: b}\na: {zh: 丙, en: c}", "line 3: 'a' .* in line 1"),
+        ("a:\n  b: {zh: 甲, en: a}\n  b: {zh: 乙, en: b}", "line 3: 'b' .* in line 2"),
+        ("a: {zh: 甲, zh: 乙, en: a}", "line 1: 'zh'"),
+        ("a: [", "x.yaml"),
+        ("a: text", "x.yaml: a: neither a message nor a group"),
+        ("- a", "x.yaml: messages are a mapping"),
+    ],
+)
+def test_a_book_with_a_key_twice_or_none_that_can_be_read_is_refused_by_its_line(
+    text: str, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(wordbook.BookError, match=why):
+        list(wordbook.entries(file))
 
 
 def test_a_sentence_made_below_is_told_by_its_code_and_english_as_a_string() -> None:

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import Field, SecretStr
 
+from models.wordbook import reasons
+from models.worded import Worded
 from serving.api.admin import Desk
 from serving.directory.roles import Right
 from serving.errors import CallerError, OwnError
@@ -25,10 +27,13 @@ FILES = {
     "dom.js": "text/javascript; charset=utf-8",
     "views.js": "text/javascript; charset=utf-8",
     "playground.js": "text/javascript; charset=utf-8",
+    "telling.js": "text/javascript; charset=utf-8",
     "rollouts.js": "text/javascript; charset=utf-8",
     "votes.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
 }
+BOOK = "reasons.json"
+"""Sentences from below in Chinese, by code: English comes beside each code."""
 HEAD = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -38,6 +43,7 @@ HEAD = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+KEY_UNKNOWN = Worded("auth.api_key", "this API key is not known here")
 CONTROL_S = 2.0
 ASK_S = 120.0
 ANSWER_BYTES_MAX = 4 << 20
@@ -69,6 +75,8 @@ def add(app: FastAPI, where: Elsewhere, desk: Callable[..., Any]) -> None:
     """Serve the page and its two paths."""
     folder = resources.files(__package__) / "static"
     held = {name: (folder / name).read_bytes() for name in FILES}
+    held[BOOK] = msgspec.json.encode({code: one["zh"] for code, one in reasons().items()})
+    kinds = FILES | {BOOK: "application/json"}
 
     @app.get("/console", include_in_schema=False)
     async def entrance() -> Response:
@@ -77,9 +85,11 @@ def add(app: FastAPI, where: Elsewhere, desk: Callable[..., Any]) -> None:
     @app.get("/console/{name}", include_in_schema=False)
     async def file(name: str) -> Response:
         name = name or "index.html"
-        if name not in FILES:
-            raise CallerError("not_found", "the console has no such file")
-        return Response(held[name], media_type=FILES[name], headers=HEAD)
+        if name not in held:
+            raise CallerError(
+                "not_found", Worded("console.no_file", "the console has no such file")
+            )
+        return Response(held[name], media_type=kinds[name], headers=HEAD)
 
     @app.get("/console/", include_in_schema=False)
     async def page() -> Response:
@@ -120,7 +130,8 @@ def _ask(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> None:
         nonlocal under_way
         at.need(Right.SEE)
         if under_way >= ASKING_MAX:
-            message = f"{ASKING_MAX} answers are under way in the playground"
+            template = "{count} answers are under way in the playground"
+            message = Worded("console.busy", template, count=ASKING_MAX)
             raise OwnError("no_capacity", message, retry_after_s=2.0)
         under_way += 1
         try:
@@ -139,7 +150,8 @@ def _ask(router: APIRouter, where: Elsewhere, desk: Callable[..., Any]) -> None:
                 json=_body(row), headers=_head(row), allow_redirects=False,
             )  # fmt: skip
         except (aiohttp.ClientError, TimeoutError) as error:
-            message = f"the public listener does not answer: {type(error).__name__}"
+            template = "the public listener does not answer: {error}"
+            message = Worded("console.no_listener", template, error=type(error).__name__)
             raise OwnError("no_capacity", message, retry_after_s=2.0) from None
         shown = {n: v for n, v in reply.headers.items() if n.lower().startswith("x-")}
         kind = reply.headers.get("content-type", "application/json")
@@ -159,6 +171,6 @@ def _body(row: Ask) -> dict[str, Any]:
 def _head(row: Ask) -> dict[str, str]:
     key = row.key.get_secret_value().strip()
     if not (key.isascii() and key.isprintable()):  # it could not stand in a header
-        raise CallerError("invalid_api_key", "this API key is not known here")
+        raise CallerError("invalid_api_key", KEY_UNKNOWN)
     head = {"authorization": f"Bearer {key}"}
     return head | ({"x-ballast-pin": row.target} if row.target else {})

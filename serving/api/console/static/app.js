@@ -2,6 +2,7 @@
 
 import { h, show } from "./dom.js";
 import { language, switchLanguage, t } from "./words.js";
+import { openBook, tell } from "./telling.js";
 import { decisions, fleet, money, providers, switches } from "./views.js";
 import { playground } from "./playground.js";
 import { rollouts } from "./rollouts.js";
@@ -27,7 +28,7 @@ async function call(path, options = {}) {
   const reply = await fetch(path, { ...options, headers: head });
   if (!reply.ok) {
     const body = await reply.json().catch(() => ({}));
-    throw new Refused(reply.status, body.error?.message || `${reply.status}`);
+    throw new Refused(reply.status, tell(body.error?.said, body.error?.message) || `${reply.status}`);
   }
   return options.raw ? reply : reply.json();
 }
@@ -139,4 +140,5 @@ document.getElementById("theme").addEventListener("click", () => paint(document.
 document.getElementById("language").addEventListener("click", () => { switchLanguage(); if (state.me) open(); else leave(); });
 document.getElementById("leave").addEventListener("click", () => leave());
 addEventListener("hashchange", () => state.me && open());
+await openBook();
 start();

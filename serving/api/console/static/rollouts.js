@@ -1,6 +1,7 @@
 // Which names move from one model to another, how far, why they are where they are; three verbs.
 
 import { Amount, bar, clock, h, percent, table } from "./dom.js";
+import { tell } from "./telling.js";
 import { t } from "./words.js";
 
 const VERBS = { running: ["pause", "abort"], paused: ["resume", "abort"], done: ["abort"] };
@@ -14,7 +15,7 @@ export async function rollouts(context) {
     h("div", {}, percent(one.percent / 100), bar([[one.percent, "own"], [100 - one.percent, "rest"]])),
     h("span", { class: KINDS[one.state] }, t(`state_${one.state}`)),
     one.step < 0 ? null : new Amount(`${one.step + 1} / ${one.steps.length}`),
-    one.since_ms ? new Amount(clock(one.since_ms)) : null, one.by, one.reason,
+    one.since_ms ? new Amount(clock(one.since_ms)) : null, one.by, tell(one.said, one.reason),
     mayRoll && h("div", { class: "row" }, (VERBS[one.state] ?? []).map((verb) => button(context, one, verb)))]);
   return [
     h("p", { class: "faint" }, t("rollouts_about")),

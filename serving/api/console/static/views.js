@@ -1,6 +1,7 @@
 // One function per tab: asks what it needs and returns what is to be seen.
 
 import { Amount, bar, clock, figure, h, money as worth, number, percent, seconds, spark, table } from "./dom.js";
+import { tell } from "./telling.js";
 import { t } from "./words.js";
 
 export async function fleet(context) {
@@ -29,7 +30,7 @@ function card(name, model, signals, history) {
 
 export async function decisions(context) {
   const [requests, control] = await Promise.all([context.call("/decisions?limit=60"), context.call("/admin/v1/console/control")]);
-  const told = control.decisions.slice(0, 20).map((one) => [one.at_ms ? clock(one.at_ms) : "", one.model, one.decision, one.replicas ?? null, one.reason]);
+  const told = control.decisions.slice(0, 20).map((one) => [one.at_ms ? clock(one.at_ms) : "", one.model, did(one), one.replicas >= 0 ? one.replicas : null, tell(one.said, one.reason)]);
   const lines = requests.decisions.filter((one) => one.event === "request").map((one) => [
     clock(one.at_ms), one.alias || one.model, one.tenant, one.outcome, one.target, one.reason,
     seconds(one.queue_ms), seconds(one.first_token_ms), seconds(one.total_ms), one.prompt_tokens + one.completion_tokens]);
@@ -40,6 +41,11 @@ export async function decisions(context) {
     h("h2", {}, t("requests_title")),
     table([t("at"), t("model"), t("tenant"), t("outcome"), t("target"), t("reason"), t("queue"), t("first"), t("whole"), t("tokens")], lines, t("no_decisions")),
   ];
+}
+
+function did(one) {
+  if (one.replicas === undefined) return one.decision; // of a controller before this field
+  return one.replicas < 0 ? t("hold") : t("scale_to").replace("{}", number(one.replicas));
 }
 
 const day = (at) => `${at.getFullYear()}-${String(at.getMonth() + 1).padStart(2, "0")}-${String(at.getDate()).padStart(2, "0")}`;
