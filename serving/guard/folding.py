@@ -59,7 +59,7 @@ class Table(dict[int, str]):
         Chinese ones that `simplify` does not name."""
         super().__init__()
         self._fold = fold
-        han = "".join(f"{chr(low)}-{chr(high)}" for low, high in _rest(_HAN, simplify))
+        han = _ranges(_HAN, simplify)
         self.others: Callable[[str], list[str]] = re.compile(f"[^{plain}{han}]").findall
         """The characters of a text that may change, in their order."""
 
@@ -92,6 +92,11 @@ def _rest(codes: range, without: Iterable[int]) -> Iterable[tuple[int, int]]:
         if low < gap:
             yield low, gap - 1
         low = gap + 1
+
+
+def _ranges(codes: range, without: Iterable[int]) -> str:
+    """The same, as in a pattern."""
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in _rest(codes, without))
 
 
 def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
@@ -136,6 +141,8 @@ class Folding:
 
     def __init__(self, simplify: dict[int, str]) -> None:
         self._simplify = simplify
+        self.kept_han = _ranges(_HAN, simplify)
+        """Chinese characters that every fold leaves alone, as in a pattern."""
         self.words = Table(self._word, "a-z0-9 ", _HAN)
         self.compact = Table(self._compact, "a-z0-9", simplify)
         self.flat = Table(self._flat, "\t\n -~", simplify)

@@ -67,7 +67,7 @@ class Reader:
 
     def _without_terms(self, text: str, where: str, may_rewrite: bool) -> str:
         """`text` with the terms masked that are to be masked; of the same length."""
-        if self._terms is None:
+        if self._terms is None or self._terms.clears(text):
             return text
         policy = self._policy
 
