@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from serving.guard.folding import SPACE, Folding
+from serving.guard.folding import MARKS, SPACE, Folding
 from serving.guard.glance import glance, is_encodable
 from serving.guard.spans import ASCII_WORDS, HIDDEN
 
-_MARKS = ("，。、", "；：？！“”", "‘’（）《》…—·【】「」『』〈〉～")
-"""By how usual they are."""
-MARKS = "".join(_MARKS)
-"""Marks of Chinese beyond ASCII that stand for nothing in a fold."""
 _WIDE = SPACE * 8
 """A run of them, as Chinese leaves it, is faster taken apart than halved."""
 _PIECE = 256
@@ -29,12 +25,6 @@ _SIGNS = bytes(i for i in _ASCII if not chr(i).isalnum())
 _LOWER = bytes(ord(chr(i).lower()) if i < 128 else i for i in range(256))
 
 
-def plain_class(folding: Folding) -> str:
-    """The characters of daily use, as in a pattern: visible ASCII, Chinese ones that a fold leaves
-    alone, and their marks."""
-    return f"\t\n\r -~{MARKS}{folding.kept_han}"
-
-
 class Clearing:
     """Terms of both scripts, by their folded texts: words between spaces, and letters only."""
 
@@ -43,7 +33,7 @@ class Clearing:
     def __init__(self, words: Iterable[str], compact: Iterable[str], folding: Folding) -> None:
         words, compact = list(words), list(compact)
         self._folding = folding
-        self._is_plain = glance(f"^[{plain_class(folding)}]*$")
+        self._is_plain = glance(f"^[{folding.plain}]*$")
         self._words = glance("|".join(map(_literal, words))) if words else None
         self._compact = glance("|".join(map(_literal, compact))) if compact else None
         is_mixed = any(char.isascii() for text in compact for char in text)
@@ -92,7 +82,7 @@ class Clearing:
 
     def _letters(self, text: str) -> str:
         key = text.encode().translate(_LOWER, self._drops).decode()
-        for marks in _MARKS:
+        for marks in MARKS:
             if key.isalnum():
                 break
             for mark in marks:

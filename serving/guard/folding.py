@@ -46,6 +46,8 @@ _DASHES = dict.fromkeys("‐‑‒–—―−﹣", "-")
 
 _HAN = range(0x4E00, 0xA000)
 """Chinese characters of daily use: all but the traditional ones stay as they are in a fold."""
+MARKS = ("，。、", "；：？！“”", "‘’（）《》…—·【】「」『』〈〉～")
+"""Marks of Chinese beyond ASCII that stand for nothing in a fold, by how usual they are."""
 _SHORT, _FEW = 48, 40
 """Characters of a text that a table folds faster one by one; different ones of a text that change,
 beyond which the table is faster too."""
@@ -141,8 +143,9 @@ class Folding:
 
     def __init__(self, simplify: dict[int, str]) -> None:
         self._simplify = simplify
-        self.kept_han = _ranges(_HAN, simplify)
-        """Chinese characters that every fold leaves alone, as in a pattern."""
+        self.plain = f"\t\n\r -~{''.join(MARKS)}{_ranges(_HAN, simplify)}"
+        """Characters of daily use, as in a pattern: visible ASCII, Chinese ones that every fold
+        leaves alone, and their marks."""
         self.words = Table(self._word, "a-z0-9 ", _HAN)
         self.compact = Table(self._compact, "a-z0-9", simplify)
         self.flat = Table(self._flat, "\t\n -~", simplify)

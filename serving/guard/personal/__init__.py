@@ -4,8 +4,11 @@ name or an address. Pure. Figures of recall and false positives: docs/guard.md."
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
 
 from serving.guard.folding import Folding
+from serving.guard.glance import Glance, glance, is_encodable
 from serving.guard.personal import chinese, digits, english, marks
 from serving.guard.personal.cues import Cues
 from serving.guard.values import Kind, Personal
@@ -30,11 +33,67 @@ def find(text: str, folding: Folding) -> list[Personal]:
     return out
 
 
+class _Glances(NamedTuple):
+    """What tells whether rules may find something in a text. Each module says in its `GLANCE` how
+    that looks in a text of plain characters, before it is flat; it may say too much, never too
+    little."""
+
+    anything: Glance
+    """A rare character, or what any of the others looks for."""
+    rare: Glance
+    digits: Glance
+    marks: Glance
+    english: Glance
+    chinese: Glance
+
+
+@cache
+def _glances(plain: str) -> _Glances:
+    rare, rules = f"[^{plain}]", [each.GLANCE for each in (digits, marks, english, chinese)]
+    return _Glances(*map(glance, ("|".join([rare, *rules]), rare, *rules)))
+
+
+class Due(NamedTuple):
+    """Rules by which a text must be read."""
+
+    digits: bool = True
+    marks: bool = True
+    english: bool = True
+    chinese: bool = True
+
+
+EVERY = Due()
+
+
+def due(text: str, folding: Folding) -> Due | None:
+    """None for a text in which no rule finds anything."""
+    glances = _glances(folding.plain)
+    if not is_encodable(text):
+        return EVERY
+    if not glances.anything(text):
+        return None
+    if glances.rare(text):
+        return EVERY
+    return Due(*(may_find(text) for may_find in glances[2:]))
+
+
 def _find(text: str, folding: Folding) -> list[Personal]:
+    rules = due(text, folding)
+    return [] if rules is None else read(text, folding, rules)
+
+
+def read(text: str, folding: Folding, rules: Due = EVERY) -> list[Personal]:
+    """What rules find in a text of moderate length."""
     flat, origin = folding.flatten(text)
-    signs = _CUES.signs(flat)
-    found = [*digits.find(flat, signs), *marks.find(flat, signs), *english.find(flat, signs)]
-    if not flat.isascii():
+    signs = _CUES.signs(flat, rules.marks or rules.english)
+    found: list[Personal] = []
+    if rules.digits:
+        found += digits.find(flat, signs)
+    if rules.marks:
+        found += marks.find(flat, signs)
+    if rules.english:
+        found += english.find(flat, signs)
+    if rules.chinese and not flat.isascii():
         found += chinese.find(flat)
     apart = _apart(found)
     if origin is None:
