@@ -53,7 +53,7 @@ PURE = (
         "newer", "beside", "budgets")),
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "clearing", "glance", "terms", "filtering",
-        "placeholders", "channels",
+        "placeholders", "channels", "members", "memory",
         "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
         "transcript", "windows", "personal/*")),
     *(f"serving/audit/{name}.py" for name in (

@@ -3,7 +3,7 @@ name or an address. Pure. Figures of recall and false positives: docs/guard.md."
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -21,16 +21,30 @@ _STEP, _CONTEXT = 32_768, 256
 
 def find(text: str, folding: Folding) -> list[Personal]:
     """Personal data in `text`, in order and apart; of two that overlap the first takes both."""
-    if len(text) <= _STEP + _CONTEXT:
-        return _find(text, folding)
     out: list[Personal] = []
+    for low, end, first, part in _parts(text):
+        rules = due(part, folding)
+        for found in read(part, folding, rules) if rules is not None else ():
+            start = first + found.start
+            if low <= start < end and not (out and start < out[-1].end):
+                out.append(Personal(found.kind, start, first + found.end))
+    return out
+
+
+def is_clear(text: str, folding: Folding) -> bool:
+    """Whether a glance tells that there is none."""
+    return all(due(part, folding) is None for *_, part in _parts(text))
+
+
+def _parts(text: str) -> Iterator[tuple[int, int, int, str]]:
+    """(where a step starts, where it ends, where its part starts, the part): a step with some text
+    around it."""
+    if len(text) <= _STEP + _CONTEXT:
+        yield 0, len(text), 0, text
+        return
     for low in range(0, len(text), _STEP):
         first = max(0, low - _CONTEXT)
-        for kind, start, end in _find(text[first : low + _STEP + _CONTEXT], folding):
-            is_known = bool(out) and first + start < out[-1].end
-            if low <= first + start < low + _STEP and not is_known:
-                out.append(Personal(kind, first + start, first + end))
-    return out
+        yield low, low + _STEP, first, text[first : low + _STEP + _CONTEXT]
 
 
 class _Glances(NamedTuple):
@@ -75,11 +89,6 @@ def due(text: str, folding: Folding) -> Due | None:
     if glances.rare(text):
         return EVERY
     return Due(*(may_find(text) for may_find in glances[2:]))
-
-
-def _find(text: str, folding: Folding) -> list[Personal]:
-    rules = due(text, folding)
-    return [] if rules is None else read(text, folding, rules)
 
 
 def read(text: str, folding: Folding, rules: Due = EVERY) -> list[Personal]:
