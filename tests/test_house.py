@@ -54,7 +54,7 @@ PURE = (
     *(f"serving/guard/{name}.py" for name in (
         "values", "folding", "spans", "automata", "clearing", "glance", "terms", "filtering",
         "placeholders", "channels", "members", "memory",
-        "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
+        "choice", "events", "shape", "inspector", "labels", "reading", "screening", "termfile",
         "transcript", "windows", "personal/*")),
     *(f"serving/audit/{name}.py" for name in (
         "values", "verify", "settings", "report", "standing")),

@@ -51,6 +51,7 @@ class Gate:
         self._secret = secret
         self._moderator = moderator
         self.lists = Lists(settings.terms_dir)
+        self._remembers = settings.remembers
         self._memory_secret = secrets.token_bytes(32)
         self._memory = Memory(self._memory_secret, None)
 
@@ -67,6 +68,11 @@ class Gate:
             missing = sorted(policy.lists - self.lists.names)
             if missing:
                 raise ListFault(f"guard: no term list named {', '.join(missing)} in terms_dir")
+
+    @property
+    def remembered(self) -> int:
+        """Texts of which it is known what they hold."""
+        return len(self._memory)
 
     def policy(self, tenant: str) -> Policy:
         """What holds for a tenant."""
@@ -109,7 +115,7 @@ class Gate:
         if memory.terms is not terms:
             # What goes on under the lists before keeps to the memory before.
             memory = self._memory = Memory(self._memory_secret, terms)
-        recall = memory.of(call.tenant)
+        recall = memory.of(call.tenant) if self._remembers else None
         rules = Rules(policy, terms, self.lists.folding, recall, closely_max)
         return screening.screen(call.fields, rules, self._letters(call.request_id))
 

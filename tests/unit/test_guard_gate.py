@@ -430,6 +430,19 @@ def test_a_changed_list_holds_for_what_was_found_clean_before(tmp_path: Path, ma
     assert not is_blocked("坏词")
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_only_a_guard_that_is_to_remember_remembers(
+    tmp_path: Path, make: Any, remembers: bool
+) -> None:
+    write(tmp_path, "bad", "坏词")
+    given = {"terms_dir": tmp_path, "default": {"lists": ["bad"]}, "remembers": remembers}
+    gate = Gate(GuardSettings.model_validate(given), SECRET, None)
+    gate.load()
+    for _ in range(2):
+        assert not asyncio.run(gate.screen(chat(make, "好词"))).is_blocked
+    assert (gate.remembered > 0) == remembers
+
+
 def test_what_goes_on_under_the_lists_before_is_not_remembered_for_those_of_now(
     folding: Folding,
 ) -> None:
