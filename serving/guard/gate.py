@@ -17,7 +17,7 @@ import msgspec
 from serving import accounting
 from serving.backends.base import BlockStream
 from serving.errors import CallerError, UpstreamError
-from serving.guard import labels, placeholders, screening
+from serving.guard import labels, personal, placeholders, screening
 from serving.guard.channels import Output
 from serving.guard.inspector import Asked, Inspector
 from serving.guard.lists import Lists
@@ -64,6 +64,7 @@ class Gate:
         if self._moderator is None and any(policy.moderation != "off" for policy in policies):
             raise ListFault("guard: a tenant is to be moderated and no guard.moderation is set")
         self.lists.load()
+        personal.prepare(self.lists.folding)
         for policy in policies:
             missing = sorted(policy.lists - self.lists.names)
             if missing:

@@ -31,6 +31,11 @@ def find(text: str, folding: Folding) -> list[Personal]:
     return out
 
 
+def prepare(folding: Folding) -> None:
+    """Make what finding takes before the first text comes: some 70 ms."""
+    _glances(folding.plain)
+
+
 def is_clear(text: str, folding: Folding) -> bool:
     """Whether a glance tells that there is none."""
     return all(due(part, folding) is None for *_, part in _parts(text))

@@ -137,14 +137,15 @@ def _name_glanced(ends: re.Pattern[str]) -> str:
 
 GLANCE = "|".join([
     (rf"(?:(?:{_CUE_GLANCED})(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}"
-    rf"|(?:{WEAK_CUES})[ \t]*[:：][ \t]*)(?:{_name_glanced(_ENDS)}|{_HAN}{{2,6}}·)"),
+    rf"|(?:{WEAK_CUES})[ \t]*[:：][ \t]*)(?:{_name_glanced(_ENDS)}|{_HAN}+·)"),
     rf"(?:{_KIN})(?:名?叫|是)?{_name_glanced(_VERBS)}",
     rf"[{_PLACE_ENDS}]{_NUMBER}{{1,5}}(?:[-—][0-9]{{1,4}})?号",
     (r"(?:住址|地址|住在|家住|现住|居住于|寄到|寄往|送到|户籍|籍贯|住所|住处|所在地|住|家在|老家|搬到|"
     r"房子在|公司在|学校在)[ \t]*[:：是为在于]{0,2}[ \t]*"
-    rf"(?:{_PROVINCE}|{_HAN}{{2,8}}(?:省|市|区|县|镇|乡|州|旗|盟))"),
+     rf"(?:{_PROVINCE}|{_HAN}+[省市区县镇乡州旗盟])"),
 ])  # fmt: skip
-"""Where a rule here may find something in a text that is not flat yet (see `personal`)."""
+"""Where a rule here may find something in a text that is not flat yet (see `personal`). No counts
+where an unbounded repetition does: places counted side by side make many states."""
 
 
 def find(text: str) -> Iterator[Personal]:

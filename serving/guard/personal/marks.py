@@ -51,9 +51,8 @@ GLANCE = "|".join([
     "(?i:passport)|护照|通行证",
     (r"(?:(?i:password|passwd|pwd)|密码|口令)[ \t\r\n]*(?:[:：=是为]|is)[ \t\r\n]*[\"'“]?"
      r"[!-~，：；？！（）～—]{6}"),
-    "PRIVATE KEY|(?:AKIA|ASIA)[0-9A-Z]{16}|LTAI[0-9A-Za-z]{12}|AKID[0-9A-Za-z]{32}",
-    r"gh[pousr]_[0-9A-Za-z]{36}|sk[-—][0-9A-Za-z_\-—]{20}|xox[abprs][-—][0-9A-Za-z\-—]{10}",
-    r"AIza[0-9A-Za-z_\-—]{35}|eyJ[0-9A-Za-z_\-—]{8}",
+    r"PRIVATE KEY|(?-u:\b)(?:(?:AKIA|ASIA|LTAI|AKID)[0-9A-Za-z]{6}|gh[pousr]_[0-9A-Za-z]{6}",
+    r"sk[-—][0-9A-Za-z_\-—]{4}|xox[abprs][-—]|AIza[0-9A-Za-z_\-—]{6}|eyJ[0-9A-Za-z_\-—]{6})",
 ])  # fmt: skip
 """Where a rule here may find something in a text that is not flat yet (see `personal`)."""
 _NOT_PASSWORDS = re.compile(r"[a-z]+[.,;!?)\"']*\Z|.*[(\[<{$*]", re.IGNORECASE)
