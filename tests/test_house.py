@@ -52,8 +52,9 @@ PURE = (
         "values", "chain", "changes", "roles", "commands", "key_requests", "removals",
         "newer", "beside", "budgets")),
     *(f"serving/guard/{name}.py" for name in (
-        "values", "folding", "spans", "automata", "terms", "filtering", "placeholders", "channels",
-        "choice", "events", "inspector", "labels", "reading", "screening", "termfile",
+        "values", "folding", "spans", "automata", "clearing", "glance", "terms", "filtering",
+        "placeholders", "channels", "members", "memory",
+        "choice", "events", "shape", "inspector", "labels", "reading", "screening", "termfile",
         "transcript", "windows", "personal/*")),
     *(f"serving/audit/{name}.py" for name in (
         "values", "verify", "settings", "report", "standing")),

@@ -166,7 +166,9 @@ def settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
         terms = [term for term in made if term not in SAID]
         (folder / "terms" / "bench.txt").write_text("\n".join(["#! action: mask", *terms]), "utf-8")
         default = {"lists": ["bench"], "personal": "mask"}
-        found["guard"] = {"terms_dir": str(folder / "terms"), "default": default}
+        # One prompt is sent all along: remembered, it would cost what no first prompt costs.
+        found["guard"] = {"terms_dir": str(folder / "terms"), "remembers": False,
+                          "default": default}  # fmt: skip
     return found
 
 

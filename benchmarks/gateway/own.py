@@ -25,7 +25,8 @@ LIMIT = 4096
 """Places of one engine: more than any measurement opens on one of eight."""
 SAID = {
     BALLAST: "relay: keys, admission, routing, accounting, journal, ledger, one log line a request",
-    GUARD: f"the same, its guard reading prompts and answers: {TERMS:,} terms, personal data",
+    GUARD: f"the same, its guard reading prompts and answers: {TERMS:,} terms, personal data; each "
+    "prompt as if never met before",
     POLICIES: "the same as the first with allowances of key and tenant (a minute, a month, at "
     "once), a residency rule and a key bound to named models",
     TWO: "two processes of the first on one port",
@@ -68,7 +69,8 @@ def _guard(terms: Path) -> dict[str, Any]:
     listed = "\n".join(term.text for term in term_list(TERMS, random.Random(SEED)))
     (terms / "bench.txt").write_text(f"#! category: bench\n#! action: block\n{listed}\n", "utf-8")
     of_tenant = {"lists": ["bench"], "personal": "mask"}
-    return {"terms_dir": str(terms), "tenants": {"bench": of_tenant}}
+    # One prompt is sent all along: remembered, it would cost what no first prompt costs.
+    return {"terms_dir": str(terms), "remembers": False, "tenants": {"bench": of_tenant}}
 
 
 def _allowance() -> dict[str, int]:

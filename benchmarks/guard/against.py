@@ -7,6 +7,7 @@ times of CPU, the best of many in a turn, since what disturbs only adds.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -14,8 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
 
@@ -35,6 +39,9 @@ from serving.guard import (
 from serving.records import Block, Usage
 
 BYTES, TIMES = 4096, 80
+TURNS, TOGETHER = 16, 16
+LETTERS = "qwertyuiop"
+"""For digits: a number would have to be read closely."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,6 +68,9 @@ def work() -> dict[str, float]:
                 screening.screen(fields, rules, lambda n: placeholders.nonce(b"b", "r", n))
 
             out[f"screen a prompt, {name}, {what}"] = best(screen)
+        out[f"screen the next turn of a talk, {name}"] = best(
+            talk(text, rules_of(policy, clean, fold))
+        )
         blocks = [Block(_event(piece), 1) for piece in tokens(text)]
 
         def inspect(blocks: list[Block] = blocks) -> None:
@@ -69,8 +79,43 @@ def work() -> dict[str, float]:
             for block in blocks:
                 one.feed(block)
 
-        out[f"inspect a stream, {name}"] = best(inspect)
+        out[f"inspect a stream, {name}, events apart"] = best(inspect)
+        together = [
+            Block(b"".join(block.data for block in blocks[at : at + TOGETHER]), TOGETHER)
+            for at in range(0, len(blocks), TOGETHER)
+        ]
+        out[f"inspect a stream, {name}, {TOGETHER} events at once"] = best(
+            partial(inspect, together)
+        )
     return out
+
+
+def rules_of(policy: Any, known: Any, fold: Any) -> Any:
+    """Rules that remember, where a tree knows how to."""
+    try:
+        memory = importlib.import_module("serving.guard.memory")
+    except ImportError:
+        return reading.Rules(policy, known, fold)
+    return reading.Rules(policy, known, fold, memory.Memory(b"bench", known).of("bench"))
+
+
+def talk(text: str, rules: Any) -> Callable[[], None]:
+    """Screens a talk of so many turns, all but the last of which were met before."""
+    said = (text * (BYTES // len(text) + 1))[:BYTES]
+    size = len(said) // TURNS
+    past = [said[at : at + size] for at in range(0, len(said), size)]
+    numbers = count()
+
+    def screen() -> None:
+        turns = [
+            *past,
+            f"{''.join(map(LETTERS.__getitem__, map(int, str(next(numbers)))))} {past[0]}",
+        ]
+        body = msgspec.json.encode([{"role": "user", "content": turn} for turn in turns])
+        fields = {"messages": msgspec.Raw(body)}
+        screening.screen(fields, rules, lambda n: placeholders.nonce(b"b", "r", n))
+
+    return screen
 
 
 def best(task: Callable[[], None]) -> float:

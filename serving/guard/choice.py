@@ -15,12 +15,12 @@ DEPTH_MAX = 64
 """Nesting of members that no dialect we know has; deeper is no answer."""
 TEXTS_MAX = 256
 """Texts of one choice: its members and its tool calls."""
-_PLAIN = frozenset({"index", "text", "finish_reason", "stop_reason", "matched_stop"})
-_KNOWN = {body: _PLAIN | {body} for body in ("delta", "message")}
+PLAIN = frozenset({"index", "text", "finish_reason", "stop_reason", "matched_stop"})
+_KNOWN = {body: PLAIN | {body} for body in ("delta", "message")}
 _TOKENS = frozenset({"logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids"})
 """Show the text a second time, uninspected: refused with inspection, and dropped should they come.
 """
-_NAMES = frozenset({"role", "id", "type", "name", "object", "model", "tool_call_id"})
+NAMES = frozenset({"role", "id", "type", "name", "object", "model", "tool_call_id"})
 """Members that are no text."""
 _CALL = frozenset({"index", "id", "type", "function"})
 _FUNCTION = frozenset({"name", "arguments"})
@@ -83,6 +83,18 @@ class Choice:
             is_dirty = self._sign(node, body) or is_dirty
         return is_dirty
 
+    def more(self, key: Key, text: str) -> str:
+        """Inspect more of one text, where nothing else came of this choice; what may leave."""
+        self._touched.clear()
+        new = self._feed(key, text, False)
+        self._flush(False)
+        return new
+
+    def held(self, key: Key) -> int:
+        """Characters of one text that are held back."""
+        channel = self._channels.get(key)
+        return channel.held if channel is not None else 0
+
     def rest(self) -> None:
         """Let go of all that is held back, into `before`."""
         self._touched.clear()
@@ -98,7 +110,7 @@ class Choice:
         for name, value in texts.items():
             kind = type(value)
             if kind is str:
-                if not value or name in _NAMES:
+                if not value or name in NAMES:
                     continue
                 new: Any = self._feed((name, 0), value, is_last)
             elif kind is list and name == "tool_calls":
@@ -198,22 +210,6 @@ class Choice:
         return False
 
 
-def cut(node: dict[str, Any], choice: Choice) -> None:
-    """Leave of a choice of a plain answer what stood before a blocking term."""
-    safe = choice.before[-1] if choice.before else {}
-    body = node.get("message")
-    if type(body) is dict:
-        role = body.get("role", "assistant")
-        node["message"] = {"role": role, "content": "", **safe.get("delta", {})}
-        node["message"].pop("tool_calls", None)
-        node["message"].pop("function_call", None)
-    if "text" in node:
-        node["text"] = safe.get("text", "")
-    for name in node.keys() - _PLAIN - {"message"}:
-        node[name] = None
-    node["finish_reason"] = "content_filter"
-
-
 def _content(key: Key, text: str) -> dict[str, Any]:
     """A choice's members that carry this text."""
     name, number = key
@@ -239,7 +235,7 @@ def walk(output: Output, where: str, node: Any, depth: int = 0) -> Any:
         return [walk(output, where, item, depth + 1) for item in node]
     if type(node) is dict:
         return {
-            name: value if name in _NAMES else walk(output, name, value, depth + 1)
+            name: value if name in NAMES else walk(output, name, value, depth + 1)
             for name, value in node.items()
         }
     return node

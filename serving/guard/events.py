@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from serving.guard.choice import Unreadable
+from serving.guard.choice import PLAIN, Choice, Unreadable
 from serving.records import Usage
 
 DONE = b"data: [DONE]"
@@ -61,6 +61,11 @@ def beside(event: Mapping[str, Any], **members: Any) -> bytes:
     return b"data: " + _encode(value | members)
 
 
+def joined(raws: Iterable[bytes]) -> bytes:
+    """Events as they are sent."""
+    return b"".join([raw + b"\n\n" for raw in raws])
+
+
 def choice(index: int, content: Mapping[str, Any], finish: str | None = None) -> dict[str, Any]:
     """A choice with this content and this end."""
     return {"index": index, **content, "logprobs": None, "finish_reason": finish}
@@ -86,3 +91,19 @@ def withheld(is_chat: bool, finish: str) -> dict[str, Any]:
     empty = {"message": {"role": "assistant", "content": ""}} if is_chat else {"text": ""}
     kind = "chat.completion" if is_chat else "text_completion"
     return {"object": kind, "choices": [choice(0, empty, finish)]}
+
+
+def cut(node: dict[str, Any], choice: Choice) -> None:
+    """Leave of a choice of a plain answer what stood before a blocking term."""
+    safe = choice.before[-1] if choice.before else {}
+    body = node.get("message")
+    if type(body) is dict:
+        role = body.get("role", "assistant")
+        node["message"] = {"role": role, "content": "", **safe.get("delta", {})}
+        node["message"].pop("tool_calls", None)
+        node["message"].pop("function_call", None)
+    if "text" in node:
+        node["text"] = safe.get("text", "")
+    for name in node.keys() - PLAIN - {"message"}:
+        node[name] = None
+    node["finish_reason"] = "content_filter"

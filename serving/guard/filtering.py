@@ -6,7 +6,7 @@ alone. Masking is by character, so a masked term need not be held until the next
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from serving.guard.terms import Terms
 from serving.guard.values import Action, Match
@@ -77,7 +77,7 @@ class TermFilter:
             self._report(match)
         condemned = self._condemned
         spans = [(match.start, match.end) for match in leaving if match.term.action is _MASK]
-        out = self._release(_masked(text, [(0, condemned), *spans], self._mask), hold)
+        out = self._release(masked(text, [(0, condemned), *spans], self._mask), hold)
         # What is held stays as it was: a masked letter can be part of another term.
         self._held = text[hold:]
         self._condemned = max([condemned, *(end for _, end in spans)]) - hold
@@ -100,7 +100,8 @@ class TermFilter:
         return out
 
 
-def _masked(text: str, spans: list[tuple[int, int]], mask: str) -> str:
+def masked(text: str, spans: Iterable[tuple[int, int]], mask: str) -> str:
+    """A text with a mask for each character of some spans."""
     for start, end in spans:
         if start < end:
             text = text[:start] + mask * (end - start) + text[end:]

@@ -46,6 +46,8 @@ _DASHES = dict.fromkeys("‐‑‒–—―−﹣", "-")
 
 _HAN = range(0x4E00, 0xA000)
 """Chinese characters of daily use: all but the traditional ones stay as they are in a fold."""
+MARKS = ("，。、", "；：？！“”", "‘’（）《》…—·【】「」『』〈〉～")
+"""Marks of Chinese beyond ASCII that stand for nothing in a fold, by how usual they are."""
 _SHORT, _FEW = 48, 40
 """Characters of a text that a table folds faster one by one; different ones of a text that change,
 beyond which the table is faster too."""
@@ -59,7 +61,7 @@ class Table(dict[int, str]):
         Chinese ones that `simplify` does not name."""
         super().__init__()
         self._fold = fold
-        han = "".join(f"{chr(low)}-{chr(high)}" for low, high in _rest(_HAN, simplify))
+        han = _ranges(_HAN, simplify)
         self.others: Callable[[str], list[str]] = re.compile(f"[^{plain}{han}]").findall
         """The characters of a text that may change, in their order."""
 
@@ -92,6 +94,11 @@ def _rest(codes: range, without: Iterable[int]) -> Iterable[tuple[int, int]]:
         if low < gap:
             yield low, gap - 1
         low = gap + 1
+
+
+def _ranges(codes: range, without: Iterable[int]) -> str:
+    """The same, as in a pattern."""
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in _rest(codes, without))
 
 
 def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
@@ -136,6 +143,9 @@ class Folding:
 
     def __init__(self, simplify: dict[int, str]) -> None:
         self._simplify = simplify
+        self.plain = f"\t\n\r -~{''.join(MARKS)}{_ranges(_HAN, simplify)}"
+        """Characters of daily use, as in a pattern: visible ASCII, Chinese ones that every fold
+        leaves alone, and their marks."""
         self.words = Table(self._word, "a-z0-9 ", _HAN)
         self.compact = Table(self._compact, "a-z0-9", simplify)
         self.flat = Table(self._flat, "\t\n -~", simplify)

@@ -7,6 +7,8 @@ A tenant without a policy costs one look into a dictionary; its streams are not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,13 +17,14 @@ import msgspec
 from serving import accounting
 from serving.backends.base import BlockStream
 from serving.errors import CallerError, UpstreamError
-from serving.guard import labels, placeholders, screening
+from serving.guard import labels, personal, placeholders, screening
 from serving.guard.channels import Output
 from serving.guard.inspector import Asked, Inspector
 from serving.guard.lists import Lists
+from serving.guard.memory import Memory
 from serving.guard.moderated import Closed, Moderated, Open
 from serving.guard.moderation import Judgement, Moderator
-from serving.guard.reading import Rules
+from serving.guard.reading import Rules, TooLong
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
 from serving.guard.transcript import Transcript
@@ -32,8 +35,9 @@ from serving.rules import HEARD
 _SPEAKING = HEARD | {Surface.CHAT, Surface.COMPLETIONS}
 """Surfaces whose answers say something."""
 _MODERATED = {"open": Open, "closed": Closed}
-THREAD_BYTES = 64 << 10
-"""A body beyond this is screened in a thread: at 10 MB/s it would hold all others up for long."""
+CLOSELY_CHARS, GLANCED_BYTES = 64 << 10, 512 << 10
+"""What of a body may be read closely, and what may be glanced at, before others: beyond it a body
+is screened in a thread, for it would hold them up for long."""
 
 
 class Gate:
@@ -47,6 +51,9 @@ class Gate:
         self._secret = secret
         self._moderator = moderator
         self.lists = Lists(settings.terms_dir)
+        self._remembers = settings.remembers
+        self._memory_secret = secrets.token_bytes(32)
+        self._memory = Memory(self._memory_secret, None)
 
     def load(self) -> None:
         """Read the lists, at the start. Raises ListFault, also for a list that a tenant names and
@@ -57,10 +64,16 @@ class Gate:
         if self._moderator is None and any(policy.moderation != "off" for policy in policies):
             raise ListFault("guard: a tenant is to be moderated and no guard.moderation is set")
         self.lists.load()
+        personal.prepare(self.lists.folding)
         for policy in policies:
             missing = sorted(policy.lists - self.lists.names)
             if missing:
                 raise ListFault(f"guard: no term list named {', '.join(missing)} in terms_dir")
+
+    @property
+    def remembered(self) -> int:
+        """Texts of which it is known what they hold."""
+        return len(self._memory)
 
     def policy(self, tenant: str) -> Policy:
         """What holds for a tenant."""
@@ -92,12 +105,19 @@ class Gate:
         policy = self.policy(call.tenant)
         if not policy.looks:
             return screening.relayed(call.fields, policy)
-        if call.size <= THREAD_BYTES:
-            return self._screened(call, policy)
-        return await asyncio.to_thread(self._screened, call, policy)
+        if call.size <= GLANCED_BYTES:
+            with contextlib.suppress(TooLong):
+                return self._screened(call, policy, CLOSELY_CHARS)
+        return await asyncio.to_thread(self._screened, call, policy, None)
 
-    def _screened(self, call: Call, policy: Policy) -> screening.Verdict:
-        rules = Rules(policy, self.lists.terms, self.lists.folding)
+    def _screened(self, call: Call, policy: Policy, closely_max: int | None) -> screening.Verdict:
+        terms = self.lists.terms
+        memory = self._memory
+        if memory.terms is not terms:
+            # What goes on under the lists before keeps to the memory before.
+            memory = self._memory = Memory(self._memory_secret, terms)
+        recall = memory.of(call.tenant) if self._remembers else None
+        rules = Rules(policy, terms, self.lists.folding, recall, closely_max)
         return screening.screen(call.fields, rules, self._letters(call.request_id))
 
     def _letters(self, request_id: str) -> Callable[[int], str]:

@@ -9,20 +9,19 @@ cannot be read does not pass: it ends the answer.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from serving.guard import events, labels
 from serving.guard.channels import Output
-from serving.guard.choice import Blocked, Choice, Unreadable, cut, walk
+from serving.guard.choice import Blocked, Choice, Unreadable, walk
+from serving.guard.shape import KNOWN, Shape, is_void, learnt
 from serving.guard.values import Action, Finding
 from serving.records import Block, Usage
 
 CHOICES_MAX = 128
 CONTENT_FILTER = "content_filter"
-_KNOWN = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier",
-                    "system_fingerprint", "provider", "prompt_token_ids"})  # fmt: skip
-_BARE = frozenset({"index", "delta", "text", "finish_reason", "stop_reason", "logprobs"})
 
 
 class Asked(NamedTuple):
@@ -41,6 +40,9 @@ class Asked(NamedTuple):
 class Inspector:
     """One answer on its way. Mutable, one per answer."""
 
+    shapes_max = 8
+    """Shapes that the events of a stream may have; then each is read by itself."""
+
     def __init__(self, output: Output, asked: Asked) -> None:
         self.output = output
         self._asked = asked
@@ -49,6 +51,8 @@ class Inspector:
         self._choices: dict[int, Choice] = {}
         self._last: dict[str, Any] = {}
         self._events = 0
+        self._shape: Shape | None = None
+        self._learns = 0
         self.is_over = False
         """Nothing more leaves: a term ended the answer, or it broke off."""
 
@@ -63,17 +67,17 @@ class Inspector:
         if not raws[-1]:
             raws.pop()
         out: list[bytes] = []
-        has_changed = False
-        for raw in raws:
-            size = len(out)
-            try:
-                self._event(raw, out)
-            except (Blocked, Unreadable) as error:
-                return self._blocked(block, out, error)
-            has_changed = has_changed or len(out) != size + 1 or out[size] is not raw
-        if not has_changed:
+        at = 0
+        try:
+            while at < len(raws):
+                at += self._alike(raws, at, out) or self._event(raws[at], out)
+        except (Blocked, Unreadable) as error:
+            return self._blocked(block, out, error)
+        if len(out) == len(raws) and all(map(operator.is_, out, raws)):
             return block
-        return Block(_joined(out), block.events, block.usage, block.finish, block.opens, block.ends)
+        return Block(
+            events.joined(out), block.events, block.usage, block.finish, block.opens, block.ends
+        )
 
     def end(self) -> bytes:
         """What is held back, as events: for a stream that broke off, ahead of its error event."""
@@ -83,7 +87,7 @@ class Inspector:
         out: list[bytes] = []
         with contextlib.suppress(Blocked):
             self._flush(out)
-        return _joined(out)
+        return events.joined(out)
 
     @property
     def ended(self) -> frozenset[int]:
@@ -118,14 +122,31 @@ class Inspector:
         """What says only that a plain answer was withheld."""
         return events.withheld(self._asked.is_chat, CONTENT_FILTER)
 
-    def _event(self, raw: bytes, out: list[bytes]) -> None:
-        """Append what to send in place of an event."""
+    def _alike(self, raws: list[bytes], at: int, out: list[bytes]) -> int:
+        """Append what to send for events from `at` on of the shape met last; how many they were."""
+        if (shape := self._shape) is None or self._mark is not None:
+            return 0
+        texts = shape.texts(raws, at)
+        try:
+            new = shape.inspected(raws[at : at + len(texts)], texts)
+        finally:
+            self._send(shape.at, shape.choice, out)
+        out += new
+        return len(texts)
+
+    def _event(self, raw: bytes, out: list[bytes]) -> int:
+        """Append what to send in place of one event; returns one."""
         event = events.read(raw)
         if event is None:
             if events.is_done(raw):
                 self._flush(out)
             out.append(raw)
-            return
+            return 1
+        if (
+            self._learns < self.shapes_max
+            and (shape := learnt(raw, event, self._choices)) is not None
+        ):
+            self._learns, self._shape = self._learns + 1, shape
         self._last = event
         choices = event.get("choices")
         is_dirty = False
@@ -138,15 +159,16 @@ class Inspector:
                     is_dirty = choice.take(node) or is_dirty
                 finally:
                     self._send(index, choice, out)
-        if not event.keys() <= _KNOWN:
+        if not event.keys() <= KNOWN:
             is_dirty = self._others(event) or is_dirty
         if self._mark is not None and choices:
             event[labels.MEMBER], self._mark = self._mark, None
             is_dirty = True
         if not is_dirty:
             out.append(raw)
-        elif not _is_void(event):
+        elif not is_void(event):
             out.append(events.written(raw, event))
+        return 1
 
     def _choice(self, node: Any) -> tuple[Choice, int]:
         if type(node) is not dict:
@@ -174,7 +196,7 @@ class Inspector:
     def _others(self, node: dict[str, Any]) -> bool:
         """Members of an event or body that no dialect we know has: read whole."""
         is_dirty = False
-        for name in node.keys() - _KNOWN:
+        for name in node.keys() - KNOWN:
             new = walk(self.output, name, node[name])
             if new != node[name]:
                 node[name], is_dirty = new, True
@@ -206,7 +228,7 @@ class Inspector:
         if self._asked.wants_usage:
             out.append(events.beside(self._last, choices=[], usage=events.usage(usage)))
         out.append(events.DONE)
-        return Block(_joined(out), block.events, usage, CONTENT_FILTER, opens=True, ends=True)
+        return Block(events.joined(out), block.events, usage, CONTENT_FILTER, opens=True, ends=True)
 
     def _body(self, body: dict[str, Any]) -> tuple[bool, str | None]:
         """Inspect a plain answer in place. Returns (whether it changed, a new finish reason)."""
@@ -218,7 +240,7 @@ class Inspector:
             try:
                 is_dirty = choice.take(node, "message") or is_dirty
             except Blocked:
-                cut(node, choice)
+                events.cut(node, choice)
                 is_dirty, finish = True, CONTENT_FILTER
         self.output.is_blocked = finish is not None
         is_dirty = self._others(body) or is_dirty
@@ -226,24 +248,3 @@ class Inspector:
             body[labels.MEMBER], self._mark = self._mark, None
             is_dirty = True
         return is_dirty, finish
-
-
-def _is_void(event: dict[str, Any]) -> bool:
-    """Whether an event says nothing now that its text is held back."""
-    choices = event.get("choices")
-    if type(choices) is not list or len(choices) != 1 or event.get("usage"):
-        return False
-    node = choices[0]
-    delta = node.get("delta")
-    texts = delta.values() if type(delta) is dict else [node.get("text")]
-    return (
-        not node.get("finish_reason")
-        and not any(texts)
-        and labels.MEMBER not in event
-        and event.keys() <= _KNOWN
-        and node.keys() <= _BARE
-    )
-
-
-def _joined(raws: list[bytes]) -> bytes:
-    return b"".join([raw + b"\n\n" for raw in raws])

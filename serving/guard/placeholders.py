@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ahocorasick  # type: ignore[import-not-found]
@@ -70,8 +70,8 @@ class Vault:
 
     __slots__ = ("_by_value", "_known", "_nonce", "_size", "values")
 
-    def __init__(self, letters: str) -> None:
-        assert len(letters) == NONCE_LETTERS, "a nonce has its full length"
+    def __init__(self, letters: str | Callable[[], str]) -> None:
+        """`letters`: the request's nonce, or what makes it once it is needed."""
         self._nonce = letters
         self._known: Any = None
         self._size = 0
@@ -86,6 +86,9 @@ class Vault:
         """That of a value, the same each time; None when there are too many."""
         known = self._by_value.get((kind, value))
         if known is None and len(self.values) < VALUES_MAX:
+            if not isinstance(self._nonce, str):
+                self._nonce = self._nonce()
+            assert len(self._nonce) == NONCE_LETTERS, "a nonce has its full length"
             known = f"{WORD}_{kind.value}_{len(self.values) + 1}_{self._nonce}"
             self._by_value[kind, value] = known
             self.values[known] = value

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from serving.guard import personal
-from serving.guard.filtering import TermFilter
+from serving.guard.filtering import TermFilter, masked
 from serving.guard.folding import Folding
+from serving.guard.memory import NOTHING, Held, Recall
 from serving.guard.placeholders import VALUES_MAX, Vault
 from serving.guard.terms import Terms
-from serving.guard.values import Action, Finding, Kind, Match, Personal, Policy
+from serving.guard.values import Action, Finding, Kind, Personal, Policy, Term
 from serving.records import Sensitivity
 
 _PIECE = 1024
 """Characters looked at together: only pieces in which a term is found are read one by one."""
+
+
+_BATCH = 8192
+"""Characters of texts glanced at together, for a glance has its price however short; a longer text
+is glanced at by itself."""
+
+
+class TooLong(Exception):  # noqa: N818 - a state of the reading
+    """More would have to be read closely than there is time for here."""
 
 
 class Rules(NamedTuple):
@@ -23,6 +34,10 @@ class Rules(NamedTuple):
     policy: Policy
     terms: Terms | None
     folding: Folding
+    recall: Recall | None = None
+    """What is known of texts from before."""
+    closely_max: int | None = None
+    """Characters of one input that may be read closely, where a glance does not clear them."""
 
 
 class Reader:
@@ -32,54 +47,137 @@ class Reader:
         self._policy = rules.policy
         self._terms = rules.terms if rules.policy.lists else None
         self._folding = rules.folding
+        self._recall = rules.recall
+        self._left = rules.closely_max
         self._vault = vault
         self._findings = findings
+        self._known: dict[str, Held] = {}
+        """What is known of texts that stand by themselves."""
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Look at texts that are to be read: which ones are known from before, and which ones a
+        glance at many clears. A glance at all, one behind the other, only finds more than one at
+        each."""
+        batch: list[str] = []
+        size = 0
+        for text in dict.fromkeys(texts):
+            held = self._recalled(text)
+            if held is not None:
+                self._known[text] = held
+            elif 0 < len(text) <= _BATCH:
+                batch.append(text)
+                size += len(text)
+                if size > _BATCH:
+                    self._clear(batch)
+                    batch, size = [], 0
+        self._clear(batch)
+
+    def _clear(self, batch: list[str]) -> None:
+        if len(batch) < 2 or not self._is_clear("\n".join(batch)):
+            return
+        for text in batch:
+            self._known[text] = NOTHING
+            self._remember(text, NOTHING)
 
     def read(self, text: str, where: str, may_rewrite: bool, cue: str = "") -> tuple[str, str]:
         """(what any target may see, what one outside may see). A text that may not be rewritten
         comes back as it is, and what was to be masked in it is flagged. `cue`: words that stand
-        before it, as the name of a JSON member does."""
-        own = self._without_terms(text, where, may_rewrite)
-        actions = self._policy.personal
-        if not actions:
-            return own, own
-        masked = []
-        shift = len(cue)
-        for kind, start, end in personal.find(cue + text, self._folding):
-            if start < shift:
-                continue
-            found = Personal(kind, start - shift, end - shift)
-            action = actions.get(found.kind)
+        before it, as the name of a JSON member does. Raises TooLong."""
+        held = self._held(text, cue)
+        if held is NOTHING:
+            return text, text
+        for term in held.terms:
+            self._report(term, where, may_rewrite)
+        own = masked(text, held.masked, self._policy.mask) if may_rewrite else text
+        to_mask = []
+        for found in held.personal:
+            action = self._policy.personal.get(found.kind)
             if action is None:
                 continue
             if action is Action.MASK and may_rewrite:
-                masked.append(found)
+                to_mask.append(found)
             elif action is Action.MASK:
                 action = Action.FLAG
             level = Sensitivity.PERSONAL
             if found.kind is Kind.CREDENTIAL:
                 level = Sensitivity.SECRET
             self._findings[Finding(found.kind, action, where, "personal", level)] += 1
-        if len(self._vault.values) + len(masked) > VALUES_MAX:
+        if len(self._vault.values) + len(to_mask) > VALUES_MAX:
             self._findings[Finding("too_many", Action.BLOCK, where, "personal")] += 1
             return own, own
-        return own, self._vault.mask(own, masked)
+        return own, self._vault.mask(own, to_mask)
 
-    def _without_terms(self, text: str, where: str, may_rewrite: bool) -> str:
-        """`text` with the terms masked that are to be masked; of the same length."""
-        if self._terms is None:
-            return text
+    def _report(self, term: Term, where: str, may_rewrite: bool) -> None:
+        action = term.action
+        if action is Action.MASK and not may_rewrite:
+            action = Action.FLAG
+        self._findings[Finding(term.category, action, where, term.list, term.sensitivity)] += 1
+
+    def _held(self, text: str, cue: str) -> Held:
+        """What a text holds, from memory where it was met before."""
+        held = self._recalled(text, cue) if cue or text not in self._known else self._known[text]
+        if held is None:
+            held = self._found(text, cue)
+            self._remember(text, held, cue)
+        return held
+
+    def _recalled(self, text: str, cue: str = "") -> Held | None:
+        return self._recall.get(text, cue) if self._recall is not None else None
+
+    def _remember(self, text: str, held: Held, cue: str = "") -> None:
+        if self._recall is not None:
+            self._recall.put(text, held, cue)
+
+    def _is_clear(self, text: str) -> bool:
+        has_terms = self._terms is not None and not self._terms.clears(text)
+        return not has_terms and self._has_no_person(text)
+
+    def _has_no_person(self, text: str) -> bool:
+        return not self._policy.personal or personal.is_clear(text, self._folding)
+
+    def _found(self, text: str, cue: str) -> Held:
+        has_terms = self._terms is not None and not self._terms.clears(text)
+        whole = cue + text
+        has_personal = not self._has_no_person(whole)
+        if not (has_terms or has_personal):
+            return NOTHING
+        if self._left is not None:
+            self._left -= len(text)
+            if self._left < 0:
+                raise TooLong
+        terms, spans = self._terms_of(text) if has_terms else ((), ())
+        shift = len(cue)
+        found = personal.find(whole, self._folding) if has_personal else ()
+        of_text = tuple(
+            Personal(kind, start - shift, end - shift)
+            for kind, start, end in found
+            if start >= shift
+        )
+        return Held(of_text, terms, spans) if of_text or terms else NOTHING
+
+    def _terms_of(self, text: str) -> tuple[tuple[Term, ...], tuple[tuple[int, int], ...]]:
+        """(terms as reported, what is masked of the text)."""
+        assert self._terms is not None
+        terms: list[Term] = []
         policy = self._policy
-
-        def report(match: Match) -> None:
-            term = match.term
-            action = term.action
-            if action is Action.MASK and not may_rewrite:
-                action = Action.FLAG
-            finding = Finding(term.category, action, where, term.list, term.sensitivity)
-            self._findings[finding] += 1
-
-        filtered = TermFilter(self._terms, policy.lists, policy.mask, report)
+        filtered = TermFilter(
+            self._terms, policy.lists, policy.mask, lambda match: terms.append(match.term)
+        )
         out = [filtered.feed(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)]
         out.append(filtered.feed("", True))
-        return "".join(out) if may_rewrite and not filtered.is_blocked else text
+        spans = () if filtered.is_blocked else _changes(text, "".join(out))
+        return tuple(terms), spans
+
+
+def _changes(text: str, other: str) -> tuple[tuple[int, int], ...]:
+    """Where two texts of one length differ, as offsets."""
+    if text == other:
+        return ()
+    spans: list[tuple[int, int]] = []
+    for at, (one, two) in enumerate(zip(text, other, strict=True)):
+        if one != two:
+            if spans and spans[-1][1] == at:
+                spans[-1] = spans[-1][0], at + 1
+            else:
+                spans.append((at, at + 1))
+    return tuple(spans)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from serving.guard.members import CONTENT, DESCRIBING, FIXED, IDS, MEDIA, UNREAD, texts_of
 from serving.guard.placeholders import NONCE_LETTERS, Vault
 from serving.guard.reading import Reader, Rules
 from serving.guard.values import Action, Finding, Policy, classify
@@ -21,19 +22,6 @@ from serving.records import Sensitivity
 DEPTH_MAX = 64
 """Nesting of a body's members; deeper is refused unread."""
 NONCES_MAX = 8
-_CONTENT = frozenset({"messages", "prompt", "input", "suffix", "documents", "query", "queries",
-                      "text_1", "text_2", "instructions", "prediction"})  # fmt: skip
-"""Members whose texts the model reads."""
-_DESCRIBING = frozenset({"tools", "functions"})
-"""Members in which only descriptions may be rewritten."""
-_UNREAD = frozenset({"model"})
-_IDS = frozenset({"role", "type", "id", "tool_call_id", "object", "detail", "format", "mime_type",
-                  "file_id", "cache_control"})  # fmt: skip
-"""Members that are no text of anybody's."""
-_FIXED = frozenset({"name", "url", "data", "filename"})
-"""Members that are read but never rewritten."""
-_MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "image", "audio", "video",
-                    "file", "prompt_embeds", "image_embeds"})  # fmt: skip
 _TEXTS = (b'"', b"[", b"{")
 """What may hold text starts so."""
 _PROMPTS = frozenset({"prompt", "input"})
@@ -84,14 +72,14 @@ def screen(
     fields: Mapping[str, msgspec.Raw], rules: Rules, letters: Callable[[int], str]
 ) -> Verdict:
     """Read a body's members. `letters(n)`: the request's nonce, and others for n > 0 should the
-    text happen to hold it."""
+    text happen to hold it. Raises TooLong where `rules.closely_max` is set."""
     if not rules.policy.looks:
         return relayed(fields, rules.policy)
-    vault = Vault(_unused(fields, letters))
+    vault = Vault(lambda: _unused(fields, letters))
     body = _Body(rules, vault)
     own, egress = dict(fields), dict(fields)
     for name, raw in fields.items():
-        if name not in _UNREAD and bytes(raw).startswith(_TEXTS):
+        if name not in UNREAD and bytes(raw).startswith(_TEXTS):
             body.member(name, raw)
     body.write(own, egress)
     findings = body.findings
@@ -146,11 +134,12 @@ class _Body:
     def member(self, name: str, raw: msgspec.Raw) -> None:
         """Read one member."""
         self._where = name
-        mode = _ALL if name in _CONTENT else _DESCRIPTIONS if name in _DESCRIBING else _NONE
+        mode = _ALL if name in CONTENT else _DESCRIPTIONS if name in DESCRIBING else _NONE
         holder: dict[str, Any] = {"": None}
         self._places = []
         try:
             holder[""] = _decode(raw)
+            self._reader.prepare(texts_of(holder[""]))
             self._walk(holder, "", mode, 0)
         except _UNREADABLE:
             self._found(Finding("unreadable", Action.BLOCK, name))
@@ -162,7 +151,7 @@ class _Body:
         for name, holder, places in self._members:
             if _write(places, _OWN):
                 own[name] = msgspec.Raw(_encode(holder[""]))
-            if self._vault.values and name in _CONTENT:
+            if self._vault.values and name in CONTENT:
                 places = [p._replace(egress=self._vault.again(p.egress)) for p in places]
             if _write(places, _EGRESS):
                 egress[name] = msgspec.Raw(_encode(holder[""]))
@@ -187,9 +176,9 @@ class _Body:
             for name in node:
                 if self._is_within:
                     self._reader.read(name, self._where, may_rewrite=False)
-                if name in _MEDIA and node[name]:
+                if name in MEDIA and node[name]:
                     self._opaque()
-                elif name not in _IDS:
+                elif name not in IDS:
                     self._walk(node, name, _mode_of(name, mode), depth + 1)
 
     def _opaque(self) -> None:
@@ -198,7 +187,7 @@ class _Body:
 
     def _text(self, holder: Any, key: Any, mode: str, depth: int) -> None:
         text = holder[key]
-        if key in _FIXED and text.startswith("data:"):
+        if key in FIXED and text.startswith("data:"):
             self._opaque()
             return
         forms = self._embedded(text, mode, depth) if _may_be_json(key, text) else None
@@ -232,7 +221,7 @@ class _Body:
 
 def _mode_of(name: str, mode: str) -> str:
     """What may be rewritten below a member."""
-    if name in _FIXED:
+    if name in FIXED:
         return _NONE
     return _ALL if mode == _DESCRIPTIONS and name == "description" else mode
 

@@ -96,6 +96,9 @@ class GuardSettings(_Group):
     """A folder of `*.txt`, one list each; changed files are taken up while running."""
     check_s: float = Field(1.0, gt=0)
     """How often the folder is looked at."""
+    remembers: bool = True
+    """Keep what texts were found to hold, under keyed digests and never the texts, so that the past
+    of a talk is not read again with each turn."""
     producer: str = Field("", max_length=128)
     """Name or registered code of the service, for the metadata of answers."""
     default: TenantGuard = TenantGuard()

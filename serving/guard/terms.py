@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from serving.guard.automata import LOOK, Compact, Words
+from pydantic_core import SchemaError
+
+from serving.guard.automata import LOOK, Compact, Words, text_of
+from serving.guard.clearing import Clearing
 from serving.guard.folding import SPACE, Folding, is_ideograph
 from serving.guard.spans import GAP_MAX, as_bytes
 from serving.guard.values import Match, Term
@@ -28,7 +31,7 @@ class Found(NamedTuple):
 class Terms:
     """All lists at once. Raises ValueError for a term that no text can hold."""
 
-    __slots__ = ("_compact", "_words", "folding", "size")
+    __slots__ = ("_clearing", "_compact", "_words", "folding", "size")
 
     def __init__(self, terms: Iterable[Term], folding: Folding) -> None:
         self.folding = folding
@@ -40,6 +43,12 @@ class Terms:
         self.size = len(words) + len(compact)
         self._words = Words(words, folding) if words else None
         self._compact = Compact(compact, folding) if compact else None
+        self._clearing = _clearing(words, compact, folding)
+
+    def clears(self, text: str) -> bool:
+        """Whether a whole text holds no term for sure; False where it may hold one, or where the
+        automata are as fast."""
+        return self._clearing is not None and self._clearing.clears(text)
 
     def quick(self, text: str, is_inside: bool, is_last: bool) -> int:
         """What must be held back when the text holds no term; LOOK when it may hold one.
@@ -88,6 +97,14 @@ class Terms:
             hold = min(hold, other)
         matches.sort(key=lambda match: match[:3])
         return Found(tuple(matches), hold)
+
+
+def _clearing(words: Iterable[str], compact: Iterable[str], folding: Folding) -> Clearing | None:
+    """None for lists that are too large for it: then all texts are read by the automata."""
+    try:
+        return Clearing(map(text_of, words), map(text_of, compact), folding)
+    except SchemaError:
+        return None
 
 
 def _key_of(term: Term, folding: Folding) -> tuple[bool, str]:

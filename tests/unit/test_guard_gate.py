@@ -20,13 +20,16 @@ from serving.backends.base import BlockStream
 from serving.errors import CallerError, UpstreamError
 from serving.errors import Kind as Fault
 from serving.guard import labels
-from serving.guard.gate import THREAD_BYTES, Gate, Inspected, seen_by
+from serving.guard.folding import Folding
+from serving.guard.gate import CLOSELY_CHARS, GLANCED_BYTES, Gate, Inspected, seen_by
 from serving.guard.lists import FILE_BYTES_MAX, Lists
+from serving.guard.memory import NOTHING, Memory
 from serving.guard.moderation import ANSWER_BYTES_MAX, TEXT_CHARS_MAX, Moderator, Service
 from serving.guard.screening import wants_logprobs
 from serving.guard.settings import GuardSettings
 from serving.guard.termfile import ListFault
-from serving.guard.values import Action, Finding, Kind, Policy
+from serving.guard.terms import Terms
+from serving.guard.values import Action, Finding, Kind, Policy, Term
 from serving.records import Block, Call, Sensitivity, Surface, Ticket
 
 SECRET = b"s" * 32
@@ -402,10 +405,53 @@ def test_another_try_masks_as_the_first_did(gate: Gate, make: Any) -> None:
     assert bytes(other.egress_fields["messages"]) != forms[0]
 
 
-def test_a_large_input_is_screened_all_the_same(gate: Gate, make: Any) -> None:
-    text = "。" * THREAD_BYTES + PHONE
-    verdict = asyncio.run(gate.screen(chat(make, text, size=THREAD_BYTES + 1)))
+@pytest.mark.parametrize("size", [100, GLANCED_BYTES, GLANCED_BYTES + 1])
+def test_a_large_input_is_screened_all_the_same(gate: Gate, make: Any, size: int) -> None:
+    text = "。" * CLOSELY_CHARS + PHONE
+    verdict = asyncio.run(gate.screen(chat(make, text, size=size)))
     assert list(verdict.vault.values.values()) == [PHONE]
+
+
+def test_a_changed_list_holds_for_what_was_found_clean_before(tmp_path: Path, make: Any) -> None:
+    write(tmp_path, "bad", "坏词")
+    given = {"terms_dir": tmp_path, "default": {"lists": ["bad"]}}
+    gate = Gate(GuardSettings.model_validate(given), SECRET, None)
+    gate.load()
+
+    def is_blocked(text: str) -> bool:
+        return asyncio.run(gate.screen(chat(make, text))).is_blocked
+
+    for _ in range(2):
+        assert not is_blocked("新词")
+        assert is_blocked("坏词")
+    write(tmp_path, "bad", "新词")
+    assert asyncio.run(gate.lists.refresh())
+    assert is_blocked("新词")
+    assert not is_blocked("坏词")
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_only_a_guard_that_is_to_remember_remembers(
+    tmp_path: Path, make: Any, remembers: bool
+) -> None:
+    write(tmp_path, "bad", "坏词")
+    given = {"terms_dir": tmp_path, "default": {"lists": ["bad"]}, "remembers": remembers}
+    gate = Gate(GuardSettings.model_validate(given), SECRET, None)
+    gate.load()
+    for _ in range(2):
+        assert not asyncio.run(gate.screen(chat(make, "好词"))).is_blocked
+    assert (gate.remembered > 0) == remembers
+
+
+def test_what_goes_on_under_the_lists_before_is_not_remembered_for_those_of_now(
+    folding: Folding,
+) -> None:
+    before, now = (
+        Terms([Term(text, "l", "c", Action.BLOCK)], folding) for text in ("坏词", "新词")
+    )
+    old, new = Memory(SECRET, before), Memory(SECRET, now)
+    old.of("acme").put("新词", NOTHING)
+    assert new.of("acme").get("新词") is None
 
 
 def test_only_what_needs_it_is_inspected(gate: Gate, make: Any) -> None:

@@ -122,6 +122,30 @@ _LEADS = re.compile(
 _FREE = re.compile(r"[^\s,，。;；!！?？、|\"'“”<>{}\[\]]{5,45}")
 _COARSE = re.compile(rf"{_PROVINCE}|{_HAN}{{2,8}}?(?:省|市|区|县|镇|乡|州|旗|盟)")
 _FINE = re.compile(r"路|街|号|村|组|室|栋|幢|小区|单元|楼|巷|弄|屯|道|苑|公寓")
+_GIVEN = rf"[{_HAN[1:-1]}&&[^{_GIVEN_NOT}]]"
+_CUE_GLANCED = re.sub(r"\(\?=.*?\}?(?:\[[^\]]*\])?\)", "", NAME_CUES)
+_PLACE_ENDS = (
+    "京津海庆北西宁林江苏徽建东南川州肃湾古藏夏疆港门省市区县旗街道镇乡村路巷同弄里屯庄段中"
+)
+"""What stands before a house number: an area, a street or their last letters."""
+
+
+def _name_glanced(ends: re.Pattern[str]) -> str:
+    end = "(?:" + ends.pattern.replace(r"\Z", "$") + ")"
+    return rf"(?:(?:{_COMPOUND}){_HAN}{{0,2}}{end}|[{_SURNAMES}]{_GIVEN}{_HAN}?{end})"
+
+
+GLANCE = "|".join([
+    (rf"(?:(?:{_CUE_GLANCED})(?:[ \t]*[:：是为叫\\\"'“「『(（|]|[ \t]){{0,6}}"
+    rf"|(?:{WEAK_CUES})[ \t]*[:：][ \t]*)(?:{_name_glanced(_ENDS)}|{_HAN}+·)"),
+    rf"(?:{_KIN})(?:名?叫|是)?{_name_glanced(_VERBS)}",
+    rf"[{_PLACE_ENDS}]{_NUMBER}{{1,5}}(?:[-—][0-9]{{1,4}})?号",
+    (r"(?:住址|地址|住在|家住|现住|居住于|寄到|寄往|送到|户籍|籍贯|住所|住处|所在地|住|家在|老家|搬到|"
+    r"房子在|公司在|学校在)[ \t]*[:：是为在于]{0,2}[ \t]*"
+     rf"(?:{_PROVINCE}|{_HAN}+[省市区县镇乡州旗盟])"),
+])  # fmt: skip
+"""Where a rule here may find something in a text that is not flat yet (see `personal`). No counts
+where an unbounded repetition does: places counted side by side make many states."""
 
 
 def find(text: str) -> Iterator[Personal]:

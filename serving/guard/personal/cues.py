@@ -85,9 +85,10 @@ class Cues:
             out.sort(key=lambda cue: cue[0])
         return out
 
-    def signs(self, text: str) -> Signs:
-        """What a text gives away at a glance."""
-        return Signs([found.start() for found in _NUMBER.finditer(text)], self.find(text))
+    def signs(self, text: str, has_cues: bool = True) -> Signs:
+        """What a text gives away in one pass; without `has_cues` its numbers only."""
+        numbers = [found.start() for found in _NUMBER.finditer(text)]
+        return Signs(numbers, self.find(text) if has_cues else ())
 
 
 def _is_letter(char: str) -> bool:

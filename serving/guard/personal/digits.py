@@ -16,6 +16,8 @@ from serving.guard.personal.cues import Signs, matches
 from serving.guard.values import Kind, Personal
 
 _RUN = re.compile(r"\d+(?:(?:[ .\-]|\)[ \-]?| ?\()\d+)*", re.ASCII)
+GLANCE = r"[0-9](?:[ .\-—()（）]{0,2}[0-9]){6}"
+"""As many digits as the shortest number has, in a text that is not flat yet (see `personal`)."""
 _GROUP = re.compile(r"\d+", re.ASCII)
 _DIGITS_MIN, _DIGITS_MAX = 7, 19
 _GROUPS_MAX = 6

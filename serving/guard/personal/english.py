@@ -80,6 +80,26 @@ _STREET = re.compile(
 _BOX = re.compile(
     r"\bP\.? ?O\.? Box \d{1,6}(?:, [A-Z][A-Za-z ]{2,24})?(?:, [A-Z]{2} \d{5})?", re.ASCII
 )
+_GLANCED = "(?:Mc|Mac|O'|D'|De|Van |van |de |von )?[A-Z][a-z]"
+_TWO_GLANCED = rf"{_GLANCED}[a-z]*(?:[-—][A-Z][a-z]+)?(?: [A-Z]\.)? {_GLANCED}"
+_GLANCED_AFTER = (
+    (_FAMILY, rf"(?:[,，]|[,，]? (?:is )?(?:named|called)|'s name is)?[ \t]{_GLANCED}"),
+    (_KNOWN, rf"(?:[,，]|[,，]? (?:is )?(?:named|called))?[ \t]{_TWO_GLANCED}"),
+    (_STRONG, rf"[ \t]*[\\\"']{{0,3}}{_GLANCED}"),
+    (_MEMBER, rf"[ \t]*[\\\"']{{0,3}}{_TWO_GLANCED}"),
+    (_TITLE, rf"\.?[ \t]{_GLANCED}"),
+    (_WEAK, rf"[ \t\r\n]+{_TWO_GLANCED}"),
+)
+_AS_WRITTEN = str.maketrans({"\\": r"\\", ":": "[:：]", ",": "[,，]", "-": "[-—]"})
+GLANCE = "|".join([
+    *(f"(?i:{'|'.join(cues).translate(_AS_WRITTEN)}){after}" for cues, after in _GLANCED_AFTER),
+    (r"[0-9][A-Z]?(?: (?:[NSEW]|North|South|East|West)\.?)?"
+    r"(?: (?:[A-Z][a-z']+|[0-9]{1,3}(?:st|nd|rd|th))){1,3} "
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Square"
+    r"|Sq|Terrace|Crescent|Close|Parkway|Pkwy|Highway|Hwy|Circle|Cir)"),
+    r"P\.? ?O\.? Box [0-9]",
+])  # fmt: skip
+"""Where a rule here may find something in a text that is not flat yet (see `personal`)."""
 
 
 def find(text: str, signs: Signs) -> Iterator[Personal]:

@@ -45,6 +45,16 @@ CUES = {
                     Announced(Kind.CREDENTIAL, _PASSWORD)),
     **dict.fromkeys(_CREDENTIAL_SIGNS, Announced(Kind.CREDENTIAL, _CREDENTIAL)),
 }  # fmt: skip
+GLANCE = "|".join([
+    "@[A-Za-z0-9]",
+    "[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2}",
+    "(?i:passport)|护照|通行证",
+    (r"(?:(?i:password|passwd|pwd)|密码|口令)[ \t\r\n]*(?:[:：=是为]|is)[ \t\r\n]*[\"'“]?"
+     r"[!-~，：；？！（）～—]{6}"),
+    r"PRIVATE KEY|(?-u:\b)(?:(?:AKIA|ASIA|LTAI|AKID)[0-9A-Za-z]{6}|gh[pousr]_[0-9A-Za-z]{6}",
+    r"sk[-—][0-9A-Za-z_\-—]{4}|xox[abprs][-—]|AIza[0-9A-Za-z_\-—]{6}|eyJ[0-9A-Za-z_\-—]{6})",
+])  # fmt: skip
+"""Where a rule here may find something in a text that is not flat yet (see `personal`)."""
 _NOT_PASSWORDS = re.compile(r"[a-z]+[.,;!?)\"']*\Z|.*[(\[<{$*]", re.IGNORECASE)
 """Plain words, calls and templates are no passwords."""
 

@@ -1,0 +1,106 @@
+"""Clears whole texts of terms: most hold none, and that is told by a few passes of C and Rust. Pure
+and immutable.
+
+What the automata look for is looked for here in a key that may only find more: every gap counts as
+one, however wide. So what is cleared holds no term, and what is not is read by the automata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from serving.guard.folding import MARKS, SPACE, Folding
+from serving.guard.glance import glance, is_encodable
+from serving.guard.spans import ASCII_WORDS, HIDDEN
+
+_WIDE = SPACE * 8
+"""A run of them, as Chinese leaves it, is faster taken apart than halved."""
+_PIECE = 256
+"""Characters folded together where a text is not plain: only pieces with a rare character take the
+slow way."""
+_SHORT = 64
+"""Characters up to which the automata are no slower."""
+_ASCII = bytes(range(128))
+_SIGNS = bytes(i for i in _ASCII if not chr(i).isalnum())
+_LOWER = bytes(ord(chr(i).lower()) if i < 128 else i for i in range(256))
+
+
+class Clearing:
+    """Terms of both scripts, by their folded texts: words between spaces, and letters only."""
+
+    __slots__ = ("_compact", "_drops", "_folding", "_is_plain", "_words")
+
+    def __init__(self, words: Iterable[str], compact: Iterable[str], folding: Folding) -> None:
+        words, compact = list(words), list(compact)
+        self._folding = folding
+        self._is_plain = glance(f"^[{folding.plain}]*$")
+        self._words = glance("|".join(map(_literal, words))) if words else None
+        self._compact = glance("|".join(map(_literal, compact))) if compact else None
+        is_mixed = any(char.isascii() for text in compact for char in text)
+        self._drops = _SIGNS if is_mixed else _ASCII
+        """Characters of ASCII that no term of the second kind holds."""
+
+    def clears(self, text: str) -> bool:
+        """Whether a whole text holds no term for sure."""
+        if len(text) < _SHORT or not is_encodable(text):
+            return False
+        if text.isascii():
+            return self._words is None or not self._words(_between_spaces(self._ascii(text)))
+        pieces = self.pieces(text)
+        if self._compact is not None and self._compact(self.compact_key(pieces)):
+            return False
+        return self._words is None or not self._words(self.words_key(pieces))
+
+    def pieces(self, text: str) -> list[tuple[str, bool]]:
+        """A text cut up, each piece with whether it is plain."""
+        if (is_plain := self._is_plain(text)) or len(text) <= _PIECE:
+            return [(text, is_plain)]
+        cuts = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+        return [(cut, self._is_plain(cut)) for cut in cuts]
+
+    def _ascii(self, text: str) -> str:
+        key = text.encode().translate(ASCII_WORDS).decode()
+        return self._folding.words.of(text) if HIDDEN in key else key
+
+    def words_key(self, pieces: Iterable[tuple[str, bool]]) -> str:
+        """What words are looked for in: those of the text, one space between them."""
+        fold = self._folding.words.of
+        return _between_spaces(
+            "".join(
+                text.encode("ascii", "replace").translate(ASCII_WORDS).decode()
+                if is_plain
+                else fold(text)
+                for text, is_plain in pieces
+            )
+        )
+
+    def compact_key(self, pieces: Iterable[tuple[str, bool]]) -> str:
+        """What terms without spaces are looked for in: the letters of the text, without those of
+        ASCII where no term has one."""
+        fold = self._folding.compact.of
+        return "".join(self._letters(text) if is_plain else fold(text) for text, is_plain in pieces)
+
+    def _letters(self, text: str) -> str:
+        key = text.encode().translate(_LOWER, self._drops).decode()
+        for marks in MARKS:
+            if key.isalnum():
+                break
+            for mark in marks:
+                key = key.replace(mark, "")
+        return key
+
+
+def _between_spaces(key: str) -> str:
+    """One space for each run of them, and one at each end."""
+    if key.find(_WIDE) >= 0:
+        key = SPACE.join(key.split())
+    while "  " in key:
+        key = key.replace("  ", SPACE)
+    return f"{SPACE}{key}{SPACE}"
+
+
+def _literal(text: str) -> str:
+    """A text as a pattern for itself."""
+    return "".join(
+        char if char.isalnum() or char == SPACE else f"\\x{{{ord(char):x}}}" for char in text
+    )
