@@ -56,7 +56,7 @@ class Window(msgspec.Struct, frozen=True):
     most: int | None = None
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """One model."""
 
     model: str

@@ -4,6 +4,7 @@ whoever shows them (`ballast/messages/reasons.yaml`); in journal and logs they a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from autoscale.records import Supply
@@ -25,6 +26,7 @@ def bounds(least: int, most: int) -> str:
     return Worded("scale.bounds", "bounds {least} to {most}", least=least, most=most)
 
 
+@lru_cache(256)
 def stands(total: int, partial: int) -> str:
     """What is wanted is there."""
     note = missing(partial)

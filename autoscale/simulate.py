@@ -94,9 +94,10 @@ class Ours:
         lost."""
         self._at_ms += round(BIN_S * 1e3)
         totals, (own, api, lost) = self._totals, shares
-        for i, share in enumerate((own, lost, api)):
-            totals[2 * i] += tokens[0] * share
-            totals[2 * i + 1] += tokens[1] * share
+        for i, share in ((0, own), (2, lost), (4, api)):
+            if share:
+                totals[i] += tokens[0] * share
+                totals[i + 1] += tokens[1] * share
         self._refused += lost > 0.0
         served_in, served_out, shed_in, shed_out, burst_in, burst_out = map(int, totals)
         demand = Demand(

@@ -36,6 +36,8 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:
     """The memory after looking at what is there now."""
+    if ready == old.ready and not (old.orders or old.lost_until_ms):
+        return old  # nothing came, went or is waited for
     orders, lost = list(old.orders), dict(old.lost_until_ms)
     learnt = dict(old.ready_s)
     for pool in plan.pools:
