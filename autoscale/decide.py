@@ -94,13 +94,17 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
 def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
     """Rungs at the foot of the ladder that are on with a whole account, and earned their price in
     this tick: no advice can move them, so none is reckoned. Most of a fleet at most times."""
-    count = 0
     if view.trust >= 1.0:
         return 0
+    count, rate = 0, view.rate
+    # A replica at full work whose price is no more than this earns it, whatever is refused.
+    cheap = view.micro_per_work_s or 0.0
     for rung, balance, was_on in zip(rungs, before.balances, before.is_on, strict=False):
         if not was_on or balance:
             break
-        if not rung.is_sunk and (rung.micro_per_s <= 0.0 or _gain(rung, view) < 0.0):
+        price, capacity = rung.micro_per_s, rung.capacity
+        is_plain = 0.0 < price <= cheap * capacity and rate - rung.below >= capacity
+        if not (is_plain or rung.is_sunk) and (price <= 0.0 or _gain(rung, view) < 0.0):
             break
         count += 1
     return count

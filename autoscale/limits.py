@@ -25,8 +25,10 @@ use what is paid, early enough that the provider's clock does not start the next
 
 def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
     """Least and most replicas now: pools' own, or those of the schedule."""
-    least = sum([pool.least for pool in plan.pools])
-    most = sum([pool.most for pool in plan.pools])
+    least = most = 0
+    for pool in plan.pools:
+        least += pool.least
+        most += pool.most
     if not plan.windows:
         return min(least, most), most
     minutes = at_ms // MINUTE_MS + plan.utc_offset_minutes

@@ -94,10 +94,13 @@ class World:
 
     def want(self, count: int) -> None:
         """Order or give back; what boots goes first."""
-        while self.ordered < count:
+        ordered = self.ordered
+        while ordered < count:
             self._order()
-        while self.ordered > max(count, self._months):
+            ordered += 1
+        while ordered > max(count, self._months):
             (self._dead_s if self._dead_s else self._ready_s).pop()
+            ordered -= 1
 
     def _order(self) -> None:
         scenario, spent = self._scenario, self.spent
