@@ -37,10 +37,10 @@ class Rung(msgspec.Struct, frozen=True):
 def ladder(plan: Plan, caps: Mapping[str, int], learnt: Mapping[str, float]) -> tuple[Rung, ...]:
     """All replicas the plan may have, in the order in which they are taken. `caps` bounds pools
     that cannot give more now; `learnt` are times to ready."""
-    known = tuple([
+    known = tuple(
         (pool.name, caps.get(pool.name, pool.most), round(learnt.get(pool.name, pool.ready_s)))
         for pool in plan.pools
-    ])  # fmt: skip
+    )
     return _ladder(plan, known)
 
 
