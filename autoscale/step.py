@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from autoscale import decide, forecast, limits, owned, reasons, waking, windows
+from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -104,7 +104,9 @@ def _case(
     if old is None:
         model = msgspec.structs.replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s)
+    if seen.elapsed_s and not seen.partial:
+        model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, model.does)
     lead_s = rungs[0].ready_s_max if rungs else 1.0
     if seen.elapsed_s and not seen.partial:
         trend = forecast.learn(model.trend, flow.need, at_ms, seen.elapsed_s, lead_s)
