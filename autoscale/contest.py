@@ -31,6 +31,8 @@ class Run(msgspec.Struct, frozen=True):
     """Of simulation."""
     fixed: int | None = None
     """Replicas of the best fixed fleet, where the policy is that one."""
+    edge: float = 1.0
+    """Of the model's figure, what a replica of the optimum does (`request_edge`)."""
     course: tuple[Point, ...] = ()
     """How it went, where that was asked for."""
 
