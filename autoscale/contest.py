@@ -31,10 +31,10 @@ class Run(msgspec.Struct, frozen=True):
     """Of simulation."""
     fixed: int | None = None
     """Replicas of the best fixed fleet, where the policy is that one."""
-    edge: float = 1.0
-    """Of the model's figure, what a replica of the optimum does (`request_edge`)."""
     course: tuple[Point, ...] = ()
     """How it went, where that was asked for."""
+    edge: float = 1.0
+    """Of the model's figure, what a replica of the optimum does (`request_edge`)."""
 
 
 def tuned(benches: Sequence[Bench]) -> Mapping[str, float]:

@@ -115,6 +115,15 @@ def share_of(edge: Edge, least: float) -> tuple[float, float]:
     return min(1.0, max(least, blended + error)), error
 
 
+def told(model: ModelMemory, least: float) -> tuple[str, float, float]:
+    """The pool that is furthest from its figure, what a replica of it does, and the error."""
+    found = {name: share_of(edge, least) for name, edge in model.edges.items()}
+    if least >= 1.0 or not found:
+        return "", 1.0, 0.0
+    name = min(found, key=lambda one: found[one])
+    return name, *found[name]
+
+
 def _stepped(edge: Edge, least: float) -> float:
     value, _ = share_of(edge, least)
     return max(least, min(1.0, math.ceil(value / STEP - 1e-9) * STEP))

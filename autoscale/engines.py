@@ -80,7 +80,7 @@ class Engine:
         """Take a call in."""
         self._advance(now_s)
         self._waiting.append(one)
-        self._admit(now_s)
+        self._admit()
 
     def next_s(self) -> float:
         """When to look again (`ended`): the next call ends or memory is full; infinite when none
@@ -101,13 +101,15 @@ class Engine:
             found.append(one)
         is_full = self._preempt()
         if found or is_full:
-            self._admit(now_s)
+            self._admit()
         return found
 
     def load(self) -> Load:
         """As an engine reports it."""
         queued = sum(one.held for one in self._waiting)
-        prefill = round((self._lead_s + self._stall_s) / max(self._profile.per_prefill_token_s, 1e-9))
+        prefill = round(
+            (self._lead_s + self._stall_s) / max(self._profile.per_prefill_token_s, 1e-9)
+        )
         share = self._context / self._profile.kv_tokens
         return Load(len(self._waiting), len(self._running), queued + prefill, min(1.0, share))
 
@@ -184,7 +186,7 @@ class Engine:
             self.preemptions += 1
         return self.preemptions > before
 
-    def _admit(self, now_s: float) -> None:
+    def _admit(self) -> None:
         profile = self._profile
         while self._waiting and len(self._running) < profile.max_num_seqs:
             one = self._waiting[0]

@@ -16,7 +16,6 @@ import msgspec
 
 from autoscale.policy import Plan, Pool
 
-
 NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 

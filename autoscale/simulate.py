@@ -35,12 +35,12 @@ class Bench(msgspec.Struct, frozen=True):
     scenario: Scenario
     trust: float = 0.5
     insurance: float = 0.0
-    edge_least: float = 0.5
-    """As `controller.scaling`, for our policy."""
     is_recorded: bool = False
     """The first seed of each policy keeps its course."""
     months: int = 0
     """Machines that ours has by the month, as a reserved pool, before it rents by the hour."""
+    edge_least: float = 0.5
+    """As `controller.scaling`, for ours."""
 
     @property
     def demand(self) -> list[float]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
@@ -45,6 +46,8 @@ class _Case(msgspec.Struct, frozen=True):
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
+    edge: str = ""
+    """What replicas of ours do at their edge, in words."""
 
 
 def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
@@ -69,9 +72,7 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
             continue
         decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
         decisions.append(decision)
-    memory = msgspec.structs.replace(
-        memory, at_ms=samples.at_ms, marks=windows.marked(seen), models=models
-    )
+    memory = replace(memory, at_ms=samples.at_ms, marks=windows.marked(seen), models=models)
     return Outcome(tuple(decisions), memory)
 
 
@@ -85,7 +86,7 @@ def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> Me
                 micro += wanted.get(pool.name, 0) * pool.hour_micro * elapsed_s / 3600
     day = at_ms // DAY_MS
     before = memory.day_micro if day == memory.day else 0.0
-    return msgspec.structs.replace(memory, day=day, day_micro=before + micro)
+    return replace(memory, day=day, day_micro=before + micro)
 
 
 def _case(
@@ -102,7 +103,7 @@ def _case(
     model = old or ModelMemory()
     ready = ready_of(plan, supply, model)
     if old is None:
-        model = msgspec.structs.replace(model, ready=ready, wanted=ready)
+        model = replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
     if seen.elapsed_s and not seen.partial:
         model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
@@ -114,15 +115,16 @@ def _case(
         is_new = bool(model.listed) and model.listed != listed
         price = _price(0.0 if is_new else model.micro_per_work_s, flow, seen.elapsed_s)
         refused = _refused(model.refused, flow, seen.elapsed_s)
-        model = msgspec.structs.replace(
-            model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused
-        )
+        model = replace(model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused)
     outlook = forecast.outlook(model.trend, at_ms, lead_s)
     api = model.micro_per_work_s if plan.api is not None else None
     refused = max(model.refused, plan.insurance, float(flow.is_away))
     view = decide.View(flow.need, outlook, api, refused, seen.elapsed_s, policy.trust)
     model = _weighed(model, rungs, view, old is None, bool(seen.partial))
-    return _wished(plan, (flow, rungs, view), model, at_ms, seen)
+    case = _wished(plan, (flow, rungs, view), model, at_ms, seen)
+    pool, share, error = edge.told(model, policy.edge_least)
+    numbers = {**case.numbers, "edge": share, "edge_error": error}
+    return replace(case, numbers=numbers, edge=reasons.at_edge(pool, share, error))
 
 
 def _price(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -153,9 +155,7 @@ def _weighed(
     weighed = decide.weigh(rungs, view, before)
     if is_partial:  # part of the demand was not seen: it may only speak for more
         weighed = decide.higher(rungs, weighed, before, view.trust)
-    return msgspec.structs.replace(
-        model, balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth
-    )
+    return replace(model, balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth)
 
 
 def _wished(
@@ -233,6 +233,6 @@ def _settle(
     model = ordered(model, plan, wanted, at_ms)
     total, ready = sum(wanted.values()), {n: k for n, k in model.ready.items() if k}
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, reasons.stands(total, seen.partial), case.numbers), model
-    reason = reasons.ordered(why, wanted, seen.partial)
+        return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
+    reason = reasons.ordered(why, wanted, seen.partial, case.edge)
     return Scale(plan.model, total, reason, wanted, case.numbers), model
