@@ -19,6 +19,7 @@ from autoscale.calls import Row, Setup
 from autoscale.records import Demand
 from autoscale.requests import Requests
 from autoscale.simulate import Bench
+from models.worded import Worded
 
 REPLICAS = 2
 OFFERED = 2.0
@@ -49,6 +50,16 @@ def edge(rows: Sequence[tuple[float, int, int]], setup: Setup) -> float:
     Requests(replace(setup, months=REPLICAS, outages=(), grants=()), want, 1).run(faster)
     (first_s, before), (last_s, done) = seen[0], seen[-1]
     return (done - before) / (REPLICAS * (last_s - first_s))
+
+
+def said(share: float) -> str:
+    """The note beside the costs."""
+    return Worded(
+        "trace.edge",
+        "the optimum's replicas do {share} of the model's figure, as two do in this simulator at "
+        "the edge of the objective",
+        share=f"{share:.0%}",
+    )
 
 
 def best(bench: Bench, share: float) -> tuple[oracle.Best, int]:
