@@ -45,15 +45,12 @@ def watched(
     may be believed; at 1 nothing is learnt."""
     if least >= 1.0:
         return model
-    pools = {name: count for name, count in model.ready.items() if count}
-    old = model.watch
+    pools, old = model.ready, model.watch
     if pools != old.pools:
         return replace(model, watch=Watch(pools, -SETTLE_S))
-    if not pools:
-        return model
     seen_s = old.seen_s + elapsed_s
     if seen_s <= 0.0:
-        return replace(model, watch=replace(old, seen_s=seen_s))
+        return replace(model, watch=Watch(pools, seen_s))
     # What waits has not overflowed, and stays out as much: on average over the block.
     out = (flow.rate - flow.served_rate + flow.late_rate) * elapsed_s
     out += flow.backlog_s * elapsed_s / BLOCK_S
