@@ -21,7 +21,9 @@ def figures(decision: Decision, plan: Plan) -> dict[str, float]:
     if not numbers:
         return {}
     ready = numbers["ready"]
-    found = {"demand": numbers["rate"], "ready": ready, "edge": numbers.get("edge", 1.0)}
+    found = {"demand": numbers["rate"], "ready": ready}
+    if "edge" in numbers:
+        found["edge"] = numbers["edge"]
     if ready > 0.0:
         found["busy"] = min(1.0, numbers["served"] / ready)
     used = [pool for pool in plan.pools if _count(decision, pool.name)] or list(plan.pools)
