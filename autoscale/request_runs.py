@@ -29,8 +29,8 @@ class Case(msgspec.Struct, frozen=True):
     bench: Bench
     rows: Sequence[tuple[float, int, int]]
     setup: Setup
-    edge: float = 1.0
-    """Share of the model's figure that a replica does at the edge of the objective."""
+    edge: request_edge.Edge = request_edge.Edge()
+    """What its optimum may count on."""
 
 
 def case_of(
@@ -48,7 +48,7 @@ def case_of(
                   ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages,
                   scenario=scenario, work=bench.work, grants=given,
                   months=bench.months)  # fmt: skip
-    return Case(bench, found, setup, request_edge.edge(found, setup))
+    return Case(bench, found, setup, request_edge.found(bench, found, setup))
 
 
 def ours(bench: Bench) -> Want:
@@ -117,7 +117,7 @@ def one(case: Case, law: tuple[str, Callable[[], Want]], seed: int, best: float)
     tally = run.run([Row(*row) for row in case.rows])
     speed = len(case.rows) / (time.perf_counter() - began_s)
     row = _row(name, seed, (tally, speed), case.bench, best)
-    return with_course(msgspec.structs.replace(row, edge=case.edge), recorder)
+    return with_course(msgspec.structs.replace(row, edge=case.edge.share), recorder)
 
 
 class Watched:

@@ -20,7 +20,7 @@ from autoscale.engines import Sequence
 from autoscale.request_api import Api
 from autoscale.request_fleet import Fleet
 from serving.admission import Admission, Took
-from serving.demand import had_to_stay
+from serving.demand import could_serve, had_to_stay
 from serving.errors import Kind
 from serving.ready_times import ReadyTimes
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
@@ -130,7 +130,7 @@ class Requests:
             self._after(max(now_s, placement.until_s), "until", call.request_id)
         elif isinstance(placement, Refuse):
             is_bound = had_to_stay(call, self._caller, "", self._labels)
-            calls.refused(self.tally, row, is_bound)
+            calls.refused(self.tally, row, is_bound, could_serve(self._setup.profile, call))
         else:
             self._send(call, row, placement, now_s)
 
@@ -151,8 +151,7 @@ class Requests:
             self._place(call, row, now_s, frozenset({placement.target.id}))
             return
         tally = self.tally
-        tally.burst_calls += 1
-        calls.count(tally.api, row.prompt, row.output)
+        calls.left(tally, row, could_serve(self._setup.profile, call))
         first_s = now_s + self._api.take(row, key, now_s)
         is_kept = first_s <= call.first_token_by_s
         tally.kept += is_kept and self._setup.token_s_max >= calls.API_TOKEN_S

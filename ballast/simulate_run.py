@@ -81,7 +81,7 @@ def collect(wish: Wish) -> Iterable[Result]:
 
                 case = case_of(bench, wish, address)
                 runs = request_runs.compare(case, seeds, known)
-                notes = (*notes, request_edge.said(case.edge))
+                notes = (*notes, request_edge.said(case.edge.share))
             else:
                 runs = contest.compare(bench, seeds, known)
             demand = bench.demand

@@ -141,7 +141,7 @@ def _runs(
     whole = None
     if part.is_by_request:
         whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
-    best, _ = request_edge.best(bench, 1.0 if whole is None else whole.edge)
+    best, _ = request_edge.best(bench, request_edge.Edge() if whole is None else whole.edge)
     for name, target in targets.items():
         began_s = time.process_time()
         if whole is None:
