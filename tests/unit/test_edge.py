@@ -8,14 +8,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from autoscale import gauges, oracle, request_edge
-from autoscale.arrivals import Trace
-from autoscale.calls import Setup
+from autoscale import calls, gauges, oracle, request_edge
+from autoscale.arrivals import BIN_S, Trace
+from autoscale.calls import Row, Setup, Tally
 from autoscale.engines import Engine, Sequence
 from autoscale.journal import Journal, read, replay
 from autoscale.memory import Memory
 from autoscale.policy import Api, Plan, Policy, Pool
 from autoscale.records import Decision, Demand, Samples, Signals, Supply, Tick
+from autoscale.request_edge import Edge
 from autoscale.simulate import Bench
 from autoscale.step import step
 from autoscale.work import Work, of_profile
@@ -165,18 +166,44 @@ def setup(kv_tokens: int) -> Setup:
 
 def test_replicas_whose_memory_fills_first_are_measured_at_less_than_the_model_says() -> None:
     rows = [(0.2 * k, 3000, 200) for k in range(1500)]
-    assert request_edge.edge(rows, setup(130_000)) == pytest.approx(1.0, abs=0.06)
-    assert request_edge.edge(rows, setup(30_000)) < 0.8
-    assert request_edge.edge(rows[:3], setup(130_000)) == 1.0, "too short to tell"
+    assert request_edge.share(rows, setup(130_000)) == pytest.approx(1.0, abs=0.06)
+    assert request_edge.share(rows, setup(30_000)) < 0.8
+    assert request_edge.share(rows[:3], setup(130_000)) == 1.0, "too short to tell"
 
 
 def test_the_optimum_with_replicas_that_do_less_rents_more_of_them_or_none() -> None:
     none, some = np.zeros(360), np.full(360, 1.6 / 0.001 * 10)
     bench = Bench(Trace("t", 0.0, none, some), Work(0.0, 0.001), Scenario(3.0, 0.0))
-    whole, count = request_edge.best(bench, 1.0)
+    whole, count = request_edge.best(bench, Edge())
     assert whole == oracle.optimum(bench.demand, bench.ratios, 0.0)
     assert count == 2
-    less, count = request_edge.best(bench, 0.8)
+    less, count = request_edge.best(bench, Edge(0.8))
     assert (less.cost, count) == (pytest.approx(2 * 360), 2)
-    out, count = request_edge.best(bench, 0.3)
+    out, count = request_edge.best(bench, Edge(0.3))
     assert (out.cost, count) == (pytest.approx(1.6 * 3 * 360), 0)
+
+
+def test_work_that_no_idle_engine_begins_in_time_is_the_apis_in_the_optimum_too() -> None:
+    none, some = np.zeros(360), np.full(360, 1.6 / 0.001 * 10)
+    bench = Bench(Trace("t", 0.0, none, some), Work(0.0, 0.001), Scenario(3.0, 0.0))
+    least, count = request_edge.best(bench, Edge(1.0, (0.6,) * 360))
+    assert (least.cost, count) == (pytest.approx((1 + 0.6 * 3) * 360), 1)
+    rows = [(30.0 * k, 90_000 if k % 4 == 0 else 900, 100) for k in range(40)]
+    count = int(rows[-1][0] // BIN_S) + 1
+    bench = Bench(
+        Trace("t", 0.0, np.zeros(count), np.zeros(count)), setup(130_000).work, Scenario()
+    )
+    beyond = request_edge.found(bench, rows, setup(130_000)).beyond
+    assert sum(beyond) * BIN_S == pytest.approx(10 * bench.work.of(90_000, 100), rel=0.05)
+
+
+def test_a_call_that_no_idle_engine_begins_in_time_asks_for_none() -> None:
+    tally = Tally()
+    calls.left(tally, Row(0.0, 90_000, 100), False)
+    calls.refused(tally, Row(0.0, 90_000, 100), True, False)
+    assert calls.demand_of(tally, 0, [], is_shut=False) == Demand()
+    calls.left(tally, Row(0.0, 900, 100), True)
+    calls.refused(tally, Row(0.0, 800, 90), True, True)
+    asked = calls.demand_of(tally, 0, [], is_shut=False)
+    assert (asked.burst_total, asked.burst_prompt_total, asked.burst_output_total) == (1, 900, 100)
+    assert (asked.shed_total, asked.shed_prompt_total, asked.bound_total) == (1, 800, 1)
