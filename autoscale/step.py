@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
-from autoscale import decide, forecast, limits, owned, reasons, waking, windows
+from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -46,6 +47,8 @@ class _Case(msgspec.Struct, frozen=True):
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
+    edge: str = ""
+    """What replicas of ours do at their edge, in words."""
 
 
 def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
@@ -70,7 +73,7 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
             continue
         decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
         decisions.append(decision)
-    memory = msgspec.structs.replace(
+    memory = replace(
         memory, at_ms=samples.at_ms, marks=seen.marks, models=models,
         day=samples.at_ms // DAY_MS, day_micro=day_micro,
     )  # fmt: skip
@@ -102,9 +105,11 @@ def _case(
     model = old or NEW
     ready = ready_of(plan, supply, model)
     if old is None:
-        model = msgspec.structs.replace(model, ready=ready, wanted=ready)
+        model = replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s)
+    if seen.elapsed_s and not seen.partial:
+        model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, model.does)
     lead_s = rungs[0].ready_s_max if rungs else 1.0
     trend, price, listed = model.trend, model.micro_per_work_s, model.listed
     need, refused = flow.need, model.refused
@@ -119,11 +124,14 @@ def _case(
     worst = max(refused, plan.insurance, float(flow.is_away))
     view = decide.View(need, outlook, api, worst, seen.elapsed_s, policy.trust)
     weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
-    model = msgspec.structs.replace(
+    model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
         balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
     )  # fmt: skip
-    return _wished(plan, (flow, rungs, view), model, at_ms, seen)
+    case = _wished(plan, (flow, rungs, view), model, at_ms, seen)
+    pool, share, error = edge.told(model, policy.edge_least)
+    numbers = {**case.numbers, "edge": share, "edge_error": error}
+    return replace(case, numbers=numbers, edge=reasons.at_edge(pool, share, error))
 
 
 def _price(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -222,8 +230,8 @@ def _settle(
     model = ordered(model, plan, wanted, at_ms)
     total, ready = sum(wanted.values()), _some(model.ready)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, reasons.stands(total, seen.partial), case.numbers), model
-    reason = reasons.ordered(why, wanted, seen.partial)
+        return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
+    reason = reasons.ordered(why, wanted, seen.partial, case.edge)
     return Scale(plan.model, total, reason, wanted, case.numbers), model
 
 

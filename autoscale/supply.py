@@ -31,7 +31,7 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
         return {pool.name: max(0, supply.pools.get(pool.name, 0)) for pool in plan.pools}
     if len(plan.pools) == 1:
         return {plan.pools[0].name: max(0, supply.ready)}
-    return by_pool(ladder(plan, {}, old.ready_s), max(0, supply.ready))
+    return by_pool(ladder(plan, {}, old.ready_s, old.does), max(0, supply.ready))
 
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:
