@@ -7,6 +7,7 @@ request or per bin. Bad rows are errors, disorder and gaps are told and borne.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -101,6 +102,12 @@ def load(wish: Asked) -> Trace:
         for tokens in (prompt, output)
     ]
     return Trace(wish.name, start_s, binned[0], binned[1], notes)
+
+
+def binned(found: Sequence[tuple[float, float]], count: int) -> Floats:
+    """Sums of (seconds from the start, how much) in so many bins, smoothed as a trace is."""
+    times, values = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return _smooth(np.bincount((times // BIN_S).astype(np.int64), values, count))
 
 
 def rows(wish: Asked) -> list[tuple[float, int, int]]:

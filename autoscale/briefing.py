@@ -36,7 +36,7 @@ def policy_of(settings: Settings, today: date) -> Policy:
         _micro_or_none(scaling.hour_max), _micro_or_none(scaling.day_max), scaling.replicas_max
     )
     plans = tuple(_plan(settings, model, today) for model in settings.models)
-    return Policy(plans, budget, scaling.trust)
+    return Policy(plans, budget, scaling.trust, scaling.edge_least)
 
 
 def _plan(settings: Settings, model: Model, today: date) -> Plan:

@@ -96,6 +96,11 @@ class Tally(msgspec.Struct):
     """Calls and tokens that had to stay and whose first token was late; in `own` too."""
     bound: int = 0
     """Of the calls in `shed`, those that could not have left."""
+    beyond_shed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    """Of `shed`, calls and tokens that no idle engine would have begun in time: the gateway asks
+    for no engines on their account."""
+    beyond_api: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    """The same of what the API took."""
     burst_calls: int = 0
     api_micro: int = 0
     """The API's bill, what was granted taken off."""
@@ -111,11 +116,21 @@ def count(sums: list[int], *more: int) -> None:
         sums[i] += value
 
 
-def refused(tally: Tally, row: Row, is_bound: bool) -> None:
+def refused(tally: Tally, row: Row, is_bound: bool, is_fit: bool) -> None:
     """Nobody takes it. Mutates."""
     tally.refused += 1
-    tally.bound += is_bound
+    tally.bound += is_bound and is_fit
     count(tally.shed, 1, row.prompt, row.output)
+    if not is_fit:
+        count(tally.beyond_shed, 1, row.prompt, row.output)
+
+
+def left(tally: Tally, row: Row, is_fit: bool) -> None:
+    """The API takes it. Mutates."""
+    tally.burst_calls += 1
+    count(tally.api, row.prompt, row.output)
+    if not is_fit:
+        count(tally.beyond_api, 1, row.prompt, row.output)
 
 
 Want = Callable[[float, Demand, int, int], int]
@@ -160,10 +175,13 @@ def demand_of(tally: Tally, running: int, held: list[Row], *, is_shut: bool) -> 
     return Demand(
         running=running, queued=len(held),
         queued_tokens=sum(row.prompt + row.output for row in held),
-        shed_total=tally.shed[0], burst_total=tally.burst_calls,
+        shed_total=tally.shed[0] - tally.beyond_shed[0],
+        burst_total=tally.burst_calls - tally.beyond_api[0],
         served_prompt_total=tally.own[0], served_output_total=tally.own[1],
-        shed_prompt_total=tally.shed[1], shed_output_total=tally.shed[2],
-        burst_prompt_total=tally.api[0], burst_output_total=tally.api[1],
+        shed_prompt_total=tally.shed[1] - tally.beyond_shed[1],
+        shed_output_total=tally.shed[2] - tally.beyond_shed[2],
+        burst_prompt_total=tally.api[0] - tally.beyond_api[1],
+        burst_output_total=tally.api[1] - tally.beyond_api[2],
         late_total=tally.late[0], late_prompt_total=tally.late[1],
         late_output_total=tally.late[2], bound_total=tally.bound,
         is_shut=is_shut,

@@ -33,6 +33,8 @@ class Run(msgspec.Struct, frozen=True):
     """Replicas of the best fixed fleet, where the policy is that one."""
     course: tuple[Point, ...] = ()
     """How it went, where that was asked for."""
+    edge: float = 1.0
+    """Of the model's figure, what a replica of the optimum does (`request_edge`)."""
 
 
 def tuned(benches: Sequence[Bench]) -> Mapping[str, float]:

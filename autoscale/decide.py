@@ -54,27 +54,29 @@ class View(msgspec.Struct, frozen=True):
 
 def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
-    balances: list[float] = []
-    is_on: list[bool] = []
     known, depth = len(before.balances), max(before.depth, len(before.balances))
-    above, over = view.outlook.above, -1.0
-    place, upper = -1.0, 0.0
-    for index, rung in enumerate(rungs):
-        over = upper if rung.below == place else above(rung.below)
+    full = _full(rungs, view, before)
+    balances, is_on = [0.0] * full, [True] * full
+    above, upper, place = view.outlook.above, 0.0, -1.0
+    for index in range(full, len(rungs)):
+        rung = rungs[index]
+        below, price = rung.below, rung.micro_per_s
+        over = upper if below == place else above(below)
         if index >= known and _is_idle_from(rung, view, over):
             depth = len(rungs)
             break
-        was_on = index < known and before.is_on[index]
-        if rung.is_sunk or rung.micro_per_s <= 0.0:
+        if rung.is_sunk or price <= 0.0:
             balances.append(0.0)
             is_on.append(rung.is_sunk)
+            upper, place = over, below
             continue
-        place = rung.below + rung.capacity
+        place = below + rung.capacity
         upper = above(place)
-        start = rung.micro_per_s * rung.ready_s
-        old = idle(rung, view.trust) if index < depth else -start
+        start = price * rung.ready_s
         if index < known:
-            old = before.balances[index]
+            old, was_on = before.balances[index], before.is_on[index]
+        else:
+            old, was_on = idle(rung, view.trust) if index < depth else -start, False
         balance, on = _move(rung, view, over - upper, (old, was_on))
         if not on and index >= depth and balance <= -start * (1 + view.trust):
             depth = index
@@ -87,6 +89,25 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
         is_on.pop()
         balances.pop()
     return Weighed(tuple(balances), tuple(is_on), depth)
+
+
+def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
+    """Rungs at the foot of the ladder that are on with a whole account, and earned their price in
+    this tick: no advice can move them, so none is reckoned. Most of a fleet at most times."""
+    if view.trust >= 1.0:
+        return 0
+    count, rate = 0, view.rate
+    # A replica at full work whose price is no more than this earns it, whatever is refused.
+    cheap = view.micro_per_work_s or 0.0
+    for rung, balance, was_on in zip(rungs, before.balances, before.is_on, strict=False):
+        if not was_on or balance:
+            break
+        price, capacity = rung.micro_per_s, rung.capacity
+        is_plain = 0.0 < price <= cheap * capacity and rate - rung.below >= capacity
+        if not (is_plain or rung.is_sunk) and (price <= 0.0 or _gain(rung, view) < 0.0):
+            break
+        count += 1
+    return count
 
 
 def higher(rungs: tuple[Rung, ...], now: Weighed, before: Weighed, trust: float) -> Weighed:
@@ -121,16 +142,23 @@ def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
     return worth * over <= NOTHING * rung.least_micro_per_s * (1.0 - 1e-9)
 
 
+def _gain(rung: Rung, view: View) -> float:
+    """What a replica in this place earned in the tick, beyond its price."""
+    used, capacity = view.rate - rung.below, rung.capacity
+    used = 0.0 if used < 0.0 else capacity if used > capacity else used
+    return (worth_of_work(rung, view) * used - rung.micro_per_s) * view.elapsed_s
+
+
 def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
     """`share` is the demand expected for the rung; `before` its account and whether it was on."""
     old, was_on = before
     price, start = rung.micro_per_s, rung.micro_per_s * rung.ready_s
-    api = worth_of_work(rung, view)
-    used = min(max(view.rate - rung.below, 0.0), rung.capacity)
-    gain = (api * used - price) * view.elapsed_s
-    promised = api * share if api * share > NOTHING * price else 0.0
+    gain = _gain(rung, view)
+    promised = worth_of_work(rung, view) * share
     # As good as what a replica would earn beyond its price over a time to ready, in starts.
-    advice = max(-1.0, min(promised / price - 1.0, 1.0)) * view.trust
+    advice = -view.trust
+    if promised > NOTHING * price:
+        advice = max(-1.0, min(promised / price - 1.0, 1.0)) * view.trust
     # Good advice lowers both barriers, bad advice raises the lower one.
     lowest = -start * (1.0 + advice)
     balance = min(0.0, max(old + gain, lowest))
@@ -141,10 +169,19 @@ def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> t
 
 def worth_of_work(rung: Rung, view: View) -> float:
     """What a second of a full replica's work would cost elsewhere, or undone."""
+    api = view.micro_per_work_s
+    if api is not None and not view.refused:
+        return api
     unserved = UNSERVED_RATIO * rung.micro_per_s / rung.capacity
-    if view.micro_per_work_s is None:
-        return unserved
-    return view.micro_per_work_s + view.refused * max(0.0, unserved - view.micro_per_work_s)
+    return unserved if api is None else api + view.refused * max(0.0, unserved - api)
+
+
+def saved_per_rent(rung: Rung, view: View) -> float:
+    """API money that a replica in this place is expected to save for each unit of its rent."""
+    share = view.outlook.share(rung.below, rung.capacity)
+    if rung.micro_per_s <= 0.0:
+        return share * UNSERVED_RATIO
+    return share * (worth_of_work(rung, view) / rung.micro_per_s)
 
 
 def urgent(rungs: tuple[Rung, ...], work_s: float, rate: float, wait_s_max: float) -> int:

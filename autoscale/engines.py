@@ -11,6 +11,7 @@ cache; a prompt's memory is taken whole, not chunk by chunk.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 
 from models.capacity import Load, Profile, step_s
@@ -50,7 +51,10 @@ class Engine:
         self._steps = 0.0
         """Decode steps taken since it began."""
         self._stall_s = 0.0
-        """Prefill still to be done."""
+        """Prefill still to be done, from the next step on if one is under way without it."""
+        self._lead = 0.0
+        """What is left of that step, and the prefill in it."""
+        self._lead_s = 0.0
         self._base = 0.0
         """Tokens of context, but for one of each sequence and step."""
         self._step_s = 0.0
@@ -58,6 +62,8 @@ class Engine:
         self._running: dict[int, Sequence] = {}
         """In the order in which they were let in."""
         self._waiting: deque[Sequence] = deque()
+        self._silent: deque[Sequence] = deque()
+        """Running, and their first token is still to come; in its order."""
         self.preemptions = 0
 
     @property
@@ -74,7 +80,7 @@ class Engine:
         """Take a call in."""
         self._advance(now_s)
         self._waiting.append(one)
-        self._admit(now_s)
+        self._admit()
 
     def next_s(self) -> float:
         """When to look again (`ended`): the next call ends or memory is full; infinite when none
@@ -90,16 +96,20 @@ class Engine:
         while self._ends and self._ends[0][0] <= self._steps + NEARLY:
             one = heapq.heappop(self._ends)[2]
             self._leave(one)
+            if self._silent and self._silent[0] is one:
+                self._hear()
             found.append(one)
         is_full = self._preempt()
         if found or is_full:
-            self._admit(now_s)
+            self._admit()
         return found
 
     def load(self) -> Load:
         """As an engine reports it."""
         queued = sum(one.held for one in self._waiting)
-        prefill = round(self._stall_s / max(self._profile.per_prefill_token_s, 1e-9))
+        prefill = round(
+            (self._lead_s + self._stall_s) / max(self._profile.per_prefill_token_s, 1e-9)
+        )
         share = self._context / self._profile.kv_tokens
         return Load(len(self._waiting), len(self._running), queued + prefill, min(1.0, share))
 
@@ -111,10 +121,26 @@ class Engine:
             return last
         return min(last, (self._profile.kv_tokens - self._base) / count)
 
+    def _hear(self, first_s: float | None = None) -> None:
+        self._silent.popleft().first_s = self._at_s if first_s is None else first_s
+
     def _advance(self, now_s: float) -> None:
+        while self._silent:
+            # What came since it was let in may have made its step longer.
+            steps = max(0.0, self._silent[0].grows - self._steps)
+            if (first_s := self._at_s + self._seconds(steps)) > now_s:
+                break
+            self._hear(first_s)
         passed_s = max(0.0, now_s - self._at_s)
         self._at_s = max(self._at_s, now_s)
-        if self._stall_s > 0.0:
+        if self._lead:
+            whole_s = self._lead * self._step_s + self._lead_s
+            part = passed_s / whole_s if passed_s < whole_s else 1.0
+            self._steps += part * self._lead
+            self._lead -= part * self._lead
+            self._lead_s -= part * self._lead_s
+            passed_s -= part * whole_s
+        if self._stall_s > 0.0 and not self._lead:
             mixed_s = self._step_s + self._chunk_s
             chunks = self._stall_s / self._chunk_s
             if passed_s < chunks * mixed_s:
@@ -124,13 +150,17 @@ class Engine:
             self._steps += chunks
             self._stall_s = 0.0
             passed_s -= chunks * mixed_s
-        if self._running and self._step_s > 0.0:
+        if self._running and self._step_s > 0.0 and not self._lead:
             self._steps += passed_s / self._step_s
 
     def _seconds(self, steps: float) -> float:
         """How long so many steps take from now on, the first of them with chunks of prompts."""
         chunks = self._stall_s / self._chunk_s
-        return steps * self._step_s + min(steps, chunks) * self._chunk_s
+        if not self._lead:
+            return steps * self._step_s + min(steps, chunks) * self._chunk_s
+        led = min(steps, self._lead)
+        chunks_s = led / self._lead * self._lead_s + min(steps - led, chunks) * self._chunk_s
+        return steps * self._step_s + chunks_s
 
     def _leave(self, one: Sequence) -> None:
         del self._running[one.key]
@@ -146,6 +176,8 @@ class Engine:
             self._ends = [entry for entry in self._ends if entry[2] is not one]
             heapq.heapify(self._ends)
             said = self._steps - one.grows
+            if self._silent and self._silent[-1] is one:
+                self._silent.pop().first_s = self._at_s if said >= -NEARLY else -1.0
             if said >= -NEARLY:
                 one.done += 1 + int(said + NEARLY)
             else:  # its prompt, the last in line, was still being computed
@@ -154,24 +186,33 @@ class Engine:
             self.preemptions += 1
         return self.preemptions > before
 
-    def _admit(self, now_s: float) -> None:
+    def _admit(self) -> None:
         profile = self._profile
         while self._waiting and len(self._running) < profile.max_num_seqs:
             one = self._waiting[0]
             if self._running and self._context + one.held > profile.kv_tokens:
                 break
             self._waiting.popleft()
+            self._wait_for_step()
             self._stall_s += one.held * profile.per_prefill_token_s
             # The step with the last chunk gives the first token.
-            first = max(1.0, self._stall_s / self._chunk_s)
-            one.grows = self._steps + first
+            first = max(1, math.ceil(self._stall_s / self._chunk_s - NEARLY))
+            one.grows = self._steps + self._lead + first
             self._base += one.held - one.grows
             self._running[one.key] = one
             heapq.heappush(self._ends, (one.grows + one.output - one.done - 1, one.key, one))
-            self._pace()
             if not one.done:
-                one.first_s = now_s + self._seconds(first)
+                self._silent.append(one)
         self._pace()
+
+    def _wait_for_step(self) -> None:
+        """A step under way takes nothing more in, unless its prompts go on into the next."""
+        if not self._running:
+            self._steps = math.ceil(self._steps - NEARLY)
+            return
+        rest = math.ceil(self._steps - NEARLY) - self._steps
+        if not self._lead and rest > NEARLY and self._stall_s <= rest * self._chunk_s:
+            self._lead, self._lead_s, self._stall_s = rest, self._stall_s, 0.0
 
     def _pace(self) -> None:
         """Time of a step, with the context half-way to when the batch changes."""

@@ -23,6 +23,8 @@ SEASON_WEIGHT = 0.5
 """Of the newest day in a time of day's mean."""
 PROMISES = 32
 """Forecasts that wait to be compared with what came."""
+ROOT_2 = math.sqrt(2)
+ROOT_2_PI = math.sqrt(2 * math.pi)
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -41,14 +43,15 @@ class Outlook(msgspec.Struct, frozen=True):
         if self.deviation <= 1e-9:
             return max(0.0, gap)
         z = gap / self.deviation
-        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return gap * (1 + math.erf(z / math.sqrt(2))) / 2 + self.deviation * density
+        density = math.exp(-z * z / 2) / ROOT_2_PI
+        return gap * (1 + math.erf(z / ROOT_2)) / 2 + self.deviation * density
 
 
 def learn(trend: Trend, rate: float, at_ms: int, elapsed_s: float, lead_s: float) -> Trend:
     """After a tick of `elapsed_s` with `rate` replicas' demand; `lead_s` is the time to ready."""
+    slot = _slot(at_ms)
     if not trend.is_started:
-        return Trend(level=rate, error=max(rate, 0.25), is_started=True, slot=_slot(at_ms),
+        return Trend(level=rate, error=max(rate, 0.25), is_started=True, slot=slot,
                      season=(-1.0,) * SLOTS)  # fmt: skip
     level = trend.level + (rate - trend.level) * -math.expm1(-elapsed_s / LEVEL_S)
     error, kept = trend.error, trend.promises
@@ -57,41 +60,38 @@ def learn(trend: Trend, rate: float, at_ms: int, elapsed_s: float, lead_s: float
         weight = -math.expm1(-lead_s / PROMISES * 2 / ERROR_S)
         error += (miss * miss - error) * weight
         kept = kept[1:]
-    trend = _season(trend, rate, at_ms, elapsed_s)
+    season, slot_sum, slot_s = trend.season, trend.slot_sum, trend.slot_s
+    if slot != trend.slot:  # the ten minutes are over and go into the day's shape
+        season, slot_sum, slot_s = _season(trend), 0.0, 0.0
     due_ms = at_ms + round(lead_s * 1e3)
-    spacing_ms = lead_s * 2e3 / PROMISES
-    if len(kept) < PROMISES and (not kept or due_ms - kept[-1][0] >= spacing_ms):
-        kept = (*kept, (due_ms, _mean(trend, level, at_ms, lead_s)))
-    return msgspec.structs.replace(trend, level=level, error=error, promises=kept)
+    if len(kept) < PROMISES and (not kept or due_ms - kept[-1][0] >= lead_s * 2e3 / PROMISES):
+        kept = (*kept, (due_ms, _mean(season, level, slot, due_ms)))
+    slot_sum, slot_s = slot_sum + rate * elapsed_s, slot_s + elapsed_s
+    return Trend(level, error, True, season, slot, slot_sum, slot_s, kept)
 
 
 def outlook(trend: Trend, at_ms: int, ahead_s: float) -> Outlook:
     """Demand `ahead_s` from now."""
-    return Outlook(_mean(trend, trend.level, at_ms, ahead_s), math.sqrt(trend.error))
+    then_ms = at_ms + round(ahead_s * 1e3)
+    mean = _mean(trend.season, trend.level, _slot(at_ms), then_ms)
+    return Outlook(mean, math.sqrt(trend.error))
 
 
-def _mean(trend: Trend, level: float, at_ms: int, ahead_s: float) -> float:
-    if not trend.season:
+def _mean(season: tuple[float, ...], level: float, slot: int, then_ms: int) -> float:
+    if not season:
         return level
-    here = trend.season[_slot(at_ms)]
-    there = trend.season[_slot(at_ms + round(ahead_s * 1e3))]
+    here, there = season[slot], season[_slot(then_ms)]
     return level if here < 0.0 or there < 0.0 else max(0.0, level + there - here)
 
 
-def _season(trend: Trend, rate: float, at_ms: int, elapsed_s: float) -> Trend:
-    """Add to the ten minutes that run; at their end they go into the day's shape."""
-    slot = _slot(at_ms)
-    if slot == trend.slot:
-        return msgspec.structs.replace(
-            trend, slot_sum=trend.slot_sum + rate * elapsed_s, slot_s=trend.slot_s + elapsed_s
-        )
+def _season(trend: Trend) -> tuple[float, ...]:
+    """The day's shape with the ten minutes that are over."""
+    if trend.slot_s <= 0.0:
+        return trend.season
     season = list(trend.season)
-    if trend.slot_s > 0.0:
-        mean, old = trend.slot_sum / trend.slot_s, season[trend.slot]
-        season[trend.slot] = mean if old < 0.0 else old + SEASON_WEIGHT * (mean - old)
-    return msgspec.structs.replace(
-        trend, season=tuple(season), slot=slot, slot_sum=rate * elapsed_s, slot_s=elapsed_s
-    )
+    mean, old = trend.slot_sum / trend.slot_s, season[trend.slot]
+    season[trend.slot] = mean if old < 0.0 else old + SEASON_WEIGHT * (mean - old)
+    return tuple(season)
 
 
 def _slot(at_ms: int) -> int:

@@ -22,6 +22,8 @@ def figures(decision: Decision, plan: Plan) -> dict[str, float]:
         return {}
     ready = numbers["ready"]
     found = {"demand": numbers["rate"], "ready": ready}
+    if "edge" in numbers:
+        found["edge"] = numbers["edge"]
     if ready > 0.0:
         found["busy"] = min(1.0, numbers["served"] / ready)
     used = [pool for pool in plan.pools if _count(decision, pool.name)] or list(plan.pools)
@@ -52,6 +54,9 @@ class Gauges:
             ),
             "breakeven": series(
                 "ballast_controller_breakeven_ratio", "Replica's price / the API's for its work"
+            ),
+            "edge": series(
+                "ballast_controller_edge_ratio", "Work of a replica at its edge / its figure"
             ),
         }
 

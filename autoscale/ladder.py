@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from autoscale.policy import Plan, Pool
+
+NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class Rung(msgspec.Struct, frozen=True):
@@ -34,29 +38,38 @@ class Rung(msgspec.Struct, frozen=True):
     """Of this rung and all above it."""
 
 
-def ladder(plan: Plan, caps: Mapping[str, int], learnt: Mapping[str, float]) -> tuple[Rung, ...]:
+def ladder(
+    plan: Plan,
+    caps: Mapping[str, int],
+    learnt: Mapping[str, float],
+    does: Mapping[str, float] = NOTHING,
+) -> tuple[Rung, ...]:
     """All replicas the plan may have, in the order in which they are taken. `caps` bounds pools
-    that cannot give more now; `learnt` are times to ready."""
+    that cannot give more now; `learnt` are times to ready, `does` the shares of their capacity
+    that replicas really do."""
     known = tuple(
-        (pool.name, caps.get(pool.name, pool.most), round(learnt.get(pool.name, pool.ready_s)))
+        (pool.name, caps.get(pool.name, pool.most), round(learnt.get(pool.name, pool.ready_s)),
+         does.get(pool.name, 1.0))
         for pool in plan.pools
-    )
+    )  # fmt: skip
     return _ladder(plan, known)
 
 
 @lru_cache(256)
-def _ladder(plan: Plan, known: tuple[tuple[str, int, int], ...]) -> tuple[Rung, ...]:
+def _ladder(plan: Plan, known: tuple[tuple[str, int, int, float], ...]) -> tuple[Rung, ...]:
     """Made anew only when a pool's state changed: ticks are many, changes few."""
-    caps = {name: cap for name, cap, _ in known}
-    ready_s = {name: float(max(1, seconds)) for name, _, seconds in known}
+    caps = {name: cap for name, cap, _, _ in known}
+    ready_s = {name: float(max(1, seconds)) for name, _, seconds, _ in known}
+    size = {pool.name: pool.capacity * one[3] for pool, one in zip(plan.pools, known, strict=True)}
     found: list[Rung] = []
     below = 0.0
-    for pool, count in _order(plan, caps):
+    for pool, count in _order(plan, caps, size):
         is_sunk = pool.terms == "reserved"
         price = 0.0 if is_sunk else pool.hour_micro / 3600
+        capacity = size[pool.name]
         for _ in range(count):
-            found.append(Rung(pool.name, price, below, pool.capacity, ready_s[pool.name], is_sunk))
-            below += pool.capacity
+            found.append(Rung(pool.name, price, below, capacity, ready_s[pool.name], is_sunk))
+            below += capacity
     return tuple(_bounded(found))
 
 
@@ -76,7 +89,9 @@ def _bounded(rungs: list[Rung]) -> list[Rung]:
     return found[::-1]
 
 
-def _order(plan: Plan, caps: Mapping[str, int]) -> Iterator[tuple[Pool, int]]:
+def _order(
+    plan: Plan, caps: Mapping[str, int], size: Mapping[str, float]
+) -> Iterator[tuple[Pool, int]]:
     open_ = [
         (pool, min(pool.most, caps[pool.name]))
         for pool in plan.pools
@@ -94,7 +109,7 @@ def _order(plan: Plan, caps: Mapping[str, int]) -> Iterator[tuple[Pool, int]]:
             rest.append((pool, count - taken))
         else:
             rest.append((pool, count))
-    yield from sorted(rest, key=lambda one: one[0].hour_micro / one[0].capacity)
+    yield from sorted(rest, key=lambda one: one[0].hour_micro / size[one[0].name])
 
 
 def by_pool(rungs: tuple[Rung, ...], count: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from autoscale.decide import View, saved_per_rent
 from autoscale.ladder import Rung
 from autoscale.policy import Budget, Plan, Pool, Window
 
@@ -15,6 +16,7 @@ DAY_MINUTES: Final = 1440
 WEEK_DAYS: Final = 7
 THURSDAY: Final = 3
 """1970-01-01."""
+UNBOUNDED: Final = Budget()
 HOUR_MS: Final = 3_600_000
 RELEASE_MS: Final = 180_000
 """A replica billed by started hours is given back in the last three minutes of one: late enough to
@@ -23,8 +25,12 @@ use what is paid, early enough that the provider's clock does not start the next
 
 def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
     """Least and most replicas now: pools' own, or those of the schedule."""
-    least = sum(pool.least for pool in plan.pools)
-    most = sum(pool.most for pool in plan.pools)
+    least = most = 0
+    for pool in plan.pools:
+        least += pool.least
+        most += pool.most
+    if not plan.windows:
+        return min(least, most), most
     minutes = at_ms // MINUTE_MS + plan.utc_offset_minutes
     day, minute = minutes // DAY_MINUTES, minutes % DAY_MINUTES
     weekday = (day + THURSDAY) % WEEK_DAYS
@@ -65,8 +71,8 @@ class Wish(msgspec.Struct, frozen=True):
     count: int
     least: int
     rungs: tuple[Rung, ...]
-    worth: tuple[float, ...]
-    """Per rung: expected API money saved for each unit of rent."""
+    view: View
+    """What a rung is worth hangs on it; reckoned where money is short."""
 
 
 def shared(wishes: Sequence[Wish], budget: Budget, day_micro: float) -> Mapping[str, int]:
@@ -87,6 +93,8 @@ def over(
 ) -> bool:
     """Whether the counts cost more than is allowed. What is left of a day must last an hour at
     least, so the day's bound is approached and never passed."""
+    if budget == UNBOUNDED:
+        return False
     rented = [rung for w in wishes for rung in w.rungs[: counts[w.model]] if not rung.is_sunk]
     caps = [cap for cap in (budget.hour_micro_max,) if cap is not None]
     if budget.day_micro_max is not None:
@@ -105,4 +113,4 @@ def _top(wish: Wish, count: int) -> Rung | None:
 
 
 def _worth(wish: Wish, count: int) -> float:
-    return wish.worth[count - 1] if count <= len(wish.worth) else 0.0
+    return saved_per_rent(wish.rungs[count - 1], wish.view) if count <= len(wish.rungs) else 0.0

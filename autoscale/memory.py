@@ -55,6 +55,29 @@ class Woken(msgspec.Struct, frozen=True):
     """After this it is not waited for any longer."""
 
 
+class Edge(msgspec.Struct, frozen=True):
+    """What replicas of a pool were seen to do at their edge (`edge`)."""
+
+    share: float = 1.0
+    """Of the model's figure; mean over the blocks."""
+    spread: float = 0.0
+    """Variance of the blocks."""
+    blocks: float = 0.0
+    """How many speak, by weight; forgotten with time."""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """The block under way. Work in seconds of a full replica."""
+
+    pools: Mapping[str, int] = {}
+    """Ready replicas, the same all along."""
+    seen_s: float = 0.0
+    """Negative: the fleet changed so lately that nothing counts yet."""
+    served_s: float = 0.0
+    out_s: float = 0.0
+    """Overflowed, refused, late or waiting."""
+
+
 class ModelMemory(msgspec.Struct, frozen=True):
     """Of one model."""
 
@@ -82,6 +105,10 @@ class ModelMemory(msgspec.Struct, frozen=True):
     """Until when a spot pool that took replicas away is not asked for more."""
     rented_ms: Mapping[str, tuple[int, ...]] = {}
     """When replicas of pools billed by the hour were ordered, earliest first."""
+    watch: Watch = Watch()
+    edges: Mapping[str, Edge] = {}
+    does: Mapping[str, float] = {}
+    """By pool: share of the model's figure that a replica is reckoned to do; 1 where unknown."""
 
 
 class Memory(msgspec.Struct, frozen=True):

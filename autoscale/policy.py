@@ -56,7 +56,7 @@ class Window(msgspec.Struct, frozen=True):
     most: int | None = None
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """One model."""
 
     model: str
@@ -102,3 +102,6 @@ class Policy(msgspec.Struct, frozen=True):
     trust: float = 0.5
     """How far a forecast may hasten or put off a switch, 0 to below 1. With 0 the account decides
     alone and its bound holds (3 for integer servers, Albers and Quedenfeld 2018)."""
+    edge_least: float = 1.0
+    """Least share of the model's figure that replicas may be learnt to do at their edge (`edge`);
+    1: nothing is learnt, as in journals from before."""

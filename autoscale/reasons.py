@@ -4,6 +4,7 @@ whoever shows them (`models/reasons`); in journal and logs they are English. Pur
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from autoscale.records import Supply
@@ -18,6 +19,8 @@ HELD: Final[str] = Worded("scale.held", "calls are held and no replica is there"
 BOUND: Final[str] = Worded("scale.bound", "calls that may not leave were refused")
 PARTIAL: Final[str] = Worded("scale.keeps", "partial data never takes away")
 BUDGET: Final[str] = Worded("scale.budget", "budget")
+EDGE_TOLD: Final = 0.95
+"""Above it the capacity model is right enough."""
 
 
 def bounds(least: int, most: int) -> str:
@@ -25,17 +28,30 @@ def bounds(least: int, most: int) -> str:
     return Worded("scale.bounds", "bounds {least} to {most}", least=least, most=most)
 
 
-def stands(total: int, partial: int) -> str:
+@lru_cache(256)
+def stands(total: int, partial: int, edge: str = "") -> str:
     """What is wanted is there."""
     note = missing(partial)
-    return Worded("scale.ready", "{total} wanted and ready{note}", total=total, note=note)
+    return Worded("scale.ready", "{total} wanted and ready{edge}{note}", total=total, edge=edge,
+                  note=note)  # fmt: skip
 
 
-def ordered(why: str, wanted: dict[str, int], partial: int) -> str:
+def ordered(why: str, wanted: dict[str, int], partial: int, edge: str = "") -> str:
     """So many of each pool."""
     pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
     note = missing(partial)
-    return Worded("scale.ordered", "{why}: {pools}{note}", why=why, pools=pools, note=note)
+    return Worded("scale.ordered", "{why}: {pools}{edge}{note}", why=why, pools=pools, edge=edge,
+                  note=note)  # fmt: skip
+
+
+def at_edge(pool: str, share: float, error: float) -> str:
+    """That replicas do less than the capacity model says; empty where they do nearly as much."""
+    if share > EDGE_TOLD:
+        return ""
+    return Worded(
+        "scale.edge", "; at its edge a replica of {pool} does {share} (± {error}) of its figure",
+        pool=pool, share=f"{share:.0%}", error=f"{error:.0%}",
+    )  # fmt: skip
 
 
 def idle(flow: Flow, supply: Supply, partial: int) -> str:

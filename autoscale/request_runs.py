@@ -9,7 +9,7 @@ from statistics import mean
 
 import msgspec
 
-from autoscale import baselines, oracle
+from autoscale import baselines, request_edge
 from autoscale.arrivals import Asked, rows
 from autoscale.calls import TICK_S, TOKEN_S_MAX, Row, Setup, Tally, Want, paced
 from autoscale.contest import Run, all_api, with_course
@@ -29,6 +29,8 @@ class Case(msgspec.Struct, frozen=True):
     bench: Bench
     rows: Sequence[tuple[float, int, int]]
     setup: Setup
+    edge: request_edge.Edge = request_edge.Edge()
+    """What its optimum may count on."""
 
 
 def case_of(
@@ -46,7 +48,7 @@ def case_of(
                   ready_cv=max(scenario.ready_cv, 0.01), outages=scenario.outages,
                   scenario=scenario, work=bench.work, grants=given,
                   months=bench.months)  # fmt: skip
-    return Case(bench, found, setup)
+    return Case(bench, found, setup, request_edge.found(bench, found, setup))
 
 
 def ours(bench: Bench) -> Want:
@@ -82,8 +84,7 @@ def law(name: str, target: float, work: Work) -> Want:
 def compare(case: Case, seeds: Sequence[int], targets: Mapping[str, float]) -> list[Run]:
     """All policies. `kept` is the share of calls whose answer kept the objective."""
     bench = case.bench
-    best = oracle.optimum(bench.demand, bench.ratios, bench.start)
-    count, _ = oracle.best_fixed(bench.demand, bench.ratios, bench.start)
+    best, count = request_edge.best(bench, case.edge)
     named = f"best fixed ({count}) + API, hindsight"
     fixed = partial(law, "fixed + spill", float(count), bench.work)
     made: list[tuple[Case, tuple[str, Callable[[], Want]]]] = [
@@ -115,7 +116,8 @@ def one(case: Case, law: tuple[str, Callable[[], Want]], seed: int, best: float)
         watched.tally = run.tally
     tally = run.run([Row(*row) for row in case.rows])
     speed = len(case.rows) / (time.perf_counter() - began_s)
-    return with_course(_row(name, seed, (tally, speed), case.bench, best), recorder)
+    row = _row(name, seed, (tally, speed), case.bench, best)
+    return with_course(msgspec.structs.replace(row, edge=case.edge.share), recorder)
 
 
 class Watched:

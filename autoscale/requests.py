@@ -20,7 +20,7 @@ from autoscale.engines import Sequence
 from autoscale.request_api import Api
 from autoscale.request_fleet import Fleet
 from serving.admission import Admission, Took
-from serving.demand import had_to_stay
+from serving.demand import could_serve, had_to_stay
 from serving.errors import Kind
 from serving.ready_times import ReadyTimes
 from serving.records import Burst, Call, FleetView, Refuse, Run, Ticket, Usage, Wait
@@ -78,7 +78,8 @@ class Requests:
         if kind == "end":
             self._end(name, at_s)
         elif kind == "api":
-            self._finish(int(name), at_s)
+            key, first_s = name.split()
+            self._answered(int(key), float(first_s), at_s)
         elif kind == "until":
             self._serve_one(name, at_s)
         elif kind == "report":
@@ -129,7 +130,7 @@ class Requests:
             self._after(max(now_s, placement.until_s), "until", call.request_id)
         elif isinstance(placement, Refuse):
             is_bound = had_to_stay(call, self._caller, "", self._labels)
-            calls.refused(self.tally, row, is_bound)
+            calls.refused(self.tally, row, is_bound, could_serve(self._setup.profile, call))
         else:
             self._send(call, row, placement, now_s)
 
@@ -150,12 +151,11 @@ class Requests:
             self._place(call, row, now_s, frozenset({placement.target.id}))
             return
         tally = self.tally
-        tally.burst_calls += 1
-        calls.count(tally.api, row.prompt, row.output)
-        first_s = self._api.take(row, key, now_s)
-        is_kept = now_s + first_s <= call.first_token_by_s
+        calls.left(tally, row, could_serve(self._setup.profile, call))
+        first_s = now_s + self._api.take(row, key, now_s)
+        is_kept = first_s <= call.first_token_by_s
         tally.kept += is_kept and self._setup.token_s_max >= calls.API_TOKEN_S
-        self._after(now_s + first_s + row.output * calls.API_TOKEN_S, "api", str(key))
+        self._after(first_s + row.output * calls.API_TOKEN_S, "api", f"{key} {first_s!r}")
 
     def _due(self, name: str) -> None:
         """Note when an engine's next call ends; only the latest note counts."""
@@ -163,29 +163,28 @@ class Requests:
         self._due_s[name] = at_s
         self._after(at_s, "end", name)
 
-    def _finish(self, key: int, now_s: float) -> None:
-        ticket, call, _ = self._open.pop(key)
-        self._admission.opened(ticket, now_s, is_stream=False)
+    def _answered(self, key: int, first_s: float, now_s: float) -> tuple[Ticket, Call, Row]:
+        """A stream is over; the gateway learns from it."""
+        ticket, call, row = self._open.pop(key)
+        took = Took(max(0.0, first_s - ticket.issued_s), now_s - ticket.issued_s)
+        self._admission.opened(ticket, ticket.issued_s + took.first_s, is_stream=True)
         self._admission.release(ticket, call)
+        self._admission.settled(ticket, call, Usage(row.prompt, max(1, row.output)), took)
         self.tally.answered += 1
+        return ticket, call, row
 
     def _end(self, name: str, now_s: float) -> None:
         engine = self._fleet.engines.get(name)
         if engine is None or self._due_s.get(name) != now_s:
             return  # an earlier guess, before the batch changed
         for one in engine.ended(now_s):
-            ticket, call, row = self._open.pop(one.key)
-            self._admission.opened(ticket, max(one.first_s, ticket.issued_s), is_stream=True)
-            self._admission.release(ticket, call)
-            took = Took(one.first_s - ticket.issued_s, now_s - ticket.issued_s)
-            self._admission.settled(ticket, call, Usage(row.prompt, one.output), took)
+            ticket, call, row = self._answered(one.key, one.first_s, now_s)
             # An answer of one token has no time between tokens.
             token_s = (now_s - one.first_s) / (one.output - 1) if one.output > 1 else 0.0
             is_first = one.first_s <= call.first_token_by_s
             self.tally.kept += is_first and token_s <= self._setup.token_s_max
             if not is_first and had_to_stay(call, self._caller, ticket.reason, self._labels):
                 calls.count(self.tally.late, 1, row.prompt, one.output)
-            self.tally.answered += 1
             calls.count(self.tally.own, row.prompt, row.output)
         if engine.calls:
             self._due(name)

@@ -39,6 +39,8 @@ class Bench(msgspec.Struct, frozen=True):
     """The first seed of each policy keeps its course."""
     months: int = 0
     """Machines that ours has by the month, as a reserved pool, before it rents by the hour."""
+    edge_least: float = 0.5
+    """As `controller.scaling`, for ours."""
 
     @property
     def demand(self) -> list[float]:
@@ -72,7 +74,7 @@ def policy_of(bench: Bench, ratio: float) -> Policy:
     if bench.months:
         pools.insert(0, Pool("month", "reserved", least=bench.months, most=bench.months))
     plan = Plan(MODEL, 64, tuple(pools), api, bench.work, insurance=bench.insurance)
-    return Policy((plan,), trust=bench.trust)
+    return Policy((plan,), trust=bench.trust, edge_least=bench.edge_least)
 
 
 class Ours:
@@ -94,9 +96,10 @@ class Ours:
         lost."""
         self._at_ms += round(BIN_S * 1e3)
         totals, (own, api, lost) = self._totals, shares
-        for i, share in enumerate((own, lost, api)):
-            totals[2 * i] += tokens[0] * share
-            totals[2 * i + 1] += tokens[1] * share
+        for i, share in ((0, own), (2, lost), (4, api)):
+            if share:
+                totals[i] += tokens[0] * share
+                totals[i + 1] += tokens[1] * share
         self._refused += lost > 0.0
         served_in, served_out, shed_in, shed_out, burst_in, burst_out = map(int, totals)
         demand = Demand(

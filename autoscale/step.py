@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
-from autoscale import decide, forecast, limits, owned, reasons, waking, windows
+from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -27,6 +28,7 @@ NEWS = 0.3
 """Weight of one tick's overflow in the share that is refused."""
 PRICE_S = 3600.0
 """Memory of the API's price per work, which moves with the mix of calls."""
+NEW = ModelMemory()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class _Case(msgspec.Struct, frozen=True):
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
+    edge: str = ""
+    """What replicas of ours do at their edge, in words."""
 
 
 def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
@@ -53,14 +57,14 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     if not seen.gateways:
         held = tuple(Hold(p.model, reasons.NO_GATEWAY) for p in policy.plans)
         return Outcome(held, memory)
-    memory = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
+    day_micro = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
     cases = [
         _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
         for plan in policy.plans
     ]
     wishes = [case.wish for case in cases if isinstance(case, _Case)]
-    counts = limits.shared(wishes, policy.budget, memory.day_micro)
+    counts = limits.shared(wishes, policy.budget, day_micro)
     decisions: list[Decision] = []
     models = dict(memory.models)
     for case in cases:
@@ -69,23 +73,22 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
             continue
         decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
         decisions.append(decision)
-    memory = msgspec.structs.replace(
-        memory, at_ms=samples.at_ms, marks=windows.marked(seen), models=models
-    )
+    memory = replace(
+        memory, at_ms=samples.at_ms, marks=seen.marks, models=models,
+        day=samples.at_ms // DAY_MS, day_micro=day_micro,
+    )  # fmt: skip
     return Outcome(tuple(decisions), memory)
 
 
-def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> Memory:
-    """Add the tick's rent to the day's."""
+def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> float:
+    """The day's rent with that of the tick."""
     micro = 0.0
     for plan in policy.plans:
-        wanted = memory.models.get(plan.model, ModelMemory()).wanted
+        wanted = memory.models.get(plan.model, NEW).wanted
         for pool in plan.pools:
             if pool.terms != "reserved":
                 micro += wanted.get(pool.name, 0) * pool.hour_micro * elapsed_s / 3600
-    day = at_ms // DAY_MS
-    before = memory.day_micro if day == memory.day else 0.0
-    return msgspec.structs.replace(memory, day=day, day_micro=before + micro)
+    return micro + (memory.day_micro if at_ms // DAY_MS == memory.day else 0.0)
 
 
 def _case(
@@ -99,36 +102,45 @@ def _case(
         return owned.decide(plan, flow, seen.partial, supply)
     at_ms = samples.at_ms
     old = memory.models.get(plan.model)
-    model = old or ModelMemory()
+    model = old or NEW
     ready = ready_of(plan, supply, model)
     if old is None:
-        model = msgspec.structs.replace(model, ready=ready, wanted=ready)
+        model = replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s)
-    lead_s = rungs[0].ready_s_max if rungs else 1.0
     if seen.elapsed_s and not seen.partial:
-        trend = forecast.learn(model.trend, flow.need, at_ms, seen.elapsed_s, lead_s)
+        model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, model.does)
+    lead_s = rungs[0].ready_s_max if rungs else 1.0
+    trend, price, listed = model.trend, model.micro_per_work_s, model.listed
+    need, refused = flow.need, model.refused
+    if seen.elapsed_s and not seen.partial:
+        trend = forecast.learn(trend, need, at_ms, seen.elapsed_s, lead_s)
         listed = () if plan.api is None else msgspec.structs.astuple(plan.api)
         is_new = bool(model.listed) and model.listed != listed
-        price = _price(0.0 if is_new else model.micro_per_work_s, flow, seen.elapsed_s)
-        refused = _refused(model.refused, flow, seen.elapsed_s)
-        model = msgspec.structs.replace(
-            model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused
-        )
-    outlook = forecast.outlook(model.trend, at_ms, lead_s)
-    api = model.micro_per_work_s if plan.api is not None else None
-    refused = max(model.refused, plan.insurance, float(flow.is_away))
-    view = decide.View(flow.need, outlook, api, refused, seen.elapsed_s, policy.trust)
-    model = _weighed(model, rungs, view, old is None, bool(seen.partial))
-    return _wished(plan, (flow, rungs, view), model, at_ms, seen)
+        price = _price(0.0 if is_new else price, flow, seen.elapsed_s)
+        refused = _refused(refused, flow, seen.elapsed_s)
+    outlook = forecast.outlook(trend, at_ms, lead_s)
+    api = price if plan.api is not None else None
+    worst = max(refused, plan.insurance, float(flow.is_away))
+    view = decide.View(need, outlook, api, worst, seen.elapsed_s, policy.trust)
+    weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
+    model = replace(
+        model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
+        balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
+    )  # fmt: skip
+    case = _wished(plan, (flow, rungs, view), model, at_ms, seen)
+    pool, share, error = edge.told(model, policy.edge_least)
+    numbers = {**case.numbers, "edge": share, "edge_error": error}
+    return replace(case, numbers=numbers, edge=reasons.at_edge(pool, share, error))
 
 
 def _price(old: float, flow: Flow, elapsed_s: float) -> float:
     """API money per second of work, in the recent mix."""
-    if flow.rate <= 0.0 or flow.micro_per_s <= 0.0:
+    rate = flow.rate
+    if rate <= 0.0 or flow.micro_per_s <= 0.0:
         return old
-    now = flow.micro_per_s / flow.rate
-    weight = min(1.0, flow.rate * elapsed_s / PRICE_S) if old else 1.0
+    now = flow.micro_per_s / rate
+    weight = min(1.0, rate * elapsed_s / PRICE_S) if old else 1.0
     return old + weight * (now - old)
 
 
@@ -137,13 +149,13 @@ def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
     tried again at the price of a short loss."""
     over = flow.unmet_rate + flow.burst_rate
     if over <= 0.0:
-        return old * math.exp(-elapsed_s / AWAY_S)
+        return old and old * math.exp(-elapsed_s / AWAY_S)
     return old + NEWS * (flow.unmet_rate / over - old)
 
 
 def _weighed(
     model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, is_partial: bool
-) -> ModelMemory:
+) -> decide.Weighed:
     before = decide.Weighed(model.balances, model.is_on, model.depth)
     if is_first:  # what runs is adopted, and has until its account is used up to be of use
         count = sum(model.wanted.values())
@@ -151,9 +163,7 @@ def _weighed(
     weighed = decide.weigh(rungs, view, before)
     if is_partial:  # part of the demand was not seen: it may only speak for more
         weighed = decide.higher(rungs, weighed, before, view.trust)
-    return msgspec.structs.replace(
-        model, balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth
-    )
+    return weighed
 
 
 def _wished(
@@ -168,7 +178,7 @@ def _wished(
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
     is_alone = plan.api is None or model.refused >= ALONE or flow.is_away
     if is_alone and (flow.shed or flow.late or (flow.queued and wait_s > plan.wait_s_max)):
-        need = decide.urgent(rungs, flow.backlog_s, flow.need, plan.wait_s_max)
+        need = decide.urgent(rungs, flow.backlog_s, view.rate, plan.wait_s_max)
         need = max(need, 1)
         if need > count:
             count, why = need, reasons.LATE
@@ -187,9 +197,6 @@ def _wished(
     if seen.partial and count < before:
         count, why = before, reasons.PARTIAL
     count = limits.stepped(plan, before, count)
-    worth = tuple(
-        view.outlook.share(rung.below, rung.capacity) * _ratio(rung, view) for rung in rungs[:count]
-    )
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
         "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
@@ -199,15 +206,8 @@ def _wished(
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
         "refused": view.refused,
     }  # fmt: skip
-    return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, worth), why,
+    return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, view), why,
                  numbers)  # fmt: skip
-
-
-def _ratio(rung: Rung, view: decide.View) -> float:
-    """What a second of work would cost elsewhere, in units of this replica's price."""
-    if rung.micro_per_s <= 0.0:
-        return decide.UNSERVED_RATIO
-    return decide.worth_of_work(rung, view) / rung.micro_per_s
 
 
 def _settle(
@@ -226,11 +226,15 @@ def _settle(
         elif fewer > 0:
             may = limits.kept_hours(pool, model.rented_ms.get(pool.name, ()), fewer, at_ms)
             wanted[pool.name] = had - may
-    wanted = {name: n for name, n in wanted.items() if n}
-    before = {name: n for name, n in model.wanted.items() if n}
+    wanted, before = _some(wanted), _some(model.wanted)
     model = ordered(model, plan, wanted, at_ms)
-    total, ready = sum(wanted.values()), {n: k for n, k in model.ready.items() if k}
+    total, ready = sum(wanted.values()), _some(model.ready)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, reasons.stands(total, seen.partial), case.numbers), model
-    reason = reasons.ordered(why, wanted, seen.partial)
+        return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
+    reason = reasons.ordered(why, wanted, seen.partial, case.edge)
     return Scale(plan.model, total, reason, wanted, case.numbers), model
+
+
+def _some(counts: Mapping[str, int]) -> dict[str, int]:
+    """Without pools that have none."""
+    return {name: count for name, count in counts.items() if count}

@@ -31,11 +31,13 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
         return {pool.name: max(0, supply.pools.get(pool.name, 0)) for pool in plan.pools}
     if len(plan.pools) == 1:
         return {plan.pools[0].name: max(0, supply.ready)}
-    return by_pool(ladder(plan, {}, old.ready_s), max(0, supply.ready))
+    return by_pool(ladder(plan, {}, old.ready_s, old.does), max(0, supply.ready))
 
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:
     """The memory after looking at what is there now."""
+    if ready == old.ready and not (old.orders or old.lost_until_ms):
+        return old  # nothing came, went or is waited for
     orders, lost = list(old.orders), dict(old.lost_until_ms)
     learnt = dict(old.ready_s)
     for pool in plan.pools:

@@ -35,6 +35,8 @@ def waked(
     is_over = at_ms >= (woken.keep_ms if ready >= woken.count else woken.until_ms)
     if not woken.count or is_over:
         return replace(model, woken=replace(woken, count=0)) if woken.count else model
+    if not rungs:  # no pool can give one now
+        return replace(model, woken=woken)
     return held_on(replace(model, woken=woken), rungs[: woken.count], trust)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import add, sub
+
 import msgspec
 
 from autoscale.memory import Mark, Memory
@@ -24,6 +26,8 @@ class Fresh(msgspec.Struct, frozen=True):
     """Sources that are away or stale."""
     elapsed_s: float
     """Since the tick before; 0 when there was none, the clock jumped, or too long ago."""
+    marks: tuple[Mark, ...]
+    """Of these gateways."""
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -77,57 +81,66 @@ class Flow(msgspec.Struct, frozen=True):
 def fresh(samples: Samples, memory: Memory) -> Fresh:
     """Gateways that speak of now, and how long the tick lasted."""
     # A stamp from the future is a clock that jumped: as little news as an old one.
-    good = tuple(g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS)
+    good = tuple([g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS])
     elapsed_ms = samples.at_ms - memory.at_ms
     is_known = bool(memory.at_ms) and 0 < elapsed_ms <= GAP_MS_MAX
     partial = len(samples.missing) + len(samples.gateways) - len(good)
-    return Fresh(good, partial, elapsed_ms / 1e3 if is_known else 0.0)
+    return Fresh(good, partial, elapsed_ms / 1e3 if is_known else 0.0, marked(good))
 
 
-def flow(plan: Plan, seen: Fresh, marks: dict[tuple[str, int], Mark]) -> Flow:
+def marked(gateways: tuple[Signals, ...]) -> tuple[Mark, ...]:
+    """Their totals, to compare with at the next tick. A gateway that did not answer starts anew:
+    growth over a gap of unknown length is no rate."""
+    return tuple([
+        Mark(g.instance, g.started, {name: totals(d) for name, d in g.models.items()})
+        for g in gateways
+    ])  # fmt: skip
+
+
+def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    grown = [0] * len(totals(NO_DEMAND))
-    for gateway in seen.gateways:
-        now = gateway.models.get(plan.model, NO_DEMAND)
+    grown, is_shut, model = NO_TOTALS, bool(seen.gateways), plan.model
+    for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
+        now = gateway.models.get(model, NO_DEMAND)
         running += max(0, now.running)
         queued += max(0, now.queued)
         tokens += max(0, now.queued_tokens)
-        mark = marks.get((gateway.instance, gateway.started))
-        if mark is not None:
-            then = mark.totals.get(plan.model, totals(NO_DEMAND))
+        is_shut = is_shut and now.is_shut
+        old = before.get((mark.instance, mark.started))
+        if old is not None:
+            is_ = mark.totals.get(model, NO_TOTALS)
+            was = old.totals.get(model, NO_TOTALS)
             # A mark of an older release knows fewer totals: of those it says nothing.
-            for i, (a, b) in enumerate(zip(totals(now), then, strict=False)):
-                if a > b:
-                    grown[i] += a - b
-    heard = [gateway.models.get(plan.model, NO_DEMAND).is_shut for gateway in seen.gateways]
-    found = _flow(plan, seen.elapsed_s, (running, queued, tokens), grown)
-    return msgspec.structs.replace(found, is_shut=bool(heard) and all(heard))
+            more = tuple(map(sub, is_, was + is_[len(was) :]))
+            if min(more) < 0:
+                more = tuple([max(0, n) for n in more])
+            grown = tuple(map(add, grown, more))
+    return _flow(plan, seen.elapsed_s, (running, queued, tokens, is_shut), grown)
 
 
-def _flow(plan: Plan, elapsed_s: float, counts: tuple[int, int, int], grown: list[int]) -> Flow:
-    work, api = plan.work, plan.api
+def _flow(
+    plan: Plan, elapsed_s: float, counts: tuple[int, int, int, bool], grown: tuple[int, ...]
+) -> Flow:
+    work, api, (running, queued, waiting, is_shut) = plan.work, plan.api, counts
     shed, burst, *tokens, late, late_prompt, late_output, bound = grown
     rates, micro = [0.0, 0.0, 0.0, 0.0], 0.0
+    parts = (
+        (0, tokens[0], tokens[1]), (shed, tokens[2], tokens[3]), (burst, tokens[4], tokens[5]),
+        (late, late_prompt, late_output),
+    )  # fmt: skip
     if elapsed_s:
-        parts = (
-            *((tokens[2 * i], tokens[2 * i + 1]) for i in range(3)),
-            (late_prompt, late_output),
-        )
-        for i, (calls, (prompt, output)) in enumerate(
-            zip((0, shed, burst, late), parts, strict=True)
-        ):
-            spent_s = work.of(prompt, output)
-            rates[i] = (spent_s or calls * work.call_s) / elapsed_s
-            if api is not None and i < LATE:  # what was late is served already
-                micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
+        for i, (calls, prompt, output) in enumerate(parts):
+            if prompt or output or calls:
+                rates[i] = (work.of(prompt, output) or calls * work.call_s) / elapsed_s
+                if api is not None and i < LATE:  # what was late is served already
+                    micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
         micro /= 1e6 * elapsed_s
-    running, queued, waiting = counts
     # Queued tokens are prompt and output together: the mean price of a token is between the two.
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
     return Flow(
         running, queued, shed, burst, rates[0], rates[1], rates[2],
-        backlog_s or queued * work.call_s, micro, late, rates[LATE], bound,
+        backlog_s or queued * work.call_s, micro, late, rates[LATE], bound, is_shut,
     )  # fmt: skip
 
 
@@ -142,10 +155,4 @@ def totals(demand: Demand) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def marked(seen: Fresh) -> tuple[Mark, ...]:
-    """Totals to compare with at the next tick. A gateway that did not answer starts anew: growth
-    over a gap of unknown length is no rate."""
-    return tuple(
-        Mark(g.instance, g.started, {name: totals(d) for name, d in g.models.items()})
-        for g in seen.gateways
-    )
+NO_TOTALS = totals(NO_DEMAND)

@@ -5,6 +5,7 @@ that may be down. Seeded; a tick is one bin of the trace. Costs are in replica-b
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 
 import msgspec
 
@@ -36,7 +37,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
     def is_away(self, at_s: float) -> bool:
         """Whether the API answers nothing then."""
-        return any(a <= at_s < b for a, b in self.outages)
+        return bool(self.outages) and any(a <= at_s < b for a, b in self.outages)
 
     def ratio_at(self, at_s: float) -> float:
         """The API's price at that time."""
@@ -84,7 +85,7 @@ class World:
     @property
     def ready(self) -> int:
         """Replicas that serve now."""
-        return sum(1 for at in self._ready_s if at <= self.now_s)
+        return bisect_right(self._ready_s, self.now_s)
 
     @property
     def ordered(self) -> int:
@@ -93,10 +94,13 @@ class World:
 
     def want(self, count: int) -> None:
         """Order or give back; what boots goes first."""
-        while self.ordered < count:
+        ordered = self.ordered
+        while ordered < count:
             self._order()
-        while self.ordered > max(count, self._months):
+            ordered += 1
+        while ordered > max(count, self._months):
             (self._dead_s if self._dead_s else self._ready_s).pop()
+            ordered -= 1
 
     def _order(self) -> None:
         scenario, spent = self._scenario, self.spent
@@ -116,19 +120,22 @@ class World:
 
     def pass_bin(self, demand: float) -> tuple[float, float]:
         """Serve one bin. Returns the work done by own replicas and by the API."""
-        scenario, spent = self._scenario, self.spent
+        scenario, spent, ordered = self._scenario, self.spent, self.ordered
         own = min(demand, float(self.ready))
-        over = demand - own
-        api = 0.0 if scenario.is_away(self.now_s) else min(over, scenario.api_most)
         months = self._months
-        spent.rent += months * scenario.month_share + max(0, self.ordered - months)
+        spent.rent += months * scenario.month_share + max(0, ordered - months)
         spent.own_work += own
-        spent.most = max(spent.most, self.ordered)
-        spent.lost_work += over - api
-        spent.api_work += api
-        spent.api += api * scenario.ratio_at(self.now_s)
+        spent.most = max(spent.most, ordered)
+        api, over = 0.0, demand - own
+        if over:
+            if not scenario.is_away(self.now_s):
+                api = min(over, scenario.api_most)
+            spent.lost_work += over - api
+            spent.api_work += api
+            spent.api += api * scenario.ratio_at(self.now_s)
         self.now_s += BIN_S
-        self._dead_s = [until for until in self._dead_s if until > self.now_s]
+        if self._dead_s:
+            self._dead_s = [until for until in self._dead_s if until > self.now_s]
         if scenario.taken_per_hour:
             chance, stays = scenario.taken_per_hour * BIN_S / 3600, self._ready_s[:months]
             self._ready_s = stays + [

@@ -75,16 +75,18 @@ def collect(wish: Wish) -> Iterable[Result]:
             if trained and ratio not in targets:
                 targets[ratio] = contest.tuned([_at(one, ratio) for one in trained])
             known = targets.get(ratio, {"all API": 1.0})
+            notes = bench.trace.notes
             if wish.is_by_request:
-                from autoscale import request_runs
+                from autoscale import request_edge, request_runs
 
-                runs = request_runs.compare(case_of(bench, wish, address), seeds, known)
+                case = case_of(bench, wish, address)
+                runs = request_runs.compare(case, seeds, known)
+                notes = (*notes, request_edge.said(case.edge.share))
             else:
                 runs = contest.compare(bench, seeds, known)
             demand = bench.demand
             progress.advance(task)
-            trace = bench.trace
-            yield Result(trace.name, trace.notes, ratio, mean(demand), max(demand), runs)
+            yield Result(bench.trace.name, notes, ratio, mean(demand), max(demand), runs)
 
 
 def _load() -> Any:

@@ -85,6 +85,9 @@ class Scaling(Group):
     """Share of what overflows that is reckoned to find no API on the day it fails: the more, the
     more replicas stand ready for that. 0: what has been seen counts alone (docs/autoscaler.md has
     what each tenth costs)."""
+    edge_least: float = Field(0.5, gt=0, le=1)
+    """Replicas that are seen to do less than the capacity model says while calls overflow are
+    reckoned with as much as they do, down to this share; 1: always with the model's figure."""
     on_demand_floor: int = Field(0, ge=0)
     """Replicas of each model, above the reserved ones, that are never spot."""
     up_max: int = Field(8, ge=1)

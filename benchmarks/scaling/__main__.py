@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from autoscale import baselines, contest, oracle, request_runs
+from autoscale import baselines, contest, oracle, request_edge, request_runs
 from autoscale.arrivals import asked, load
 from autoscale.calls import Want
 from autoscale.simulate import OURS, Bench
@@ -138,10 +138,10 @@ def _runs(
 ) -> Iterator[dict[str, Any]]:
     address, ratio, part = case
     bench = _bench(address, ratio, part)
-    best = oracle.optimum(bench.demand, ratio, bench.start)
     whole = None
     if part.is_by_request:
         whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
+    best, _ = request_edge.best(bench, request_edge.Edge() if whole is None else whole.edge)
     for name, target in targets.items():
         began_s = time.process_time()
         if whole is None:

@@ -20,7 +20,7 @@ NAME = "scaling by request"
 PARTS = ("requests", "requests-away", "hours", "hours-away")
 HEAD = (
     "| trace | policy | cost / optimum | in time (range) | own share | starts (optimum) | saved"
-    " | seeds |\n|---|---|---|---|---|---|---|---|"
+    " | edge | seeds |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -46,10 +46,12 @@ def _row(key: tuple[int, str, str], runs: Sequence[Mapping[str, Any]]) -> str:
         cost += f" ± {(max(costs) - min(costs)) / 2:.3f}"
         in_time += f" ({min(kept):.2%} to {max(kept):.2%})"
     starts = f"{mean(run['starts'] for run in runs):.0f} ({runs[0]['optimum_starts']})"
-    share, saved = (mean(run[what] for run in runs) for what in ("own_share", "saved"))
+    share, saved, edge = (
+        mean(run[what] for run in runs) for what in ("own_share", "saved", "edge")
+    )
     return (
         f"| {name} | {policy} | {cost} | {in_time} | {share:.1%} | {starts} | {saved:.1%}"
-        f" | {len(runs)} |"
+        f" | {edge:.2f} | {len(runs)} |"
     )
 
 

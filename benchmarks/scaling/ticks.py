@@ -35,7 +35,7 @@ def policy(models: int, most: int) -> Policy:
         Pool("spot", "spot", hour_micro=5_400_000, most=most),
     )
     plans = (Plan(f"m{k}", 64, pools, API, WORK, on_demand_floor=1) for k in range(models))
-    return Policy(tuple(plans))
+    return Policy(tuple(plans), edge_least=0.5)
 
 
 class Fleet:

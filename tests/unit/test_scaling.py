@@ -180,6 +180,20 @@ def test_calls_that_may_not_leave_get_one_replica_more_at_a_time() -> None:
         assert sum(fleet.memory.models["m"].wanted.values()) == (3 if number >= 3 else 2)
 
 
+def test_a_replica_is_waited_for_while_every_pool_says_that_it_has_none() -> None:
+    dear = Pool("dear", hour_micro=2 * HOUR_MICRO, most=2)
+    fleet = world(msgspec.structs.replace(PLAN, pools=(RENTED, dear)), trust=0.0)
+    fleet.obeys = False
+    fleet.tick(0.0)
+    fleet.tick(0.0, shed_total=1, shed_output_total=50, bound_total=1)
+    assert fleet.memory.models["m"].woken.count == 1
+    for _ in range(3):
+        fleet.tick(0.0, shed_total=1, bound_total=1, short=("m/rented", "m/dear"))
+        assert fleet.memory.models["m"].wanted == {}
+    fleet.tick(0.0, shed_total=1, bound_total=1)
+    assert fleet.memory.models["m"].wanted == {"rented": 1}
+
+
 def test_a_replica_woken_by_held_calls_is_kept_for_a_starts_worth_and_no_longer() -> None:
     fleet = world()
     fleet.obeys = False
@@ -208,9 +222,14 @@ def test_work_that_had_to_stay_and_was_late_rents_the_next_replica() -> None:
     assert late == {0: 1, 1: 2}
 
 
+def once(report: Signals) -> windows.Fresh:
+    """Ten seconds of one gateway."""
+    return windows.Fresh((report,), 0, 10.0, windows.marked((report,)))
+
+
 def test_late_work_is_not_paid_for_twice() -> None:
-    seen = windows.Fresh((Signals("g", 1, 1, {"m": Demand(
-        served_output_total=5000, late_total=2, late_output_total=1000)}),), 0, 10.0)  # fmt: skip
+    now = Demand(served_output_total=5000, late_total=2, late_output_total=1000)
+    seen = once(Signals("g", 1, 1, {"m": now}))
     flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {})})
     assert (flow.rate, flow.late_rate, flow.need) == pytest.approx((0.5, 0.1, 0.6))
     assert flow.micro_per_s == pytest.approx(5000 * 3 / 10)
@@ -218,7 +237,7 @@ def test_late_work_is_not_paid_for_twice() -> None:
 
 def test_a_mark_of_an_older_release_says_nothing_of_new_totals() -> None:
     now = Demand(shed_total=1, late_total=5, late_output_total=1000)
-    seen = windows.Fresh((Signals("g", 1, 1, {"m": now}),), 0, 10.0)
+    seen = once(Signals("g", 1, 1, {"m": now}))
     flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {"m": (0,) * 8})})
     assert (flow.shed, flow.late, flow.late_rate) == (1, 0, 0.0)
 

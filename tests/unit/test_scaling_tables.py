@@ -11,6 +11,7 @@ def line(policy: str, seed: int, **more: Any) -> dict[str, Any]:
     known = {
         "part": "requests", "trace": "servegen_day.parquet@1h-2h", "ratio": 3.0, "cost": 1.2,
         "kept": 0.99, "own_share": 0.9, "starts": 3, "optimum_starts": 2, "saved": 0.5,
+        "edge": 0.8,
     }  # fmt: skip
     return known | {"policy": policy, "seed": seed} | more
 
@@ -20,7 +21,7 @@ def test_a_policy_is_one_row_with_the_range_of_its_seeds() -> None:
     assert rows[:2] == HEAD.splitlines()
     (row,) = rows[2:]
     assert row.startswith("| day@1h-2h | ours | 1.250 ± 0.050 | 98.50% (98.00% to 99.00%) | 90.0%")
-    assert row.endswith("| 3 (2) | 50.0% | 2 |")
+    assert row.endswith("| 3 (2) | 50.0% | 0.80 | 2 |")
 
 
 def test_the_cheapest_comes_first_and_an_absent_api_is_a_case_of_its_own() -> None:

@@ -106,7 +106,7 @@ def test_chunks_bound_the_time_of_a_token() -> None:
     for one in (whole, small):
         engine, first = Engine(one, 0.0), Sequence(1, 10, 3)
         engine.add(first, 0.0)
-        engine.add(Sequence(2, 8000, 2), first.first_s)
+        engine.add(Sequence(2, 8000, 2), 0.016)  # the first token came, the second is under way
         end_s = engine.next_s()
         engine.ended(end_s)
         found[one.max_num_batched_tokens] = (end_s - first.first_s) / 2
