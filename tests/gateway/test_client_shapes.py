@@ -103,6 +103,7 @@ def test_vectors_and_ranks_are_asked_for_in_many_ways(run, kit):
             assert reply.status == 200, (name, reply.body)
             assert {"index", "relevance_score"} <= set(reply.json["results"][0]), name
             assert len(reply.json["results"]) == 2, name
+            assert reply.json["results"][0]["document"]["text"], "MaxKB shows it"
 
     _stack(run, kit, check)
 
@@ -174,5 +175,11 @@ def test_models_are_listed_however_a_client_probes_for_them(run, kit):
             assert reply.status == 200, path
             assert {"own", "api", "vectors"} <= {row["id"] for row in reply.json["data"]}
             assert reply.json["object"] == "list"
+        # RAGFlow's Go server sends a body with it.
+        sent = stack.session.get(
+            f"{stack.url}/v1/models", headers=stack.headers("main", {}), json={}
+        )
+        async with sent as reply:
+            assert reply.status == 200
 
     _stack(run, kit, check)
