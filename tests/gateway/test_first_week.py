@@ -110,7 +110,7 @@ def test_a_newcomer_has_answer_cost_and_a_refusing_budget_in_a_minute(newcomer: 
 
 
 def _asks_both(newcomer: Newcomer) -> None:
-    """The newcomer's questions, of both providers, with a key that the command makes and revokes."""
+    """The newcomer's questions, of both providers, with a key that is made and revoked for it."""
     file = newcomer.log.with_name("questions.yaml")
     one = {"id": "hello", "prompt": "Say hello.", "expect": {"contains": ["never"]}}
     file.write_text(yaml.safe_dump([one]), "utf-8")
