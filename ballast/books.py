@@ -34,12 +34,18 @@ class Booked(NamedTuple):
     attempts: tuple[Attempt, ...]
 
 
-@contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger, to read. Raises ProblemError."""
+def must_be_there(settings: Settings) -> str:
+    """Where the ledger is. Raises ProblemError where none was ever made."""
     where = place(settings)
     if not settings.ledger.url and not sqlite_file(settings).exists():
         raise ProblemError(Said("books.no_ledger", where=where), Said("books.up_makes_one"))
+    return where
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Ledger]:
+    """The ledger, to read. Raises ProblemError."""
+    where = must_be_there(settings)
     try:
         with closing(open_to_read(settings)) as ledger:
             yield ledger
@@ -113,9 +119,7 @@ def amounts(charged: dict[str, int]) -> str:
 @contextmanager
 def finance(settings: Settings, *, is_to_read: bool = False) -> Iterator[Database]:
     """The finance books in the ledger's database. Raises ProblemError."""
-    where = place(settings)
-    if not settings.ledger.url and not sqlite_file(settings).exists():
-        raise ProblemError(Said("books.no_ledger", where=where), Said("books.up_makes_one"))
+    where = must_be_there(settings)
     try:
         found = finance_store.open_to_read if is_to_read else _open_to_write
         with closing(found(settings)) as database:

@@ -14,7 +14,8 @@ import msgspec
 import typer
 from rich.text import Text
 
-from ballast import books, chat, evaluate_words, evaluating, running
+from ballast import books, chat, evaluate_words, evaluating, poc_keys, running
+from ballast.admin_client import Client
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import table, when
 from ballast.messages import Said, say, tell
@@ -25,6 +26,7 @@ from serving.evaluation import questions, store, verdict, votes
 from serving.evaluation.values import Evaluation
 from serving.evaluation.verdict import Thresholds
 from serving.finance.base import Database
+from serving.records import OWN
 from serving.settings import Settings
 
 evaluate = typer.Typer(
@@ -48,8 +50,13 @@ def run(
     timeout_s: Annotated[float, typer.Option(help="For one answer.", min=1, max=600)] = 120.0,
     key: Annotated[
         Path | None,
-        typer.Option("--key", help="File with an API key that is a canary; else `canaries`' own."),
+        typer.Option(
+            "--key",
+            help="File with an API key that is a canary; else `canaries`' own; else one made for"
+            " this run.",
+        ),
     ] = None,
+    tenant: Annotated[str, typer.Option(help="Whose calls they are, with a key of this run.")] = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -58,11 +65,8 @@ def run(
     plan = evaluating.Plan(
         _questions(file), _arms(settings, arm, model), repeats, at_once, timeout_s
     )
-    path = key or settings.canaries.key_file
-    if path is None:
-        raise ProblemError(Said("evaluate.no_key"), Said("evaluate.key_how"))
-    url, value = running.base_url(settings), chat.key_in(path)
-    answers = asyncio.run(evaluating.ask(url, value, plan, _progress))
+    with _key(settings, key, tenant, plan) as value:
+        answers = asyncio.run(evaluating.ask(running.base_url(settings), value, plan, _progress))
     typer.echo("", err=True)
     found = Evaluation(
         uuid.uuid4().hex[:12], file.name, questions.digest(plan.questions),
@@ -145,6 +149,19 @@ def gate(
     raise typer.Exit(0 if said.is_pass else FAILS)
 
 
+@contextmanager
+def _key(settings: Settings, key: Path | None, tenant: str, plan: evaluating.Plan) -> Iterator[str]:
+    path = key or settings.canaries.key_file
+    if path is not None:
+        yield chat.key_in(path)
+        return
+    calls = len(plan.questions) * plan.repeats * len(plan.arms)
+    told = lambda said: typer.echo(str(said), err=True)  # noqa: E731
+    client = Client(settings, None)
+    with poc_keys.canary(client, tenant, calls * plan.timeout_s / plan.at_once, told) as value:
+        yield value
+
+
 def _questions(file: Path) -> tuple[questions.Question, ...]:
     try:
         return questions.parse(file.read_bytes(), is_lines=file.suffix == ".jsonl")
@@ -160,7 +177,14 @@ def _arms(settings: Settings, given: list[str], model: str) -> Any:
     first = settings.models[0].name if settings.models else ""
     if len(given) != 2:
         raise ProblemError(Said("evaluate.arms", count=len(given)), Said("evaluate.arm_twice"))
-    return tuple(evaluating.arm(text, model or first, known) for text in given)
+    arms = tuple(evaluating.arm(text, model or first, known) for text in given)
+    for one in arms:
+        of = next(row for row in settings.models if one.model in (row.name, *row.aliases))
+        there = (OWN, *of.offerings)
+        if one.target and one.target not in there:
+            said = Said("evaluate.no_target", text=one.name, model=of.name)
+            raise ProblemError(said, Said("evaluate.targets", names=", ".join(there)))
+    return arms
 
 
 @contextmanager

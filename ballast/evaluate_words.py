@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from serving.evaluation import verdict, votes
 from serving.evaluation.intervals import Interval
 from serving.evaluation.values import Evaluation
 from serving.evaluation.verdict import CHECKS, Figures, Results
+
+WHYS_MAX = 3
 
 
 class More(NamedTuple):
@@ -48,6 +51,9 @@ def tell(found: Evaluation, *, as_json: bool, more: More | None = None) -> None:
         )
     )
     table(("", *(one.name for one in figures.arms)), _rows(figures))
+    for number, one in enumerate(figures.arms):
+        for why, count in _silences(found, number):
+            show(Text(say("evaluate.silent", name=one.name, count=count, why=why)))
     show(say("evaluate.gain", gain=_span(figures.gain), agreement=_span(figures.agreement)))
     for key, ids in (("evaluate.gained", figures.gained), ("evaluate.lost", figures.lost)):
         names = ", ".join(ids[:20]) or say("admin.none")
@@ -72,6 +78,12 @@ def tell(found: Evaluation, *, as_json: bool, more: More | None = None) -> None:
                 few=few,
             )
         )
+
+
+def _silences(found: Evaluation, arm: int) -> list[tuple[str, int]]:
+    """Why answers of an arm did not come, the most frequent first."""
+    whys = (one.why for one in found.answers if one.arm == arm and not one.is_answered)
+    return Counter(whys).most_common(WHYS_MAX)
 
 
 def _rows(figures: Results) -> Iterator[list[str]]:

@@ -39,7 +39,8 @@ def arm(text: str, model: str, known: Collection[str]) -> Arm:
     """`TARGET` (of `model`) or `MODEL@TARGET` of a known model; no target is wherever the gateway
     sends it. Raises ProblemError."""
     name, at, target = text.partition("@")
-    if not at or name not in known:
+    # An offering's own name may hold an `@`, but then there is a slash before it.
+    if not at or (name not in known and "/" in name):
         name, target = model, text
     if name not in known or (not at and not target):
         raise ProblemError(

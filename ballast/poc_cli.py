@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ballast import leaving, leaving_check, poc_effort, poc_page
+from ballast import books, leaving, leaving_check, poc_effort, poc_page
 from ballast import poc as gathering
 from ballast.admin_flags import AsJson, Config
 from ballast.admin_words import clean
@@ -42,7 +42,9 @@ def export(
     config: Config = None,
 ) -> None:
     """Write all data of this deployment: every table, every file but secrets, and a manifest."""
-    made = leaving.export(settings_of(config), folder, time.time())
+    settings = settings_of(config)
+    books.must_be_there(settings)
+    made = leaving.export(settings, folder, time.time())
     rows = sum(table.rows for table in made.tables)
     typer.echo(text("leaving.done", spoken(), tables=len(made.tables), rows=f"{rows:,}",
                     files=len(made.files), folder=folder))  # fmt: skip

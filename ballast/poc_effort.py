@@ -59,7 +59,8 @@ def read(path: Path, currency: str) -> Effort:
         raise ProblemError(what, Said("poc.effort_form", path=path)) from None
     wrong = _wrong(said)
     if wrong:
-        what = Said("poc.bad_effort", path=path, why=Said("poc.effort_key", key=wrong))
+        why = "poc.effort_empty" if wrong == "by" else "poc.effort_key"
+        what = Said("poc.bad_effort", path=path, why=Said(why, key=wrong))
         raise ProblemError(what, Said("poc.effort_form", path=path))
     if said.currency != currency:
         what = Said("poc.currency", path=path, currency=said.currency, wanted=currency)

@@ -1,7 +1,9 @@
-"""Keys and budget of `ballast poc run`: made for one run, and taken back however it ends."""
+"""Keys that a command asks with itself (`ballast poc run`, `ballast evaluate run`): made for one
+run, and taken back however it ends."""
 
 from __future__ import annotations
 
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from ballast.problem import ProblemError
 SIDES = ("api", "own")
 KEY_DAYS = 1
 """Beyond the run's own time, should nobody be left to take a key back."""
+EVALUATION = "evaluation"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 Back = Callable[[], Any]
 
@@ -55,6 +58,33 @@ def lent(client: Client, of: Wanted, told: Callable[[Said], None]) -> Iterator[d
             _take_back(undo, told)
 
 
+@contextmanager
+def canary(
+    client: Client, tenant: str, seconds: float, told: Callable[[Said], None]
+) -> Iterator[str]:
+    """A key that may name targets, of the tenant or the only one there is, for so long at most."""
+    tenant = tenant or _only(client)
+    until = (datetime.now(UTC) + timedelta(KEY_DAYS, seconds)).isoformat()
+    undo: list[tuple[str, Back]] = []
+    with _told_to_end() as no_more:
+        try:
+            row = {"id": f"{EVALUATION}-{secrets.token_hex(3)}", "tenant": tenant,
+                   "project": "default", "feature": EVALUATION, "expires": until,
+                   "exposure": "full", "is_canary": True}  # fmt: skip
+            yield _key(client, row, undo, EVALUATION)
+        finally:
+            no_more()
+            _take_back(undo, told)
+
+
+def _only(client: Client) -> str:
+    names = [row["id"] for row in client.get("/directory")["tenants"]]
+    if len(names) != 1:
+        listed = ", ".join(sorted(names)) or "-"
+        raise ProblemError(Said("evaluate.whose", names=listed), Said("evaluate.name_tenant"))
+    return str(names[0])
+
+
 def _budget(client: Client, of: Wanted, id_: str, undo: list[tuple[str, Back]]) -> None:
     body = {"id": id_, "limit_micro": of.spend_micro, "currency": of.currency,
             "tenant": of.tenant, "project": REPLAYS, "period": "month"}  # fmt: skip
@@ -62,10 +92,10 @@ def _budget(client: Client, of: Wanted, id_: str, undo: list[tuple[str, Back]]) 
     _made(lambda: client.put("/budgets", body, why=WHY), (id_, back), undo)
 
 
-def _key(client: Client, row: dict[str, Any], undo: list[tuple[str, Back]]) -> str:
+def _key(client: Client, row: dict[str, Any], undo: list[tuple[str, Back]], why: str = WHY) -> str:
     id_ = row["id"]
-    back = lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why=WHY)  # noqa: E731
-    told = _made(lambda: client.post("/keys", row, why=WHY), (id_, back), undo)
+    back = lambda: client.post(f"/keys/{path_of(id_, 'revoke')}", {}, why=why)  # noqa: E731
+    told = _made(lambda: client.post("/keys", row, why=why), (id_, back), undo)
     return str(told["key"])
 
 

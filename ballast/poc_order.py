@@ -89,10 +89,10 @@ def _model(settings: Settings, name: str) -> Model:
     for model in settings.models:
         if name in (model.name, *model.aliases) or (not name and model.offerings):
             return model
+    if not name:
+        raise ProblemError(Said("poc.run.no_api"), Said("poc.run.add_api"))
     names = ", ".join(model.name for model in settings.models) or "-"
-    raise ProblemError(
-        Said("poc.run.no_model", name=name or "-"), Said("poc.run.known", names=names)
-    )
+    raise ProblemError(Said("poc.run.no_model", name=name), Said("poc.run.known", names=names))
 
 
 def _target(model: Model, wanted: str) -> str:

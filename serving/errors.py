@@ -93,7 +93,7 @@ TABLE: dict[str, Row] = {
 
 TOLD = {"no_capacity": "overloaded"}
 """Codes that clients get another word for: RAGFlow takes an error whose text holds "capacity" for
-an exhausted quota, and does not try again (rag/llm/errors.py, read 2026-11-26)."""
+an exhausted quota, and does not try again (rag/llm/chat_model.py, read 2026-11-26)."""
 
 
 class BallastError(Exception):

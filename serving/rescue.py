@@ -33,8 +33,9 @@ _PLAIN = frozenset({
     "ignore_eos", "min_tokens", "repetition_penalty", "logit_bias", "allowed_token_ids", "user",
     "metadata", "skip_special_tokens", "spaces_between_special_tokens", "truncate_prompt_tokens",
     "include_stop_str_in_output", "chat_template_kwargs", "include_reasoning", "reasoning_effort",
-    "add_generation_prompt", "continue_final_message", "add_special_tokens", "prompt_cache_key",
-    "store", "service_tier", "safety_identifier", "parallel_tool_calls",
+    "enable_thinking", "thinking", "add_generation_prompt", "continue_final_message",
+    "add_special_tokens", "prompt_cache_key", "store", "service_tier", "safety_identifier",
+    "parallel_tool_calls",
 }) | RESERVED  # fmt: skip
 """Members that leave the next token a function of the tokens before it. `repetition_penalty`
 counts prompt and answer alike; `min_tokens` and the limits are carried as what remains."""

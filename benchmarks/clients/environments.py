@@ -6,6 +6,7 @@ near the project's own environment or lock.
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import json
@@ -14,10 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests/gateway/clients"
@@ -51,13 +53,29 @@ class Client(NamedTuple):
     def wanted(self) -> tuple[str, ...]:
         """The packages it is made for, in the order of its pages."""
         if self.is_node:
-            text = (LOCKS / self.name / "package.json").read_text("utf-8")
-            return tuple(json.loads(text)["dependencies"])
+            return tuple(self.unpacked) or tuple(self._package["dependencies"])
         return tuple((LOCKS / f"{self.name}.in").read_text("utf-8").split())
+
+    @property
+    def unpacked(self) -> dict[str, dict[str, str]]:
+        """Packages taken out of their archive without what they depend on: version, integrity.
+
+        For one whose parts need few of its dependencies; those stand under `dependencies`.
+        """
+        found: dict[str, dict[str, str]] = self._package.get("unpacked", {}) if self.is_node else {}
+        return found
+
+    @property
+    def _package(self) -> dict[str, Any]:
+        text = (LOCKS / self.name / "package.json").read_text("utf-8")
+        made: dict[str, Any] = json.loads(text)
+        return made
 
     @property
     def versions(self) -> dict[str, str]:
         """Version of each wanted package, from the lock."""
+        if self.unpacked:
+            return {name: one["version"] for name, one in self.unpacked.items()}
         text = self.lock.read_text("utf-8")
         found = {}
         for name in self.wanted:
@@ -83,7 +101,8 @@ def make(client: Client, cache: Path | None = None) -> tuple[str, ...]:
     Raises EnvironmentMissing.
     """
     folder = cache or cache_folder()
-    digest = hashlib.sha256(client.lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    pinned = client.lock.read_bytes() + json.dumps(client.unpacked).encode()
+    digest = hashlib.sha256(pinned + sys.version.encode()).hexdigest()[:12]
     made = folder / f"{client.name}-{digest}"
     with _held(folder, client.name):
         if not (made / "made").exists():
@@ -108,7 +127,7 @@ def lock(client: Client, *, is_upgrade: bool) -> None:
     """Pin what the client wants anew. Raises EnvironmentMissing."""
     if client.is_node:
         _run(client, LOCKS / client.name, _tool("npm"), "update" if is_upgrade else "install",
-             "--package-lock-only", *NPM_FLAGS)  # fmt: skip
+             "--package-lock-only", *_npm_flags(client))  # fmt: skip
         return
     flags = ["--python-version", "3.11", "--no-emit-index-url", "--no-annotate", "--no-header"]
     flags += ["--upgrade"] if is_upgrade else []
@@ -125,7 +144,27 @@ def _make_python(client: Client, made: Path) -> None:
 def _make_node(client: Client, made: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(LOCKS / client.name / name, made / name)
-    _run(client, made, _tool("npm"), "ci", *NPM_FLAGS)
+    _run(client, made, _tool("npm"), "ci", *_npm_flags(client))
+    for name, one in client.unpacked.items():
+        _unpack(client, made, name, one)
+
+
+def _npm_flags(client: Client) -> tuple[str, ...]:
+    """What a large package pins contradicts the peers of what else it pins (Flowise's does)."""
+    return (*NPM_FLAGS, "--legacy-peer-deps") if client.unpacked else NPM_FLAGS
+
+
+def _unpack(client: Client, made: Path, name: str, one: Mapping[str, str]) -> None:
+    """Put a package among the installed ones, byte for byte as its archive has it."""
+    _run(client, made, _tool("npm"), "pack", "--silent", f"{name}@{one['version']}")
+    (archive,) = made.glob("*.tgz")
+    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if one["integrity"] != f"sha512-{found}":
+        raise EnvironmentMissing(f"{client.name}: {name} is not what package.json pins: {found}")
+    with tarfile.open(archive) as packed:
+        packed.extractall(made / "unpacked", filter="data")
+    (made / "unpacked/package").rename(made / "node_modules" / name)
+    archive.unlink()
 
 
 def _run(client: Client, folder: Path, *command: str) -> None:

@@ -69,13 +69,22 @@ def _overview(facts: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[
         "\n## By the shapes of their requests 按请求格式\n\n"
         "These are services of their own; what they send was read in their sources"
         f" ({facts['read_on']})"
-        " and is sent in `tests/gateway/test_client_shapes.py`. They were not run.\n"
+        " and stands in `benchmarks/clients/shapes.yaml`, which"
+        " `tests/gateway/test_client_shapes.py` sends. They were not run.\n"
     )
     yield "| Client | Read in |\n| --- | --- |"
     for name, one in facts["clients"].items():
         if "from" in one:
-            read = "; ".join(f"{repository}: `{path}`" for repository, path in one["from"])
-            yield f"| [{one['title']}](clients/{name}.md) | {read} |"
+            yield f"| [{one['title']}](clients/{name}.md) | {_read(one, facts)} |"
+
+
+def _read(one: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Each repository once, with its commit and the files in it."""
+    paths: dict[str, list[str]] = {}
+    for repository, path in one["from"]:
+        paths.setdefault(repository, []).append(f"`{path}`")
+    commits = facts["commits"]
+    return "; ".join(f"{name} at {commits[name]}: {', '.join(of)}" for name, of in paths.items())
 
 
 def _row(name: str, one: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ SURFACES = {
     b"/tokenize": Surface.TOKENIZE,
     b"/v1/embeddings": Surface.EMBEDDINGS,
     b"/v1/rerank": Surface.RERANK,
+    b"/v2/rerank": Surface.RERANK,  # Cohere's client, told a base URL without /v1
+    b"/rerank": Surface.RERANK,  # as vLLM serves it too; RAGFlow's LocalAI asks there
     b"/v1/score": Surface.SCORE,
     b"/v1/audio/speech": Surface.SPEECH,
     b"/v1/audio/transcriptions": Surface.TRANSCRIPTION,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from serving.codecs import media, pooling, speech
+from serving.codecs import media, pooling, speech, switches
 from serving.errors import CallerError
 from serving.records import POOLED, Call, Surface
 
@@ -206,6 +206,8 @@ def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     for name in RESERVED & out.keys():
         del out[name]
     out["model"] = call.adapter or call.model
+    if "enable_thinking" in out or "thinking" in out:
+        out |= switches.translated(call.fields)
     if call.surface is _TOKENIZE:
         return _encode(out)
     out["request_id"] = ticket_id

@@ -86,7 +86,7 @@ def parse(data: bytes, *, is_lines: bool) -> tuple[Question, ...]:
         if is_lines:
             tree: Any = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
         else:
-            tree = yaml.safe_load(data.decode("utf-8"))
+            tree = yaml.safe_load(data.decode("utf-8")) or []
         found = tuple(msgspec.convert(tree, list[Question]))
     except (*UNREADABLE, yaml.YAMLError) as error:
         raise SetError(str(error)) from None

@@ -1,5 +1,5 @@
-"""Requests as clients that cannot be run here send them, by their sources (docs/clients.md names
-file and repository of each), against a real gateway: answered by an engine and by a third party, or
+"""Requests as clients that cannot be run here send them (benchmarks/clients/shapes.yaml, of sources
+that docs/clients.md names), against a real gateway: answered by an engine and by a third party, or
 refused with a reason that names the setting."""
 
 from __future__ import annotations
@@ -7,97 +7,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+from benchmarks.clients import environments
 
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 USER = {"role": "user", "content": "hello"}
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-WEATHER = {"name": "weather", "description": "of a city", "parameters": PARAMETERS}
-TOOL = {"type": "function", "function": WEATHER}
-ARGUMENTS = json.dumps({"city": "上海"}, ensure_ascii=False)
-CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ARGUMENTS}}
-RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
-
-CHATS: dict[str, dict[str, Any]] = {
-    # Dify: a ping when the model is added, then parameters as its form has them.
-    "dify ping": {"max_tokens": 5, "messages": [{"role": "user", "content": "ping"}]},
-    "dify ping as a stream": {"max_tokens": 10, "stream": True, "messages": [USER]},
-    "dify chat": {
-        "stream": True, "temperature": 0.7, "top_p": 1.0, "frequency_penalty": 0.0,
-        "presence_penalty": 0.0, "max_tokens": 12, "stop": ["Observation"], "user": "u-1",
-        "messages": [{"role": "system", "content": "be brief", "name": "sys"}, USER],
-    },
-    "dify tools": {
-        "stream": True, "tool_choice": "auto", "tools": [TOOL],
-        "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [CALL]}, RESULT],
-    },
-    "dify text in parts": {
-        "stream": False, "max_tokens": 12,
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
-    },
-    "dify json": {"stream": False, "response_format": {"type": "json_object"}, "messages": [USER]},
-    # FastGPT: the official Node package; what its model file adds under defaultConfig.
-    "fastgpt chat": {
-        "stream": True, "max_tokens": 12, "temperature": 0.01, "messages": [USER],
-        "stream_options": {"include_usage": True},
-    },
-    "fastgpt tools": {
-        "stream": True, "tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": True,
-        "messages": [USER, {"role": "assistant", "tool_calls": [CALL]}, RESULT],
-    },
-    # RAGFlow: max_tokens dropped, thinking of Qwen3 switched off, `content` left out beside calls.
-    "ragflow chat": {
-        "stream": True, "temperature": 0.1, "top_p": 0.3, "presence_penalty": 0.4,
-        "frequency_penalty": 0.7, "messages": [{"role": "system", "content": "be brief"}, USER],
-    },
-    "ragflow qwen3": {"enable_thinking": False, "max_completion_tokens": 12, "messages": [USER]},
-    "ragflow tools": {
-        "tools": [TOOL], "tool_choice": "auto",
-        "messages": [USER, {"role": "assistant", "tool_calls": [CALL | {"index": 0}]}, RESULT],
-    },
-    # Coze Studio: both limits, a text format with nothing more.
-    "coze chat": {
-        "max_tokens": 4096, "max_completion_tokens": 4096, "temperature": 0.7, "top_p": 0.7,
-        "response_format": {"type": "text"}, "stream": True,
-        "stream_options": {"include_usage": True}, "messages": [USER],
-    },
-    "coze tools": {
-        "tools": [TOOL], "tool_choice": "auto", "max_tokens": 4096,
-        "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [CALL]}, RESULT],
-    },
-    # one-api, new-api: fields without a value are left out, but for `stream` and `content`.
-    "one-api channel test": {"max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]},
-    "new-api channel test": {"stream": False, "max_tokens": 16, "messages": [USER]},
-    "new-api relay": {
-        "stream": True, "stream_options": {"include_usage": True}, "seed": 1, "n": 1,
-        "top_logprobs": 0, "messages": [USER, {"role": "assistant", "content": None,
-                                               "tool_calls": [CALL]}, RESULT],
-    },
-    # Quirks of many: empty lists and nulls for what was not set, a system prompt in parts.
-    "nothing said in many words": {
-        "tools": [], "functions": [], "stop": None, "seed": None, "max_tokens": None,
-        "response_format": None, "logit_bias": {}, "user": "", "stream": None, "n": None,
-        "stream_options": None, "messages": [USER | {"name": None}],
-    },
-    "system prompt in parts": {
-        "messages": [{"role": "system", "content": [{"type": "text", "text": "be brief"}]}, USER],
-    },
-    "developer instead of system": {
-        "messages": [{"role": "developer", "content": "be brief"}, USER],
-    },
-}  # fmt: skip
+WEATHER = {"name": "weather", "description": "of a city", "parameters": {"type": "object"}}
+SHAPES: dict[str, Any] = yaml.safe_load(
+    Path(environments.__file__).with_name("shapes.yaml").read_text("utf-8")
+)
+CHATS = {f"{client}: {name}": body for client, shapes in SHAPES["chats"].items()
+         for name, body in shapes.items()}  # fmt: skip
 ANYWHERE = ("own", "api")
-OWN_ALONE = {"ragflow qwen3"}
-"""The provider's row here does not say how its model is kept from thinking."""
-HEADERS: dict[str, dict[str, str]] = {
-    "dify": {"Accept-Charset": "utf-8", "User-Agent": "python-requests/2.32.5"},
-    "one-api passes an empty header on": {"Accept": ""},
-    "a charset": {"Content-Type": "application/json; charset=utf-8"},
-    "openai for node": {"X-Stainless-Lang": "js", "X-Stainless-Retry-Count": "0"},
-    "openrouter's": {"HTTP-Referer": "https://example.org", "X-Title": "One API"},
-    "a proxy's": {"X-Forwarded-For": "10.0.0.1", "X-Real-IP": "10.0.0.1", "Via": "1.1 nginx"},
-    "a trace": {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "baggage": "a=b"},
-}
 MODELS = [
     {"name": "own", "profile": "instant", "context_tokens": 32768},
     {"name": "api", "context_tokens": 32768, "offerings": ["alpha/big"]},
@@ -131,14 +56,16 @@ def _stack(run, kit, check) -> None:
 
 def test_every_shape_of_a_chat_is_answered_by_engine_and_third_party(run, kit):
     async def check(stack) -> None:
-        faults = {}
-        for name, body in CHATS.items():
-            for model in ANYWHERE[: 1 if name in OWN_ALONE else 2]:
+        faults, asked = {}, 0
+        for name, shape in CHATS.items():
+            body = {key: value for key, value in shape.items() if key != "where"}
+            for model in [shape["where"]] if "where" in shape else ANYWHERE:
                 reply = await stack.post("/v1/chat/completions", body | {"model": model})
+                asked += 1
                 if reply.status != 200 or not _is_whole(reply, body):
                     faults[name, model] = (reply.status, reply.body[:300])
         assert not faults, faults
-        assert all(row.outcome == "ok" for row in await stack.rows(2 * len(CHATS) - len(OWN_ALONE)))
+        assert all(row.outcome == "ok" for row in await stack.rows(asked))
 
     _stack(run, kit, check)
 
@@ -154,7 +81,7 @@ def test_headers_that_clients_and_proxies_add_change_nothing(run, kit):
     async def check(stack) -> None:
         body = json.dumps({"model": "own", "messages": [USER], "max_tokens": 8}).encode()
         plain = await stack.post("/v1/chat/completions", body)
-        for name, more in HEADERS.items():
+        for name, more in SHAPES["headers"].items():
             named = {k.lower(): v for k, v in more.items()}
             reply = await stack.post("/v1/chat/completions", body, **named)
             assert (reply.status, reply.text) == (200, plain.text), name
@@ -164,23 +91,19 @@ def test_headers_that_clients_and_proxies_add_change_nothing(run, kit):
 
 def test_vectors_and_ranks_are_asked_for_in_many_ways(run, kit):
     async def check(stack) -> None:
-        asked = {
-            "dify": {"input": ["a"], "encoding_format": "float", "user": "u"},
-            "dify ping": {"input": "ping"},
-            "fastgpt": {"input": ["a"], "encoding_format": "float"},
-            "ragflow": {"input": ["a"], "encoding_format": "float", "drop_params": True},
-            "one-api": {"input": ["a"]},
-        }
-        for name, body in asked.items():
+        for name, body in SHAPES["embeddings"].items():
             reply = await stack.post("/v1/embeddings", body | {"model": "vectors"})
             assert reply.status == 200, (name, reply.body)
-            assert {"model", "usage"} <= set(reply.json), name
-        ranked = {"query": "q", "documents": ["a", "b"]}
-        xinference = {"return_documents": "true", "return_len": "true"}
-        for name, more in {"jina": {"top_n": 2}, "xinference": xinference}.items():
-            reply = await stack.post("/v1/rerank", ranked | more | {"model": "vectors"})
+            assert {"model", "usage", "data"} <= set(reply.json), name
+            assert len(reply.json["data"]) == 1
+        ranked = {"query": "q", "documents": ["a", "b"], "model": "vectors"}
+        for name, shape in SHAPES["ranks"].items():
+            more = {key: value for key, value in shape.items() if key != "path"}
+            reply = await stack.post(shape["path"], ranked | more)
             assert reply.status == 200, (name, reply.body)
+            assert {"index", "relevance_score"} <= set(reply.json["results"][0]), name
             assert len(reply.json["results"]) == 2, name
+            assert reply.json["results"][0]["document"]["text"], "MaxKB shows it"
 
     _stack(run, kit, check)
 
@@ -252,5 +175,11 @@ def test_models_are_listed_however_a_client_probes_for_them(run, kit):
             assert reply.status == 200, path
             assert {"own", "api", "vectors"} <= {row["id"] for row in reply.json["data"]}
             assert reply.json["object"] == "list"
+        # RAGFlow's Go server sends a body with it.
+        sent = stack.session.get(
+            f"{stack.url}/v1/models", headers=stack.headers("main", {}), json={}
+        )
+        async with sent as reply:
+            assert reply.status == 200
 
     _stack(run, kit, check)

@@ -122,6 +122,9 @@ def test_the_command_keeps_what_it_found_and_the_gate_has_exit_codes(run, kit, t
         assert (code, "no evaluation is kept" in said) == (1, True)
         code, said = await ballast("evaluate", "run", str(questions), "--arm", "own")
         assert (code, "give --arm twice" in said) == (1, True)
+        wrong = ["--arm", "own", "--arm", "m@alpha/bigg"]
+        code, said = await ballast("evaluate", "run", str(questions), *wrong)
+        assert (code, "it has: own, alpha/big" in said) == (1, True)
 
     with_key(run, kit, check)
 
@@ -133,6 +136,6 @@ def test_arms_name_a_known_model_or_are_refused():
     assert [(one.model, one.target) for one in found] == [
         ("m", "own"), ("m", "alpha/big"), ("m", "alpha/big@2026"), ("org/model", "own"), ("m", "")
     ]  # fmt: skip
-    for text, model in (("own", "other"), ("", "m")):
+    for text, model in (("own", "other"), ("", "m"), ("mm@own", "m"), ("mm@", "m")):
         with pytest.raises(ProblemError, match="no model"):
             evaluating.arm(text, model, known)

@@ -94,6 +94,7 @@ def test_a_newcomer_has_answer_cost_and_a_refusing_budget_in_a_minute(newcomer: 
     _, cost = newcomer.types("cost", "--json", "--days", "1")
     (money,) = json.loads(cost)["total"]["money"]
     assert (money["currency"], money["micro"] > 0) == ("CNY", True)
+    _asks_both(newcomer)
     newcomer.types("budgets", "set", "poc-month", "0.0001", "--why", "to see it refuse")
     while True:  # every gateway obeys within a second
         code, refused = newcomer.types("chat", "hello")
@@ -107,6 +108,20 @@ def test_a_newcomer_has_answer_cost_and_a_refusing_budget_in_a_minute(newcomer: 
     spent_s = time.monotonic() - began_s
     print(f"first answer after {first_s:.0f} s, all of it after {spent_s:.0f} s")
     assert first_s < MINUTE_S
+
+
+def _asks_both(newcomer: Newcomer) -> None:
+    """The newcomer's questions, of both providers, with a key that is made and revoked for it."""
+    file = newcomer.log.with_name("questions.yaml")
+    one = {"id": "hello", "prompt": "Say hello.", "expect": {"contains": ["never"]}}
+    file.write_text(yaml.safe_dump([one]), "utf-8")
+    arms = ("--arm", "simulated-a/simulated-a-chat", "--arm", "simulated-b/simulated-b-chat")
+    code, told = newcomer.types("evaluate", "run", str(file), *arms)
+    assert (code, "questions passed" in told) == (0, True), told
+    code, told = newcomer.types("evaluate", "gate")
+    assert (code, "asked at least 20" in told) == (2, True), told
+    keys = json.loads(newcomer.types("keys", "list", "--json")[1])
+    assert [row["is_revoked"] for row in keys if row["id"].startswith("evaluation-")] == [True]
 
 
 def test_a_trace_is_replayed_to_both_sides_and_becomes_a_report(tmp_path: Path) -> None:

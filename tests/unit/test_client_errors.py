@@ -28,12 +28,16 @@ NEW_API = (
     "your credit balance is too low", "this organization has been disabled",
     "you exceeded your current quota", "permission denied", "operation not allowed",
     "your account is not authorized", "insufficient balance", "insufficient_balance",
-    "balance is insufficient", "余额不足",
+    "balance is insufficient", "balance not enough", "balance is not enough", "余额不足",
+    "the security token included in the request is invalid",
 )  # fmt: skip
 """Any of these words, or status 401, switches a channel off."""
 ONE_API_TYPES = {"insufficient_quota", "authentication_error", "permission_error", "forbidden"}
 """So does each of these types, status 401, the code `invalid_api_key`, and the words below."""
-ONE_API_WORDS = ("credit", "balance")
+ONE_API_WORDS = (
+    "credit", "balance", "permission denied", "your access was terminated", "已欠费",
+    "violation of our policies", "organization has been", "api key not valid", "api key expired",
+)  # fmt: skip
 MESSAGES = {
     "budget_exceeded": "what is left of budget 'web' (0.50 CNY a month) does not pay for this call",
     "rate_limit_exceeded": "the limit of 60 requests a minute is reached",

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from ballast import poc_keys
+from ballast.problem import ProblemError
 from serving.evaluation import questions, verdict, votes
 from serving.evaluation.intervals import paired
 from serving.evaluation.questions import Question, SetError, Wanted, answered, parse
@@ -265,3 +267,49 @@ def test_votes_on_one_question_count_as_a_group() -> None:
     assert found.candidate.high - found.candidate.low > 0.4, "as twelve votes, not as 48"
     assert not found.is_few
     assert votes.tally([]).candidate is None
+
+
+class Desk:
+    """The admin API as `poc_keys.canary` sees it."""
+
+    def __init__(self, *tenants: str) -> None:
+        self.sent: list[tuple[str, Any]] = []
+        self._tenants = [{"id": one} for one in tenants]
+
+    def get(self, _path: str) -> Any:
+        return {"tenants": self._tenants}
+
+    def post(self, path: str, body: Any, **_: Any) -> Any:
+        self.sent.append((path, body))
+        return {"key": "bl-x"}
+
+
+def test_an_evaluation_without_a_key_is_lent_one_that_is_taken_back() -> None:
+    desk = Desk("demo")
+    with poc_keys.canary(desk, "", 60.0, print) as key:  # type: ignore[arg-type]
+        assert key == "bl-x"
+        (made,) = desk.sent
+        assert made[0] == "/keys"
+        assert (made[1]["tenant"], made[1]["is_canary"]) == ("demo", True)
+    assert desk.sent[-1][0] == f"/keys/{made[1]['id']}/revoke"
+
+
+def test_a_lent_key_needs_to_know_whose_calls_they_are() -> None:
+    for tenants in ((), ("a", "b")):
+        desk = Desk(*tenants)
+        with (
+            pytest.raises(ProblemError, match="whose calls") as problem,
+            poc_keys.canary(desk, "", 60.0, print),  # type: ignore[arg-type]
+        ):
+            pass
+        assert "--tenant" in problem.value.remedy
+        assert not desk.sent
+    desk = Desk("a", "b")
+    with poc_keys.canary(desk, "b", 60.0, print):  # type: ignore[arg-type]
+        pass
+    assert desk.sent[0][1]["tenant"] == "b"
+
+
+def test_an_empty_set_is_said_to_be_empty() -> None:
+    with pytest.raises(SetError, match="0 questions; between 1 and"):
+        parse(b"", is_lines=False)

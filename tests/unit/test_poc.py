@@ -362,7 +362,7 @@ def test_a_week_of_own_traffic_goes_before_what_was_stated(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"by": " "}, "value of by"), ({"items": []}, "value of items"),
+        ({"by": " "}, "by is still empty"), ({"items": []}, "value of items"),
         ({"items": [{"what": "x", "hours": -1}]}, "value of items"),
         ({"hour_cost": -1}, "value of hour_cost"), ({"monthly_tokens": 0}, "value of monthly_tok"),
         ({"currency": "USD"}, "counts in USD, not CNY"), ({"currency": "EUR"}, "Invalid enum"),
@@ -380,7 +380,7 @@ def test_a_statement_that_makes_no_sense_is_refused_by_its_key(
 def test_the_template_is_read_once_somebody_put_a_name_to_it(tmp_path: Path, language: Any) -> None:
     path = tmp_path / "effort.yaml"
     poc_effort.write_template(path, language, date(2026, 11, 26))
-    with pytest.raises(ProblemError, match="value of by"):
+    with pytest.raises(ProblemError, match="by is still empty"):
         poc_effort.read(path, "CNY")
     path.write_text(path.read_text("utf-8").replace('by: ""', "by: Li Lei"), "utf-8")
     assert poc_effort.read(path, "CNY").hours == 32
