@@ -70,7 +70,7 @@ from serving.settings import EXIT_CODE, Settings, SettingsError, load
 from serving.stages import Settled, Stages
 from serving.tracing import start as tracing
 from serving.waiting import Queue
-from serving.wire.client import Pool
+from serving.wire.pool import Pool
 from serving.wire.server import Server
 
 FIRST_LOOK_POLLS = 2

@@ -22,7 +22,7 @@ import msgspec
 from serving import entrance, errors
 from serving.admission import RetryBudget
 from serving.answers import failure
-from serving.backends.base import BlockStream
+from serving.backends.base import BlockStream, hand
 from serving.budgets import door
 from serving.errors import BallastError, Kind, OwnError, UpstreamError
 from serving.hedging import Hedger, Raced
@@ -45,7 +45,7 @@ from serving.rollout.aside import Found, instead
 from serving.routing import in_line, place
 from serving.rules import stopped
 from serving.stages import Client, Stages
-from serving.tries import TIMER_S, Tries, opening
+from serving.tries import TIMER_S, Tries, opening, passing
 
 # Looking a member up on its class costs 0.2 us in Python 3.11.
 _TOKENIZE, _OK = Surface.TOKENIZE, Outcome.OK
@@ -268,6 +268,7 @@ class Pipeline:
         if not held[-1].ends:
             client.write(last)
             last = b""
+        hand(stream, passing(progress, client))
         async for block in stream:
             progress.took(block)
             if block.ends:

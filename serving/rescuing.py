@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from serving import errors
-from serving.backends.base import BlockStream, Resumable
+from serving.backends.base import BlockStream, Resumable, Take, hand
 from serving.budgets import door
 from serving.carrying import TEXT_MAX, Carried, Heard, prefixed
 from serving.errors import Kind, UpstreamError
@@ -37,13 +37,19 @@ EXACT, INEXACT = "rescue", "rescue:inexact"
 class Continued:
     """A BlockStream that goes on elsewhere when its target breaks off."""
 
-    __slots__ = ("_heard", "_progress", "_rescuer", "_stream")
+    __slots__ = ("_heard", "_progress", "_rescuer", "_stream", "_take")
 
     def __init__(
         self, stream: BlockStream, rescuer: Rescuer, progress: Progress, heard: Heard | None
     ) -> None:
         self._stream, self._rescuer, self._progress = stream, rescuer, progress
         self._heard = heard
+        self._take: Take | None = None
+
+    def hand(self, take: Take) -> None:
+        """See `base.hand`."""
+        self._take = take if self._heard is None else _told(take, self._heard)
+        hand(self._stream, self._take)
 
     def __aiter__(self) -> Continued:
         return self
@@ -55,6 +61,8 @@ class Continued:
             broken = Broken(error, self._stream, self._heard)
             broken.stream.abort()
             self._stream, block = await self._rescuer.go_on(self._progress, broken)
+            if self._take is not None:
+                hand(self._stream, self._take)
         if self._heard is not None:
             self._heard.take(block.data)
         return block
@@ -62,6 +70,18 @@ class Continued:
     def abort(self) -> None:
         """See `BlockStream.abort`."""
         self._stream.abort()
+
+
+def _told(take: Take, heard: Heard) -> Take:
+    """`take`, and `heard` has what it takes."""
+
+    def both(block: Block) -> bool:
+        if not take(block):
+            return False
+        heard.take(block.data)
+        return True
+
+    return both
 
 
 class Broken(NamedTuple):

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from serving import accounting
 from serving.attempt import Attempt
-from serving.backends.base import BlockStream
+from serving.backends.base import BlockStream, Take
 from serving.errors import Kind, OwnError, UpstreamError
 from serving.health import Health
 from serving.logs import utc_ms
 from serving.progress import Progress
 from serving.records import Block, Burst, Call, Offering, Outcome, Run, Ticket
 from serving.rules import may_see, stopped
-from serving.stages import Stages
+from serving.stages import Client, Stages
 
 CONTENT_FILTER = "content_filter"
 OUT_OF_TIME = "deadline"
@@ -206,3 +206,16 @@ async def opening(
         if size > HELD_BYTES_MAX:
             raise UpstreamError(Kind.PROTOCOL, "the stream sends no content", usage=usage)
     raise UpstreamError(Kind.CUT, "the stream ended without content", usage=usage)
+
+
+def passing(progress: Progress, client: Client) -> Take:
+    """Blocks that only pass go to a client that keeps up without waking its task."""
+
+    def take(block: Block) -> bool:
+        if block.ends or client.is_paused:
+            return False
+        progress.took(block)
+        client.write(block.data)
+        return True
+
+    return take

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.gateway import machine, own, peers, processes
+from benchmarks.gateway import builds, machine, own, peers, processes
+from benchmarks.gateway.builds import Build
 from benchmarks.gateway.client import Broken
 from benchmarks.gateway.contenders import (
     PEERS,
@@ -68,7 +69,7 @@ def tried(name: str, ground: Ground, effort: Effort, number: int) -> Visit:
         return Visit(name, number, failed=" ".join(str(error).split())[:400])
 
 
-def measured(report: Report, out: Path | None, peer_bin: Path | None) -> Report:
+def measured(report: Report, out: Path | None, peer_bin: Path | None, build: Build) -> Report:
     """Go through what is left of the rounds; the report is kept after each visit."""
     due = left(report)
     if not due:
@@ -77,7 +78,7 @@ def measured(report: Report, out: Path | None, peer_bin: Path | None) -> Report:
         tempfile.TemporaryDirectory(prefix="ballast-bench-") as folder,
         upstream(Pace(64, 0.0), Path(folder), TARGETS) as urls,
     ):
-        ground = Ground(urls, Path(folder), peer_bin)
+        ground = Ground(urls, Path(folder), peer_bin, build)
         for at, (number, name) in enumerate(due, 1):
             began_s = time.monotonic()
             found = tried(name, ground, report.effort, number)
@@ -111,17 +112,25 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=3.0, help="of each load")
     made.add_argument("--streams", type=int, default=2000, help="slow ones, open together")
     made.add_argument("--out", type=Path, metavar="FILE.json", help="keep the report here")
+    builds.flags(made)
     made.add_argument("--markdown", action="store_true", help="print tables, not JSON")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; 1 when Ballast itself failed, 2 when the report there is of something else."""
+    """Entry point; 1 when Ballast itself failed, 2 when the report there is of something else or
+    the interpreter named does not run Ballast."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     given = parser().parse_args(arguments)
     processes.raise_file_limit()
+    build = builds.named(given)
+    try:
+        own_versions = build.versions()
+    except builds.Unusable as error:
+        _say(str(error))
+        return 2
     versions = present(given.peers, given.peer_bin, installs=not given.no_install)
-    origin = machine.provenance(["compare", *arguments], ROOT, versions)
+    origin = machine.provenance(["compare", *arguments], ROOT, versions | own_versions)
     effort = Effort(given.seconds, warm_s=min(1.0, given.seconds / 3), streams=given.streams)
     report = Report([origin], effort, order(list(versions), 1), given.rounds, [])
     if given.out and given.out.exists():
@@ -131,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(f"{given.out}: {error}; move it away, or name another --out")
             return 2
     try:
-        report = measured(report, given.out, given.peer_bin)
+        report = measured(report, given.out, given.peer_bin, build)
     except KeyboardInterrupt:
         _say("broken off" + (f"; the same command goes on from {given.out}" if given.out else ""))
         return INTERRUPTED

@@ -19,11 +19,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.gateway import own, peers, processes
+from benchmarks.gateway.builds import HERE, Build
 from benchmarks.gateway.client import Target
 from benchmarks.gateway.processes import Cpu, Started, StartFailed
 from benchmarks.gateway.script import MODEL, Pace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = HERE.source
 BALLAST, BALLAST_WITHOUT_LEDGER = own.BALLAST, own.WITHOUT_LEDGER
 PEERS = tuple(peers.PEERS)
 SETTLE_S_MAX = 30.0
@@ -73,6 +74,8 @@ class Ground(NamedTuple):
     upstreams: tuple[str, ...]
     folder: Path
     peer_bin: Path | None
+    build: Build = HERE
+    """Of Ballast."""
 
 
 @contextlib.contextmanager
@@ -115,9 +118,11 @@ def _ballast(ground: Ground, name: str, module: str = "serving.app") -> Contende
             made["gateway"]["index"] = index
             own.write(made, folder / f"settings-{index}.yaml")
             command = [
-                sys.executable, "-m", module, "--config", str(folder / f"settings-{index}.yaml"),
+                ground.build.python, "-m", module,
+                "--config", str(folder / f"settings-{index}.yaml"),
             ]  # fmt: skip
-            started.append(processes.start(command, folder / f"ballast-{index}.log", ROOT))
+            log = folder / f"ballast-{index}.log"
+            started.append(processes.start(command, log, ground.build.source))
         urls = [str(one.line()["url"]) for one in started]
     except StartFailed:
         for one in started:

@@ -12,7 +12,6 @@ import contextlib
 import random
 import secrets
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,10 @@ import uvloop
 import yaml
 
 from benchmarks.gateway import callgrind, peers, processes
+from benchmarks.gateway.builds import HERE, Build
 from benchmarks.gateway.callgrind import Count, Counter
 from benchmarks.gateway.client import Broken, Target, connect
-from benchmarks.gateway.contenders import ROOT, SETTLE_S_MAX, NotSettled, upstream
+from benchmarks.gateway.contenders import SETTLE_S_MAX, NotSettled, upstream
 from benchmarks.gateway.load import ready
 from benchmarks.gateway.peers import VLLM_ROUTER
 from benchmarks.gateway.script import MODEL, Pace
@@ -51,6 +51,8 @@ class Ground(NamedTuple):
     """Of the upstream whose events are 20 ms apart."""
     requests: int
     repeats: int
+    build: Build = HERE
+    """Of Ballast."""
 
 
 class Counted:
@@ -129,9 +131,9 @@ def ballast(ground: Ground, setting: str, url: str) -> Iterator[Counted]:
             text["gateway"] = {**text["gateway"], "index": index, "port": port}
             path = folder / f"settings-{index}.yaml"
             path.write_text(yaml.safe_dump(text), "utf-8")
-            command = [sys.executable, "-m", "serving.app", "--config", str(path)]
-            out = folder / f"count-{index}"
-            started = processes.start(callgrind.under(command, out), folder / "ballast.log", ROOT)
+            command = [ground.build.python, "-m", "serving.app", "--config", str(path)]
+            out, log = folder / f"count-{index}", folder / "ballast.log"
+            started = processes.start(callgrind.under(command, out), log, ground.build.source)
             stack.callback(started.stop)
             target = Target(str(started.line(START_S_MAX)["url"]), key, MODEL)
             running.append((started, out))
@@ -190,7 +192,7 @@ def peer(ground: Ground, command: Path, url: str) -> Iterator[Counted]:
 
 
 @contextlib.contextmanager
-def ground(requests: int, repeats: int) -> Iterator[Ground]:
+def ground(requests: int, repeats: int, build: Build = HERE) -> Iterator[Ground]:
     """Two upstreams and a folder. Raises CallgrindMissing."""
     callgrind.version()
     with (
@@ -198,4 +200,4 @@ def ground(requests: int, repeats: int) -> Iterator[Ground]:
         upstream(Pace(TOKENS, 0.0), Path(name)) as urls,
         upstream(Pace(TOKENS, 20.0), Path(name)) as paced,
     ):
-        yield Ground(Path(name), urls[0], paced[0], requests, repeats)
+        yield Ground(Path(name), urls[0], paced[0], requests, repeats, build)

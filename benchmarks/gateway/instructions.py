@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks.gateway import callgrind, machine, peers
+from benchmarks.gateway import builds, callgrind, machine, peers
 from benchmarks.gateway.callgrind import Count
 from benchmarks.gateway.client import request
 from benchmarks.gateway.contenders import BALLAST, ROOT
@@ -187,11 +187,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--out", type=Path, metavar="FILE.json", help="write the report here")
     flags.add_argument("--page", type=Path, metavar="FILE.md", help="fill the table of this page")
     flags.add_argument("--markdown", action="store_true", help="print a table, not JSON")
+    builds.flags(flags)
     given = flags.parse_args(arguments)
+    build = builds.named(given)
     command = None if given.no_peer else peers.find(VLLM_ROUTER, given.peer_bin)
     try:
-        versions = {"valgrind": callgrind.version()}
-    except callgrind.CallgrindMissing as error:
+        versions = {"valgrind": callgrind.version(), **build.versions()}
+    except (callgrind.CallgrindMissing, builds.Unusable) as error:
         print(error, file=sys.stderr)
         return 2
     if command is not None:
@@ -199,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not given.no_peer:
         print(f"{VLLM_ROUTER} is not installed here (see `install`): left out", file=sys.stderr)
     where = machine.provenance(["instructions", *arguments], ROOT, versions)
-    with ground(given.requests, given.repeats) as made:
+    with ground(given.requests, given.repeats, build) as made:
         rows = run(made, [p for p in PLANS if p.setting in given.settings], command)
     report = Report(where, given.requests, rows)
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)

@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -54,7 +55,10 @@ def provenance(
 
 
 def python_build() -> str:
-    """Version, and whether profile-guided optimisation went into it: that shows in our figures."""
+    """Version, and whether profile-guided optimisation went into it: that shows in our figures.
+    Debian optimises its own by profile, and its configuration does not say so."""
+    if sys.base_prefix == "/usr":
+        return f"{platform.python_version()} (the distribution's)"
     is_optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
     return f"{platform.python_version()} ({'with' if is_optimised else 'without'} PGO)"
 

@@ -21,7 +21,8 @@ from serving.codecs.going_on import Begun
 from serving.records import Call, Replica, Resume, Target, Ticket
 from serving.rescue import Pace, may_go_on
 from serving.tracing.context import HEADER, traceparent
-from serving.wire.client import Exchange, Pool, WireError
+from serving.wire.client import Exchange, WireError
+from serving.wire.pool import Pool
 
 OnLoad = Callable[[str, Load, float, int], None]
 _RESUME = b"/internal/resume"

@@ -10,6 +10,8 @@ import asyncio
 import math
 from typing import Protocol
 
+from serving.backends.base import Take
+from serving.backends.silence import Silence
 from serving.codecs import pooling
 from serving.codecs.marks import Marks
 from serving.errors import Kind, UpstreamError
@@ -19,7 +21,6 @@ from serving.wire import sse
 from serving.wire.client import Exchange, WireError
 
 _BODY_BYTES_MAX = 64 << 20
-LOOK_S = 0.5
 
 
 class Wires(Protocol):
@@ -40,7 +41,8 @@ class ReplicaStream:
     """One answer of a replica."""
 
     __slots__ = ("_backend", "_begun", "_call", "_cutter", "_deadline_s", "_exchange", "_fault",
-                 "_marks", "_opened_s", "_silence", "_target", "_ticket")  # fmt: skip
+                 "_left", "_marks", "_opened_s", "_silence", "_take", "_target",
+                 "_ticket")  # fmt: skip
 
     def __init__(
         self, backend: Wires, call: Call, target: Replica, terms: tuple[Ticket, float]
@@ -56,6 +58,27 @@ class ReplicaStream:
         self._marks: Marks | None = None
         self._silence: Silence | None = None
         self._opened_s = 0.0
+        self._take: Take | None = None
+        self._left: Block | Exception | None = None
+
+    def hand(self, take: Take) -> None:
+        """See `base.hand`."""
+        self._take = take
+        if self._exchange is not None and self._silence is not None:
+            self._exchange.direct = self._pass
+
+    def _pass(self, data: bytes) -> bool:
+        """Cut what arrived and hand it on; what cannot be is left for the reader."""
+        take, cutter = self._take, self._cutter
+        assert take is not None and cutter is not None  # noqa: PT018
+        try:
+            block = cutter.feed(data)
+            if block is None or take(block):
+                return True
+            self._left = block
+        except Exception as error:  # noqa: BLE001 - raised where the reader is
+            self._left = error
+        return False
 
     def __aiter__(self) -> ReplicaStream:
         return self
@@ -127,6 +150,11 @@ class ReplicaStream:
             raise StopAsyncIteration
         while True:
             data = await exchange.read()
+            if self._left is not None:
+                left, self._left = self._left, None
+                if isinstance(left, Exception):
+                    raise left
+                return left
             if not data:
                 return self._ended(cutter)
             block = cutter.feed(data)
@@ -143,6 +171,8 @@ class ReplicaStream:
         self._opened_s = loop.time()
         limit_s = self._backend.pace.limit_s(self._call.model)
         self._silence = Silence(exchange, limit_s, loop)
+        if self._take is not None:
+            exchange.direct = self._pass
 
     def _ended(self, cutter: sse.Cutter) -> Block:
         if not self._is_told():
@@ -191,36 +221,6 @@ class ReplicaStream:
             self._silence.end()
             self._silence = None
         return exchange
-
-
-class Silence:
-    """Breaks off an exchange that has said nothing for too long while somebody listens.
-
-    Looks twice a second instead of at each token: the future a reader waits on is a new one each
-    time, so the same one seen again is a silence, and one that nobody waits on (a slow client) is
-    none.
-    """
-
-    __slots__ = ("_exchange", "_limit_s", "_loop", "_seen", "_since_s", "_timer")
-
-    def __init__(self, exchange: Exchange, limit_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._exchange, self._limit_s, self._loop = exchange, limit_s, loop
-        self._seen: asyncio.Future[None] | None = None
-        self._since_s = 0.0
-        self._timer = loop.call_later(LOOK_S, self._look)
-
-    def _look(self) -> None:
-        now_s, waiter = self._loop.time(), self._exchange.waiter
-        if waiter is None or waiter is not self._seen:
-            self._seen, self._since_s = waiter, now_s
-        elif now_s - self._since_s >= self._limit_s:
-            self._exchange.fail(f"the replica was silent for {self._limit_s:.1f} s")
-            return
-        self._timer = self._loop.call_later(LOOK_S, self._look)
-
-    def end(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
 
 
 def _wire_fault(error: WireError, *, begun: bool) -> UpstreamError:

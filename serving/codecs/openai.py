@@ -203,7 +203,7 @@ def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
 def engine_body(call: Call, ticket_id: str, cache_salt: str) -> bytes:
     """The body for one of our own engines: the caller's, with the reserved fields ours."""
     out: dict[str, Any] = dict(call.fields)
-    for name in RESERVED & out.keys():
+    for name in RESERVED.intersection(out):
         del out[name]
     out["model"] = call.adapter or call.model
     if "enable_thinking" in out or "thinking" in out:

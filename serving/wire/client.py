@@ -7,6 +7,7 @@ retries by itself except once when a kept-alive connection turns out to be dead 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -36,6 +37,10 @@ class Exchange(asyncio.Protocol):
         # llhttp calls `on_body` for each chunk; appending without a Python frame is the hot path.
         self.on_body = self._parts.append
         self.waiter: asyncio.Future[None] | None = None
+        self.direct: Callable[[bytes], bool] | None = None
+        """Has what arrives while somebody waits for it, without waking him; False wakes him."""
+        self.arrivals = 0
+        """Grows with all that arrives."""
         self._timer: asyncio.TimerHandle | None = None
         self._deadline_s = self._fires_s = 0.0
         self._is_reading_paused = False
@@ -49,6 +54,7 @@ class Exchange(asyncio.Protocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self._has_head = self._is_done = self._has_excess = self._keep_alive = False
+        self._is_called = False
         self._head_bytes = 0
         self._error: WireError | None = None
 
@@ -78,8 +84,19 @@ class Exchange(asyncio.Protocol):
                 return
         if len(data) > _READ_BYTES or len(self._parts) > 16:
             self._check_buffer()
-        if self._has_head:
+        self.arrivals += 1
+        if self._has_head and (self.direct is None or not self._has_passed(self.direct)):
             self._wake()
+
+    def _has_passed(self, direct: Callable[[bytes], bool]) -> bool:
+        """Whether all that came went past the reader, who may wait on."""
+        waiter, parts = self.waiter, self._parts
+        if waiter is None or waiter.done() or not parts or self._is_reading_paused:
+            return False
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._is_called = not direct(data)
+        return not (self._is_called or self._is_done)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
@@ -146,8 +163,12 @@ class Exchange(asyncio.Protocol):
             raise self._error
 
     async def read(self) -> bytes:
-        """What arrived since the last call, b"" at the end. Raises WireError on a cut."""
+        """What arrived since the last call, b"" at the end or where `direct` said False. Raises
+        WireError on a cut."""
         while True:
+            if self._is_called:
+                self._is_called = False
+                return b""
             parts = self._parts
             if parts:
                 data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -188,6 +209,7 @@ class Exchange(asyncio.Protocol):
     def settle(self) -> bool:
         """The answer is over; whether the connection can serve another request."""
         self._is_active = False
+        self.direct = None
         return (
             self._is_done
             and self._keep_alive
@@ -200,51 +222,3 @@ class Exchange(asyncio.Protocol):
         """Close now, so that the replica stops working for us."""
         self.is_closed = True
         self._transport.abort()
-
-
-class Pool:
-    """Kept-alive connections by address, newest used first."""
-
-    def __init__(self, connect_s: float, per_address_max: int) -> None:
-        self._connect_s = connect_s
-        self._per_address_max = per_address_max
-        self._idle: dict[tuple[str, int], list[Exchange]] = {}
-
-    def take(self, address: tuple[str, int]) -> Exchange | None:
-        """A kept-alive connection, or None."""
-        idle = self._idle.get(address)
-        while idle:
-            exchange = idle.pop()
-            if not exchange.is_closed:
-                return exchange
-        return None
-
-    async def connect(self, address: tuple[str, int]) -> Exchange:
-        """A new connection. Raises WireError(sent=False)."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._connect_s):
-                _, exchange = await loop.create_connection(lambda: Exchange(loop), *address)
-        except TimeoutError:
-            raise WireError("connecting took too long", sent=False, is_timeout=True) from None
-        except OSError as error:
-            raise WireError(f"cannot connect: {error.strerror or error}", sent=False) from error
-        return exchange
-
-    def give(self, address: tuple[str, int], exchange: Exchange) -> None:
-        """Take a connection back after its answer; closes it unless it can be used again."""
-        idle = self._idle.setdefault(address, [])
-        if exchange.settle() and len(idle) < self._per_address_max:
-            idle.append(exchange)
-        else:
-            exchange.abort()
-
-    def forget(self, keep: set[tuple[str, int]]) -> None:
-        """Close idle connections to addresses that left the fleet."""
-        for address in [a for a in self._idle if a not in keep]:
-            for exchange in self._idle.pop(address):
-                exchange.abort()
-
-    def close(self) -> None:
-        """Close every idle connection."""
-        self.forget(set())

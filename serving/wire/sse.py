@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from serving.codecs.events import Choice, Event, RawUsage
 from serving.codecs.marks import Marks
 from serving.records import Block, Usage
 
@@ -27,42 +28,7 @@ class StreamFault(Exception):  # noqa: N818 - a state of the stream
         """What was good before the fault."""
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int | float | None = None
-    reasoning_tokens: int | float | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | float | None = None
-    completion_tokens: int | float | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | float | None = None
-    """DeepSeek's name for cached prompt tokens."""
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-    index: int | float | None = None
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_event = msgspec.json.Decoder(Event).decode
 _NULLS = (b"", b"null", b"[]")
 _END = b"[DONE]\n\n"
 _END_STARTS = (b"data: ", b"data:")
@@ -220,7 +186,7 @@ def plain(body: bytes) -> Block:
 _HIT = b'"prompt_cache_hit_tokens"'
 
 
-def with_details(data: bytes, usage: _Usage) -> bytes:
+def with_details(data: bytes, usage: RawUsage) -> bytes:
     """DeepSeek's count of cached tokens under OpenAI's name too. Its name cannot stand in a text:
     there its quotes are escaped."""
     if usage.prompt_cache_hit_tokens is None or usage.prompt_tokens_details is not None:
@@ -248,7 +214,7 @@ def _payload(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def _parse(event: bytes) -> _Event | None:
+def _parse(event: bytes) -> Event | None:
     payload = _payload(event)
     if not payload.startswith(b"{"):
         return None
@@ -271,7 +237,7 @@ def _opens(whole: bytes) -> bool:
         start = end + 2
 
 
-def _choice_opens(choice: _Choice) -> bool:
+def _choice_opens(choice: Choice) -> bool:
     if choice.text or choice.finish_reason:
         return True
     delta = choice.delta
@@ -295,7 +261,7 @@ def _finish(whole: bytes) -> str | None:
     return None
 
 
-def _usage(raw: _Usage) -> Usage:
+def _usage(raw: RawUsage) -> Usage:
     prompt, completion = raw.prompt_tokens_details, raw.completion_tokens_details
     cached = (prompt.cached_tokens if prompt else None) or raw.prompt_cache_hit_tokens
     reasoning = completion.reasoning_tokens if completion else None

@@ -46,7 +46,7 @@ from serving.records import (
     Ticket,
 )
 from serving.settings import Ledger as LedgerSettings
-from serving.wire.client import Pool
+from serving.wire.pool import Pool
 
 WAIT_S = 15.0
 KEY, SECRET = "sk-provider", "deployment-secret"

@@ -3,10 +3,13 @@ was gained, on any machine."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from benchmarks.gateway import __main__ as cli
 from benchmarks.gateway import callgrind, counted, instructions, machine, processes
+from benchmarks.gateway.builds import Build, Unusable
 from benchmarks.gateway.callgrind import CallgrindMissing, Count
 from benchmarks.gateway.contenders import BALLAST, ROOT
 from benchmarks.gateway.instructions import CHUNK, PLAIN, Plan, Report, Row
@@ -54,6 +57,23 @@ def test_a_machine_without_valgrind_is_told_what_to_install(tmp_path, capsys, mo
         callgrind.version()
     assert cli.main(["instructions", "--no-peer"]) == 2
     assert "valgrind is not installed" in capsys.readouterr().err
+
+
+def test_a_python_that_cannot_run_ballast_is_told_apart_from_a_fault_of_the_gateway(
+    tmp_path, capsys
+):
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\necho \"No module named 'msgspec'\" >&2\nexit 1\n")
+    bare.chmod(0o755)
+    for named, why in ((bare, "No module named 'msgspec'"), (tmp_path / "none", "No such file")):
+        assert cli.main(["compare", "--no-install", "--python", str(named)]) == 2
+        assert why in capsys.readouterr().err
+    with pytest.raises(Unusable, match=r"requirements/gateway\.lock"):
+        Build(str(bare), ROOT).versions()
+
+
+def test_the_line_below_a_table_is_of_the_python_that_ran_ballast():
+    assert Build(sys.executable, ROOT).versions()["python"] == machine.python_build()
 
 
 def test_every_setting_is_one_that_a_gateway_starts_with(tmp_path):

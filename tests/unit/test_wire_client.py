@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from serving.wire.client import Exchange, Pool, WireError
+from serving.wire.client import Exchange, WireError
+from serving.wire.pool import Pool
 
 WAIT_S = 20.0
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
