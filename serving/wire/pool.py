@@ -6,6 +6,10 @@ import asyncio
 
 from serving.wire.client import Exchange, WireError
 
+LATE_TURNS = 8
+"""Of the loop, after the time to connect is over: a loop that was late itself (a starved machine)
+runs its timers before it looks at its sockets, and would call a good connection a slow one."""
+
 
 class Pool:
     """Kept-alive connections by address, newest used first."""
@@ -27,14 +31,23 @@ class Pool:
     async def connect(self, address: tuple[str, int]) -> Exchange:
         """A new connection. Raises WireError(sent=False)."""
         loop = asyncio.get_running_loop()
+        opening = loop.create_task(loop.create_connection(lambda: Exchange(loop), *address))
         try:
-            async with asyncio.timeout(self._connect_s):
-                _, exchange = await loop.create_connection(lambda: Exchange(loop), *address)
-        except TimeoutError:
-            raise WireError("connecting took too long", sent=False, is_timeout=True) from None
+            await asyncio.wait((opening,), timeout=self._connect_s)
+            for _ in range(LATE_TURNS):
+                if opening.done():
+                    break
+                await asyncio.sleep(0)
+            if not opening.done():
+                raise WireError("connecting took too long", sent=False, is_timeout=True)
+            return opening.result()[1]
         except OSError as error:
             raise WireError(f"cannot connect: {error.strerror or error}", sent=False) from error
-        return exchange
+        except asyncio.CancelledError:  # in the very turn in which it stands, nobody would close it
+            opening.add_done_callback(_closed)
+            raise
+        finally:
+            opening.cancel()
 
     def give(self, address: tuple[str, int], exchange: Exchange) -> None:
         """Take a connection back after its answer; closes it unless it can be used again."""
@@ -53,3 +66,9 @@ class Pool:
     def close(self) -> None:
         """Close every idle connection."""
         self.forget(set())
+
+
+def _closed(opening: asyncio.Task[tuple[asyncio.Transport, Exchange]]) -> None:
+    """Close a connection that came when nobody waits for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].abort()

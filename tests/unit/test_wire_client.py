@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -481,3 +482,16 @@ def test_a_connection_the_peer_closed_while_idle_is_not_used():
         assert await ask(peer, pool) == (200, b"ok")
 
     run(check, close_after)
+
+
+def test_a_loop_that_was_late_itself_does_not_call_a_good_connection_slow():
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            asked = asyncio.create_task(Pool(0.02, 4).connect(server.sockets[0].getsockname()))
+            await asyncio.sleep(0)
+            time.sleep(0.05)  # noqa: ASYNC251 - a starved machine: nothing of this process runs
+            (await asked).abort()
+
+    asyncio.run(main())
+    uvloop.run(main())
