@@ -1,9 +1,10 @@
 """Sentences with a code (`models.worded`), told in the reader's language. The catalogue of
 `ballast` lies above this package; this one (`messages.yaml`) has its form, and a test holds it to
-the same rules."""
+the same rules. What is made in lower layers is told from their own (`models/reasons`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.load.wording import Language
+from benchmarks.load.wording import WORDS, Language, word
+from models import wordbook
 from models.worded import Worded
 
 FILE = Path(__file__).parent / "messages.yaml"
@@ -21,8 +23,10 @@ def tell(said: str, language: Language) -> str:
     """A sentence by its code, any other text as it is."""
     if language == "en" or not isinstance(said, Worded):
         return said
-    entry = said_by_code().get(said.code)
-    if entry is None:  # of a lower layer: its catalogue is the command line's
+    entry = said_by_code().get(said.code) or wordbook.reasons().get(said.code)
+    if entry is None and said.code in WORDS:
+        entry = {language: word(said.code, language)}
+    if entry is None:  # what no catalogue has is English
         return said
     values = {name: _told(value, language) for name, value in said.values.items()}
     return entry[language].format_map(values)
@@ -39,7 +43,33 @@ def said_by_code() -> Mapping[str, Mapping[str, str]]:
 @cache
 def help_texts() -> Mapping[str, str]:
     """Help of flags and commands: the Chinese one by the English one, as the code has it."""
-    return {row["en"]: row["zh"] for row in yaml.safe_load(FILE.read_text("utf-8"))["help"]}
+    return _rows("help")
+
+
+@cache
+def criteria() -> Mapping[str, str]:
+    """What drills ask, the same way."""
+    return _rows("criteria")
+
+
+@cache
+def refusals() -> Mapping[str, str]:
+    """What the library's parser of flags refuses with: its own templates, values in braces."""
+    return _rows("flags")
+
+
+def refused(message: str, language: Language) -> str:
+    """A refusal of that parser; one that is not known, or is ours, as it is."""
+    for en, zh in refusals().items() if language == "zh" else ():
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(en))
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return zh.format_map({name: refused(value, language)
+                                  for name, value in found.groupdict().items()})  # fmt: skip
+    return message
+
+
+def _rows(group: str) -> Mapping[str, str]:
+    return {row["en"]: row["zh"] for row in yaml.safe_load(FILE.read_text("utf-8"))[group]}
 
 
 def _told(value: Any, language: Language) -> Any:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from benchmarks.acceptance import page, steps, values
 from benchmarks.acceptance.child import Stopped
@@ -23,10 +24,12 @@ from benchmarks.load import flags, results, schemas
 from benchmarks.load import values as scenarios
 from benchmarks.load.parser import Parser
 from benchmarks.load.values import ScenarioError
+from benchmarks.load.wording import Language, spoken
+from benchmarks.telling import tell
 from models.profiles import ProfileError
-from models.worded import Worded, of
+from models.worded import Worded, of, packed, unpacked
 
-REPORT = "acceptance.md"
+REPORTS: Final[dict[str, Language]] = {"acceptance.md": "en", "acceptance.zh.md": "zh"}
 LEAST_S = 5.0
 """A step is not begun with less."""
 ALWAYS = (PROBE, VERDICT)
@@ -98,20 +101,26 @@ def _through(ground: Ground) -> int:
         if is_stopped and name != VERDICT:
             break
         if state.step(name).status == "done" and name not in ALWAYS:
-            _say(name, f"was done before: {state.step(name).words}")
+            before = state.step(name)
+            words = unpacked(before.said, before.words)
+            _say(name, Worded("acceptance.before", "was done before: {words}", words=words))
             continue
         budget_s = _budget(ground, name)
         if budget_s < LEAST_S and name != VERDICT:
-            did, took_s = Did("stopped", f"no time left of {ground.given.minutes:g} minutes"), 0.0
+            minutes = f"{ground.given.minutes:g}"
+            why = Worded("acceptance.no_time", "no time left of {minutes} minutes", minutes=minutes)
+            did, took_s = Did("stopped", why), 0.0
         else:
             did, took_s = _one(ground._replace(budget_s=budget_s), name)
         is_stopped = is_stopped or did.status == "stopped"
         changed = Step(name=name, status=did.status, seconds=state.step(name).seconds + took_s,
-                       words=did.words, found=did.found)  # fmt: skip
+                       words=did.words, said=packed(did.words), found=did.found)  # fmt: skip
         ground = ground._replace(state=state.with_step(changed))
         _write(ground)
-        _say(name, f"{page.MARKS[did.status]} in {took_s:.0f} s: {did.words}")
-    print(page.report(ground.state))
+        template, seconds = "{mark} in {seconds} s: {words}", f"{took_s:.0f}"
+        _say(name, Worded("acceptance.ended", template, mark=page.MARKS[did.status],
+                          seconds=seconds, words=did.words))  # fmt: skip
+    print(page.report(ground.state, spoken()))
     if is_stopped:
         return flags.STOPPED
     return int(any(step.status != "done" for step in ground.state.steps))
@@ -120,11 +129,11 @@ def _through(ground: Ground) -> int:
 def _one(ground: Ground, name: str) -> tuple[Did, float]:
     """One step, and how long it took. Raises TargetError of the first look only."""
     began_s = time.monotonic()
-    _say(name, f"at most {ground.budget_s:.0f} s")
+    _say(name, Worded("acceptance.most", "at most {seconds} s", seconds=f"{ground.budget_s:.0f}"))
     try:
         did = steps.RUNS[name](ground)
     except (Stopped, KeyboardInterrupt):
-        did = Did("stopped", "by Ctrl-C")
+        did = Did("stopped", Worded("acceptance.ctrl_c", "by Ctrl-C"))
     return did, round(time.monotonic() - began_s, 1)
 
 
@@ -137,11 +146,13 @@ def _budget(ground: Ground, name: str) -> float:
 
 def _write(ground: Ground) -> None:
     values.write(ground.out, ground.state)
-    results.put(ground.out / REPORT, page.report(ground.state).encode())
+    for name, language in REPORTS.items():
+        results.put(ground.out / name, page.report(ground.state, language).encode())
 
 
 def _say(name: str, words: str) -> None:
-    print(f"{name}: {words}", file=sys.stderr, flush=True)
+    colon = "：" if spoken() == "zh" else ": "
+    print(f"{name}{colon}{tell(words, spoken())}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ import msgspec
 from benchmarks.acceptance import child, verdict
 from benchmarks.acceptance.values import State, Status
 from benchmarks.load import probing, results
-from benchmarks.load.capacity import Found
+from benchmarks.load.capacity import Found, sentence
+from benchmarks.load.report import goals
 from benchmarks.load.search import FOUND
 from benchmarks.load.wire import Connections, Failed, Target, TargetError
 from models import profiles
 from models.capacity import Profile
-from models.worded import Worded, of
+from models.worded import Worded, joined, of
 
 PROBE, COEFFICIENTS, SEARCH, VERDICT = "probe", "coefficients", "search", "verdict"
 NAMES = (PROBE, COEFFICIENTS, SEARCH, VERDICT)
@@ -52,8 +53,9 @@ def probe(ground: Ground) -> Did:
     notes = asyncio.run(probing.probe(ground.target))
     took_s, tokens = asyncio.run(_once(ground.target))
     found = {"notes": notes, "first_answer_s": round(took_s, 3), "tokens": tokens}
-    words = f"answers in {took_s:.2f} s" + "".join(f"; {note}" for note in notes)
-    return Did("done", words, found)
+    template, seconds = "answers in {seconds} s", f"{took_s:.2f}"
+    words = Worded("acceptance.answers", template, seconds=seconds)
+    return Did("done", joined([words, *notes]), found)
 
 
 async def _once(target: Target) -> tuple[float, int]:
@@ -105,11 +107,16 @@ def coefficients(ground: Ground) -> Did:
     if ended.code or ended.is_over:
         return Did("failed", _why(ended))
     learnt = msgspec.json.decode(ended.out)
-    words_of = (
-        f"{learnt['points']} points explained within {learnt['mean_error']:.1%} on average: "
-        f"{learnt['base_ms']:.2f} ms a step, {learnt['per_sequence_ms'] * 1e3:.0f} us a sequence, "
-        f"{learnt['per_kilo_prefill_ms']:.1f} ms a thousand tokens of prompt"
+    template = (
+        "{points} points explained within {error} on average: {base} ms a step, {sequence} us a "
+        "sequence, {prompt} ms a thousand tokens of prompt"
     )
+    words_of = Worded(
+        "acceptance.fitted", template, points=learnt["points"],
+        error=f"{learnt['mean_error']:.1%}", base=f"{learnt['base_ms']:.2f}",
+        sequence=f"{learnt['per_sequence_ms'] * 1e3:.0f}",
+        prompt=f"{learnt['per_kilo_prefill_ms']:.1f}",
+    )  # fmt: skip
     return Did("done", words_of, {"learnt": learnt})
 
 
@@ -134,16 +141,17 @@ def search(ground: Ground) -> Did:
     ended = child.run("benchmarks.load", words, ground.budget_s, ground.out / "search.log")
     try:
         found = msgspec.json.decode((folder / FOUND).read_bytes(), type=Found)
-        total = results.read(folder)[0].summary.total
+        result = results.read(folder)[0]
     except (OSError, msgspec.DecodeError, results.ResultsError):
         return Did("failed", _why(ended))
+    total = result.summary.total
     told = {"rate": found.rate, "above": found.above, "runs": len(found.tried),
             "output_tokens_per_s": total.tokens_per_s if found.rate else 0.0,
             "is_narrow": not ended.is_over}  # fmt: skip
-    last = ended.out.strip().splitlines()
-    words_of = last[-1] if last else "no sentence"
+    words_of = sentence(found, given.model, goals(result.scenario))
     if ended.is_over:
-        words_of += " (its time was over: the bracket is wider than asked)"
+        template = "{sentence} (its time was over: the bracket is wider than asked)"
+        words_of = Worded("acceptance.over", template, sentence=words_of)
     if found.rate is None:
         return Did("failed", words_of, told)
     return Did("done", words_of, told)
@@ -159,16 +167,19 @@ def judge(ground: Ground) -> Did:
     rate = state.step(SEARCH).found.get("rate")
     is_good, why = verdict.judged(rows, rate, given.rate_wanted)
     if profile is not None and not learnt:
-        is_good, why = False, f"the card was not compared: no coefficients; {why}"
+        template = "the card was not compared: no coefficients"
+        is_good, why = False, joined([Worded("acceptance.not_compared", template), why])
     rented_s = time.time() - state.began_s
     each = verdict.per_mtok(rent, state.step(SEARCH).found.get("output_tokens_per_s", 0.0))
     found = {
-        "is_accepted": is_good, "compared": msgspec.to_builtins(rows),
+        "is_accepted": is_good, "compared": msgspec.to_builtins(rows, enc_hook=str),
         "steps_cost": verdict.cost(rent, state.spent_s), "rent_cost": verdict.cost(rent, rented_s),
         "rented_s": round(rented_s, 1), "currency": rent.currency, "per_mtok": each,
     }  # fmt: skip
-    return Did("done" if is_good else "failed", ("accepted: " if is_good else "not accepted: ")
-               + why, found)  # fmt: skip
+    told = Worded("acceptance.refused_it", "not accepted: {why}", why=why)
+    if is_good:
+        told = Worded("acceptance.accepted", "accepted: {why}", why=why)
+    return Did("done" if is_good else "failed", told, found)
 
 
 def card(name: str) -> Profile | None:
@@ -179,9 +190,11 @@ def card(name: str) -> Profile | None:
 def _why(ended: child.Ended) -> str:
     """In one line."""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.tail)
-    last = next((line.strip() for line in reversed(plain.splitlines()) if line.strip()), "silent")
-    over = "its time was over; " if ended.is_over else ""
-    return f"{over}exit {ended.code}: {last[:200]}"
+    last = next((line.strip() for line in reversed(plain.splitlines()) if line.strip()), "")
+    words: str = last[:200] or Worded("acceptance.silent", "silent")
+    code = Worded("acceptance.exit", "exit {code}: {words}", code=ended.code, words=words)
+    over = [Worded("acceptance.time_over", "its time was over")] if ended.is_over else []
+    return joined([*over, code])
 
 
 RUNS: dict[str, Callable[[Ground], Did]] = {

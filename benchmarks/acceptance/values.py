@@ -4,6 +4,7 @@ is replaced whole after each step, so that it may be stopped and begun anew at a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -36,6 +37,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """Spent on it, over all tries."""
     words: str = ""
+    said: Mapping[str, Any] | None = None
+    """`words` for a reader of another language."""
     found: dict[str, Any] = {}
 
 
@@ -93,4 +96,6 @@ def read(folder: Path, asked: Asked) -> State | None:
 
 def write(folder: Path, state: State) -> None:
     """Replace the file. Raises ResultsError."""
-    results.put(folder / FILE, msgspec.json.format(msgspec.json.encode(state), indent=1))
+    results.put(
+        folder / FILE, msgspec.json.format(msgspec.json.encode(state, enc_hook=str), indent=1)
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from models.capacity import Profile, step_s
+from models.worded import Worded, joined, packed
 
 LOADS = ((1, 1_000), (8, 1_000), (32, 1_000))
 """Sequences at once, and context of each: what a step takes there is compared."""
@@ -30,6 +31,8 @@ class Compared(msgspec.Struct, frozen=True):
     what: str
     card: float
     seen: float
+    said: Mapping[str, Any] | None = None
+    """`what` for a reader of another language."""
 
     @property
     def off(self) -> float:
@@ -41,15 +44,20 @@ def compared(profile: Profile, learnt: Mapping[str, Any]) -> list[Compared]:
     """Steps at a few loads, and a thousand tokens of prompt."""
     found = [
         Compared(
-            f"step with {sequences} at once, {context:,} tokens each",
+            Worded(
+                "acceptance.step",
+                "step with {sequences} at once, {context} tokens each",
+                sequences=sequences,
+                context=f"{context:,}",
+            ),
             step_s(profile, sequences, sequences * context, 0) * 1e3,
             _step_ms(learnt, sequences, sequences * context),
         )
         for sequences, context in LOADS
     ]
-    prompt = Compared("a thousand tokens of prompt", profile.per_prefill_token_s * 1e6,
-                      learnt["per_kilo_prefill_ms"])  # fmt: skip
-    return [*found, prompt]
+    prompt = Compared(Worded("acceptance.prompt", "a thousand tokens of prompt"),
+                      profile.per_prefill_token_s * 1e6, learnt["per_kilo_prefill_ms"])  # fmt: skip
+    return [msgspec.structs.replace(one, said=packed(one.what)) for one in (*found, prompt)]
 
 
 def _step_ms(learnt: Mapping[str, Any], sequences: int, context: int) -> float:
@@ -64,18 +72,29 @@ def judged(rows: list[Compared], rate: float | None, wanted: float) -> tuple[boo
     """Whether it is accepted, and why (not)."""
     slow = [row for row in rows if row.off > OFF]
     fast = [row for row in rows if row.off < -OFF]
-    why = [f"{row.what}: {row.off:+.0%} against the card" for row in (*slow, *fast)]
+    why: list[str] = [
+        Worded("acceptance.apart", "{what}: {off} against the card", what=row.what,
+               off=f"{row.off:+.0%}")
+        for row in (*slow, *fast)
+    ]  # fmt: skip
+    held = "" if rate is None else f"{rate:.3g}"
     if rate is None:
-        why.append("no rate within the goal was found")
+        why.append(Worded("acceptance.no_rate", "no rate within the goal was found"))
     elif rate < wanted:
-        why.append(f"{rate:.3g} requests/s within the goal, {wanted:.3g} are wanted")
+        template = "{rate} requests/s within the goal, {wanted} are wanted"
+        why.append(Worded("acceptance.slow", template, rate=held, wanted=f"{wanted:.3g}"))
     is_good = not slow and rate is not None and rate >= wanted
     if is_good and not why:
-        held = f"all {len(rows)} figures within {OFF:.0%} of the card" if rows else "no card given"
-        return True, f"{held}; {rate:.3g} requests/s within the goal"
+        alike: str = Worded("acceptance.no_card", "no card given")
+        if rows:
+            template = "all {count} figures within {share} of the card"
+            alike = Worded("acceptance.alike", template, count=len(rows), share=f"{OFF:.0%}")
+        template = "{alike}; {rate} requests/s within the goal"
+        return True, Worded("acceptance.good", template, alike=alike, rate=held)
     if is_good:
-        why.append("faster than the card says: put the calibration that was written into use")
-    return is_good, "; ".join(why)
+        template = "faster than the card says: put the calibration that was written into use"
+        why.append(Worded("acceptance.faster", template))
+    return is_good, joined(why)
 
 
 def cost(rent: Rent, seconds: float) -> float:

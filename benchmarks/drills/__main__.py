@@ -22,7 +22,7 @@ from benchmarks.gateway.processes import StartFailed
 from benchmarks.load.parser import Parser
 from benchmarks.load.wording import spoken, text
 from benchmarks.telling import tell
-from models.worded import Worded
+from models.worded import Worded, of
 
 
 def chosen(names: Sequence[str], *, is_fast: bool) -> list[Drill]:
@@ -70,12 +70,15 @@ def main(argv: Sequence[str]) -> int:
         try:
             outcomes.append(run(drill))
         except StartFailed as failed:
-            print(text("error", spoken(), words=f"{drill.name}: {failed}"), file=sys.stderr)
+            print(
+                text("error", spoken(), words=f"{drill.name}: {tell(of(failed), spoken())}"),
+                file=sys.stderr,
+            )
             return 3
         print(table(outcomes[-1:]), flush=True)
     if given.out:
         report = {"provenance": made, "drills": outcomes}
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
     return int(not all(one.has_passed or one.skipped for one in outcomes))
 
 

@@ -25,6 +25,7 @@ from benchmarks.drills.values import (
     Finding,
     Told,
 )
+from models.worded import Worded, joined
 from serving.audit.verify import differing
 from serving.directory.chain import breaks
 from serving.errors import TOLD
@@ -35,7 +36,11 @@ from serving.settings import Settings
 
 SETTLE_S_MAX = 30.0
 ROWS_MAX = 100_000
+ENDED = "every accepted request ended in an answer or a clear error"
 TEXT = "no answer was changed, repeated or skipped"
+AGREED = "client and ledger agree row by row"
+GONE = "ledger, audit and providers agree about what left"
+ALWAYS = (ENDED, TEXT, AGREED, GONE)
 SHOWN = 3
 """Of differences, in a report's line."""
 _SILENT = frozenset((CLOSED, HUNG, UNREACHED))
@@ -102,21 +107,25 @@ def always(evidence: Evidence) -> list[Finding]:
     """What must hold after every drill, whatever it was."""
     told, books = evidence.told, evidence.books
     laws = [f"{v.rule} {v.request_id} {v.attempt}" for v in books.violations]
+    whole = sum(one.end == WHOLE for one in told)
     return [
-        _finding("every accepted request ended in an answer or a clear error",
-                 _unclear(evidence), f"{len(told)} requests"),
+        _finding(ENDED, _unclear(evidence),
+                 Worded("found.requests", "{count} requests", count=len(told))),
         _finding(TEXT,
                  [f"{one.wave}: {one.request_id}" for one in told if not one.text_is_right],
-                 f"{sum(one.end == WHOLE for one in told)} whole answers"),
-        _finding("client and ledger agree row by row", [*_rows(evidence), *laws],
-                 f"{len(books.rows)} rows"),
-        _finding("ledger, audit and providers agree about what left", _left(books),
-                 f"{len(books.chained)} intents"),
+                 Worded("found.answers", "{count} whole answers", count=whole)),
+        _finding(AGREED, [*_rows(evidence), *laws],
+                 Worded("found.rows", "{count} rows", count=len(books.rows))),
+        _finding(GONE, _left(books),
+                 Worded("found.intents", "{count} intents", count=len(books.chained))),
     ]  # fmt: skip
 
 
 def _finding(words: str, faults: Sequence[str], what: str) -> Finding:
-    found = what if not faults else f"{len(faults)} not, as {'; '.join(faults[:SHOWN])}"
+    found = what
+    if faults:
+        found = Worded("found.wrong", "{count} not, as {faults}", count=len(faults),
+                       faults=joined(faults[:SHOWN]))  # fmt: skip
     return Finding(words, found, not faults)
 
 
@@ -124,7 +133,14 @@ def _unclear(evidence: Evidence) -> list[str]:
     """Requests that ended in silence, but for those whose gateway was killed under them. Where
     nobody listened, nothing was accepted."""
     return [
-        f"{one.wave} at {one.sent_s:.2f} s: {one.end} {one.words}"
+        Worded(
+            "found.unclear",
+            "{wave} at {at} s: {end} {words}",
+            wave=one.wave,
+            at=f"{one.sent_s:.2f}",
+            end=one.end,
+            words=one.words,
+        )
         for one in evidence.told
         if one.end not in CLEAR
         and one.end not in (UNREACHED, LEFT)
@@ -146,13 +162,17 @@ def _rows(evidence: Evidence) -> Iterator[str]:
     rows = evidence.books.rows
     by_id = {one.request_id: one for one in evidence.told if one.request_id}
     counted = Counter(one.request_id for one in evidence.told if one.request_id)
-    yield from (f"{name}: told {times} times" for name, times in counted.items() if times > 1)
+    yield from (
+        Worded("found.twice", "{name}: told {times} times", name=name, times=times)
+        for name, times in counted.items() if times > 1
+    )  # fmt: skip
     for name, one in by_id.items():
         row = rows.get(name)
         if row is None:
-            yield f"{name} ({one.end} {one.status} {one.code}): no row"
+            ended = f"{one.end} {one.status} {one.code}"
+            yield Worded("found.no_row", "{name} ({ended}): no row", name=name, ended=ended)
         elif what := _difference(one, row):
-            yield f"{name}: {what}"
+            yield Worded("found.differs", "{name}: {what}", name=name, what=what)
     # A client that heard no head knows no id: there may be as many rows that nobody claims.
     # One that sent its request again on a new connection knows the second alone, and the first
     # ended with the gateway that had it.
@@ -160,33 +180,44 @@ def _rows(evidence: Evidence) -> Iterator[str]:
     silent = sum(not one.request_id and one.end in _SILENT for one in evidence.told)
     lost = sum(rows[name].outcome == "gateway_lost" for name in rows.keys() - by_id.keys())
     if unclaimed > silent + min(evidence.resent, lost):
-        yield f"{unclaimed} rows that no client knows of, and {silent} clients heard nothing"
+        template = "{rows} rows that no client knows of, and {silent} clients heard nothing"
+        yield Worded("found.unclaimed", template, rows=unclaimed, silent=silent)
 
 
 def _difference(one: Told, row: RequestEnd) -> str:
+    template = "the client saw {seen}, the row says {row}"
     wanted = _OUTCOMES.get(one.end)
     if wanted is not None and row.outcome not in wanted:
-        return f"the client saw {one.end}, the row says {row.outcome}"
+        return Worded("found.saw", template, seen=one.end, row=row.outcome)
     if one.end == REFUSED and (
         row.outcome == "ok" or (row.status, TOLD.get(row.code, row.code)) != (one.status, one.code)
     ):
-        return f"the client saw {one.status} {one.code}, the row {row.status} {row.code}"
+        seen, of_row = f"{one.status} {one.code}", f"{row.status} {row.code}"
+        return Worded("found.saw", template, seen=seen, row=of_row)
     if row.model != MODEL or row.key_id != one.key:
-        return f"sent by {one.key} for {MODEL}, the row says {row.key_id}, {row.model}"
+        template = "sent by {key} for {model}, the row says {row}"
+        of_row = f"{row.key_id}, {row.model}"
+        return Worded("found.sent_by", template, key=one.key, model=MODEL, row=of_row)
     usage = row.usage
     said = (one.prompt_tokens, one.completion_tokens)
     if one.end == WHOLE and said != (usage.prompt_tokens, usage.completion_tokens):
-        return f"the client was told usage {said}, the row says {usage}"
+        template = "the client was told usage {said}, the row says {row}"
+        return Worded("found.usage", template, said=str(said), row=str(usage))
     return ""
 
 
 def _left(books: Books) -> list[str]:
     """Every attempt that left has one intent, chained; nothing else left; no provider saw more."""
-    faults = list(books.chain_faults)
+    faults: list[str] = list(books.chain_faults)
     if books.unchained:
-        faults.append(f"{books.unchained} intents on no chain")
-    chained = Counter(books.chained)
-    faults += [f"{one} is chained {times} times" for one, times in chained.items() if times > 1]
+        faults.append(
+            Worded("found.unchained", "{count} intents on no chain", count=books.unchained)
+        )
+    faults += [
+        Worded("found.chained", "{what} is chained {times} times", what=str(one), times=times)
+        for one, times in Counter(books.chained).items() if times > 1
+    ]  # fmt: skip
+    chained = set(books.chained)
     intents: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     for request_id, attempts in books.attempts.items():
@@ -195,15 +226,18 @@ def _left(books: Books) -> list[str]:
             if is_egress and (
                 attempt.intent is None or (request_id, attempt.attempt) not in chained
             ):
-                faults.append(f"{request_id} left without an intent on a chain")
+                template = "{name} left without an intent on a chain"
+                faults.append(Worded("found.no_intent", template, name=request_id))
             if attempt.intent is not None:
                 intents[attempt.intent.provider] += 1
                 is_answered = attempt.end is not None and attempt.end.outcome == "ok"
                 answers[attempt.intent.provider] += is_answered
     for name, seen in books.knocks.items():
         if not answers[name] <= seen <= intents[name]:
-            faults.append(
-                f"{name} saw {seen} requests, the books know {intents[name]} that left for it and "
-                f"{answers[name]} that it answered"
+            template = (
+                "{name} saw {seen} requests, the books know {left} that left for it and "
+                "{answered} that it answered"
             )
+            faults.append(Worded("found.knocks", template, name=name, seen=seen,
+                                 left=intents[name], answered=answers[name]))  # fmt: skip
     return faults

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.drills.values import REFUSED, WHOLE, Criterion, Evidence, Finding, Told
+from models.worded import Worded
 
 Which = Callable[[Told], bool]
 FOREVER_S = 1e9
@@ -26,7 +27,8 @@ def answered(words: str, at_least: float, which: Which) -> Criterion:
     def judge(evidence: Evidence) -> Finding:
         chosen = [one for one in evidence.told if which(one) and not one.will_come_again]
         good = sum(one.end == WHOLE for one in chosen)
-        found = f"{good} of {len(chosen)}{_others(chosen)}"
+        found = Worded("found.good", "{good} of {count}{others}", good=good, count=len(chosen),
+                       others=_others(chosen))  # fmt: skip
         return Finding(words, found, bool(chosen) and good >= at_least * len(chosen))
 
     return judge
@@ -49,9 +51,8 @@ def refused_with(words: str, codes: Iterable[str], which: Which) -> Criterion:
     def judge(evidence: Evidence) -> Finding:
         chosen = [one for one in evidence.told if which(one) and one.end == REFUSED]
         bad = [one for one in chosen if one.code not in known or one.retry_after_s < 0]
-        found = f"{len(chosen)} refused{_others(chosen)}"
-        if bad:
-            found += f"; {bad[0].status} {bad[0].code}, Retry-After {bad[0].retry_after_s:g}"
+        found = Worded("found.refused", "{count} refused{others}{bad}", count=len(chosen),
+                       others=_others(chosen), bad=_worst(bad))  # fmt: skip
         return Finding(words, found, not bad)
 
     return judge
@@ -92,7 +93,9 @@ def tries_per_request(words: str, most: float) -> Criterion:
         books = evidence.books
         total = sum(map(len, books.attempts.values()))
         ratio = total / max(1, len(books.rows))
-        return Finding(words, f"{total} tries for {len(books.rows)} requests", ratio <= most)
+        found = Worded("found.tries", "{tries} tries for {requests} requests", tries=total,
+                       requests=len(books.rows))  # fmt: skip
+        return Finding(words, found, ratio <= most)
 
     return judge
 
@@ -108,7 +111,8 @@ def never_left(words: str, tenant: str) -> Criterion:
             if attempt.intent is not None and attempt.intent.tenant == tenant
         ]
         mine = sum(row.tenant == tenant for row in evidence.books.rows.values())
-        return Finding(words, f"{len(left)} of {mine}", mine > 0 and not left)
+        found = Worded("found.left", "{left} of {mine}", left=len(left), mine=mine)
+        return Finding(words, found, mine > 0 and not left)
 
     return judge
 
@@ -139,7 +143,8 @@ def ended_within(words: str, outcome: str, seconds: float, least: int) -> Criter
     def judge(evidence: Evidence) -> Finding:
         rows = [row for row in evidence.books.rows.values() if row.outcome == outcome]
         longest_s = max((row.ended_ms - row.received_ms for row in rows), default=0) / 1e3
-        found = f"{len(rows)}, the longest {longest_s:.1f} s"
+        found = Worded("found.ended", "{count}, the longest {seconds} s", count=len(rows),
+                       seconds=f"{longest_s:.1f}")  # fmt: skip
         return Finding(words, found, len(rows) >= least and longest_s <= seconds)
 
     return judge
@@ -162,7 +167,9 @@ def memory_grew(words: str, most_mib: float) -> Criterion:
     def judge(evidence: Evidence) -> Finding:
         first = evidence.rss_mib[0][1]
         grew = max(mib for _, mib in evidence.rss_mib) - first
-        return Finding(words, f"{grew:.1f} MiB over {first:.1f}", grew <= most_mib)
+        found = Worded("found.grew", "{grew} MiB over {first}", grew=f"{grew:.1f}",
+                       first=f"{first:.1f}")  # fmt: skip
+        return Finding(words, found, grew <= most_mib)
 
     return judge
 
@@ -177,15 +184,23 @@ def _within(
             moment(one) - one.sent_s for one in evidence.told if which(one) and moment(one) >= 0
         )
         if not times:
-            return Finding(words, "no such request", False)
+            return Finding(words, Worded("found.none", "no such request"), False)
         at = times[max(0, math.ceil(share * len(times)) - 1)]
-        return Finding(words, f"{at:.2f} s ({share:.0%} of {len(times)})", at <= seconds)
+        found = Worded("found.within", "{seconds} s ({share} of {count})", seconds=f"{at:.2f}",
+                       share=f"{share:.0%}", count=len(times))  # fmt: skip
+        return Finding(words, found, at <= seconds)
 
     return judge
 
 
+def _worst(bad: Sequence[Told]) -> str:
+    """The first refusal that is not as it must be."""
+    return next((f"; {one.status} {one.code}, Retry-After {one.retry_after_s:g}" for one in bad),
+                "")  # fmt: skip
+
+
 def _others(chosen: Sequence[Told]) -> str:
-    """How the rest ended."""
+    """How the rest ended, by the names that reports have for it."""
     kinds: dict[str, int] = {}
     for one in chosen:
         if one.end != WHOLE:

@@ -39,6 +39,7 @@ from benchmarks.engines.starting import NotReady, Running, listed, start, until
 from benchmarks.gateway import processes
 from benchmarks.gateway.client import Target
 from benchmarks.gateway.processes import StartFailed
+from models.worded import Worded
 from serving.settings import Settings, load
 
 KILL_AT_S, STEADY_S = 4.0, 45.0
@@ -64,13 +65,15 @@ def run() -> Outcome:
     """The drill's outcome. Raises StartFailed."""
     missing = [name for name in DRILL.needs if find_spec(name) is None]
     if missing:
-        return judged(DRILL, 0.0, None, f"no {', '.join(missing)} here: the extra `cpu`")
+        why = Worded("drill.lacks_extra", "no {names} here: the extra `cpu`", names=missing)
+        return judged(DRILL, 0.0, None, why)
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder:
         evidence = _ground(Path(folder))
     found = judged(DRILL, time.monotonic() - begun_s, evidence, "")
     compared = [finding for finding in found.findings if finding.words != books.TEXT]
-    back = f"the engine answered again {evidence.readings['back_s']:.0f} s after the kill"
+    back = Worded("drill.back", "the engine answered again {seconds} s after the kill",
+                  seconds=f"{evidence.readings['back_s']:.0f}")  # fmt: skip
     return msgspec.structs.replace(found, findings=compared, faults=[*found.faults, back])
 
 
@@ -137,4 +140,5 @@ def _kill(started: Running) -> None:
         if words.exists() and HEAD in words.read_bytes().split(b"\0", 1)[0]:
             os.kill(pid, signal.SIGKILL)
             return
-    raise StartFailed("no head of Ray among the processes of `ballast up`")
+    template = "no head of Ray among the processes of `ballast up`"
+    raise StartFailed(Worded("drill.no_head", template))

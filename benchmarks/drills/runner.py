@@ -15,15 +15,24 @@ import uvloop
 from benchmarks.drills import acts, books
 from benchmarks.drills.asking import Crowd
 from benchmarks.drills.ground import Ground, asked
-from benchmarks.drills.values import Drill, Evidence, Fault, Outcome
+from benchmarks.drills.values import Drill, Evidence, Fault, Finding, Outcome
 from benchmarks.gateway import processes
 from benchmarks.ledger.server import ServerMissing, binaries
-from benchmarks.load.wording import spoken
-from benchmarks.telling import tell
+from benchmarks.load.wording import Language, spoken
+from benchmarks.telling import criteria, tell
 from models.worded import Worded
 
 READY_S_MAX = 30.0
 RSS_EVERY_S = 0.25
+ACTS = {
+    "kill": Worded("act.kill", "kill"),
+    "start": Worded("act.start", "start"),
+    "behave": Worded("act.behave", "behave"),
+    "cut": Worded("act.cut", "cut"),
+    "heal": Worded("act.heal", "heal"),
+    "jump": Worded("act.jump", "jump"),
+    "read": Worded("act.read", "read"),
+}
 AFTER_S = 3.0
 """What a killed gateway's clients may still find closed."""
 
@@ -31,7 +40,8 @@ AFTER_S = 3.0
 def run(drill: Drill) -> Outcome:
     """The drill's outcome. Raises StartFailed when the ground does not stand."""
     if missing := lacking(drill):
-        return judged(drill, 0.0, None, f"no {', '.join(missing)} here")
+        why = Worded("drill.lacks", "no {names} here", names=missing)
+        return judged(drill, 0.0, None, why)
     begun_s = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="ballast-drill-") as folder,
@@ -77,7 +87,8 @@ def _ready(ground: Ground) -> None:
             if len(models["m"]["replicas"]) >= wanted:
                 break
             if time.monotonic() > until_s:
-                raise processes.StartFailed("a gateway does not see the engines")
+                unseen = Worded("drill.unseen", "a gateway does not see the engines")
+                raise processes.StartFailed(unseen)
             time.sleep(0.05)
 
 
@@ -140,12 +151,17 @@ def judged(drill: Drill, seconds: float, evidence: Evidence | None, skipped: str
     if evidence is not None:
         findings = [*books.always(evidence), *(judge(evidence) for judge in drill.criteria)]
         ends = dict(Counter(f"{one.end} {one.code}".strip() for one in evidence.told))
-        faults = [f"{at:.1f} s: {one.act} {one.on}" for at, one in evidence.faults]
+        faults = [_act(at, one) for at, one in evidence.faults]
         count = len(evidence.told)
     return Outcome(
         name=drill.name, meaning=drill.meaning, seconds=round(seconds, 1), requests=count,
         ends=ends, findings=findings, faults=faults, skipped=skipped,
     )  # fmt: skip
+
+
+def _act(at_s: float, one: Fault) -> str:
+    act = ACTS.get(one.act, one.act)
+    return Worded("drill.act", "{at} s: {act} {on}", at=f"{at_s:.1f}", act=act, on=one.on)
 
 
 def lines(outcome: Outcome) -> list[str]:
@@ -164,9 +180,16 @@ def lines(outcome: Outcome) -> list[str]:
         tell(head, language),
         f"  {meaning(outcome)}",
         *(f"  {tell(fault, language)}" for fault in faults),
-        *(f"  {tell(met if one.is_met else unmet, language)} {one.words}: {one.found}"
+        *(f"  {tell(met if one.is_met else unmet, language)} {_judged(one, language)}"
           for one in outcome.findings),
     ]  # fmt: skip
+
+
+def _judged(one: Finding, language: Language) -> str:
+    """A criterion and what was found."""
+    words = criteria().get(one.words, one.words) if language == "zh" else one.words
+    colon = "：" if language == "zh" else ": "
+    return f"{tell(words, language)}{colon}{tell(one.found, language)}"
 
 
 def meaning(one: Drill | Outcome) -> str:

@@ -23,7 +23,7 @@ from benchmarks.gateway.processes import StartFailed
 from benchmarks.load.parser import Parser
 from benchmarks.load.wording import spoken, text
 from benchmarks.telling import tell
-from models.worded import Worded
+from models.worded import Worded, of
 
 WARM_SHARE = 0.5
 """Of the run, at its start: caches fill, the allocator finds its size."""
@@ -38,8 +38,12 @@ def grows(most_mib_h: float) -> Criterion:
         kept = [(at_s, mib) for at_s, mib in evidence.rss_mib if at_s >= WARM_SHARE * last_s]
         found = fitted(kept)
         slope, low, high = (HOUR_S * one for one in found)
-        words = f"{slope:+.1f} MiB/h, 95 % from {low:+.1f} to {high:+.1f}, at {kept[-1][1]:.0f} MiB"
-        return Finding(f"RSS grows by no more than {most_mib_h:g} MiB/h", words, low <= most_mib_h)
+        told = Worded("found.slope", "{slope} MiB/h, 95 % from {low} to {high}, at {mib} MiB",
+                      slope=f"{slope:+.1f}", low=f"{low:+.1f}", high=f"{high:+.1f}",
+                      mib=f"{kept[-1][1]:.0f}")  # fmt: skip
+        template = "RSS grows by no more than {most} MiB/h"
+        words = Worded("soak.grows", template, most=f"{most_mib_h:g}")
+        return Finding(words, told, low <= most_mib_h)
 
     return judge
 
@@ -77,12 +81,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         outcome = runner.run(drill(given.minutes, given.rate, given.most_mib_h))
     except StartFailed as failed:
-        print(text("error", spoken(), words=failed), file=sys.stderr)
+        print(text("error", spoken(), words=tell(of(failed), spoken())), file=sys.stderr)
         return 3
     print("\n".join(runner.lines(outcome)))
     if given.out:
         report = {"provenance": made, "soak": outcome}
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
     return int(not outcome.has_passed)
 
 

@@ -14,6 +14,7 @@ from benchmarks.load.display import called, console, heads, tell_compared, words
 from benchmarks.load.parser import Parser
 from benchmarks.load.results import Result
 from benchmarks.load.wording import Language, spoken, text, word
+from benchmarks.telling import tell
 from models.plots.page import Card, Table, in_language, page
 
 
@@ -38,8 +39,8 @@ def _main(given: argparse.Namespace) -> int:
         console.print(f"[yellow]{warning}[/yellow]", soft_wrap=True)
     if given.json:
         rows = [msgspec.structs.asdict(one) | {"verdict": one.verdict} for one in found]
-        print(msgspec.json.format(msgspec.json.encode({"figures": rows, "warnings": warnings}))
-              .decode())  # fmt: skip
+        told = msgspec.json.encode({"figures": rows, "warnings": warnings}, enc_hook=str)
+        print(msgspec.json.format(told).decode())
     else:
         tell_compared(found)
     if given.html is not None:
@@ -50,7 +51,7 @@ def _main(given: argparse.Namespace) -> int:
 def _warnings(a: Result, b: Result, language: Language) -> list[str]:
     """What the reader must know before the figures."""
     differ = compare.differences(a.scenario, b.scenario)
-    found = [text("not_alike", language, line=line) for line in differ]
+    found = [text("not_alike", language, line=tell(line, language)) for line in differ]
     for side, one in (("A", a), ("B", b)):
         why = one.summary.told(language)
         found += [text("side_invalid", language, side=side, reason=reason) for reason in why]

@@ -6,9 +6,14 @@ nothing: the search ends there and says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from benchmarks.load.values import Scenario
+from benchmarks.telling import tell
+from models.worded import Worded, packed, unpacked
 
 REPEATS = 3
 GROWTH = 2.0
@@ -95,7 +100,9 @@ class Search(msgspec.Struct):
 
     def limit(self) -> str:
         """Why the sender is the limit; empty = it is not."""
-        return next((f"at {t.rate:g}/s: {t.invalid}" for t in self.tried if t.invalid), "")
+        return next((
+            Worded("capacity.at", "at {rate}/s: {why}", rate=f"{t.rate:g}", why=t.invalid)
+            for t in self.tried if t.invalid), "")  # fmt: skip
 
     def _rates(self) -> list[float]:
         return sorted({t.rate for t in self.tried})
@@ -113,36 +120,45 @@ class Found(msgspec.Struct, frozen=True):
     limit: str
     share: float
     tried: list[Tried]
+    limit_said: Mapping[str, Any] | None = None
+    """`limit` for a reader of another language."""
 
 
 def found(search: Search) -> Found:
     """What a search that is over, or was stopped, knows."""
-    return Found(search.good(), search.bad(), search.limit(), search.share, list(search.tried))
+    limit = search.limit()
+    return Found(search.good(), search.bad(), limit, search.share, list(search.tried),
+                 packed(limit))  # fmt: skip
 
 
 def sentence(answer: Found, what: str, goal: str) -> str:
-    """The result in one sentence, in English."""
-    share = f"{answer.share:.0%} of requests within {goal}"
+    """The result in one sentence, with its code."""
+    share = Worded("capacity.share", "{share} of requests within {goal}",
+                   share=f"{answer.share:.0%}", goal=goal)  # fmt: skip
     if answer.rate is None:
-        lowest = (
-            f"even {answer.above:.3g} requests/s is too much"
-            if answer.above
-            else ("no rate was decided")
-        )
-        return f"{what} keeps {share} at no rate tried: {lowest}{_but(answer)}."
-    most = "the highest rate tried" if answer.above is None else (f"{answer.above:.3g} is too much")
-    return f"{what} holds {answer.rate:.3g} requests/s with {share}; {most}{_but(answer)}."
+        lowest = Worded("capacity.undecided", "no rate was decided")
+        if answer.above:
+            template = "even {rate} requests/s is too much"
+            lowest = Worded("capacity.lowest", template, rate=f"{answer.above:.3g}")
+        template = "{what} keeps {share} at no rate tried: {lowest}{but}."
+        return Worded("capacity.none", template, what=what, share=share, lowest=lowest,
+                      but=_but(answer))  # fmt: skip
+    most = Worded("capacity.most", "the highest rate tried")
+    if answer.above is not None:
+        most = Worded("capacity.above", "{rate} is too much", rate=f"{answer.above:.3g}")
+    template = "{what} holds {rate} requests/s with {share}; {most}{but}."
+    return Worded("capacity.holds", template, what=what, rate=f"{answer.rate:.3g}", share=share,
+                  most=most, but=_but(answer))  # fmt: skip
 
 
 def sentence_zh(answer: Found, what: str, goal: str) -> str:
     """The same in Chinese."""
-    share = f"{answer.share:.0%} 的请求满足目标（{goal}）"
-    but = f"；压测端先到极限（{answer.limit}）" if answer.limit else ""
-    if answer.rate is None:
-        return f"{what}：所试速率均未使 {share}{but}。"
-    most = "已是所试最高速率" if answer.above is None else f"{answer.above:.3g} 请求/秒时已超限"
-    return f"{what} 可承受 {answer.rate:.3g} 请求/秒，此时 {share}；{most}{but}。"
+    return tell(sentence(answer, what, goal), "zh")
 
 
 def _but(answer: Found) -> str:
-    return f"; the sender, not the target, was the limit {answer.limit}" if answer.limit else ""
+    if not answer.limit:
+        return ""
+    template = "; the sender, not the target, was the limit {limit}"
+    limit = unpacked(answer.limit_said, answer.limit)
+    return Worded("capacity.sender", template, limit=limit)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.load.seen import Seen
 from benchmarks.load.summary import is_kept
 from benchmarks.load.values import Scenario
+from models.worded import Worded
 
 DRAWS = 1000
 BLOCKS = 30
@@ -106,7 +107,9 @@ def differences(a: Scenario, b: Scenario) -> list[str]:
     """What the two runs were not asked alike; then their figures say little of the target."""
     one, other = (msgspec.to_builtins(s) for s in (a, b))
     return [
-        f"{key}: {one[key]} against {other[key]}" for key in one
+        Worded("compare.differs", "{key}: {a} against {b}", key=key, a=str(one[key]),
+               b=str(other[key]))
+        for key in one
         if key not in ("title", "title_zh", "price") and one[key] != other[key]
     ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import msgspec
 
 from benchmarks.load.percentiles import Spread
 from benchmarks.load.wording import Language, text
+from models.worded import Worded
 
 LATE_P99_S = 0.05
 """A sender later than this in one of 100 requests sent another load than it was asked for."""
@@ -41,6 +42,10 @@ class Why(msgspec.Struct, frozen=True):
     def told(self, language: Language) -> str:
         """In words."""
         return text(f"why_{self.code}", language, **self.values)
+
+    def worded(self) -> Worded:
+        """In English, with its code for a reader who comes later."""
+        return Worded.made(f"why_{self.code}", self.told("en"), self.values)
 
 
 def whys(sender: Sender, sent: int, good: int, ran_dry: bool) -> list[Why]:

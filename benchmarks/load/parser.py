@@ -1,5 +1,6 @@
-"""The parser of flags, whose help speaks the reader's language. What the library itself refuses
-(`invalid float value`) is English within a line that is not."""
+"""The parser of flags, whose help and refusals speak the reader's language. The library makes its
+own refusals of templates that have no codes: they are looked up by those, and a test provokes each
+of them, so that a newer Python that words one otherwise is noticed."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import sys
 from typing import Any, NoReturn
 
 from benchmarks.load.wording import spoken, text, word
-from benchmarks.telling import help_texts
+from benchmarks.telling import help_texts, refused
 
 USAGE = 2
 
@@ -38,7 +39,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line after the usage, then the end."""
         self.print_usage(sys.stderr)
-        words = text("bad_flags", spoken(), prog=self.prog, words=message)
+        said = refused(message, spoken())
+        words = text("bad_flags", spoken(), prog=self.prog, words=said)
         self.exit(USAGE, f"{words}\n")
 
 

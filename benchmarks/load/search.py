@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import uvloop
 
+from benchmarks import telling
 from benchmarks.load import capacity, flags, report, results, schedule, traces
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
@@ -19,7 +20,7 @@ from benchmarks.load.seen import Shard
 from benchmarks.load.summary import Summary, summary
 from benchmarks.load.values import Scenario, ScenarioError
 from benchmarks.load.wording import spoken, text, word
-from models.worded import Worded
+from models.worded import Worded, joined
 
 FOUND = "capacity.json"
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
             and 0 < given.tolerance < 1):  # fmt: skip
         parser.error("0 < share <= 1, 0 < least < most, repeats >= 1, 0 < tolerance < 1")
     if given.answers and given.answers < ANSWERS_MIN:
-        parser.error(f"--answers: 0, or at least {ANSWERS_MIN}: fewer decide nothing")
+        template = "--answers: 0, or at least {least}: fewer decide nothing"
+        parser.error(telling.tell(Worded("search.answers", template, least=ANSWERS_MIN), spoken()))
     return flags.guarded(lambda: _main(given, argv))
 
 
@@ -80,7 +82,9 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     order, summed, shards = best
     result = result_of(order, summed, (notes, origin))
     save(given.out, result, shards)
-    results.put(given.out / FOUND, msgspec.json.format(msgspec.json.encode(answer), indent=1))
+    results.put(
+        given.out / FOUND, msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=1)
+    )
     for name, language in PAGES.items():
         page = report.knee(result, answer, "zh" if language == "zh" else "en")
         results.put(given.out / f"capacity.{name.removeprefix('report.')}", page.encode())
@@ -111,7 +115,7 @@ def tried(rate: float, found: Summary, share: float) -> Tried:
     only hide that a rate holds, never that it does not: a good run stays good, unless requests were
     not sent at all. Few answers are the target's failure, not the sender's."""
     total, machine = found.total, found.machine
-    own = [why.told("en") for why in found.whys if why.code != FEW]
+    own = [why.worded() for why in found.whys if why.code != FEW]
     is_void = not total.sent or machine.not_sent > 0 or total.goodput < share
     return Tried(rate, total.goodput, total.kept_per_s, total.visible_ms.p95,
-                 total.complete_ms.p95, "; ".join(own) if is_void else "")  # fmt: skip
+                 total.complete_ms.p95, joined(own) if is_void else "")  # fmt: skip

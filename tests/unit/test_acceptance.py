@@ -75,7 +75,7 @@ def test_an_engine_that_is_as_its_card_says_is_accepted_with_its_cost(go):
     assert "accepted: all 4 figures within 15% of the card" in told
     assert "PARTIAL" not in told
     assert "1.39 USD for a million output tokens" in told
-    assert (go.out / acceptance.REPORT).read_text() in told
+    assert (go.out / "acceptance.md").read_text() in told
 
 
 def test_ctrl_c_leaves_a_partial_report_and_the_same_command_goes_on(go):
