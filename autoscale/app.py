@@ -43,15 +43,18 @@ from serving.settings import EXIT_CODE, Settings, SettingsError, load
 _log = logging.getLogger("autoscale.app")
 
 
-def ops(controller: Controller) -> web.Application:
-    """`/livez`, `/decisions`, `/metrics`."""
+def ops(controller: Controller, rolling: Rollouts | None = None) -> web.Application:
+    """`/livez`, `/decisions` (also why each rollout waits), `/metrics`."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text='{"status":"ok"}', content_type="application/json")
 
     async def decisions(_: web.Request) -> web.Response:
         recent = list(controller.journal.recent)[::-1]
-        told = {"decisions": recent, "standing": controller.standing()}
+        waiting = {} if rolling is None else rolling.waiting()
+        told = {
+            "decisions": recent, "standing": controller.standing(), "rollouts": waiting,
+        }  # fmt: skip
         body = msgspec.json.encode(told, enc_hook=str)
         return web.Response(body=body, content_type="application/json")
 
@@ -73,14 +76,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         held.push_async_callback(books.close)
         parts = await parts_of(settings, state, books, held)
         controller = Controller(settings, Journal(state / "controller"), parts)
-        runner = web.AppRunner(ops(controller), access_log=None)
+        rolling = Rollouts(rollout_means(settings), controller.registry)
+        runner = web.AppRunner(ops(controller, rolling), access_log=None)
         held.push_async_callback(runner.cleanup)
         await listen(runner, settings.controller.ops_host, settings.controller.ops_port)
         session = await held.enter_async_context(aiohttp.ClientSession())
         tasks = [asyncio.create_task(controller.run(session), name="ticks")]
         tasks += [
             asyncio.create_task(while_leading(controller, work), name=name)
-            for name, work in jobs(settings, controller.registry, session)
+            for name, work in jobs(settings, controller.registry, session, rolling)
         ]
         await _until(stop, tasks)
 
@@ -106,7 +110,10 @@ async def listen(runner: web.AppRunner, host: str, port: int) -> None:
 
 
 def jobs(
-    settings: Settings, registry: CollectorRegistry, session: aiohttp.ClientSession
+    settings: Settings,
+    registry: CollectorRegistry,
+    session: aiohttp.ClientSession,
+    rolling: Rollouts,
 ) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
     """The scheduled work beside the ticks, by name."""
     found: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
@@ -117,7 +124,6 @@ def jobs(
     if signing is not None:
         given = settings.audit
         found.append(("checkpoints", lambda: signing.run(session, given.anchor_url, given.every_s)))
-    rolling = Rollouts(rollout_means(settings), registry)
     found.append(("rollouts", lambda: rolling.run(session)))
     if settings.rollout.hook.url:
         telling = hook_of(settings, registry)

@@ -22,6 +22,7 @@ from autoscale.bodies import whole
 from autoscale.gateways import Gateways
 from autoscale.rollout_gate import ask as ask_gate
 from autoscale.rollout_gauges import RolloutGauges
+from models.worded import packed
 from serving.directory.base import DirectoryAway, DirectoryStore, VersionConflict
 from serving.directory.changes import By, keeping
 from serving.directory.values import Directory, DirectoryFault, build
@@ -92,6 +93,7 @@ class Rollouts:
                 # A step that lasts days is many rows to count: the ledger has other work.
                 await asyncio.sleep(max(self._means.settings.tick_s, REST * (clock() - began_s)))
         finally:
+            self.holding = {}
             self._gauges.show((), 0)  # another leads: two tales of one rollout would contradict
             await self.close()
 
@@ -119,7 +121,7 @@ class Rollouts:
             self._held(row.id, step.reason)
             return
         if is_newer and not isinstance(step, RollBack | Pause):
-            self._held(row.id, "a newer Ballast wrote it: a controller of that version moves it on")
+            self._held(row.id, words.NEWER)
             return
         if await asyncio.to_thread(self._store, row, step):
             kind = type(step).__name__
@@ -143,6 +145,11 @@ class Rollouts:
     async def close(self) -> None:
         """Asks no gate any more."""
         await self._end_gates(set(self._asking))
+
+    def waiting(self) -> dict[str, dict[str, Any]]:
+        """Why each rollout stays where it is, for a reader of either language."""
+        return {name: {"reason": str(why), "said": packed(why)}
+                for name, why in self.holding.items()}  # fmt: skip
 
     async def _end_gates(self, keys: set[tuple[str, int]]) -> None:
         ended = [self._asking.pop(key) for key in keys]

@@ -45,7 +45,7 @@ from ballast.messages import Said
 from ballast.messages.chosen import spoken
 from ballast.prepare import identity_of, prepare
 from ballast.problem import ProblemError, worded
-from ballast.running import base_url, settings_of
+from ballast.running import asked_model, base_url, settings_of
 from ballast.speaking import Speaking
 from serving.settings import EXIT_CODE, SettingsError
 
@@ -182,7 +182,7 @@ def chat(
 ) -> None:
     """Ask the running stack with the demo key or another; the answer streams."""
     settings = settings_of(config)
-    name = model or (settings.models[0].name if settings.models else plan.DEMO_MODEL)
+    name = model or asked_model(settings, plan.DEMO_MODEL)
     body: dict[str, Any] = {
         "model": name,
         "messages": [{"role": "user", "content": question}],

@@ -15,7 +15,7 @@ from typing import Any
 
 from ballast.identity import DEMO, OWNER, Identity
 from ballast.messages import Said
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from models.provider import Provider
 from serving.engine.card_spec import fields_of_cards
 from serving.engine.spec import ClusterSpec, EngineSpec, engine_spec
@@ -100,7 +100,7 @@ def _from_source(source: str) -> Model:
         parse(str(folder) if is_path else source)
     except WeightsError as error:
         raise ProblemError(
-            Said("outlook.no_model", source=repr(source), error=error),
+            Said("outlook.no_model", source=repr(source), error=worded(error)),
             Said("outlook.one_of_these"),
             exit_code=EXIT_CODE,
         ) from None

@@ -88,17 +88,21 @@ def _body(name: str, new: str, steps: str, check: list[str] | None) -> dict[str,
 @rollout.command("status")
 def status(config: Config = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
     """Where each rollout is, and why."""
-    found = desk(config, key_file).get("/rollouts")["rollouts"]
+    client = desk(config, key_file)
+    found = client.get("/rollouts")["rollouts"]
+    waits = client.get("/console/control").get("rollouts") or {} if found else {}
+    for row in found:
+        row["waits"] = str(waits.get(row["id"], {}).get("reason", ""))
     if as_json:
         print_json(found)
         return
     rows = [
         (r["id"], r["old"], r["new"], f"{r['percent']} %",
          named("rollout.state", r["state"], spoken()), when(r["since_ms"]), r["by"],
-         reason(r, "reason"))
+         reason(r, "reason"), reason(waits.get(r["id"], {}), "reason"))
         for r in found
     ]  # fmt: skip
-    table(("name", "from", "to", "at", "state", "since", "by", "why"), rows)
+    table(("name", "from", "to", "at", "state", "since", "by", "why", "waits"), rows)
 
 
 @rollout.command("pause")

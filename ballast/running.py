@@ -57,6 +57,16 @@ def _is_newer(one: Path, other: Path) -> bool:
     return one.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
+def asked_model(settings: Settings, default: str) -> str:
+    """The model to ask where none is named: the first of the settings, or, where they name none,
+    of what `ballast up` wrote down beside their state (a stage brings models of its own)."""
+    if settings.models:
+        return settings.models[0].name
+    written = settings.state_dir.expanduser() / SETTINGS
+    started = load(written, environ={}).models if written.exists() else ()
+    return started[0].name if started else default
+
+
 def base_url(settings: Settings) -> str:
     """Where clients ask."""
     return f"http://{settings.gateway.host}:{settings.gateway.port}/v1"

@@ -152,7 +152,7 @@ def make_budget(settings: Settings, stage: Stage) -> None:
     if stage.budget is None:
         return
     row = msgspec.to_builtins(stage.budget)
-    by = By(acts.who(), time.time_ns() // 1_000_000, "the stage's budget")
+    by = By(acts.who(), time.time_ns() // 1_000_000, words(spoken())("stage.budget_why"))
     try:
         with closing(opener(settings)()) as store:
             for _ in range(acts.TRIES):

@@ -61,7 +61,7 @@ def refusals() -> Mapping[str, str]:
 def refused(message: str, language: Language) -> str:
     """A refusal of that parser; one that is not known, or is ours, as it is."""
     for en, zh in refusals().items() if language == "zh" else ():
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(en))
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(en))
         if found := re.fullmatch(pattern, message, re.DOTALL):
             return zh.format_map({name: refused(value, language)
                                   for name, value in found.groupdict().items()})  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from models.worded import Worded
 from serving import accounting
 from serving.backends.base import BlockStream
 from serving.errors import CallerError, UpstreamError
@@ -62,13 +63,15 @@ class Gate:
         if all(policy.is_relay for policy in policies):
             return
         if self._moderator is None and any(policy.moderation != "off" for policy in policies):
-            raise ListFault("guard: a tenant is to be moderated and no guard.moderation is set")
+            template = "guard: a tenant is to be moderated and no guard.moderation is set"
+            raise ListFault(Worded("terms.no_moderation", template))
         self.lists.load()
         personal.prepare(self.lists.folding)
         for policy in policies:
             missing = sorted(policy.lists - self.lists.names)
             if missing:
-                raise ListFault(f"guard: no term list named {', '.join(missing)} in terms_dir")
+                template = "guard: no term list named {names} in terms_dir"
+                raise ListFault(Worded("terms.no_list", template, names=missing))
 
     @property
     def remembered(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import opencc
 
+from models.worded import Worded, of
 from serving.guard import termfile
 from serving.guard.folding import Folding
 from serving.guard.terms import Terms
@@ -109,21 +110,27 @@ def _built(folder: Path | None, folding: Folding) -> tuple[Stamp, frozenset[str]
     if folder is None:
         return (), frozenset(), None
     if not folder.is_dir():
-        raise termfile.ListFault(f"the folder of term lists, {folder}, does not exist")
+        template = "the folder of term lists, {folder}, does not exist"
+        raise termfile.ListFault(Worded("terms.no_folder", template, folder=folder))
     stamp = _stamped(folder)
     if len(stamp) > FILES_MAX:
-        raise termfile.ListFault(f"{folder} holds more than {FILES_MAX} term lists")
+        template = "{folder} holds more than {most} term lists"
+        raise termfile.ListFault(Worded("terms.lists", template, folder=folder, most=FILES_MAX))
     terms: list[Term] = []
     for name, _, size in stamp:
         if size > FILE_BYTES_MAX:
-            raise termfile.ListFault(f"{name}: larger than {FILE_BYTES_MAX >> 20} MiB")
+            template, most = "{list}: larger than {most} MiB", FILE_BYTES_MAX >> 20
+            raise termfile.ListFault(Worded("terms.large", template, list=name, most=most))
         try:
             text = (folder / name).read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
-            raise termfile.ListFault(f"{name}: cannot be read ({type(error).__name__})") from None
+            template, why = "{list}: cannot be read ({why})", type(error).__name__
+            raise termfile.ListFault(
+                Worded("terms.unreadable", template, list=name, why=why)
+            ) from None
         terms += termfile.read(name.removesuffix(".txt"), text)
     names = frozenset(name.removesuffix(".txt") for name, _, _ in stamp)
     try:
         return stamp, names, Terms(terms, folding) if terms else None
     except ValueError as error:
-        raise termfile.ListFault(str(error)) from None
+        raise termfile.ListFault(of(error)) from None

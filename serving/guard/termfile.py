@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from models.worded import Worded
 from serving.guard.values import Action, Term
 from serving.records import Sensitivity
 
@@ -52,24 +53,25 @@ class _Head:
         elif key == "sensitivity":
             self.sensitivity = _one_of(_LEVELS, value, self.name, number)
         else:
-            raise ListFault(
-                f"{self.name}, line {number}: '#!' is followed by category, action or sensitivity"
-            )
+            template = "{list}, line {number}: '#!' is followed by category, action or sensitivity"
+            raise ListFault(Worded("terms.head", template, list=self.name, number=number))
 
     def term(self, line: str, number: int) -> Term:
         """One entry."""
         text, *more = (part.strip() for part in line.split("\t"))
         action, category = self.action, self.category
         if len(more) > 2:
-            raise ListFault(f"{self.name}, line {number}: more than term, action and category")
+            template = "{list}, line {number}: more than term, action and category"
+            raise ListFault(Worded("terms.columns", template, list=self.name, number=number))
         if more and more[0]:
             action = _one_of(_ACTIONS, more[0], self.name, number)
         if len(more) > 1 and more[1]:
             category = more[1][:64]
         if action is None:
-            raise ListFault(
-                f"{self.name}, line {number}: say '#! action: block', mask or flag, above the terms"
+            template = (
+                "{list}, line {number}: say '#! action: block', mask or flag, above the terms"
             )
+            raise ListFault(Worded("terms.no_action", template, list=self.name, number=number))
         return Term(text, self.name, category, action, self.sensitivity)
 
 
@@ -83,11 +85,15 @@ def read(name: str, text: str) -> list[Term]:
         elif line.strip() and not line.startswith("#"):
             terms.append(head.term(line, number))
             if len(terms) > TERMS_MAX:
-                raise ListFault(f"{name}: more than {TERMS_MAX} terms; split the list")
+                template = "{list}: more than {most} terms; split the list"
+                raise ListFault(Worded("terms.many", template, list=name, most=TERMS_MAX))
     return terms
 
 
 def _one_of(known: Mapping[str, _T], value: str, name: str, number: int) -> _T:
     if value not in known:
-        raise ListFault(f"{name}, line {number}: one of {', '.join(known)} is expected")
+        template = "{list}, line {number}: one of {known} is expected"
+        raise ListFault(
+            Worded("terms.one_of", template, list=name, number=number, known=list(known))
+        )
     return known[value]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import SchemaError
 
+from models.worded import Worded
 from serving.guard.automata import LOOK, Compact, Words, text_of
 from serving.guard.clearing import Clearing
 from serving.guard.folding import SPACE, Folding, is_ideograph
@@ -111,7 +112,8 @@ def _key_of(term: Term, folding: Folding) -> tuple[bool, str]:
     """(whether it goes into the compact automaton, its key)."""
     text = term.text.removesuffix("*")
     if len(text) > TERM_CHARS_MAX:
-        raise ValueError(f"{term.list}: a term has at most {TERM_CHARS_MAX} characters")
+        template = "{list}: a term has at most {most} characters"
+        raise ValueError(Worded("terms.long", template, list=term.list, most=TERM_CHARS_MAX))
     compact = text.translate(folding.compact)
     if any(map(is_ideograph, compact)):
         key, is_compact = compact, True
@@ -119,7 +121,9 @@ def _key_of(term: Term, folding: Folding) -> tuple[bool, str]:
         words = " ".join(text.translate(folding.words).split())
         key, is_compact = SPACE + words + ("" if term.text.endswith("*") else SPACE), False
     if not key.strip():
-        raise ValueError(f"{term.list}: a term needs at least one letter or digit")
+        template = "{list}: a term needs at least one letter or digit"
+        raise ValueError(Worded("terms.empty", template, list=term.list))
     if len(key) > 2 * TERM_CHARS_MAX:
-        raise ValueError(f"{term.list}: a term is too long once its letters are written out")
+        template = "{list}: a term is too long once its letters are written out"
+        raise ValueError(Worded("terms.folded", template, list=term.list))
     return is_compact, as_bytes(key)

@@ -23,6 +23,9 @@ IN_THE_GAP: Final[str] = Worded(
 )
 WAITS_FOR_GATE: Final[str] = Worded("rollout.waits_gate", "waits for the gate")
 WAITS_FOR_ANSWER: Final[str] = Worded("rollout.waits_answer", "waits for the gate's answer")
+NEWER: Final[str] = Worded(
+    "rollout.newer_moves", "a newer Ballast wrote it: a controller of that version moves it on"
+)
 NO_GATEWAY: Final[str] = Worded("rollout.no_gateway", "no gateway is known")
 _STATES: Final[dict[str, str]] = {
     "running": Worded("rollout.running", "running"),

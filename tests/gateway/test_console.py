@@ -23,6 +23,7 @@ from autoscale import reasons
 from autoscale.journal import Entry
 from autoscale.records import Supply
 from autoscale.windows import Flow
+from ballast import messages
 from ballast.messages import tell
 from models import wordbook
 from models.worded import Worded, packed
@@ -30,6 +31,7 @@ from serving.auth import digest
 from serving.evaluation import store
 from serving.evaluation.values import Answer, Arm, Asked, Evaluation
 from serving.finance.store import opener
+from serving.records import Outcome
 
 STATIC = Path(__file__).parents[2] / "serving/api/console/static"
 PHONE = {"width": 390, "height": 844}
@@ -481,7 +483,7 @@ def test_the_page_may_load_nothing_from_elsewhere(run, kit):
 def test_both_languages_have_every_word_that_the_page_uses():
     text = (STATIC / "words.js").read_text("utf-8")
     blocks = re.split(r"\n  (?:en|zh): \{", text)[1:]
-    english, chinese = (set(re.findall(r"\b([a-z_]+): \"", block)) for block in blocks)
+    english, chinese = (set(re.findall(r"(?:\"|\b)([a-z_:]+)\"?: \"", block)) for block in blocks)
     assert english == chinese
     code = "".join(
         (STATIC / f"{n}.js").read_text("utf-8")
@@ -491,4 +493,8 @@ def test_both_languages_have_every_word_that_the_page_uses():
     used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}
     states = ("running", "paused", "done", "rolled_back", "aborted")
     used |= {f"state_{one}" for one in states}
+    # Whatever `ballast explain` has a sentence for has a word here.
+    coded = (key.removeprefix("explain.") for key in messages.entries("explain"))
+    used |= {key.replace(".", "_", 1) for key in coded if key.startswith(("outcome.", "reason."))}
+    used |= {f"outcome_{one.value}" for one in Outcome}
     assert used == english, json.dumps(sorted(used ^ english))

@@ -300,6 +300,8 @@ def test_without_room_the_gap_is_told_and_must_be_accepted(run, kit):
         assert rolling.holding == {
             "m-alias": "waits for the new model's engine; third parties carry the gap"
         }
+        said = rolling.waiting()["m-alias"]["said"]
+        assert said["code"] == "rollout.in_the_gap", "told in the language of whoever reads it"
 
     offered = {"models.1.context_tokens": 32768, "models.1.offerings": ["alpha/big"],
                "models.1.engine": {"source": "/models/m2"}}  # fmt: skip

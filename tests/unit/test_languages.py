@@ -91,7 +91,6 @@ NOT_FOR_PEOPLE = {
     "poc_gates.py": {"nothing lacks"},  # of an assertion
     "poc_left.py": {"poc run"},  # why, in the history of administration
     "poc_run.py": {" requests replayed"},  # a scenario's title, its Chinese one beside it
-    "staged.py": {"the stage's budget"},  # of the history
     "admin_cli.py": {  # of admin.done
         "made tenant", "changed tenant", "removed tenant", "let flow again",
         "removed administrator", "let in again tenant", "suspended tenant",

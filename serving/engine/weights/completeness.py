@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from models.worded import Worded, of
 from serving.engine.weights.errors import IncompleteError, NotThereError, WeightsError
 from serving.engine.weights.sources import ADAPTER_WEIGHTS, INDEX, Kind, check_listing, is_wanted
 from serving.unreadable import UNREADABLE
@@ -24,7 +25,7 @@ _SHARD = re.compile(r"(.*-)(\d+)-of-(\d{1,5})\.safetensors")
 def wanted_files(folder: Path, kind: Kind, *, with_code: bool = False) -> list[str]:
     """Paths of the folder's files that an engine may read. Raises WeightsError."""
     if not folder.is_dir():
-        raise NotThereError(f"{folder} is no folder")
+        raise NotThereError(Worded("weights.folder", "{folder} is no folder", folder=folder))
     paths = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         inside = Path(parent).relative_to(folder)
@@ -53,9 +54,11 @@ def check_shards(folder: Path, found: set[str]) -> None:
     if INDEX in found:
         wanted |= _indexed(folder / INDEX)
     if missing := sorted(wanted - found):
+        template = "{folder}: {missing} of {count} shards are missing, first {first}"
         raise IncompleteError(
-            f"{folder}: {len(missing)} of {len(wanted)} shards are missing, first {missing[0]}"
-        )
+            Worded("weights.shards", template, folder=folder, missing=len(missing),
+                   count=len(wanted), first=missing[0])
+        )  # fmt: skip
 
 
 def _indexed(index_file: Path) -> set[str]:
@@ -63,7 +66,10 @@ def _indexed(index_file: Path) -> set[str]:
         index = msgspec.json.decode(index_file.read_bytes(), type=dict[str, Any])
         return {str(name) for name in index["weight_map"].values()}
     except (OSError, *UNREADABLE, AttributeError, KeyError, TypeError) as error:
-        raise IncompleteError(f"{index_file}: no index of shards: {error}") from None
+        template = "{file}: no index of shards: {why}"
+        raise IncompleteError(
+            Worded("weights.index", template, file=index_file, why=error)
+        ) from None
 
 
 def _siblings(path: str) -> set[str]:
@@ -82,16 +88,22 @@ def check_safetensors(path: Path) -> None:
             size = path.stat().st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(HEADER_BYTES_MAX, max(0, size - 8)):
-                hint = "" if size > POINTER_BYTES_MAX else " (a Git LFS pointer? `git lfs pull`)"
-                raise IncompleteError(f"{path}: no safetensors header in its {size} bytes{hint}")
+                pointer = Worded("weights.pointer", " (a Git LFS pointer? `git lfs pull`)")
+                hint = "" if size > POINTER_BYTES_MAX else pointer
+                template = "{file}: no safetensors header in its {size} bytes{hint}"
+                raise IncompleteError(
+                    Worded("weights.header", template, file=path, size=size, hint=hint)
+                )
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
     except OSError as error:
         raise IncompleteError(f"{path}: {error.strerror}") from None
     except (*UNREADABLE, KeyError, TypeError, IndexError):
-        raise IncompleteError(f"{path}: its safetensors header cannot be read") from None
+        template = "{file}: its safetensors header cannot be read"
+        raise IncompleteError(Worded("weights.unreadable", template, file=path)) from None
     if size != (whole := 8 + length + max(ends, default=0)):
-        raise IncompleteError(f"{path}: {size} of {whole} bytes")
+        template = "{file}: {size} of {whole} bytes"
+        raise IncompleteError(Worded("weights.short", template, file=path, size=size, whole=whole))
 
 
 def fault_of(folder: Path, kind: Kind = "model") -> str:
@@ -102,5 +114,5 @@ def fault_of(folder: Path, kind: Kind = "model") -> str:
     try:
         check_whole(folder, wanted_files(folder, kind), kind)
     except WeightsError as error:
-        return str(error)
+        return of(error)
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.worded import Worded
 from serving.engine.weights.completeness import check_whole, wanted_files
 from serving.engine.weights.demo import find_embedded_gguf
 from serving.engine.weights.errors import IncompleteError, OfflineError
@@ -55,7 +56,9 @@ def _folder(source: Folder, order: Order) -> str:
         return f"{folder}, not mounted yet: it will be waited for"
     if order.load == "dummy":
         if not (folder / "config.json").is_file():
-            raise IncompleteError(f"{folder} has no config.json")
+            raise IncompleteError(
+                Worded("weights.no_config", "{folder} has no config.json", folder=folder)
+            )
     else:
         check_whole(folder, wanted_files(folder, order.kind), order.kind)
     return str(folder)

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, TypeAlias
 
+from models.worded import Worded
 from serving.engine.weights.errors import IncompleteError, SourceError, UnsafeError
 
 Hub: TypeAlias = Literal["huggingface", "modelscope"]
@@ -73,6 +74,10 @@ class Bucket(NamedTuple):
     """Ends in `/`, or is empty."""
 
 
+CALLED = {
+    "model": Worded("weights.kind_model", "model"),
+    "adapter": Worded("weights.kind_adapter", "adapter"),
+}
 Source: TypeAlias = Embedded | Folder | Repository | Bucket
 
 
@@ -87,7 +92,8 @@ def parse(text: str, default_hub: Hub = "huggingface") -> Source:
         return _repository(text, text, default_hub)
     if scheme == "pvc":
         if not rest.startswith("/"):
-            raise SourceError(f"{text!r}: a volume is written pvc:/absolute/path")
+            template = "{text}: a volume is written pvc:/absolute/path"
+            raise SourceError(Worded("weights.volume", template, text=repr(text)))
         return Folder("/" + rest.lstrip("/"), is_volume=True)
     if scheme == "s3":
         return _bucket(text, rest)
@@ -110,16 +116,18 @@ def _repository(text: str, rest: str, hub: Hub) -> Repository:
 def _bucket(text: str, rest: str) -> Bucket:
     name, _, prefix = rest.removeprefix("//").partition("/")
     if not rest.startswith("//") or not BUCKET.fullmatch(name):
-        raise SourceError(f"{text!r}: an object store is written s3://bucket/prefix")
+        template = "{text}: an object store is written s3://bucket/prefix"
+        raise SourceError(Worded("weights.bucket", template, text=repr(text)))
     prefix = prefix.strip("/")
     return Bucket(name, f"{prefix}/" if prefix else "")
 
 
 def _unreadable(text: str) -> SourceError:
-    return SourceError(
-        f"{text!r} is neither a folder nor a hub id like owner/name[@revision]; others are "
+    template = (
+        "{text} is neither a folder nor a hub id like owner/name[@revision]; others are "
         "written hf:, modelscope:, s3://bucket/prefix, pvc:/path or embedded"
     )
+    return SourceError(Worded("weights.source", template, text=repr(text)))
 
 
 def canonical(source: Source) -> str:
@@ -174,17 +182,24 @@ def check_listing(paths: Iterable[str], kind: Kind, where: str) -> None:
     """Raises UnsafeError or IncompleteError unless there is something safe to load."""
     found = set(paths)
     if len(found) > FILES_MAX:
-        raise UnsafeError(f"{where} lists {len(found)} files; more than {FILES_MAX} is no model")
+        template, count = "{where} lists {count} files; more than {most} is no model", len(found)
+        raise UnsafeError(
+            Worded("weights.many", template, where=where, count=count, most=FILES_MAX)
+        )
     needed = (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if kind == "adapter" else ("config.json",)
     pickles = sorted(p for p in found if PurePosixPath(p).suffix in PICKLES)
     has_weights = any(
         p.endswith(".safetensors") and is_wanted(p, kind) and "/" not in p for p in found
     )
     if not has_weights and pickles:
-        raise UnsafeError(
-            f"{where} holds its weights only as {pickles[0]}: such files run code when loaded and "
+        template = (
+            "{where} holds its weights only as {file}: such files run code when loaded and "
             "are refused; convert them to safetensors, or name a repository that has them"
         )
+        raise UnsafeError(Worded("weights.pickles", template, where=where, file=pickles[0]))
     missing = sorted(set(needed) - found) or ([] if has_weights else ["*.safetensors"])
     if missing:
-        raise IncompleteError(f"{where} has no {missing[0]}: is it a {kind}, and whole?")
+        template, called = "{where} has no {file}: is it a {kind}, and whole?", CALLED[kind]
+        raise IncompleteError(
+            Worded("weights.lacks", template, where=where, file=missing[0], kind=called)
+        )

@@ -8,7 +8,8 @@ const VERBS = { running: ["pause", "abort"], paused: ["resume", "abort"], done: 
 const KINDS = { running: "own", paused: "api", done: "good", rolled_back: "bad", aborted: "bad" };
 
 export async function rollouts(context) {
-  const { rollouts: rows } = await context.call("/admin/v1/rollouts");
+  const [{ rollouts: rows }, control] = await Promise.all([context.call("/admin/v1/rollouts"), context.call("/admin/v1/console/control")]);
+  const waits = control.rollouts ?? {}; // a controller of before tells nothing of them
   const mayRoll = context.may("roll");
   const drawn = rows.map((one) => [
     one.id, one.old, one.new,
@@ -16,10 +17,11 @@ export async function rollouts(context) {
     h("span", { class: KINDS[one.state] }, t(`state_${one.state}`)),
     one.step < 0 ? null : new Amount(`${one.step + 1} / ${one.steps.length}`),
     one.since_ms ? new Amount(clock(one.since_ms)) : null, one.by, tell(one.said, one.reason),
+    tell(waits[one.id]?.said, waits[one.id]?.reason),
     mayRoll && h("div", { class: "row" }, (VERBS[one.state] ?? []).map((verb) => button(context, one, verb)))]);
   return [
     h("p", { class: "faint" }, t("rollouts_about")),
-    table([t("name"), t("from"), t("to"), t("weight"), t("state"), t("step"), t("step_since"), t("by"), t("reason"), ""], drawn, t("no_rollouts")),
+    table([t("name"), t("from"), t("to"), t("weight"), t("state"), t("step"), t("step_since"), t("by"), t("reason"), t("waits"), ""], drawn, t("no_rollouts")),
   ];
 }
 

@@ -32,7 +32,7 @@ export async function decisions(context) {
   const [requests, control] = await Promise.all([context.call("/decisions?limit=60"), context.call("/admin/v1/console/control")]);
   const told = control.decisions.slice(0, 20).map((one) => [one.at_ms ? clock(one.at_ms) : "", one.model, did(one), one.replicas >= 0 ? one.replicas : null, tell(one.said, one.reason)]);
   const lines = requests.decisions.filter((one) => one.event === "request").map((one) => [
-    clock(one.at_ms), one.alias || one.model, one.tenant, one.outcome, one.target, one.reason,
+    clock(one.at_ms), one.alias || one.model, one.tenant, coded("outcome", one.outcome), one.target, coded("reason", one.reason),
     seconds(one.queue_ms), seconds(one.first_token_ms), seconds(one.total_ms), one.prompt_tokens + one.completion_tokens]);
   return [
     h("h2", {}, t("control_title")),
@@ -41,6 +41,14 @@ export async function decisions(context) {
     h("h2", {}, t("requests_title")),
     table([t("at"), t("model"), t("tenant"), t("outcome"), t("target"), t("reason"), t("queue"), t("first"), t("whole"), t("tokens")], lines, t("no_decisions")),
   ];
+}
+
+// In words, with the code behind them; parts of a reason that have no word (a split's side) stay codes.
+function coded(group, code) {
+  const word = (part) => { const key = `${group}_${part}`, told = t(key); return told === key ? part : told; };
+  const whole = word(code ?? "");
+  const said = whole === code ? code.split("/").map(word).join(" / ") : whole;
+  return code ? h("span", { title: code }, said) : null;
 }
 
 function did(one) {

@@ -48,6 +48,9 @@ export const WORDS = {
     left_better: "Left is better", right_better: "Right is better", equal: "Equally good", both_bad: "Both bad",
     all_voted: "You have voted on every pair", preferred: "prefer the candidate, of the decided", voters: "people",
     few_votes: "Too few decided votes to say.", arm: "Arm", won: "Won", passed: "Passed", answered: "Answered",
+    waits: "Waits for",
+    outcome_ok: "answered", outcome_refused: "refused", outcome_full: "refused: all full", outcome_caller_error: "refused as wrong", outcome_upstream_error: "no target could answer", outcome_timeout: "too late", outcome_disconnected: "left by its client", outcome_cut: "broke off", outcome_internal: "fault of the gateway", outcome_gateway_lost: "its gateway died",
+    reason_local: "room and in time", "reason_local:tight": "room, most likely in time", "reason_overflow:predicted_wait": "ours too late", "reason_overflow:full": "ours all full", "reason_overflow:no_replica": "no engine of ours", "reason_overflow:retry": "tried before and failed", "reason_overflow:pressure": "ours under pressure", "reason_latency:sooner": "worth being sooner", reason_thinking: "thinks too long for live", reason_rescue: "went on from elsewhere", "reason_rescue:inexact": "went on from its text", reason_hedge: "asked beside a late one", reason_predicted_wait: "would wait too long", reason_full: "all full", reason_loading: "engine is loading", reason_residency: "residency", reason_no_target: "no target left", reason_budget: "budget spent", reason_key: "key no longer good", reason_kill_switch: "kill switch", reason_arm: "that side's turn",
   },
   zh: {
     language: "English", theme: "明暗", leave: "退出",
@@ -96,6 +99,9 @@ export const WORDS = {
     left_better: "左边更好", right_better: "右边更好", equal: "同样好", both_bad: "都不好",
     all_voted: "您已对每一对投票", preferred: "偏好候选者（在分出高下的票中）", voters: "投票人",
     few_votes: "分出高下的票太少，还不能下结论。", arm: "一方", won: "胜出", passed: "通过", answered: "有回答",
+    waits: "在等什么",
+    outcome_ok: "已回答", outcome_refused: "被拒绝", outcome_full: "被拒绝：全满", outcome_caller_error: "因有误被拒绝", outcome_upstream_error: "没有目标能回答", outcome_timeout: "超时", outcome_disconnected: "客户端断开", outcome_cut: "中断", outcome_internal: "网关故障", outcome_gateway_lost: "网关退出",
+    reason_local: "有空位且来得及", "reason_local:tight": "有空位，多半来得及", "reason_overflow:predicted_wait": "自有来不及", "reason_overflow:full": "自有全满", "reason_overflow:no_replica": "没有自有引擎", "reason_overflow:retry": "先前尝试失败", "reason_overflow:pressure": "自有吃紧", "reason_latency:sooner": "值得更快", reason_thinking: "思考太久，不合 live", reason_rescue: "接续别处的中断", "reason_rescue:inexact": "按文本接续", reason_hedge: "别处迟了，同时问它", reason_predicted_wait: "预计等待过长", reason_full: "全满", reason_loading: "引擎在加载", reason_residency: "驻留规则", reason_no_target: "没有目标可问", reason_budget: "预算用完", reason_key: "密钥失效", reason_kill_switch: "总开关", reason_arm: "轮到这一侧",
   },
 };
 
