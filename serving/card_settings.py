@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import Field, ValidationError
 
@@ -24,7 +24,7 @@ from models.layout import Feature, Layout
 from models.memory import DoesNotFit
 from models.profiles import name_of
 from models.sizing import Knowledge
-from models.worded import Worded, joined, of
+from models.worded import Worded, checked, joined, of
 
 WAITING_MIN = 32
 """Requests that may wait beside those that run, at least; a third of a batch beyond."""
@@ -223,8 +223,12 @@ def _said(model: Mapping[str, Any], engine: Mapping[str, Any]) -> LayoutSettings
     try:
         layout = LayoutSettings.model_validate(said)
     except ValidationError as error:
-        told = (f"layout.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError("; ".join(told)) from None
+        told = [
+            Worded("field", "{name}: {what}", name=".".join(map(str, ("layout", *e["loc"]))),
+                   what=checked(cast(dict[str, Any], e)))
+            for e in error.errors()
+        ]  # fmt: skip
+        raise ValueError(joined(told)) from None
     if not model.get("adapters") and not (engine.get("spec") or {}).get("lora"):
         return layout
     return layout.model_copy(update={"features": layout.features | {"lora"}})

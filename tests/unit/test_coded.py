@@ -18,6 +18,7 @@ SAID = {
     "FinanceError": "the finance commands show it, and the admin API",
     "EvaluationError": "`ballast evaluate`, and the console's votes",
     "SetError": "`ballast evaluate run`",
+    "ListFault": "the gateway's start, and `ballast doctor`",
     "Hold": "`/decisions`, the console, `ballast status`",
     "RollBack": "`ballast rollout status`, the console, the history",
     "Pause": "the same",

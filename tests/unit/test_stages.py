@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from ballast import stage_doctor, staged, stages
-from ballast.messages import tell, words
+from ballast.messages import chosen, tell, words
 from ballast.problem import ProblemError
+from ballast.running import asked_model
 from ballast.stages import Keyed, Name
 from models import provider
 from serving.directory.store import opener
@@ -199,3 +200,26 @@ def test_the_doctor_says_so_where_a_stage_is_whole(monkeypatch: pytest.MonkeyPat
 def test_a_stage_that_is_none_is_refused_by_the_doctor_too() -> None:
     with pytest.raises(ProblemError, match="no stage 'gamma'"):
         doctored("gamma")
+
+
+def test_chat_asks_the_model_of_the_stage_that_runs_where_its_file_names_none(
+    tmp_path: Path,
+) -> None:
+    given = Settings.model_validate({"state_dir": str(tmp_path)})
+    assert asked_model(given, "demo") == "demo"
+    up = {"state_dir": str(tmp_path), "models": [{"name": stages.CHAT}]}
+    (tmp_path / "up.yaml").write_text(yaml.safe_dump(up), "utf-8")
+    assert asked_model(given, "demo") == stages.CHAT
+    own = Settings.model_validate({"models": [{"name": "mine"}], "state_dir": str(tmp_path)})
+    assert asked_model(own, "demo") == "mine"
+
+
+def test_the_reason_of_a_stages_budget_is_in_the_language_of_whoever_starts_it(
+    tmp_path: Path,
+) -> None:
+    made = Settings.model_validate({"state_dir": str(tmp_path)})
+    with chosen.speaking("zh"):
+        staged.make_budget(made, stages.load(Name.POC))
+    with closing(opener(made)()) as store:
+        (entry,) = store.history(0, 10)
+    assert "阶段自带的预算" in entry.data.decode()
