@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 WAIT_S = 60.0
+"""For one command."""
+WALK_S = 300.0
+"""For all commands of a walk: some ten processes in turn, on a machine that is busy."""
 BALLAST = (sys.executable, "-m", "ballast")
 
 
@@ -93,6 +96,7 @@ def environ_of(process: psutil.Process, module: str) -> set[str]:
     raise AssertionError(f"nobody runs {module}")
 
 
+@pytest.mark.timeout(WALK_S)
 def test_a_newcomer_asks_learns_why_and_what_it_cost_and_leaves_nothing_behind(walk: Walk) -> None:
     port = walk.ports[3]
     walk.start("fake", "provider", "--port", str(port), "--key", "sk-test", until="127.0.0.1")
@@ -139,6 +143,7 @@ def test_a_newcomer_asks_learns_why_and_what_it_cost_and_leaves_nothing_behind(w
     assert "USD 0.00" in said, "the ledger alone knows it too"
 
 
+@pytest.mark.timeout(WALK_S)
 def test_the_owner_makes_a_tenant_and_a_key_that_calls(walk: Walk) -> None:
     port = walk.ports[3]
     walk.start("fake", "provider", "--port", str(port), "--key", "sk-test", until="127.0.0.1")
