@@ -17,7 +17,9 @@ OWNER = {"Authorization": "Bearer ba-owner"}
 
 async def ask(live, method: str, path: str, **more):
     url = f"{live.ops}/admin/v1{path}"
-    async with live.session.request(method, url, headers=OWNER, **more) as reply:
+    # A connection of its own: one kept may be closed by the server in the moment it is used again.
+    headers = OWNER | {"connection": "close"}
+    async with live.session.request(method, url, headers=headers, **more) as reply:
         return reply.status, await reply.json()
 
 

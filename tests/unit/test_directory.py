@@ -389,7 +389,8 @@ def test_stopping_a_newer_rollout_keeps_what_is_not_understood(stop):
     (row,) = stop(found, "chat", BY).documents
     stored = msgspec.json.decode(row.data)
     assert stored["state"] in ("paused", "aborted")
-    changed = {"state", "reason"}
+    assert stored["_optional"] == ["mood", "said"]
+    changed = {"state", "reason", "said", "_optional"}
     assert {k: v for k, v in stored.items() if k not in changed} == {
         k: v for k, v in tree.items() if k not in changed
     }
