@@ -95,7 +95,8 @@ def query(
     if as_json:
         print_json([Egress(row).told for row in rows])
         return
-    table(reporting.COLUMNS, [reporting.cells(row) for row in rows])
+    words = reporting.WORDS[spoken()]
+    table([words[name] for name in reporting.COLUMNS], [reporting.cells(row) for row in rows])
     if len(rows) == limit:
         typer.echo(say("audit.more", at_ms=_iso(rows[-1].at_ms)))
 

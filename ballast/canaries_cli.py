@@ -32,7 +32,7 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([msgspec.to_builtins(one) for one in found])
         return
-    columns = ("model", "target", "asked", "drift", "before", "now", "chance")
+    columns = ("model", "target", "at", "drift", "before", "now", "chance")
     rows = []
     for one in found:
         head = (one.model, one.target, when(one.at_ms))

@@ -87,7 +87,7 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
         print_json([one._asdict() for one in found])
     else:
         rows = [(one.id, when(one.created_ms), one.name, one.questions) for one in found]
-        table(("id", "asked", "set", "questions"), rows)
+        table(("id", "at", "set", "questions"), rows)
 
 
 @evaluate.command("show")

@@ -50,7 +50,12 @@ def explain(
     latency_class: Annotated[
         str, typer.Option("--class", help="live, interactive, patient or batch.")
     ] = "",
-    tenant: Annotated[str, typer.Option(help="Whose residency and substitutes count.")] = "",
+    tenant: Annotated[
+        str,
+        typer.Option(
+            help="Whose residency and substitutes count; else those of the one in the settings."
+        ),
+    ] = "",
     residency: Annotated[
         str, typer.Option(help="premises, mainland, anywhere or countries: tighter only.")
     ] = "",
@@ -62,11 +67,12 @@ def explain(
     --model, of a call that nobody has sent: every target, its score, and what keeps it out."""
     settings = settings_of(config)
     if model:
+        whose = tenant or supposing.only_tenant(settings)
         asked = supposing.Asked(
-            model, prompt_tokens, max_tokens, latency_class, residency, tenant, overflow, header,
+            model, prompt_tokens, max_tokens, latency_class, residency, whose, overflow, header,
             tools,
         )  # fmt: skip
-        _show(supposing.ask(settings, asked), as_json)
+        _show(supposing.ask(settings, asked), as_json, "" if tenant else whose)
         return
     found = explaining.find(settings, request_id)
     if candidates and found.line is not None:
@@ -86,11 +92,12 @@ def story(told: Told) -> Table:
     return table
 
 
-def _show(found: dict[str, Any], as_json: bool) -> None:
+def _show(found: dict[str, Any], as_json: bool, taken: str = "") -> None:
+    """`taken`: the tenant for whom it was asked without being told."""
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
-        _print(supposing.tell(found), 200)
+        _print(supposing.tell(found, taken), 200)
 
 
 def _print(what: Any, width: int) -> None:

@@ -68,6 +68,12 @@ def again(line: Mapping[str, Any]) -> Asked:
     )
 
 
+def only_tenant(settings: Settings) -> str:
+    """The tenant that the settings name, where they name one; else none, and such a caller's data
+    may go nowhere."""
+    return settings.tenants[0].id if len(settings.tenants) == 1 else ""
+
+
 def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
     """The gateway's answer. Raises ProblemError."""
     own = settings.gateway
@@ -87,14 +93,17 @@ def ask(settings: Settings, asked: Asked) -> dict[str, Any]:
     return found
 
 
-def tell(found: Mapping[str, Any]) -> RenderableType:
-    """The decision in a sentence, and a line for each target."""
+def tell(found: Mapping[str, Any], taken: str = "") -> RenderableType:
+    """The decision in a sentence, and a line for each target. `taken`: the tenant for whom it was
+    asked without being told."""
     text = say(f"explain.would.{found['decision']}", **{**_PARTS, **found, "message": _why(found)})
     way = say("explain.by_route", route=found["route"]) if found["route"] else ""
     head = [
         Text(text),
         Text(say("explain.policy", model=found["model"], policy=found["policy"], way=way)),
     ]
+    if taken:
+        head.append(Text(say("explain.taken", tenant=taken)))
     if found["shadow"]:
         head.append(Text(say("explain.shadow", shadow=found["shadow"])))
     columns = ("target", "weights", "in", ">first s", ">p90 s", ">cost $", "verdict")

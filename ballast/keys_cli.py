@@ -95,6 +95,9 @@ def create_key(
     forwarder: Annotated[
         bool, typer.Option("--forwarder", help="An upstream gateway that names its customers.")
     ] = False,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="For measuring: it may name the target of a call.")
+    ] = False,
     requests_per_min: RequestsPerMin = None,
     tokens_per_min: TokensPerMin = None,
     concurrent: Concurrent = None,
@@ -110,6 +113,7 @@ def create_key(
     body |= _terms(feature, class_, overflow, model)
     body |= allowance({}, requests_per_min, tokens_per_min, concurrent, plan)
     body |= {"is_forwarder": True} if forwarder else {}
+    body |= {"is_canary": True} if canary else {}
     body |= {"exposure": exposure} if exposure else {}
     client = desk(config, key_file)
     new_key(client, client.post("/keys", body, why=why), "made key", as_json=as_json)

@@ -9,8 +9,11 @@ from typing import Final
 
 BOXES_MAX: Final = 200_000
 """Looked at; a recording that is longer cannot be told."""
-RUNS_MAX: Final = 20_000
-"""Of a table of times."""
+RUNS_MAX: Final = 200_000
+"""Of all tables of times: an hour of pictures, 50 a second. A file of more cannot be told, for
+tables that lie over each other would be read again and again."""
+DEPTH_MAX: Final = 10
+"""Boxes within boxes that hold a track's words; three are usual."""
 _FRAMES = {b"mp4a": 1024, b"alac": 4096, b"ac-3": 1536}
 """Samples of one frame: AAC (ISO 14496-3), ALAC as Apple writes it, AC-3 (ETSI TS 102 366)."""
 _FRAMES_S = {b"Opus": 0.02, b"samr": 0.02, b"sawb": 0.02}
@@ -46,6 +49,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._left = BOXES_MAX
+        self._runs_left = RUNS_MAX
         self._tracks: dict[int, _Track] = {}
         self._told_s = 0.0
 
@@ -87,11 +91,13 @@ class _Reader:
                 is_new = track.id >= 0 and track.id not in self._tracks
                 self._tracks[track.id if is_new else -len(self._tracks) - 1] = track
 
-    def _inside(self, track: _Track, at: int, end: int) -> None:
+    def _inside(self, track: _Track, at: int, end: int, depth: int = 0) -> None:
+        if depth > DEPTH_MAX:
+            raise ValueError("boxes within boxes")
         data = self._data
         for kind, start, stop in self._boxes(at, end):
             if kind in (b"mdia", b"minf", b"stbl"):
-                self._inside(track, start, stop)
+                self._inside(track, start, stop, depth + 1)
             elif kind == b"tkhd":
                 track.id = _number(data, start + (20 if data[start] else 12))
             elif kind == b"mdhd":
@@ -100,12 +106,22 @@ class _Reader:
             elif kind == b"hdlr":
                 track.is_sound |= data[start + 8 : start + 12] == b"soun"
             elif kind == b"stsd":
-                track.frame_s = _frame_s(data, start, stop)
+                track.frame_s = max(track.frame_s, _frame_s(data, start, stop))
                 track.is_sound |= track.frame_s > 0.0
             elif kind == b"stts" and track.scale:
-                track.told_s = max(track.told_s, _times(data, start) / track.scale)
+                track.told_s = max(track.told_s, self._times(start) / track.scale)
             elif kind in (b"stsz", b"stz2"):
                 track.samples += _number(data, start + 8)
+
+    def _times(self, at: int) -> int:
+        """The sum of a table of times, in units of its track."""
+        there = max(0, len(self._data) - at - 8) // 8
+        count = min(_number(self._data, at + 4), there)
+        self._runs_left -= count
+        if self._runs_left < 0:
+            raise ValueError("too many times")
+        pairs = struct.iter_unpack(">II", self._data[at + 8 : at + 8 + 8 * count])
+        return sum(number * length for number, length in pairs)
 
     def _fragment(self, at: int, end: int) -> None:
         track: _Track | None = None
@@ -131,12 +147,6 @@ def _duration(data: bytes, at: int) -> tuple[int, int]:
     form, skipped = (">IQ", 20) if data[at] else (">II", 12)
     scale, units = struct.unpack_from(form, data, at + skipped)
     return scale, 0 if units in (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF) else units
-
-
-def _times(data: bytes, at: int) -> int:
-    count = min(_number(data, at + 4), RUNS_MAX)
-    pairs = struct.iter_unpack(">II", data[at + 8 : at + 8 + 8 * count])
-    return sum(number * length for number, length in pairs)
 
 
 def _frame_s(data: bytes, at: int, end: int) -> float:
@@ -170,7 +180,7 @@ def _aac_rate(data: bytes, at: int, end: int) -> int:
 
 def _inside(data: bytes, at: int) -> int:
     """Where a descriptor's own words begin: behind its tag and its size of one to four bytes."""
-    at += 1
-    while data[at] & 128:
-        at += 1
-    return at + 1
+    for last in range(at + 1, at + 5):
+        if not data[last] & 128:
+            return last + 1
+    return at + 5

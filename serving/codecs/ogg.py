@@ -10,7 +10,9 @@ from typing import Final
 PAGES_MAX: Final = 20_000
 """Looked at; a longer file is taken to go on like its beginning."""
 PACKETS_MAX: Final = 200_000
-"""The same of packets, of which those beyond count as long as the longest before."""
+"""The same of a stream's packets, of which those beyond count as long as the longest before."""
+STREAMS_MAX: Final = 64
+"""Of one file; of more nothing is told."""
 _HEAD = 27
 _OPUS, _VORBIS = b"OpusHead", b"\x01vorbis"
 _OPUS_MS = ((10.0, 20.0, 40.0, 60.0), (10.0, 20.0), (2.5, 5.0, 10.0, 20.0))
@@ -19,7 +21,7 @@ _OPUS_S_MAX = 0.12
 
 
 class _Packets:
-    """Seconds of what was handed to it so far, by the codec that was last announced."""
+    """Seconds of one stream so far, by the codec that it announced last."""
 
     def __init__(self) -> None:
         self.seconds = self._longest = 0.0
@@ -70,14 +72,19 @@ def opus_s(data: bytes, at: int) -> float:
 def seconds(data: bytes) -> float:
     """By the last page's position and by the packets, whichever says more. Raises struct.error,
     ValueError or ZeroDivisionError for what cannot be told."""
-    found, at = _Packets(), 0
+    streams: dict[bytes, _Packets] = {}
+    at = 0
     for at, table in _pages(data):
-        is_going_on = bool(data[at + 5] & 1)
+        serial, is_going_on = data[at + 14 : at + 18], bool(data[at + 5] & 1)
+        found = streams.setdefault(serial, _Packets())
+        if len(streams) > STREAMS_MAX:
+            raise ValueError("too many streams")
         found.page(data, at + _HEAD + len(table), table, is_going_on=is_going_on)
+    played_s = sum(found.seconds for found in streams.values())
     rest = data.find(b"OggS", at + 4)
     if rest > 0:
-        found.seconds *= len(data) / rest
-    return max(found.seconds, _position_s(data))
+        played_s *= len(data) / rest
+    return max(played_s, _position_s(data))
 
 
 def _pages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -67,10 +67,11 @@ def _packets_s(data: bytes) -> float:
             is_opus = data.startswith(b"A_OPUS", inner)
         if kind in _NAMED and is_opus:
             tracks.add(number)
-        elif kind in _BLOCKS and inner + 5 <= len(data) and (data[inner] & 127) in tracks:
-            # Other tracks than the first 127 have longer numbers, and no recorder has them.
-            block_s, longest_s = _block_s(data, inner, longest_s)
-            found += block_s
+        elif kind in _BLOCKS and inner + 5 <= len(data):
+            track, behind = _vint(data, inner)
+            if track in tracks and behind + 4 <= len(data):
+                block_s, longest_s = _block_s(data, behind, longest_s)
+                found += block_s
         at = inner if kind in _OPENED else inner + size
     return found * len(data) / at
 
@@ -79,16 +80,20 @@ def _element(data: bytes, at: int) -> tuple[int, int, int]:
     """Kind, where the inside begins, and its bytes."""
     wide = 9 - data[at].bit_length()
     kind = int.from_bytes(data[at : at + wide], "big")
-    at += wide
+    size, at = _vint(data, at + wide)
+    return kind, at, size
+
+
+def _vint(data: bytes, at: int) -> tuple[int, int]:
+    """A number that says its own length, which may be longer than it needs, and what follows."""
     wide = 9 - data[at].bit_length()
-    size = int.from_bytes(data[at : at + wide], "big") & ((1 << 7 * wide) - 1)
-    return kind, at + wide, size
+    return int.from_bytes(data[at : at + wide], "big") & ((1 << 7 * wide) - 1), at + wide
 
 
 def _block_s(data: bytes, at: int, longest_s: float) -> tuple[float, float]:
     """Seconds of a block's packets, and of the longest packet so far. Of laced ones only how many
-    there are is read."""
-    if data[at + 3] & _LACED:
-        return (data[at + 4] + 1) * (longest_s or _USUAL_S), longest_s
-    packet_s = opus_s(data, at + 4)
+    there are is read. `at` is behind the track's number."""
+    if data[at + 2] & _LACED:
+        return (data[at + 3] + 1) * (longest_s or _USUAL_S), longest_s
+    packet_s = opus_s(data, at + 3)
     return packet_s, max(longest_s, packet_s)

@@ -142,6 +142,11 @@ def test_a_key_s_terms_change_its_limits_show_and_at_last_it_is_removed(typed, t
         await shell.good("tenants", "create", "shop", "--residency", "premises")
         await shell.good("projects", "create", "shop", "quiz", "--plan", "tokens/week=1000000")
         made = await shell.json("keys", "create", "k", "--tenant", "shop", "--project", "quiz")
+        await shell.good("keys", "create", "probe", "--tenant", "shop", "--canary")
+        rows = await shell.json("keys", "list")
+        assert [row["id"] for row in rows if row.get("is_canary")] == ["probe"]
+        await shell.good("keys", "revoke", "probe")
+        await shell.good("keys", "remove", "probe")
         await shell.good(
             "keys", "change", "k", "--plan", "requests/5h=2", "--requests-per-min", "100",
             "--class", "patient", "--model", "m", "--days", "30", "--why", "as agreed",

@@ -87,6 +87,10 @@ def test_what_left_is_listed_verified_and_signed_for(run, kit, tmp_path):
         shell = Shell(stack, tmp_path)
         rows = json.loads(await shell("query", "--json"))
         assert len(rows) == 3
+        heads = (await shell("query")).splitlines()[0].split("  ")
+        assert [head.strip() for head in heads if head.strip()][:4] == [
+            "at (UTC)", "tenant", "class", "rule",
+        ]  # fmt: skip
         assert {(r["provider"], r["jurisdiction"], r["class"]) for r in rows} == {
             ("alpha", "us", "internal")
         }  # fmt: skip

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ from ballast.messages import tell
 from models import wordbook
 from models.worded import Worded, packed
 from serving.auth import digest
+from serving.budgets.settings import Period
 from serving.evaluation import store
 from serving.evaluation.values import Answer, Arm, Asked, Evaluation
 from serving.finance.store import opener
@@ -324,11 +326,20 @@ def test_the_playground_asks_two_targets_at_once(run, kit):
             assert costs[0] == "own GPU"
             assert re.search(r"\$\s?0\.\d+", costs[1]), costs
             await picture(page, "playground")
-        targets = {row.target for row in await stack.rows(2)}
-        assert "alpha/big" in targets
-        assert len(targets) == 2
+            targets = {row.target for row in await stack.rows(2)}
+            assert "alpha/big" in targets
+            assert len(targets) == 2
+            await page.locator("input[name=key]").fill(kit.key_of("untold"))
+            await page.locator("select[name=right]").select_option("")
+            await page.locator("select[name=left]").select_option("alpha/big")
+            await page.get_by_role("button", name="Ask both").click()
+            await expect(page.locator(".answer .figure")).to_have_count(8)
+            costs = await page.locator(".answer .figure:last-child b").all_inner_texts()
+            assert re.search(r"\$\s?0\.\d+", costs[0]), costs
+            assert costs[1] == "unknown"  # its key is not told who answered
 
-    keys = {"canary": {"is_canary": True, "exposure": "full"}}
+    keys = {"canary": {"is_canary": True, "exposure": "full"},
+            "untold": {"is_canary": True, "exposure": "none"}}  # fmt: skip
     govern(run, kit, check, keys=[
         {"id": name, "tenant": "acme", "hmac": digest(kit.PEPPER, kit.key_of(name).encode()).hex()}
         | policy for name, policy in (keys | {"main": {}}).items()
@@ -491,7 +502,9 @@ def test_both_languages_have_every_word_that_the_page_uses():
         for n in ("app", "views", "rollouts", "playground", "votes", "telling")
     )
     used = set(re.findall(r"\bt\(\"([a-z_]+)\"\)", code)) | set(TABS)
-    used |= {f"scope_{one}" for one in ("all", "model", "tenant", "provider", "jurisdiction")}
+    scopes = ("all", "model", "tenant", "project", "provider", "jurisdiction")
+    used |= {f"scope_{one}" for one in scopes}
+    used |= {f"period_{one}" for one in get_args(Period)}
     states = ("running", "paused", "done", "rolled_back", "aborted")
     used |= {f"state_{one}" for one in states}
     # Whatever `ballast explain` has a sentence for has a word here.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ballast.hypothetical import Asked, again, tell
+from ballast.hypothetical import Asked, again, only_tenant, tell
 from ballast.sentences import sentences
 from models.capacity import Load
 from serving.placement.candidates import WORDS, explained
@@ -26,6 +26,7 @@ from serving.records import (
     Surface,
     TargetState,
 )
+from serving.settings import Settings, TenantSettings
 
 CN = DataLabel("cn", "y")
 
@@ -108,10 +109,16 @@ def test_what_is_chosen_is_always_a_candidate_and_refused_only_without_one(make,
 # -- in words
 
 
-def shown(found) -> str:
+def shown(found, taken: str = "") -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(tell(found))
+    console.print(tell(found, taken))
     return console.file.getvalue()
+
+
+def test_the_one_tenant_of_the_settings_is_meant_where_none_is_said():
+    one, other = TenantSettings(id="demo"), TenantSettings(id="acme")
+    assert only_tenant(Settings(tenants=(one,))) == "demo"
+    assert only_tenant(Settings(tenants=(one, other))) == only_tenant(Settings()) == ""
 
 
 def test_the_table_says_chosen_late_and_out(make):
@@ -124,7 +131,8 @@ def test_the_table_says_chosen_late_and_out(make):
     found = msgspec.to_builtins(explained(make.call(), make.caller(), view, 1.0))
     for row in found["candidates"]:
         row["why"] = WORDS.get(row["dropped"], "")
-    text = shown(found | {"model": "m", "route": "", "tenant": ""})
+    text = shown(found | {"model": "m", "route": "", "tenant": "t"}, "t")
+    assert "By the rules of tenant t;" in text
     assert "It would run on r1 (local)." in text
     assert "chosen" in text
     assert "predicted to be late" in text

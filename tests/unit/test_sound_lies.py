@@ -85,14 +85,16 @@ def test_a_long_flac_is_counted_to_its_end():
     assert told(data) == pytest.approx((flac.STEPS_MAX + 5000) * 0.256, rel=1e-3)
 
 
-def page(packets: list[bytes], *, flags: int = 0, position: int = 1) -> bytes:
+def page(packets: list[bytes], *, flags: int = 0, position: int = 1, serial: int = 0) -> bytes:
     table = b"".join(b"\xff" * (len(p) // 255) + bytes([len(p) % 255]) for p in packets)
-    head = b"OggS\0" + bytes([flags]) + struct.pack("<q", position) + bytes(12)
+    head = b"OggS\0" + bytes([flags]) + struct.pack("<q", position)
+    head += struct.pack("<III", serial, 0, 0)
     return head + bytes([len(table)]) + table + b"".join(packets)
 
 
 OPUS = page([b"OpusHead" + bytes(11)], flags=2, position=0) + page([b"OpusTags" + bytes(300)])
 VORBIS = b"\x01vorbis" + struct.pack("<IBI", 0, 1, 16_000) + bytes(12) + b"\xb8\x01"
+THIN = b"\x01vorbis" + struct.pack("<IBI", 0, 1, 1 << 31) + bytes(12) + b"\x00\x01"
 
 
 @pytest.mark.parametrize(
@@ -107,12 +109,18 @@ VORBIS = b"\x01vorbis" + struct.pack("<IBI", 0, 1, 16_000) + bytes(12) + b"\xb8\
         (page([VORBIS], flags=2) + page([b"\0" + bytes(60)] * 125), 1.0),
         (page([VORBIS], flags=2) + page([b"\3vorbis" + bytes(60)] * 125), 0.1),
         (OPUS + page([b"\x78"], position=480_000), 10.0),
+        (OPUS + page([THIN], flags=2, serial=1) + page([b"\x78" + bytes(99)] * 50) * 10, 10.0),
     ],
     ids=["opus-20ms", "opus-60ms", "opus-many-frames", "opus-two-frames", "goes-on",
-         "vorbis-long", "vorbis-short", "vorbis-heads", "says-more"],
+         "vorbis-long", "vorbis-short", "vorbis-heads", "says-more", "beside-a-thin-stream"],
 )  # fmt: skip
 def test_an_ogg_lasts_as_long_as_its_packets(data, seconds):
     assert told(data) == pytest.approx(seconds, abs=0.11)
+
+
+def test_an_ogg_of_countless_streams_is_bounded_by_its_bytes():
+    data = OPUS + b"".join(page([b"\x78"], serial=n) for n in range(1, ogg.STREAMS_MAX + 9))
+    assert told(data) == pytest.approx(len(data) / sound.BYTES_PER_S_MIN, abs=0.11)
 
 
 def test_a_long_ogg_is_counted_to_its_end():
@@ -186,6 +194,22 @@ def test_an_mp4_of_unknown_frames_is_bounded_by_its_bytes(kind):
     assert told(data) == pytest.approx(len(data) / sound.BYTES_PER_S_MIN, abs=0.11)
 
 
+def test_an_mp4_of_boxes_within_boxes_is_bounded_by_its_bytes():
+    inner = b""
+    for _ in range(3000):
+        inner = box(b"mdia", inner)
+    data = film(box(b"trak", inner))
+    assert told(data) == pytest.approx(len(data) / sound.BYTES_PER_S_MIN, abs=0.11)
+
+
+def test_tables_of_times_that_lie_over_each_other_are_not_read_again_and_again():
+    table = box(b"stts", bytes(4), struct.pack(">I", 0xFFFF_FFFF))
+    head = box(b"mdhd", bytes(12), struct.pack(">II", 1000, 1), bytes(4))
+    runs = struct.pack(">II", 1, 1) * 10_000
+    data = film(box(b"trak", box(b"mdia", head, table * 50_000, runs)))
+    assert told(data) == pytest.approx(len(data) / sound.BYTES_PER_S_MIN, abs=0.11)
+
+
 def element(kind: bytes, body: bytes) -> bytes:
     return kind + bytes([0x40 | len(body) >> 8, len(body) & 255]) + body
 
@@ -212,8 +236,16 @@ def block(packet: bytes, *, lacing: int = 0, number: int = 1) -> bytes:
         (opus_webm([block(b"\4" + bytes(9), lacing=4)] * 100), 10.0),
         (opus_webm([element(b"\xa0", element(b"\xa1", b"\x81\0\0\0\x78\0"))] * 50), 1.0),
         (opus_webm([block(b"\x78\0"), block(b"\x78\0", number=2)] * 100)[:-1], 2.0),
+        (opus_webm([block(b"\x78\0"), element(b"\xa3", b"\x40\1\0\0\0\x78\0") * 99]), 2.0),
     ],
-    ids=["blocks", "codec-first", "laced", "groups", "another-track-and-cut-short"],
+    ids=[
+        "blocks",
+        "codec-first",
+        "laced",
+        "groups",
+        "another-track-and-cut-short",
+        "a-number-longer-than-it-needs",
+    ],
 )
 def test_a_webm_of_opus_lasts_as_long_as_its_packets(data, seconds):
     assert told(data) == pytest.approx(seconds, abs=0.11)

@@ -3,11 +3,12 @@
 import { figure, h, money, number, show } from "./dom.js";
 import { t } from "./words.js";
 
-const ask = { key: "", model: "", prompt: "", tokens: 256, left: "own", right: "" };
+const ask = { key: "", model: "", prompt: "", tokens: 256, left: null, right: "" };
 
 export async function playground(context) {
   const seen = await context.fleet();
   ask.model ||= Object.keys(seen.models)[0] ?? "";
+  ask.left ??= seen.models[ask.model]?.replicas?.length ? "own" : ""; // nobody is asked who is not there
   const field = (name, kind, more = {}) => h(kind, { ...more, name, oninput: (e) => { ask[name] = e.target.value; } });
   const choose = (name, values) => h("select", { name, onchange: (e) => { ask[name] = e.target.value; if (name === "model") context.again(); } },
     values.map(([value, label]) => h("option", { value, selected: ask[name] === value }, label)));
@@ -36,9 +37,11 @@ playground.isForm = true;
 function pane(target) {
   const text = h("p", { "aria-live": "polite" }, t("answering"));
   const figures = h("div", { class: "figures" });
-  const head = h("h3", {}, target || t("anywhere"));
+  const head = h("h3", {}, named(target));
   return { target, text, figures, head, card: h("section", { class: "card answer" }, head, text, figures) };
 }
+
+const named = (target) => (target === "own" ? t("own") : target || t("anywhere"));
 
 async function run(context, one, prices) {
   const start = performance.now();
@@ -46,8 +49,9 @@ async function run(context, one, prices) {
   let first = 0, said = "", usage = null;
   try {
     const reply = await context.call("/admin/v1/console/ask", { method: "POST", body, raw: true });
-    const where = (reply.headers.get("x-ballast-target") ?? "").split(";").pop();
-    one.head.textContent = `${one.target || t("anywhere")}${where ? ` · ${t("served_by")} ${where}` : ""}`;
+    const told = (reply.headers.get("x-ballast-target") ?? "").split(";");
+    const where = told.at(-1), isOwn = told[0] === "local" || one.target === "own";
+    one.head.textContent = `${named(one.target)}${where ? ` · ${t("served_by")} ${where}` : ""}`;
     for await (const event of events(reply.body)) {
       if (event.error) throw new Error(event.error.message);
       usage = event.usage ?? usage;
@@ -60,7 +64,7 @@ async function run(context, one, prices) {
     const price = prices[where] ?? prices[one.target];
     const whole = performance.now() - start;
     show(one.figures, figure(`${number(first / 1000)} s`, t("first_in")), figure(`${number(whole / 1000)} s`, t("done_in")),
-      figure(number((usage?.completion_tokens ?? 0)), t("tokens")), figure(cost(price, usage), t("costs_about")));
+      figure(number((usage?.completion_tokens ?? 0)), t("tokens")), figure(isOwn ? t("owned") : cost(price, usage), t("costs_about")));
   } catch (error) {
     one.text.textContent = `${t("refused")}: ${error.message}`;
     one.text.className = "bad";
@@ -68,7 +72,7 @@ async function run(context, one, prices) {
 }
 
 function cost(price, usage) {
-  if (!price || !usage) return t("owned");
+  if (!price || !usage) return t("unknown"); // whose key is not told by whom
   const cached = usage.prompt_tokens_details?.cached_tokens ?? 0;
   const micro = ((usage.prompt_tokens - cached) * price.input_micro_per_mtok + cached * price.cached_micro_per_mtok + usage.completion_tokens * price.output_micro_per_mtok) / 1e6;
   return money(micro, price.currency);

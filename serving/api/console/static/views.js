@@ -91,7 +91,8 @@ function budgetTable(budgets) {
   const rows = budgets.map((one) => {
     const share = Math.min(1, one.share ?? 0);
     const kind = share >= 1 ? "bad" : share >= 0.8 ? "api" : "own";
-    return [one.id, one.scope, one.period, new Amount(worth(one.effective_limit_micro, one.currency)),
+    const scope = one.scope.split("+").map((part) => t(`scope_${part}`)).join(" + ");
+    return [one.id, scope, t(`period_${one.period}`), new Amount(worth(one.effective_limit_micro, one.currency)),
       h("div", {}, `${worth(one.spent_micro, one.currency)} (${percent(one.share)})`, bar([[share, kind], [1 - share, "rest"]]))];
   });
   return table([t("budget"), t("scope"), t("period"), t("limit"), t("used")], rows, t("no_budgets"));
