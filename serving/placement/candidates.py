@@ -80,7 +80,7 @@ def explained(call: Call, caller: Caller, view: FleetView, now_s: float) -> Expl
     route = route_of(call, view)
     residency = effective_residency(call, caller)
     ask = Ask(call, caller, view, now_s, frozenset(), route, residency)
-    by = score.terms(call, route, route.policy, now_s)
+    by = score.terms(call, route, route.policy, view, now_s)
     rows = [_of_own(row, ask, by) for row in view.replicas.get(call.model, ())]
     rows += [_of_offering(row, ask, by) for row in offered(call, view)]
     rows.sort(key=lambda row: (bool(row.dropped), row.score))
