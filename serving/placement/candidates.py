@@ -71,6 +71,8 @@ class Explained(msgspec.Struct, frozen=True):
     message: str
     policy: str
     shadow: str
+    margin: float
+    """Spreads (p90 - p50) that our engines must keep beyond p90, learnt from late calls."""
     candidates: tuple[Candidate, ...]
 
 
@@ -87,7 +89,7 @@ def explained(call: Call, caller: Caller, view: FleetView, now_s: float) -> Expl
     told, target, message = _told(placement)
     shadow = placement.shadow if isinstance(placement, Run | Burst) else ""
     return Explained(
-        told, target, placement.reason, message, route.policy, shadow, tuple(rows)
+        told, target, placement.reason, message, route.policy, shadow, by.margin, tuple(rows)
     )  # fmt: skip
 
 

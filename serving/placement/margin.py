@@ -21,9 +21,10 @@ MOST: Final = 1.0
 its breaker, its pace and the rescue of its calls are for that."""
 STEP: Final = 0.1
 """What a late call adds, less its own share: a full margin after ten in a row, gone after two
-thousand in time. The best of 0.02, 0.05 and 0.1 on training windows (`decisions/0155-margin.md`)."""
-HALF_S: Final = 3600.0
-"""Without answers a margin loses half in this time: it was learnt under a load that is over."""
+thousand in time. The best of 0.02, 0.05 and 0.1 on training windows (0155)."""
+HALF_S: Final = 21_600.0
+"""A margin loses half in this time, as an engine's edge does: it was learnt under a load that may
+be over. Beside what timely calls take off that is little from a call in ten seconds on."""
 
 
 class _Margin:
