@@ -9,6 +9,7 @@ late calls is the one aimed at (Robbins and Monro 1951); so it is 0 while fewer 
 
 from __future__ import annotations
 
+from math import exp2
 from typing import Final
 
 from models.capacity import Quantiles
@@ -89,7 +90,7 @@ def beyond_s(first: Quantiles, spreads: float) -> float:
 def _now(known: _Margin, now_s: float) -> float:
     if not known.spreads:
         return 0.0
-    return known.spreads * 0.5 ** (max(0.0, now_s - known.at_s) / HALF_S)
+    return known.spreads * exp2(-max(0.0, now_s - known.at_s) / HALF_S)
 
 
 NONE: Final = Margins(most=0.0)

@@ -141,11 +141,12 @@ def test_a_late_first_token_of_ours_asks_more_of_the_next_and_keeps_nobody_out(r
     async def check(stack) -> None:
         where = "/explain?model=m&class=interactive&tenant="
         assert (await stack.get(where + "acme")).json["margin"] == 0.0
-        hurried = {"x_ballast_ttft_ms": "1"}
-        reply = await stack.chat(headers=hurried, stream=True)
+        hurried = {"x_ballast_ttft_ms": "60"}
+        long = [{"role": "user", "content": "word " * 400}]
+        reply = await stack.chat(headers=hurried, stream=True, messages=long)
         assert (reply.status, reply.headers["x-ballast-reason"]) == (200, "local")
         assert (await stack.get(where + "acme")).json["margin"] == pytest.approx(0.0995, abs=1e-3)
-        metrics = (await stack.get("/metrics")).text
+        metrics = (await stack.get("/metrics")).body.decode()
         series = 'ballast_placement_margin{model="m",class="interactive"}'
         (line,) = (x for x in metrics.splitlines() if x.startswith(series))
         assert float(line.split()[-1]) == pytest.approx(0.0995, abs=1e-3)

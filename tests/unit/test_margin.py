@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscale.calls import Row, Setup
@@ -35,7 +35,8 @@ def late(known: Margins, times: int = 1, now_s: float = 0.0) -> Margins:
     return known
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e4)), max_size=200))
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e4)), max_size=60))
 def test_a_margin_stays_within_its_bounds_whatever_comes(happened):
     known, now_s = Margins(), 0.0
     for is_late, later_s in happened:
@@ -146,7 +147,7 @@ def hour() -> list[Row]:
     """Long prompts and long answers, for one engine whose memory is full most of the time."""
     lots = random.Random(3)
     at_s, rows = 0.0, []
-    for _ in range(3000):
+    for _ in range(1500):
         at_s += lots.expovariate(0.8)
         rows.append(Row(at_s, int(lots.lognormvariate(8.8, 0.8)), int(lots.expovariate(1 / 600))))
     return rows
