@@ -147,7 +147,7 @@ def test_a_late_first_token_of_ours_asks_more_of_the_next_and_keeps_nobody_out(r
         assert (reply.status, reply.headers["x-ballast-reason"]) == (200, "local")
         assert (await stack.get(where + "acme")).json["margin"] == pytest.approx(0.0995, abs=1e-3)
         metrics = (await stack.get("/metrics")).body.decode()
-        series = 'ballast_placement_margin{model="m",class="interactive"}'
+        series = 'ballast_placement_margin{class="interactive",model="m"}'
         (line,) = (x for x in metrics.splitlines() if x.startswith(series))
         assert float(line.split()[-1]) == pytest.approx(0.0995, abs=1e-3)
         home = await stack.chat("home", stream=True)
