@@ -167,7 +167,7 @@ class Requests:
         """A stream is over; the gateway learns from it."""
         ticket, call, row = self._open.pop(key)
         took = Took(max(0.0, first_s - ticket.issued_s), now_s - ticket.issued_s)
-        self._admission.opened(ticket, ticket.issued_s + took.first_s, is_stream=True)
+        self._admission.opened(ticket, ticket.issued_s + took.first_s, is_stream=True, call=call)
         self._admission.release(ticket, call)
         self._admission.settled(ticket, call, Usage(row.prompt, max(1, row.output)), took)
         self.tally.answered += 1
@@ -245,5 +245,5 @@ class Requests:
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
             pending={MODEL: due} if due else {}, state=self._admission.state,
-            hold_s_max=self._setup.hold_s_max, held=self._line,
+            margins=self._admission.margins, hold_s_max=self._setup.hold_s_max, held=self._line,
         )  # fmt: skip

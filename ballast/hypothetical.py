@@ -24,6 +24,8 @@ from serving.settings import Settings
 from serving.unreadable import UNREADABLE
 
 WAIT_S = 3.0
+MARGIN_TOLD = 0.01
+"""Spreads; less changes no decision that anybody would ask about."""
 
 
 _PARTS: Mapping[str, Any] = {"target": "", "reason": "", "message": ""}
@@ -106,6 +108,8 @@ def tell(found: Mapping[str, Any], taken: str = "") -> RenderableType:
         head.append(Text(say("explain.taken", tenant=taken)))
     if found["shadow"]:
         head.append(Text(say("explain.shadow", shadow=found["shadow"])))
+    if found.get("margin", 0.0) >= MARGIN_TOLD:
+        head.append(Text(say("explain.margin", margin=f"{found['margin']:.2f}")))
     columns = ("target", "weights", "in", ">first s", ">p90 s", ">cost $", "verdict")
     lines = [
         (

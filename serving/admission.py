@@ -19,6 +19,7 @@ from serving.breaker import Breaker
 from serving.choice import EXPECTED_TOKENS, owed_now, predict_api, scale_now
 from serving.errors import Kind
 from serving.lengths import Lengths
+from serving.placement.margin import Margins
 from serving.records import Burst, Call, Offering, Replica, Run, Surface, TargetState, Ticket, Usage
 
 _TOKENIZE = Surface.TOKENIZE  # looking a member up on its class costs 0.2 us in Python 3.11
@@ -41,12 +42,14 @@ class Took(NamedTuple):
 class Admission:
     """Issues and releases tickets for one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, margins: Margins | None = None) -> None:
         self._state: dict[str, TargetState] = {}
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
         self.lengths = Lengths()
         """Of answers, as they are seen to be."""
+        self.margins = Margins() if margins is None else margins
+        """Learnt from first tokens; read by routing."""
         self.issued = 0
         self.released = 0
 
@@ -133,7 +136,9 @@ class Admission:
         state.since_calls, state.since_tokens = int(unseen_tokens > 0), unseen_tokens
         state.computed, state.computed_at_s, state.ended_calls = 0.0, now_s, 0
 
-    def opened(self, ticket: Ticket, now_s: float, *, is_stream: bool) -> None:
+    def opened(
+        self, ticket: Ticket, now_s: float, *, is_stream: bool, call: Call | None = None
+    ) -> None:
         """First content came. A plain answer comes whole, so it teaches no time to first token."""
         target = ticket.target
         state = self._state[target.id]
@@ -151,6 +156,10 @@ class Admission:
                 scale *= math.exp(SCALE_WEIGHT * off)
                 state.scale = min(max(scale, SCALE_MIN), SCALE_MAX)
                 state.scale_at_s = now_s
+                if call is not None:
+                    left_s = call.first_token_by_s - ticket.issued_s
+                    key = call.model, call.latency_class
+                    self.margins.seen(key, known.first_token_s, left_s, seen_s, now_s)
         self._breakers[target.id].succeeded(ticket, now_s)
 
     def settled(self, ticket: Ticket, call: Call, usage: Usage, took: Took) -> None:

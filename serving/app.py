@@ -62,7 +62,7 @@ from serving.metrics import Metrics
 from serving.observer import Observer
 from serving.parts import Around, Parts
 from serving.pipeline import Pipeline
-from serving.placement.build import beside
+from serving.placement.build import beside, margins
 from serving.policy import Policies, stops
 from serving.records import Offering, Replica
 from serving.rollout.desk import RolloutDesk
@@ -88,7 +88,7 @@ class Gateway:
         self._started_ms = utc_ms()
         self._deployment_id = self._url = ""
         self._market = market = read_market(settings)
-        self._admission = Admission()
+        self._admission = Admission(margins(settings))
         own = settings.gateway
         self._queue = Queue(own.queue.calls_max, own.queue.bytes_max)
         self._beside = beside(settings, market.sold, market.theirs)

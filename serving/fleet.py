@@ -211,7 +211,7 @@ class Fleet:
             seq=self.view.seq + 1, observed_s=self._listed_s,
             replicas=replicas, offerings=self._offerings, theirs=self._bounds.theirs,
             pending=self._pending(replicas, now_s),
-            state=self._admission.state,
+            state=self._admission.state, margins=self._admission.margins,
             gateway_pods=self._bounds.gateway_pods,
             stale_s=self._settings.stale_s,
             hold_s_max=self._bounds.hold_s_max,

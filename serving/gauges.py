@@ -100,6 +100,9 @@ def _targets(admission: Admission, now_s: float) -> Iterable[Series]:
             values[target,] = float(value)
     for name, (text, values) in columns.items():
         yield name, text, ("target",), values
+    margins: dict[Labels, float] = {k: m for k, (m, _, _) in admission.margins.told(now_s).items()}
+    text = "Spreads beyond p90 that engines must keep, learnt from late calls"
+    yield "ballast_placement_margin", text, ("model", "class"), margins
 
 
 def _series(name: str, text: str, values: Mapping[str, float]) -> Series:

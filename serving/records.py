@@ -22,6 +22,7 @@ from models.tariff import When
 from serving.codecs.coverage import STANDARD
 from serving.codecs.marks import Trail
 from serving.codecs.sound import Sound
+from serving.placement.margin import NONE, Margins
 from serving.placement.pacing import Headroom
 from serving.placement.tally import Tally
 from serving.placement.values import Route, Spill
@@ -500,11 +501,10 @@ class FleetView(msgspec.Struct, frozen=True):
     routes: Mapping[str, Route] = {}
     """By public name."""
     spills: Mapping[str, Spill] = {}
-    """By model."""
+    margins: Margins = NONE
     paces: Mapping[str, Headroom] = {}
-    """By offering; live, like `state`."""
     tally: Tally | None = None
-    """What went where lately; live. None where nothing is bounded by it."""
+    """What went where lately; live as these. None where nothing is bounded by it."""
     drifting: frozenset[str] = frozenset()
     """Offerings whose answers have changed: asked last."""
     homes: frozenset[tuple[str, DataLabel]] = frozenset()

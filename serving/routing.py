@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from models.capacity import Estimate
 from serving.choice import IDLE, Survey, choose, predict, scale_now, share, soonest, survey
 from serving.placement import score, spill
+from serving.placement.margin import beyond_s
 from serving.placement.offered import Ask, Found, best, named
 from serving.placement.score import Terms
 from serving.placement.values import PLAIN, PolicyName, Route
@@ -124,14 +125,14 @@ def _placed(ask: Ask, policy: PolicyName) -> Placement:
         return _wait_or_burst(ask, by, predicted, view.state.get(chosen.id, IDLE))
     chosen = choose(call, own.roomy, own.loads)
     predicted = predict(call, chosen, view.state.get(chosen.id, IDLE), view, now_s)
-    if len(own.roomy) > 1 and now_s + predicted.first_token_s.p90 > call.first_token_by_s:
+    if len(own.roomy) > 1 and beyond_s(predicted.first_token_s, by.margin) > by.first_left_s:
         # Neither affinity nor chance may miss a deadline that another engine would keep.
         chosen, predicted = soonest(call, own.roomy, view, now_s)
     return _run_or_burst(ask, by, chosen, predicted)
 
 
 def _terms(ask: Ask, policy: PolicyName | None = None) -> Terms:
-    return score.terms(ask.call, ask.route, policy or ask.route.policy, ask.now_s)
+    return score.terms(ask.call, ask.route, policy or ask.route.policy, ask.view, ask.now_s)
 
 
 def _run_or_burst(ask: Ask, by: Terms, replica: Replica, predicted: Estimate) -> Placement:

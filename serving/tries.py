@@ -122,8 +122,8 @@ class Tries:
         """The first content came."""
         attempt, now_s, is_stream = progress.attempt, self._loop.time(), progress.call.stream
         assert attempt is not None
-        self._stages.admission.opened(attempt.ticket, now_s, is_stream=is_stream)
-        tenant = progress.call.tenant
+        tenant, call = progress.call.tenant, progress.call
+        self._stages.admission.opened(attempt.ticket, now_s, is_stream=is_stream, call=call)
         self._health.opened(attempt.ticket, now_s, tenant=tenant, is_stream=is_stream)
         progress.opened(now_s)
 

@@ -41,7 +41,7 @@ PURE = (
     "serving/codecs/*.py",
     *(f"serving/placement/{name}.py" for name in (
         "values", "pacing", "tally", "fitness", "score", "offered", "spill", "assign", "words",
-        "settings", "candidates")),
+        "settings", "candidates", "margin")),
     *(f"serving/budgets/{name}.py" for name in (
         "settings", "values", "period", "money", "learnt", "ladder", "base", "sql", "purse",
         "remembered", "scopes")),

@@ -60,9 +60,10 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("runs", type=Path, nargs="+")
     flags.add_argument("--page", type=Path, default=PAGE)
+    flags.add_argument("--name", default=NAME, help="Of the markers to fill.")
     given = flags.parse_args()
     lines = [json.loads(text) for path in given.runs for text in path.read_text().splitlines()]
-    given.page.write_text(filled(given.page.read_text(), NAME, table(lines)))
+    given.page.write_text(filled(given.page.read_text(), given.name, table(lines)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from models.worded import Worded
 from serving.placement.beside import Beside
+from serving.placement.margin import Margins
 from serving.placement.settings import CeilingSettings, NameSettings, RuleSettings, Way
 from serving.placement.spill import Marks
 from serving.placement.values import Arm, Ceilings, Route, Rule
@@ -38,6 +39,11 @@ def routes(settings: Settings, sold: Mapping[str, tuple[Offering, ...]]) -> dict
         name: _route(name, model, adapter, (settings, sold))
         for name, (model, adapter) in names.items()
     }
+
+
+def margins(settings: Settings) -> Margins:
+    """What keeps calls from engines that may be late."""
+    return Margins(settings.routing.margin.late, settings.routing.margin.most)
 
 
 def marks(settings: Settings) -> Marks:

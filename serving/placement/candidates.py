@@ -71,6 +71,8 @@ class Explained(msgspec.Struct, frozen=True):
     message: str
     policy: str
     shadow: str
+    margin: float
+    """Spreads (p90 - p50) that our engines must keep beyond p90, learnt from late calls."""
     candidates: tuple[Candidate, ...]
 
 
@@ -80,14 +82,14 @@ def explained(call: Call, caller: Caller, view: FleetView, now_s: float) -> Expl
     route = route_of(call, view)
     residency = effective_residency(call, caller)
     ask = Ask(call, caller, view, now_s, frozenset(), route, residency)
-    by = score.terms(call, route, route.policy, now_s)
+    by = score.terms(call, route, route.policy, view, now_s)
     rows = [_of_own(row, ask, by) for row in view.replicas.get(call.model, ())]
     rows += [_of_offering(row, ask, by) for row in offered(call, view)]
     rows.sort(key=lambda row: (bool(row.dropped), row.score))
     told, target, message = _told(placement)
     shadow = placement.shadow if isinstance(placement, Run | Burst) else ""
     return Explained(
-        told, target, placement.reason, message, route.policy, shadow, tuple(rows)
+        told, target, placement.reason, message, route.policy, shadow, by.margin, tuple(rows)
     )  # fmt: skip
 
 

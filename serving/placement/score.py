@@ -14,6 +14,7 @@ import msgspec
 
 from models.capacity import Estimate, Quantiles
 from serving.accounting import billed, price_at
+from serving.placement.margin import beyond_s
 from serving.placement.values import PolicyName, Route
 from serving.records import Call, FleetView, Offering, Price, TargetState
 
@@ -96,26 +97,31 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     first_left_s: float
     complete_left_s: float
     now_s: float
+    margin: float = 0.0
+    """What our engines must keep beyond nine times of ten, in spreads; see `margin`."""
 
     def misses(self, first_s: Quantiles) -> float:
-        """Seconds by which the first token is predicted to be late; 0 is in time. `cost-first`
-        goes by the likely case, the others by nine of ten."""
-        likely = first_s.p50 if self.policy is _COST else first_s.p90
+        """Seconds by which our first token is predicted to be late; 0 is in time. `cost-first`
+        goes by the likely case, the others by nine of ten and what the late ones taught."""
+        likely = first_s.p50 if self.policy is _COST else beyond_s(first_s, self.margin)
         return likely - self.first_left_s if likely > self.first_left_s else 0.0
 
     def late(self, when: Expected) -> float:
-        """The same of a third party, whose last token counts where it is known."""
-        late_s = self.misses(when.first_token_s)
+        """The same of a third party, whose last token counts where it is known. No margin: that
+        was learnt of our engines."""
+        first = when.first_token_s
+        late_s = max(0.0, (first.p50 if self.policy is _COST else first.p90) - self.first_left_s)
         if not late_s and when.complete_s is not None:
             late_s = max(0.0, when.complete_s - self.complete_left_s)
         return late_s
 
 
-def terms(call: Call, route: Route, policy: PolicyName, now_s: float) -> Terms:
+def terms(call: Call, route: Route, policy: PolicyName, view: FleetView, now_s: float) -> Terms:
     """The terms of one placement."""
+    margin = view.margins.of(call.model, call.latency_class, now_s)
     second = route.second_micro if policy is _LATENCY else 0.0
     first_left_s, whole_left_s = call.first_token_by_s - now_s, call.complete_by_s - now_s
-    return Terms(policy, second, first_left_s, whole_left_s, now_s)
+    return Terms(policy, second, first_left_s, whole_left_s, now_s, margin)
 
 
 def until(call: Call, when: Expected | None, limit_s: float, by: Terms) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.worded import Worded
+from serving.placement.margin import LATE, MOST
 from serving.placement.values import PolicyName
 
 Usd: TypeAlias = Annotated[Decimal, Field(ge=0, decimal_places=6, max_digits=15)]
@@ -146,6 +147,16 @@ class SpillSettings(Group):
         return self
 
 
+class MarginSettings(Group):
+    """How much surer than nine times of ten our engines must be to be in time, learnt by model and
+    class from calls that were late. Calls that nobody else may take are not asked it."""
+
+    late: float = Field(LATE, gt=0, le=0.1)
+    """Share of the calls given to engines as in time that may be late."""
+    most: float = Field(MOST, ge=0, le=4)
+    """Largest margin, in spreads (p90 - p50) beyond p90; 0 turns it off."""
+
+
 class Routing(Group):
     """All of it."""
 
@@ -153,5 +164,6 @@ class Routing(Group):
     """For tenants that say nothing themselves: 1 the same weights (or where the model names no
     weights, what its owner lists), 2 also other weights, 3 also other sizes and families."""
     spill: SpillSettings = SpillSettings()
+    margin: MarginSettings = MarginSettings()
     names: dict[str, NameSettings] = Field({}, max_length=1000)
     """By public name: a model's, an alias's or an adapter's."""

@@ -137,6 +137,27 @@ def test_explains_a_call_that_nobody_has_sent(run, kit):
     run(check, engines=[kit.engine()], providers={"alpha": kit.provider()})
 
 
+def test_a_late_first_token_of_ours_asks_more_of_the_next_and_keeps_nobody_out(run, kit):
+    async def check(stack) -> None:
+        where = "/explain?model=m&class=interactive&tenant="
+        assert (await stack.get(where + "acme")).json["margin"] == 0.0
+        hurried = {"x_ballast_ttft_ms": "60"}
+        long = [{"role": "user", "content": "word " * 400}]
+        reply = await stack.chat(headers=hurried, stream=True, messages=long)
+        assert (reply.status, reply.headers["x-ballast-reason"]) == (200, "local")
+        assert (await stack.get(where + "acme")).json["margin"] == pytest.approx(0.0995, abs=1e-3)
+        metrics = (await stack.get("/metrics")).body.decode()
+        series = 'ballast_placement_margin{class="interactive",model="m"}'
+        (line,) = (x for x in metrics.splitlines() if x.startswith(series))
+        assert float(line.split()[-1]) == pytest.approx(0.0995, abs=1e-3)
+        home = await stack.chat("home", stream=True)
+        assert (home.status, home.headers["x-ballast-target"]) == (200, "own")
+        assert await stack.seen() == []
+
+    engine = kit.engine(profile="cpu-embedded", time_scale=0.2)
+    run(check, engines=[engine], providers={"alpha": kit.provider()})
+
+
 def test_a_provider_whose_limit_is_used_up_is_left_alone_before_it_refuses(run, kit):
     async def check(stack) -> None:
         assert (await stack.chat()).headers["x-ballast-target"] == "api;alpha/big"

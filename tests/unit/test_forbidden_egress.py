@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.capacity import Load
+from models.capacity import Load, Quantiles
 from serving.admission import Admission
 from serving.errors import Kind
 from serving.placement.pacing import Headroom
@@ -158,7 +158,7 @@ class World:
             routes={"m": self.route}, paces=self.paces,
             pending=self.pending,
             spills={"m": self.spill}, tally=self.tally,
-            drifting=frozenset({"a/0"}),
+            drifting=frozenset({"a/0"}), margins=self.admission.margins,
         )  # fmt: skip
         self.seen = msgspec.structs.replace(view, offerings=everything, theirs=self.theirs)
         return self.seen
@@ -190,6 +190,10 @@ class World:
             self.spill = Spill(share=draw(st.sampled_from([0.0, 1.0])))
         elif event == "loading":
             self.pending = {"m": Pending("m", self.now_s + draw(st.sampled_from([1.0, 99.0])))}
+        elif event == "late":
+            key = self.call.model, self.call.latency_class
+            for _ in range(draw(st.sampled_from([1, 30]))):
+                self.admission.margins.seen(key, Quantiles(0.0, 0.0), 1.0, 9.0, self.now_s)
         elif event == "home":
             self.call = msgspec.structs.replace(self.call, is_home_only=True)
         elif event == "pace":
@@ -264,7 +268,7 @@ class World:
 
 
 VIEWED = ("read", "stops", "route", "loading")
-EVENTS = ("time", "load", "money", "money", "home", "pace", "forget", "stops", *VIEWED)
+EVENTS = ("time", "load", "money", "money", "home", "pace", "forget", "stops", "late", *VIEWED)
 
 
 @settings(max_examples=300, deadline=None)
