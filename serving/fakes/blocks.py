@@ -21,12 +21,18 @@ class Blocks:
     """A block that several sequences share is counted once. One of the same content that two
     computed side by side is remembered for the first of them; the other's counts as its own."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, kept_max: int = REMEMBERED_MAX) -> None:
         self.total = total
+        self._kept_max = kept_max
         self.used = 0
         """Held by sequences; the others are free, remembered or not."""
         self._shared: dict[Name, int] = {}
         self._idle: OrderedDict[Name, None] = OrderedDict()
+
+    @property
+    def kept(self) -> int:
+        """Blocks remembered that nobody holds."""
+        return len(self._idle)
 
     def fits(self, blocks: int) -> bool:
         """Whether so many more can be held."""
@@ -78,5 +84,5 @@ class Blocks:
             del shared[name]
             self.used -= 1
             idle[name] = None
-        while len(idle) > REMEMBERED_MAX:
+        while len(idle) > self._kept_max:
             idle.popitem(last=False)

@@ -81,7 +81,7 @@ class Scheduler:
         self.counters = Counters()
         self._waiting: OrderedDict[int, Sequence] = OrderedDict()
         self._running: dict[int, Sequence] = {}
-        self._memory = Blocks(max(1, profile.kv_tokens // BLOCK_TOKENS))
+        self.memory = Blocks(max(1, profile.kv_tokens // BLOCK_TOKENS))
         self._owed_prefill = 0
 
     @property
@@ -101,12 +101,12 @@ class Scheduler:
             waiting=len(self._waiting),
             running=len(self._running),
             queued_prefill_tokens=self._owed_prefill,
-            kv_use=self._memory.used / self._memory.total,
+            kv_use=self.memory.used / self.memory.total,
         )
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the queue. Raises ValueError if it can never run."""
-        if sequence.prompt_tokens >= self._memory.total * BLOCK_TOKENS:
+        if sequence.prompt_tokens >= self.memory.total * BLOCK_TOKENS:
             raise ValueError(f"prompt of {sequence.prompt_tokens} tokens exceeds KV memory")
         self._waiting[sequence.key] = sequence
         self._owed_prefill += sequence.owed_prefill
@@ -166,8 +166,8 @@ class Scheduler:
             left = sequence.remaining - len(found) * BLOCK_TOKENS
             chunk = min(left, budget)
             # What is held by nobody takes memory as new blocks do.
-            needed = _blocks(sequence, left if self._running else chunk) + self._memory.idle(found)
-            if not self._memory.fits(needed):
+            needed = _blocks(sequence, left if self._running else chunk) + self.memory.idle(found)
+            if not self.memory.fits(needed):
                 return
             if sequence.chain is not None:
                 self._begin(sequence, found)
@@ -179,7 +179,7 @@ class Scheduler:
 
     def _found(self, sequence: Sequence) -> Names[Name]:
         """What is remembered of it; its last token is always computed."""
-        return self._memory.known(_names(sequence, 0, (sequence.remaining - 1) // BLOCK_TOKENS))
+        return self.memory.known(_names(sequence, 0, (sequence.remaining - 1) // BLOCK_TOKENS))
 
     def _begin(self, sequence: Sequence, found: Names[Name]) -> None:
         """Let it in behind what was found."""
@@ -188,28 +188,31 @@ class Scheduler:
             sequence.cached = cached
             self.counters.prefix_queries += sequence.remaining
             self.counters.prefix_hits += cached
-        self._memory.share(found)
+        self.memory.share(found)
         sequence.named, sequence.computed = list(found), cached
         sequence.blocks = sequence.full = len(found)
         self._owed_prefill += sequence.owed_prefill - owed
 
     def _reserve(self, sequence: Sequence, chunk: int) -> bool:
+        end = sequence.computed + chunk
+        if end < sequence.blocks * BLOCK_TOKENS:
+            return True  # within its last block
         needed = _blocks(sequence, chunk)
-        if not self._memory.fits(needed):
+        if not self.memory.fits(needed):
             return False
         if needed:
-            self._memory.take(needed)
+            self.memory.take(needed)
             sequence.blocks += needed
-        full = (sequence.computed + chunk) // BLOCK_TOKENS
+        full = end // BLOCK_TOKENS
         if sequence.named is not None and full > sequence.full:
             # Before the step ran: whoever is let in with it finds them, as in vLLM.
-            sequence.named += self._memory.remember(_names(sequence, sequence.full, full))
+            sequence.named += self.memory.remember(_names(sequence, sequence.full, full))
             sequence.full = full
         return True
 
     def _free(self, sequence: Sequence) -> None:
         named = sequence.named or ()
-        self._memory.give_back(named, sequence.blocks - len(named))
+        self.memory.give_back(named, sequence.blocks - len(named))
         sequence.blocks = sequence.full = 0
         sequence.named = None
 
