@@ -182,6 +182,7 @@ def test_one_that_was_sent_back_finds_its_own_blocks_again():
     assert [(one.key, chunk) for one, chunk in step.work] == [(2, 3)], "64 of 67 were there"
     assert new.cached == 0
     assert scheduler.counters.prefix_hits == 0, "vLLM counts the first time only"
+    scheduler.commit(step)
     assert scheduler.load().queued_prefill_tokens == 0
 
 
