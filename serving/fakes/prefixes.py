@@ -6,6 +6,7 @@ Pure. Four bytes stand for each token, so a block is 64 of them.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
@@ -45,7 +46,10 @@ def text_bytes(text: str) -> bytes:
 
 def ids_bytes(ids: Iterable[int]) -> bytes:
     """Token ids; of absurd ones the lower half."""
-    return b"".join((one & 0xFFFF_FFFF).to_bytes(BYTES_PER_TOKEN, "big") for one in ids)
+    try:
+        return array("I", ids).tobytes()
+    except OverflowError:
+        return array("I", (one & 0xFFFF_FFFF for one in ids)).tobytes()
 
 
 def chain(data: bytes, apart: tuple[str, ...] = ()) -> tuple[bytes, ...]:

@@ -100,7 +100,12 @@ def test_a_conversation_begins_with_what_it_began_with():
     assert first.chain == second.chain[: len(first.chain)]
     other = [{**turn[0], "role": "user"}, turn[1]]
     assert prompt(messages=other).chain[0] != first.chain[0]
-    for body in ({"messages": later}, {"prompt": "é" * 99}, {"prompt": list(range(99))}):
+    for body in (
+        {"messages": later},
+        {"prompt": "é" * 99},
+        {"prompt": list(range(99))},
+        {"prompt": [-1] * 99},
+    ):
         found = prompt(**body)
         assert len(found.chain) == found.tokens // BLOCK_TOKENS
     picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
