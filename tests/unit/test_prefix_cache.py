@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models.capacity import PROFILES, Profile, step_s
 from serving.fakes.blocks import BLOCK_TOKENS, Blocks
 from serving.fakes.engine import EngineSettings, start_engine
-from serving.fakes.generation import ModelLimits, Prompt, Rejection
+from serving.fakes.generation import ModelLimits, Prompt, Rejection, Surface
 from serving.fakes.prefixes import BLOCK_BYTES, chain, chat_bytes, text_bytes
 from serving.fakes.scheduler import Scheduler, Sequence
 from serving.fakes.validation import parse
@@ -38,7 +38,7 @@ def names(tokens: int, seed: int = 0) -> tuple[bytes, ...]:
 
 
 def prompt(**body: Any) -> Prompt:
-    surface = "chat" if "messages" in body else "completions"
+    surface: Surface = "chat" if "messages" in body else "completions"
     found = parse(surface, json.dumps(body).encode(), LIMITS)
     assert not isinstance(found, Rejection), found
     return found.prompts[0]
