@@ -66,8 +66,9 @@ def _length(lots: random.Random, given: values.Length) -> int:
 
 def served(profile: Profile, kind: values.Kind, asked: Rows[Call], *, remembers: bool) -> Seen:
     """All of them, until the last has answered."""
-    engine, turn, now_s, ended_s = Scheduler(profile), 0, 0.0, {}
+    engine, turn, now_s = Scheduler(profile), 0, 0.0
     first_s: dict[int, float] = {}
+    ended_s: dict[int, float] = {}
     while turn < len(asked) or engine.unfinished:
         while turn < len(asked) and asked[turn].at_s <= now_s:
             names = asked[turn].chain if remembers else None
