@@ -80,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         field = name.replace("-", "_")
         parser.add_argument(f"--{name}", type=kind, default=default[field], help=text)
+    for flag in ("prefix-caching", "prompt-tokens-details"):
+        field = flag.replace("-", "_")
+        parser.add_argument(
+            f"--enable-{flag}", dest=field, default=default[field],
+            action=argparse.BooleanOptionalAction, help="as vLLM's",
+        )  # fmt: skip
     return parser
 
 

@@ -19,7 +19,7 @@ from serving.fakes import pooled
 from serving.fakes.counting import counted
 from serving.fakes.engine_settings import EngineSettings
 from serving.fakes.faults import Faults, changed
-from serving.fakes.generation import Choice, ModelLimits, Rejection, Surface, choices_of
+from serving.fakes.generation import Choice, Rejection, Surface, choices_of
 from serving.fakes.pump import Pump, Queue
 from serving.fakes.rendering import Renderer
 from serving.fakes.server import BODY_BYTES_MAX
@@ -43,7 +43,7 @@ class Engine:
         self.die: Callable[[], None] = lambda: None
         """What the end of the process is; set by who started the engine."""
         self._settings = settings
-        self._limits = ModelLimits(settings.model, settings.context_tokens, settings.adapters)
+        self._limits = settings.limits
         self._started = time.time()
         self._requests = 0
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +130,9 @@ class Engine:
         parsed = dataclasses.replace(parsed, late=self._settings.late_characters)
         choices = choices_of(parsed, self._settings.output_tokens)
         answer_id = parsed.request_id or uuid.uuid4().hex
-        renderer = Renderer(parsed, answer_id, int(time.time()))
+        renderer = Renderer(
+            parsed, answer_id, int(time.time()), self._settings.prompt_tokens_details
+        )
         if parsed.stream:
             answer = Answer(begun) if begun or WANTS_IDS in request.headers else None
             return await self._stream(request, renderer, choices, answer)

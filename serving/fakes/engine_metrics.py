@@ -42,6 +42,8 @@ class EngineMetrics:
             ("num_requests_waiting", "gauge", load.waiting),
             ("kv_cache_usage_perc", "gauge", load.kv_use),
             ("num_preemptions_total", "counter", counters.preemptions),
+            ("prefix_cache_queries_total", "counter", counters.prefix_queries),
+            ("prefix_cache_hits_total", "counter", counters.prefix_hits),
             ("prompt_tokens_total", "counter", counters.prompt_tokens),
             ("generation_tokens_total", "counter", counters.generated_tokens),
         ):

@@ -9,6 +9,7 @@ import msgspec
 
 from models.capacity import Profile
 from models.profiles import ProfileError, named
+from serving.fakes.generation import ModelLimits
 from serving.fakes.scheduler import BLOCK_TOKENS
 
 
@@ -43,6 +44,10 @@ class EngineSettings:
     max_queued_tokens: int | None = None
     """Prompt tokens of sequences that have no token yet; None = no limit."""
     max_model_len: int = 32_768
+    prefix_caching: bool = True
+    """As vLLM's default: full blocks of prompts are remembered until memory is needed."""
+    prompt_tokens_details: bool = False
+    """Tell in `usage` how many tokens were remembered; vLLM's default, but our engines tell it."""
     output_tokens: int | None = None
     """Where answers end by themselves; None = after 32 to 256 tokens, by the prompt's hash."""
     late_characters: bool = False
@@ -76,6 +81,11 @@ class EngineSettings:
         if self.max_queued_reqs is not None:
             return self.max_queued_reqs
         return 2 * self.capacity.max_num_seqs
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What requests are checked against."""
+        return ModelLimits(self.model, self.context_tokens, self.adapters, self.prefix_caching)
 
     @property
     def context_tokens(self) -> int:

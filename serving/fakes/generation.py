@@ -38,6 +38,8 @@ class Prompt:
 
     seed: int
     tokens: int
+    chain: tuple[bytes, ...] | None = None
+    """Names of its full blocks, as the prefix cache knows them; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class ModelLimits:
     max_model_len: int
     adapters: tuple[str, ...] = ()
     """Other names it answers to, each as itself."""
+    has_prefix_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Choice:
     """One answer in the making."""
 
     __slots__ = (
-        "_ends_at", "_half", "_late", "_scanner", "finish", "index", "pieces", "prompt", "seed",
+        "_ends_at", "_half", "_late", "_scanner", "cached", "finish", "index", "pieces", "prompt",
+        "seed",
     )  # fmt: skip
 
     def __init__(self, request: GenerationRequest, index: int, natural: int | None) -> None:
@@ -96,6 +100,8 @@ class Choice:
         self.seed = choice_seed(self.prompt.seed, index % request.n)
         self.pieces: list[Piece] = []
         self.finish: str | None = None
+        self.cached = 0
+        """Of its prompt's tokens, those that the prefix cache held."""
         by_itself = max(request.min_tokens, natural or natural_tokens(self.seed))
         at_most = request.max_tokens
         self._ends_at = (

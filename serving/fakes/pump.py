@@ -72,7 +72,9 @@ class Pump:
         for choice in choices:
             key = next(self._keys)
             known = len(choice.pieces)  # of an answer that is gone on with
-            self.scheduler.add(Sequence(key, choice.prompt.tokens + known))
+            self.scheduler.add(
+                Sequence(key, choice.prompt.tokens + known, chain=choice.prompt.chain)
+            )
             self._active[key] = (choice, sink, now_s)
             keys.append(key)
         self._wake.set()
@@ -117,6 +119,7 @@ class Pump:
             choice, sink, arrived_s = self._active[key]
             if sequence.generated == 1:
                 self.metrics.observe_first_token(now_s - arrived_s)
+                choice.cached = sequence.cached or 0
             piece = choice.advance()
             if choice.finish:
                 del self._active[key]

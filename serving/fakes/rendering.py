@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from serving.fakes.blocks import BLOCK_TOKENS
 from serving.fakes.generation import Choice, GenerationRequest, Piece
 from serving.fakes.text import VOCABULARY, VOCABULARY_JSON
 
@@ -22,8 +23,11 @@ _encode = msgspec.json.encode
 class Renderer:
     """Writes one request's answer; what does not change from token to token is encoded once."""
 
-    def __init__(self, request: GenerationRequest, answer_id: str, created: int) -> None:
+    def __init__(
+        self, request: GenerationRequest, answer_id: str, created: int, has_details: bool = False
+    ) -> None:
         self._request = request
+        self._has_details = has_details
         self._is_chat = request.surface == "chat"
         prefix = "chatcmpl-" if self._is_chat else "cmpl-"
         self._head: dict[str, Any] = {
@@ -95,8 +99,19 @@ class Renderer:
             "prompt_tokens": prompt,
             "total_tokens": prompt + completion,
             "completion_tokens": completion,
-            "prompt_tokens_details": None,
+            "prompt_tokens_details": self._details(choices) if self._has_details else None,
         }
+
+    def _details(self, choices: Sequence[Choice]) -> dict[str, int | None]:
+        """Of one of several answers, as vLLM does: a stream's first, or a body's last."""
+        choice = choices[0 if self._request.stream else -1]
+        created = None
+        if self._is_chat and choice.prompt.chain is not None:
+            created = len(choice.prompt.chain) * BLOCK_TOKENS - choice.cached
+        return {
+            "cached_tokens": choice.cached, "created_cache_tokens": created,
+            "multimodal_tokens": None,
+        }  # fmt: skip
 
     def _logprobs(self, pieces: Sequence[Piece]) -> dict[str, Any]:
         ranked = [_ranked(piece.token, self._request.logprobs or 0) for piece in pieces]

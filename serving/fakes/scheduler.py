@@ -7,12 +7,13 @@ not know when an answer is over (stop words, length): the caller calls `remove`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence as Names
 from dataclasses import dataclass
 
 from models.capacity import Load, Profile, step_s
+from serving.fakes.blocks import BLOCK_TOKENS, Blocks, Name
 
-BLOCK_TOKENS = 16
-"""Tokens in one block of KV memory, vLLM's default."""
+__all__ = ["BLOCK_TOKENS", "Counters", "Scheduler", "Sequence", "Step"]
 
 
 @dataclass(slots=True)
@@ -25,6 +26,14 @@ class Sequence:
     """Tokens whose keys and values are in memory."""
     generated: int = 0
     blocks: int = 0
+    chain: tuple[bytes, ...] | None = None
+    """Names of the prompt's full blocks; None: nothing of it is remembered (`prefixes.chain`)."""
+    named: list[Name] | None = None
+    """Of its blocks, those that others may share."""
+    full: int = 0
+    """Blocks that are full, from the first on, named or not."""
+    cached: int | None = None
+    """Tokens found in memory when it was first let in; None before."""
 
     @property
     def remaining(self) -> int:
@@ -53,6 +62,10 @@ class Counters:
     prompt_tokens: int = 0
     generated_tokens: int = 0
     preemptions: int = 0
+    prefix_queries: int = 0
+    """Tokens asked of the prefix cache, of sequences let in for the first time, as vLLM counts."""
+    prefix_hits: int = 0
+    """And those it held."""
 
 
 class Scheduler:
@@ -60,15 +73,15 @@ class Scheduler:
     the token budget last. When memory runs out the newest running sequence starts over.
 
     As vLLM 0.32 by default (`scheduler_reserve_full_isl`, no watermark): a sequence is let in once
-    all that it has to compute would fit, though its memory is taken chunk by chunk."""
+    all that it has to compute would fit, though its memory is taken chunk by chunk. One with a
+    `chain` begins behind the full blocks that are in memory already, but for its last token."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.counters = Counters()
         self._waiting: OrderedDict[int, Sequence] = OrderedDict()
         self._running: dict[int, Sequence] = {}
-        self._blocks_total = max(1, profile.kv_tokens // BLOCK_TOKENS)
-        self._blocks_used = 0
+        self.memory = Blocks(max(1, profile.kv_tokens // BLOCK_TOKENS))
         self._owed_prefill = 0
 
     @property
@@ -88,12 +101,12 @@ class Scheduler:
             waiting=len(self._waiting),
             running=len(self._running),
             queued_prefill_tokens=self._owed_prefill,
-            kv_use=self._blocks_used / self._blocks_total,
+            kv_use=self.memory.used / self.memory.total,
         )
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the queue. Raises ValueError if it can never run."""
-        if sequence.prompt_tokens >= self._blocks_total * BLOCK_TOKENS:
+        if sequence.prompt_tokens >= self.memory.total * BLOCK_TOKENS:
             raise ValueError(f"prompt of {sequence.prompt_tokens} tokens exceeds KV memory")
         self._waiting[sequence.key] = sequence
         self._owed_prefill += sequence.owed_prefill
@@ -103,8 +116,7 @@ class Scheduler:
         sequence = self._running.pop(key, None) or self._waiting.pop(key, None)
         if sequence is not None:
             self._owed_prefill -= sequence.owed_prefill
-            self._blocks_used -= sequence.blocks
-            sequence.blocks = 0
+            self._free(sequence)
 
     def plan(self) -> Step | None:
         """The next step, or None when there is nothing to do. Reserves memory for it."""
@@ -150,34 +162,67 @@ class Scheduler:
     def _plan_waiting(self, work: list[tuple[Sequence, int]], budget: int) -> None:
         while self._waiting and budget > 0 and len(self._running) < self.profile.max_num_seqs:
             key, sequence = next(iter(self._waiting.items()))
-            if self._running and not self._fits(sequence, sequence.remaining):
+            found = () if sequence.chain is None else self._found(sequence)
+            left = sequence.remaining - len(found) * BLOCK_TOKENS
+            chunk = min(left, budget)
+            # What is held by nobody takes memory as new blocks do.
+            needed = _blocks(sequence, left if self._running else chunk) + self.memory.idle(found)
+            if not self.memory.fits(needed):
                 return
-            chunk = min(sequence.remaining, budget)
-            if not self._reserve(sequence, chunk):
-                return
+            if sequence.chain is not None:
+                self._begin(sequence, found)
+            self._reserve(sequence, chunk)
             del self._waiting[key]
             self._running[key] = sequence
             work.append((sequence, chunk))
             budget -= chunk
 
-    def _fits(self, sequence: Sequence, tokens: int) -> bool:
-        return self._blocks_used + _blocks(sequence, tokens) <= self._blocks_total
+    def _found(self, sequence: Sequence) -> Names[Name]:
+        """What is remembered of it; its last token is always computed."""
+        return self.memory.known(_names(sequence, 0, (sequence.remaining - 1) // BLOCK_TOKENS))
+
+    def _begin(self, sequence: Sequence, found: Names[Name]) -> None:
+        """Let it in behind what was found."""
+        cached, owed = len(found) * BLOCK_TOKENS, sequence.owed_prefill
+        if sequence.cached is None:
+            sequence.cached = cached
+            self.counters.prefix_queries += sequence.remaining
+            self.counters.prefix_hits += cached
+        self.memory.share(found)
+        sequence.named, sequence.computed = list(found), cached
+        sequence.blocks = sequence.full = len(found)
+        self._owed_prefill += sequence.owed_prefill - owed
 
     def _reserve(self, sequence: Sequence, chunk: int) -> bool:
-        if not self._fits(sequence, chunk):
-            return False
+        end = sequence.computed + chunk
+        if end < sequence.blocks * BLOCK_TOKENS:
+            return True  # within its last block
         needed = _blocks(sequence, chunk)
-        self._blocks_used += needed
-        sequence.blocks += needed
+        if not self.memory.fits(needed):
+            return False
+        if needed:
+            self.memory.take(needed)
+            sequence.blocks += needed
+        full = end // BLOCK_TOKENS
+        if sequence.named is not None and full > sequence.full:
+            # Before the step ran: whoever is let in with it finds them, as in vLLM.
+            sequence.named += self.memory.remember(_names(sequence, sequence.full, full))
+            sequence.full = full
         return True
+
+    def _free(self, sequence: Sequence) -> None:
+        named = sequence.named or ()
+        self.memory.give_back(named, sequence.blocks - len(named))
+        sequence.blocks = sequence.full = 0
+        sequence.named = None
 
     def _reserve_or_preempt(self, sequence: Sequence, chunk: int) -> bool:
         """Free memory by sending back the newest sequences; false when it was this one's turn."""
         while not self._reserve(sequence, chunk):
             key, newest = self._running.popitem()
             self._owed_prefill -= newest.owed_prefill
-            self._blocks_used -= newest.blocks
-            newest.blocks = newest.computed = 0
+            self._free(newest)
+            newest.computed = 0
             self._owed_prefill += newest.owed_prefill
             self._waiting[key] = newest
             self._waiting.move_to_end(key, last=False)
@@ -191,3 +236,12 @@ def _blocks(sequence: Sequence, tokens: int) -> int:
     """Blocks that it takes to compute so many tokens more."""
     held = (sequence.computed + tokens + BLOCK_TOKENS - 1) // BLOCK_TOKENS
     return max(0, held - sequence.blocks)
+
+
+def _names(sequence: Sequence, first: int, end: int) -> Names[Name]:
+    """Of blocks `first` to `end`. What it says itself none but itself begins with."""
+    chain = sequence.chain or ()
+    if end <= len(chain):
+        return chain[first:end]
+    own = range(max(first, len(chain)), end)
+    return *chain[first:], *((sequence.key, place) for place in own)

@@ -11,13 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from serving.fakes.generation import GenerationRequest, ModelLimits, Prompt, Rejection, Surface
-from serving.fakes.text import MESSAGE_OVERHEAD_TOKENS, count_tokens, seed_of
+from serving.fakes.prefixes import chain, chat_bytes, ids_bytes, text_bytes
+from serving.fakes.text import BYTES_PER_TOKEN, seed_of
 
-_MEDIA_TOKENS: Final = 256
-"""Tokens an image or other non-text part stands for."""
 _CHOICES_MAX: Final = 128
 _LOGPROBS_MAX: Final = 20
 """vLLM's default (`--max-logprobs`)."""
+_SALT: Final = re.compile(r"[^@/\\\0]{1,128}")
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -38,6 +38,7 @@ class _Body(msgspec.Struct):
     ignore_eos: bool = False
     min_tokens: int = 0
     request_id: str = ""
+    cache_salt: str | None = None
 
 
 class _Chat(_Body, kw_only=True):
@@ -64,7 +65,7 @@ def parse(surface: Surface, body: bytes, limits: ModelLimits) -> GenerationReque
         return _invalid_field(f"JSON decode error: {error}", ("body",))
     if rejection := _out_of_range(fields, limits):
         return rejection
-    prompts = _prompts(fields)
+    prompts = _prompts(fields, limits)
     if isinstance(prompts, Rejection):
         return prompts
     return _within_context(surface, fields, prompts, limits)
@@ -87,6 +88,9 @@ def _out_of_range(fields: _Chat | _Completion, limits: ModelLimits) -> Rejection
         return Rejection(400, message, param="temperature")
     if top_p is not None and not 0.0 < top_p <= 1.0:
         return Rejection(400, f"top_p must be in (0, 1], got {top_p}.", param="top_p")
+    if fields.cache_salt is not None and not _SALT.fullmatch(fields.cache_salt):
+        message = "cache_salt: 1 to 128 characters other than '@', '/', '\\' and NUL."
+        return Rejection(400, message, param="cache_salt")
     if (alternatives := _logprobs(fields) or 0) > _LOGPROBS_MAX:
         message = f"Requested sample logprobs of {alternatives}, "
         message += f"which is greater than max allowed: {_LOGPROBS_MAX}"
@@ -111,43 +115,38 @@ def _asked_tokens(fields: _Body) -> int | None:
     return fields.max_tokens
 
 
-def _prompts(fields: _Chat | _Completion) -> tuple[Prompt, ...] | Rejection:
+def _prompts(fields: _Chat | _Completion, limits: ModelLimits) -> tuple[Prompt, ...] | Rejection:
     if isinstance(fields, _Chat):
         if not fields.messages:
             return Rejection(400, "messages must not be empty.", param="messages")
-        return (_chat_prompt(fields.messages, fields.seed),)
+        written = msgspec.json.encode(fields.messages).decode()
+        return (_prompt(written, chat_bytes(fields.messages), fields, limits),)
     given = fields.prompt
     items: list[Any] = given if isinstance(given, list) else [given]
     if items and all(type(item) is int for item in items):
         items = [items]
-    prompts = tuple(_completion_prompt(item, fields.seed) for item in items)
-    if not prompts or not all(prompts):
+    texts = [_completion_bytes(item) for item in items]
+    if not texts or None in texts:
         return _invalid_field("prompt must be text or token ids", ("body", "prompt"))
-    return tuple(prompt for prompt in prompts if prompt)
+    both = zip(items, texts, strict=True)
+    return tuple(_prompt(str(item), data or b"", fields, limits) for item, data in both)
 
 
-def _completion_prompt(item: object, seed: int | None) -> Prompt | None:
+def _completion_bytes(item: object) -> bytes | None:
     if isinstance(item, str):
-        return Prompt(seed_of(item, seed), max(1, count_tokens(item)))
+        return text_bytes(item)
     if isinstance(item, list) and item and all(type(token) is int for token in item):
-        return Prompt(seed_of(str(item), seed), len(item))
+        return ids_bytes(item)
     return None
 
 
-def _chat_prompt(messages: list[dict[str, Any]], seed: int | None) -> Prompt:
-    tokens = 0
-    for message in messages:
-        tokens += MESSAGE_OVERHEAD_TOKENS
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        for part in parts:
-            text = part.get("text") if isinstance(part, dict) else None
-            tokens += count_tokens(text) if isinstance(text, str) else _media_tokens(part)
-    return Prompt(seed_of(msgspec.json.encode(messages).decode(), seed), tokens)
-
-
-def _media_tokens(part: object) -> int:
-    return _MEDIA_TOKENS if isinstance(part, dict) and part.get("type") else 0
+def _prompt(written: str, data: bytes, fields: _Body, limits: ModelLimits) -> Prompt:
+    """One prompt; `written` is what its answer hangs on, `data` what the engine computes."""
+    names = None
+    if limits.has_prefix_cache:
+        adapter = fields.model if fields.model in limits.adapters else None
+        names = chain(data, (fields.cache_salt or "", adapter or ""))
+    return Prompt(seed_of(written, fields.seed), max(1, len(data) // BYTES_PER_TOKEN), names)
 
 
 def _within_context(
