@@ -285,7 +285,7 @@ def test_the_sifted_choice_is_the_plain_minimum(make, data):
     view = make.view([], offerings, routes={"m": route}, drifting=frozenset({"o3"}))
     caller = make.caller()
     ask = Ask(call, caller, view, 0.0, frozenset(), route, caller.policy.residency)
-    by = score.terms(call, route, route.policy, 0.0)
+    by = score.terms(call, route, route.policy, view, 0.0)
     asked = Asked(call, caller, route, frozenset())
     plain = [
         score.of_offering(o, call, view, by)
