@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from serving.idempotency import Answer
+from serving.passing import Passing
 from serving.stages import Client
 
 
-class Recorder:
+class Recorder(Passing[Client]):
     """Passes everything on at once; what is kept is the answer as the client has it."""
 
     def __init__(self, client: Client, bytes_max: int) -> None:
-        self._client = client
+        super().__init__(client)
         self._bytes_max = bytes_max
         self._head = b""
         self._parts: list[bytes] = []
         self._size = 0
         self.answered: Answer | None = None
         """The whole answer; None while it is not whole, or when it was larger than that."""
-
-    @property
-    def is_closed(self) -> bool:
-        """See `Client`."""
-        return self._client.is_closed
-
-    @property
-    def is_paused(self) -> bool:
-        """See `Client`."""
-        return self._client.is_paused
 
     @property
     def is_cut(self) -> bool:
@@ -39,10 +30,6 @@ class Recorder:
         if self.answered is not None:
             return self.answered.body[: self._bytes_max]
         return b"".join(self._parts)
-
-    async def writable(self) -> None:
-        """See `Client`."""
-        await self._client.writable()
 
     def start(self, head: bytes) -> None:
         """See `Client`."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from serving.api.passing import Passing
 from serving.codecs import messages, responses
 from serving.codecs.messages_out import Messages
 from serving.codecs.responses_out import Responses
 from serving.logs import utc_ms
+from serving.passing import Passing
 from serving.stages import Client
 
 

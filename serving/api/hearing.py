@@ -17,11 +17,11 @@ from aiohttp.multipart import BadContentDispositionHeader, BadContentDisposition
 from msgspec.structs import replace
 
 from serving.api.calls import Calls, Given
-from serving.api.passing import Passing, Wire
 from serving.codecs import hearing, sound
 from serving.codecs.openai import Parsed
 from serving.codecs.sound import Sound
 from serving.errors import CallerError
+from serving.passing import Passing, Wire
 from serving.records import Call, Caller, Sensitivity, Surface
 from serving.rules import confined
 from serving.wire.server import Request

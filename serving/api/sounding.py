@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.api.passing import Passing, Wire
+from serving.passing import Passing, Wire
 
 
 class Sounding(Passing[Wire]):

@@ -116,15 +116,22 @@ def test_what_fails_at_the_batch_price_is_answered_at_the_ordinary_one(run, kit,
     run(check, engines=[kit.engine()], providers=fakes(kit, scenario=scenario), batches=QUICK)
 
 
+async def begun_with_both(stack) -> dict:
+    """Anew, with one model that both our engine and the vendors have; lines leave at once. Its
+    settings."""
+    await stack.stop()
+    tree = sold(stack, stack.tree)
+    tree["models"] = [MODELS[0] | {"offerings": MODELS[1]["offerings"]}]
+    tree["batches"] |= {"away_before_s": 86_400, "away_measure_s": 0.0, "fill": 0.01}
+    await stack.restart(tree)
+    await stack.ready(1)
+    return tree
+
+
 @pytest.mark.full
 def test_content_that_is_refused_there_goes_to_no_other_vendor(run, kit):
     async def check(stack) -> None:
-        await stack.stop()
-        tree = sold(stack, stack.tree)
-        tree["models"] = [MODELS[0] | {"offerings": MODELS[1]["offerings"]}]
-        tree["batches"] |= {"away_before_s": 86_400, "away_measure_s": 0.0, "fill": 0.01}
-        await stack.restart(tree)
-        await stack.ready(1)
+        await begun_with_both(stack)
         async with client(stack, kit) as asked:
             found = await completed(asked, kit, await made(asked, 6, "m"))
         assert len(found) == 6
@@ -141,12 +148,7 @@ def test_content_that_was_refused_stays_home_though_the_gateway_ends_before_home
     """Refused away, it waits for an engine that hangs; whoever runs it next knows."""
 
     async def check(stack) -> None:
-        await stack.stop()
-        tree = sold(stack, stack.tree)
-        tree["models"] = [MODELS[0] | {"offerings": MODELS[1]["offerings"]}]
-        tree["batches"] |= {"away_before_s": 86_400, "away_measure_s": 0.0, "fill": 0.01}
-        await stack.restart(tree)
-        await stack.ready(1)
+        tree = await begun_with_both(stack)
         await stack.control(stack.engines[0], hang=True)
         async with client(stack, kit) as asked:
             batch = await made(asked, 6, "m")

@@ -495,3 +495,37 @@ def test_a_loop_that_was_late_itself_does_not_call_a_good_connection_slow():
 
     asyncio.run(main())
     uvloop.run(main())
+
+
+def test_a_connection_that_comes_as_its_caller_leaves_is_closed():
+    async def main() -> None:
+        open_: set[asyncio.StreamWriter] = set()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            open_.add(writer)
+            await reader.read()
+            open_.discard(writer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            for turns in range(40):  # among them the turn in which it stands
+                pool = Pool(5.0, 4)
+                asked = asyncio.create_task(pool.connect(server.sockets[0].getsockname()))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if asked.done():
+                    asked.result().abort()
+                    continue
+                asked.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    (await asked).abort()
+            for _ in range(50):  # until the last ones are accepted
+                await asyncio.sleep(0)
+            until_s = asyncio.get_running_loop().time() + 3.0
+            while open_ and asyncio.get_running_loop().time() < until_s:
+                await asyncio.sleep(0.01)
+            assert not open_
+
+    asyncio.run(main())
+    uvloop.run(main())
