@@ -50,7 +50,7 @@ def test_profile_measures_the_engine_through_its_secret(stack: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ballast", "models", "profile", f"http://{address(stack)}/v1",
          "--secret-file", str(stack.state / "secret"), "--sequences", "4", "--context", "1024",
-         "--budget", "60", "--json"],
+         "--budget", "150", "--json"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
