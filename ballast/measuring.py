@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -33,6 +33,8 @@ REPEATS = 4
 """Of each prompt length; the first, which may compile something, is not counted."""
 LOOP_PROMPT, LOOP_ANSWERS, LOOP_ROUNDS, LOOP_SKIPPED = 256, (16, 112), 7, 2
 """Answers of different lengths, else all callers would stay in step with each other."""
+LOOP_SHARE = 0.3
+"""Of the time, kept for that loop: it is what the fit is held against."""
 
 Tell = Callable[[str], None]
 K = TypeVar("K")
@@ -74,6 +76,7 @@ def measure(plan: Plan, tell: Tell) -> Learnt:
 async def measured(plan: Plan, tell: Tell) -> Learnt:
     """As `measure`, in the running loop. Raises NotEnoughError, ProblemError, aiohttp's errors."""
     until_s = asyncio.get_running_loop().time() + plan.budget_s
+    fit_until_s = until_s - LOOP_SHARE * plan.budget_s
     limits = aiohttp.TCPConnector(limit=0)
     patience = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(
@@ -82,9 +85,10 @@ async def measured(plan: Plan, tell: Tell) -> Learnt:
         engine = Engine(session, plan.url.rstrip("/"), plan.model, random.Random(1))  # noqa: S311
         await engine.find_model()
         await engine.answers(1, SHORT_TOKENS, WINDOW_TOKENS_MIN)  # the first call warms it
-        decodings, prompts = await _seen(engine, plan, until_s, tell)
+        decodings, prompts = await _seen(engine, plan, fit_until_s, tell)
         learnt = learn(decodings, prompts, plan.touched)
-        return checked(learnt, await _closed_loop(engine, max(2, plan.sequences // 2)))
+        loop = await closed_loop(engine, max(2, plan.sequences // 2), until_s)
+        return checked(learnt, loop)
 
 
 async def _seen(
@@ -188,15 +192,24 @@ def window(streams: list[Stream]) -> Decoding | None:
     return Decoding(len(streams), held, median(gaps))
 
 
-async def _closed_loop(engine: Engine, callers: int) -> Loop:
-    """Some rounds of a closed loop; the first ones, all prompts at once, are not counted."""
-    lengths = random.Random(2)  # noqa: S311
+class Answers(Protocol):
+    """What the loop needs of an engine."""
+
+    async def answers(self, count: int, prompt_tokens: int, answer_tokens: int) -> list[Stream]:
+        """Answers of one wave; see `Engine`."""
+        ...
+
+
+async def closed_loop(engine: Answers, callers: int, until_s: float) -> Loop:
+    """Some rounds of a closed loop; the first ones, all prompts at once, are not counted. When the
+    time is up no caller begins another round, once it has one that counts."""
+    lengths, clock = random.Random(2), asyncio.get_running_loop()  # noqa: S311
 
     async def call() -> list[Stream]:
-        return [
-            (await engine.answers(1, LOOP_PROMPT, lengths.randint(*LOOP_ANSWERS)))[0]
-            for _ in range(LOOP_ROUNDS)
-        ][LOOP_SKIPPED:]
+        rounds: list[Stream] = []
+        while len(rounds) < LOOP_ROUNDS and (len(rounds) <= LOOP_SKIPPED or clock.time() < until_s):
+            rounds += await engine.answers(1, LOOP_PROMPT, lengths.randint(*LOOP_ANSWERS))
+        return rounds[LOOP_SKIPPED:]
 
     rounds = await asyncio.gather(*(call() for _ in range(callers)))
     kept = [stream for some in rounds for stream in some]

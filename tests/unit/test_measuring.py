@@ -86,6 +86,29 @@ def test_a_simulated_engine_s_coefficients_are_recovered_over_http():
     assert abs(found.loop_token_error) < 0.3
 
 
+class Instant:
+    """An engine that answers at once and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def answers(self, count: int, prompt_tokens: int, answer_tokens: int) -> list[Stream]:
+        self.asked += 1
+        return [stream(0.0, 0.01, answer_tokens, prompt_tokens)] * count
+
+
+@pytest.mark.parametrize(("left_s", "rounds"), [(60.0, 7), (-1.0, 3)])
+def test_the_closed_loop_begins_no_round_after_the_time_but_for_one_that_counts(left_s, rounds):
+    engine = Instant()
+
+    async def main() -> None:
+        until_s = asyncio.get_running_loop().time() + left_s
+        await measuring.closed_loop(engine, 2, until_s)
+
+    asyncio.run(main())
+    assert engine.asked == 2 * rounds
+
+
 def test_an_engine_that_is_not_there_is_named():
     with pytest.raises(ProblemError, match=r"127\.0\.0\.1:9/v1"):
         measuring.measure(Plan("http://127.0.0.1:9/v1"), lambda _: None)
