@@ -1,4 +1,4 @@
-"""What a prefix cache is worth (`benchmarks.prefixes`): calls on shared documents, and their time."""
+"""What a prefix cache is worth (`benchmarks.prefixes`): calls on shared documents, how they end."""
 
 from __future__ import annotations
 
