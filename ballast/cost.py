@@ -19,7 +19,7 @@ from rich.text import Text
 from ballast import books, cost_summary
 from ballast.messages import Language, Said, named, words
 from ballast.messages.chosen import spoken
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.finance import asking, rolling
 from serving.ledger.costs import DIMENSIONS, ROWS_MAX, Answer, Cost, Money, Question, begin_ms
 from serving.settings import Settings
@@ -80,7 +80,7 @@ def question(wish: Wish, now_s: float, books_hours: int = 0) -> tuple[date, date
         )
     except ValueError as error:
         known = Said("cost.known", names=tuple(DIMENSIONS))
-        raise ProblemError(Said("cost.by", error=error), known) from None
+        raise ProblemError(Said("cost.by", error=worded(error)), known) from None
     return since, until, asked
 
 

@@ -68,6 +68,12 @@ def test_a_flag_that_makes_no_sense_is_named(wish: Wish, said: str) -> None:
 CALLS = (("m@h:1", "", 0), ("m@h:1", "", 0), ("openai/gpt", "USD", 12_300))
 
 
+def test_what_cannot_be_grouped_by_is_told_in_the_readers_language(tmp_path: Path) -> None:
+    fill(tmp_path / "ballast" / "ledger.sqlite")
+    code, said = cost("--by", "nope", lang="zh")
+    assert (code, "--by 有误：按 day、tenant" in said, "不能是 'nope'" in said) == (1, True, True)
+
+
 def fill(
     path: Path, tenant: str = "acme", calls: Sequence[tuple[str, str, int]] = CALLS
 ) -> None:  # fmt: skip
