@@ -101,14 +101,15 @@ class Rollouts:
         """One look at every rollout. Raises DirectoryAway, DirectoryFault."""
         directory = await asyncio.to_thread(self._read)
         found = directory.rollouts
-        self.holding = {n: why for n, why in self.holding.items() if n in found}
+        watched = [row for row in found.values() if is_watched(row, self._means.utc_ms())]
+        names = {row.id for row in watched}
+        self.holding = {n: why for n, why in self.holding.items() if n in names}
         self._gauges.show(found.values(), self._means.utc_ms())
         running = {(one.id, one.started_ms) for one in found.values() if one.state == "running"}
         await self._end_gates(self._asking.keys() - running)
-        for row in found.values():
-            if is_watched(row, self._means.utc_ms()):
-                is_newer = f"rollout:{row.id}" in directory.newer
-                await self._move(row, session, is_newer=is_newer)
+        for row in watched:
+            is_newer = f"rollout:{row.id}" in directory.newer
+            await self._move(row, session, is_newer=is_newer)
 
     async def _move(self, row: Rollout, session: aiohttp.ClientSession, *, is_newer: bool) -> None:
         """`is_newer`: a newer Ballast wrote it, so here it may be stopped, not moved on."""
@@ -124,6 +125,7 @@ class Rollouts:
             self._held(row.id, words.NEWER)
             return
         if await asyncio.to_thread(self._store, row, step):
+            self.holding.pop(row.id, None)
             kind = type(step).__name__
             self._steps.labels(kind).inc()
             level = logging.WARNING if isinstance(step, RollBack) else logging.INFO

@@ -73,11 +73,7 @@ class Client:
             raise ProblemError(message, Said("web.other_program")) from None
 
     def _problem(self, status: int, answer: bytes) -> ProblemError:
-        try:
-            code = str(msgspec.json.decode(answer)["error"]["code"])
-        except (*UNREADABLE, KeyError, TypeError):
-            code = ""
-        what = web.error_text(answer)
+        code, what = web.code_of(answer), web.error_text(answer)
         if not code:
             found = Said("web.answered", url=self._url, status=status, text=what)
             return ProblemError(found, Said("web.older"))

@@ -19,9 +19,8 @@ from rich.text import Text
 from ballast import books, cost_summary
 from ballast.messages import Language, Said, named, words
 from ballast.messages.chosen import spoken
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from serving.finance import asking, rolling
-from serving.finance.summary import Summary
 from serving.ledger.costs import DIMENSIONS, ROWS_MAX, Answer, Cost, Money, Question, begin_ms
 from serving.settings import Settings
 
@@ -58,7 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     total: Cost | None
     """None when nothing ended in that time."""
     answer: Answer
-    summary: Summary
+    summary: cost_summary.Said
     tax_percent: Decimal
 
 
@@ -81,7 +80,7 @@ def question(wish: Wish, now_s: float, books_hours: int = 0) -> tuple[date, date
         )
     except ValueError as error:
         known = Said("cost.known", names=tuple(DIMENSIONS))
-        raise ProblemError(Said("cost.by", error=error), known) from None
+        raise ProblemError(Said("cost.by", error=worded(error)), known) from None
     return since, until, asked
 
 
@@ -102,7 +101,8 @@ def collect(settings: Settings, wish: Wish, now_s: float | None = None) -> Repor
         if wish.is_of_rollups:
             ask = lambda one: rolling.costs(database, one, "day")  # noqa: E731
         total = ask(msgspec.structs.replace(asked, by=(), rows_max=ROWS_MAX))
-        found = asking.asked((ask, database), asked, asking.first_prices(settings), wish.currency)
+        first_of = asking.first_prices(settings)
+        found = cost_summary.said((ask, database), asked, first_of, wish.currency)
         tax = Decimal(str(wish.tax_percent))
         first = next(iter(total.costs), None)
         return Report(since, until, asked, first, ask(asked), found, tax)
@@ -121,7 +121,7 @@ def as_object(report: Report) -> dict[str, Any]:
             dict(zip(report.question.by, cost.key, strict=True)) | _object(cost)
             for cost in report.answer.costs
         ],
-        "summary": asking.as_object(report.summary),
+        **cost_summary.as_object(report.summary),
     }
 
 

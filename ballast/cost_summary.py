@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Any, TypeAlias
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ballast.admin_words import clean
 from ballast.messages import Language, Words, words
+from ballast.problem import worded
+from models.worded import packed
+from serving.finance import asking
+from serving.finance.base import Database
 from serving.finance.rates import with_tax
 from serving.finance.summary import Share, Summary
+from serving.finance.values import FinanceError
+from serving.ledger.costs import Answer, Question
+from serving.records import Price
 
 
-def tables(found: Summary, tax_percent: Decimal = Decimal(0), language: Language = "en") -> Group:
+class Lacking(msgspec.Struct, frozen=True):
+    """There is none: something in the period has no rate to the summary's currency."""
+
+    why: str
+
+
+Said: TypeAlias = Summary | Lacking
+
+
+def said(
+    sources: tuple[Callable[[Question], Answer], Database], question: Question,
+    first: dict[str, Price], currency: str,
+) -> Said:  # fmt: skip
+    """The period in one currency, or why it cannot be. Raises LedgerUnavailable."""
+    try:
+        return asking.asked(sources, question, first, currency)
+    except FinanceError as error:
+        return Lacking(worded(error))
+
+
+def as_object(found: Said) -> dict[str, Any]:
+    """For a program: `summary`, null where `no_summary` says why."""
+    if isinstance(found, Lacking):
+        return {"summary": None, "no_summary": packed(found.why) or {"text": found.why}}
+    return {"summary": asking.as_object(found)}
+
+
+def tables(
+    found: Said, tax_percent: Decimal = Decimal(0), language: Language = "en"
+) -> RenderableType:
     """For a person; amounts in the summary's currency, before tax but for the last line."""
     say = words(language)
+    if isinstance(found, Lacking):
+        return Text(say("cost.no_summary", why=found.why))
     title = say("cost.summary", currency=found.currency, rate=found.cny_per_usd, day=found.rate_day)
     parts: list[RenderableType] = [
         Text(title),

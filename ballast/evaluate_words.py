@@ -11,9 +11,10 @@ from rich.text import Text
 
 from ballast import books
 from ballast.admin_words import table, when
-from ballast.messages import named, say
+from ballast.messages import Said, named, say
 from ballast.messages.chosen import spoken
 from ballast.printing import print_json, show
+from ballast.web import by_code
 from serving.evaluation import verdict, votes
 from serving.evaluation.intervals import Interval
 from serving.evaluation.values import Evaluation
@@ -53,7 +54,7 @@ def tell(found: Evaluation, *, as_json: bool, more: More | None = None) -> None:
     table(("", *(one.name for one in figures.arms)), _rows(figures))
     for number, one in enumerate(figures.arms):
         for why, count in _silences(found, number):
-            show(Text(say("evaluate.silent", name=one.name, count=count, why=why)))
+            show(Text(say("evaluate.silent", name=one.name, count=count, why=silence(why))))
     show(say("evaluate.gain", gain=_span(figures.gain), agreement=_span(figures.agreement)))
     for key, ids in (("evaluate.gained", figures.gained), ("evaluate.lost", figures.lost)):
         names = ", ".join(ids[:20]) or say("admin.none")
@@ -84,6 +85,15 @@ def _silences(found: Evaluation, arm: int) -> list[tuple[str, int]]:
     """Why answers of an arm did not come, the most frequent first."""
     whys = (one.why for one in found.answers if one.arm == arm and not one.is_answered)
     return Counter(whys).most_common(WHYS_MAX)
+
+
+def silence(why: str) -> str:
+    """Why an answer did not come, as it was stored: an error's name, or `503 CODE: words`."""
+    status, _, rest = why.partition(" ")
+    code, colon, text = rest.partition(": ")
+    if status.isdigit() and colon and isinstance(told := by_code(code, text), Said):
+        return f"{status} {told.told(spoken())}"
+    return named("evaluate.why", why, spoken())
 
 
 def _rows(figures: Results) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ballast.messages import Said
 from ballast.problem import ProblemError
-from ballast.web import error_text, in_words
+from ballast.web import code_of, error_text, in_words
 from serving.evaluation.questions import Question, answered
 from serving.evaluation.values import ARMS, Answer, Arm
 
@@ -106,7 +106,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, question: Question, arm
     if reply.status == 200:
         found = answered(question, data)
     else:
-        why = f"{reply.status} {error_text(data)}"
+        why = f"{reply.status} {': '.join(filter(None, (code_of(data), error_text(data))))}"
         found = Answer(question.id, is_answered=False, why=why[:300])
     return replace(
         found, request_id=reply.headers.get("x-request-id", ""),

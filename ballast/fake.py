@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ballast.messages import Said, say
+from ballast.messages import Said, named, say
+from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
 
 SETTINGS = {
@@ -34,7 +35,18 @@ def register(
             return
         if kind not in ("engine", "provider"):
             raise ProblemError(Said("problem.no_fake", kind=repr(kind)), Said("problem.fake_help"))
+        if kind == "provider" and "--list" in context.args:
+            _list_scenarios()
+            return
         module = f"serving.fakes.{kind}"
         os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
 
     app.command(context_settings=SETTINGS)(command(fake))
+
+
+def _list_scenarios() -> None:
+    from serving.fakes.scenarios import SCENARIOS
+
+    width = max(map(len, SCENARIOS))
+    for name in SCENARIOS:
+        typer.echo(f"{name:<{width}}  {named('fake.scenario', name, spoken())}")

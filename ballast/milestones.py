@@ -23,7 +23,7 @@ from ballast.messages.chosen import Language, spoken
 from ballast.milestones_judge import SAVING_GATE, judge
 from ballast.milestones_values import Even, Evidence, Growth, Month, Spending, Verdict
 from ballast.printing import print_json, show
-from ballast.problem import ProblemError
+from ballast.problem import ProblemError, worded
 from ballast.running import settings_of
 from serving.finance import asking, rolling
 from serving.finance.base import Database
@@ -106,7 +106,7 @@ def spent(
         first = asking.first_prices(settings)
         found = asking.asked((ledger.costs, database), question, first, currency)
     except FinanceError as error:
-        return None, str(error)
+        return None, worded(error)
     rate = f"{found.cny_per_usd} CNY/USD, {found.rate_day}"
     return Spending(
         currency, rate, found.cash_micro + found.granted_micro, found.allocation_micro,

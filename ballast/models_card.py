@@ -10,7 +10,7 @@ from rich.text import Text
 from ballast.messages import say
 from ballast.wide import Wide, table
 from models.card import Card
-from models.rules import trouble
+from models.rules import noted, trouble
 
 MAIN_KINDS = frozenset({"a100-40", "a100-80", "h100-80", "h200-141"})
 """Kept longest where a terminal is narrow: those that are tried."""
@@ -26,9 +26,8 @@ def card(known: Card, fewest: Fewest) -> RenderableType:
     bad = [
         Text(say("models.known_bad", what=trouble(bad), issue=bad.issue)) for bad in known.known_bad
     ]
-    return Group(
-        made, _variants(known, fewest), *bad, *(Text(say("models.note", n=n)) for n in known.notes)
-    )
+    notes = [Text(say("models.note", n=noted(note))) for note in known.notes]
+    return Group(made, _variants(known, fewest), *bad, *notes)
 
 
 def _facts(known: Card) -> Iterable[tuple[str, str]]:

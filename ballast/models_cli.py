@@ -12,6 +12,7 @@ from ballast import (
     measuring,
     models_ask,
     models_card,
+    models_check,
     models_fit,
     models_flags,
     models_tables,
@@ -21,7 +22,7 @@ from ballast import (
 from ballast.messages import Said, say
 from ballast.printing import print_json, show
 from ballast.problem import ProblemError
-from models import measured, report
+from models import measured, report, report_lines
 from models.layout import Layout
 from models.prices import Terms
 from models.rank import Objective, rank
@@ -196,8 +197,11 @@ def check_predictions(
     cards_dir: CardsDir = None,
 ) -> None:
     """Hold the predictions against every published measurement."""
-    text = report.markdown(models_ask.knowledge(cards_dir), measured.load())
-    typer.echo(text if markdown else report.short(text), nl=not markdown)
+    known, published = models_ask.knowledge(cards_dir), measured.load()
+    if markdown:
+        typer.echo(report.markdown(known, published), nl=False)
+    else:
+        show(models_check.table(report_lines.lines(known, published)))
 
 
 @group.command("profile")

@@ -102,7 +102,7 @@ def status(config: Config = None, key_file: KeyFile = None, as_json: AsJson = Fa
          reason(r, "reason"), reason(waits.get(r["id"], {}), "reason"))
         for r in found
     ]  # fmt: skip
-    table(("name", "from", "to", "at", "state", "since", "by", "why", "waits"), rows)
+    table(("name", "from", "to", "weight", "state", "since", "by", "why", "waits"), rows)
 
 
 @rollout.command("pause")

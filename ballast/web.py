@@ -13,7 +13,7 @@ import msgspec
 from ballast.messages import Said, named
 from ballast.messages.chosen import spoken
 from ballast.problem import ProblemError
-from models.worded import unpacked
+from models.worded import Worded, unpacked
 from serving.unreadable import UNREADABLE
 
 NOT_UP = Said("web.not_up")
@@ -62,14 +62,25 @@ def in_words(body: bytes) -> str:
     """As `error_text`, and in Chinese with the words for its code before it: the public API says
     what is wrong in English alone."""
     text = error_text(body)
-    try:
-        code = str(msgspec.json.decode(body)["error"]["code"])
-    except (*UNREADABLE, KeyError, TypeError):
-        return text
+    if isinstance(text, Worded):
+        return text  # one that came with its values is told whole
+    return by_code(code_of(body), text)
+
+
+def by_code(code: str, text: str) -> str:
+    """A refusal's English, in Chinese with the words for its code before it."""
     words = named("explain.code", code, spoken())
     if spoken() == "en" or words == code:
         return text
     return Said("web.in_words", words=words, text=text)
+
+
+def code_of(body: bytes) -> str:
+    """Of an OpenAI-shaped error; empty where there is none."""
+    try:
+        return str(msgspec.json.decode(body)["error"]["code"] or "")
+    except (*UNREADABLE, KeyError, TypeError):
+        return ""
 
 
 def error_text(body: bytes) -> str:

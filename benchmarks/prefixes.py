@@ -12,7 +12,7 @@ from math import log
 
 from benchmarks.load import values
 from models.capacity import Profile
-from models.profiles import named
+from models.profiles import ProfileError, named
 from serving.fakes.blocks import BLOCK_TOKENS
 from serving.fakes.prefixes import BLOCK_BYTES, chain
 from serving.fakes.scheduler import Scheduler, Sequence
@@ -22,6 +22,9 @@ ANSWERS, UNCOUNTED = 600, 100
 SHARE = 0.95
 RATES = 1.15
 """A rate tried is so many times the one before."""
+RATE_MAX = 1000.0
+"""No more is tried: here all calls come within a second, and an engine that serves those is asked
+for nothing that takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def calls(kind: values.Kind, rate: float, seed: int) -> list[Call]:
 
 def _length(lots: random.Random, given: values.Length) -> int:
     drawn = round(lots.lognormvariate(log(given.median), given.spread))
-    return max(1, min(given.most or drawn, drawn))
+    return max(given.least, min(given.most, drawn))
 
 
 def served(profile: Profile, kind: values.Kind, asked: Rows[Call], *, remembers: bool) -> Seen:
@@ -96,13 +99,15 @@ def served(profile: Profile, kind: values.Kind, asked: Rows[Call], *, remembers:
 
 
 def held(profile: Profile, kind: values.Kind, seed: int, *, remembers: bool) -> tuple[float, float]:
-    """The highest rate tried of which `SHARE` was in time, and what was cached there."""
+    """The highest rate tried of which `SHARE` was in time, and what was cached there; nothing if
+    none was."""
     rate, best = 0.25, (0.0, 0.0)
-    while True:
+    while rate <= RATE_MAX:
         seen = served(profile, kind, calls(kind, rate, seed), remembers=remembers)
         if seen.in_time < SHARE:
-            return best
+            break
         best, rate = (rate, seen.cached), rate * RATES
+    return best
 
 
 def main(argv: Rows[str] | None = None) -> int:
@@ -112,11 +117,18 @@ def main(argv: Rows[str] | None = None) -> int:
     parser.add_argument("--scenario", default="document-questions")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args(argv)
-    kind = values.load(given.scenario).kinds[0]
+    try:
+        kind = values.load(given.scenario).kinds[0]
+        profiles = {name: named(name) for name in given.profiles}
+    except (values.ScenarioError, ProfileError) as error:
+        parser.error(str(error))
     if kind.prefix is None:
         parser.error(f"{given.scenario}: its first kind shares no `prefix`")
-    for name in given.profiles:
-        profile = named(name)
+    least = kind.prefix.tokens + kind.prompt.most + kind.output.most
+    for name, profile in profiles.items():
+        if profile.kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS <= least:
+            parser.error(f"{name}: {least:,} tokens of one call do not fit in its memory")
+    for name, profile in profiles.items():
         for seed in range(given.seeds):
             without, _ = held(profile, kind, seed, remembers=False)
             rate, cached = held(profile, kind, seed, remembers=True)

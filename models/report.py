@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from models.measured import Measured, Point, Subject
+from models.report_lines import lines_of
 from models.sizing import Knowledge
 from models.validation import (
-    TARGET_FITTED,
-    TARGET_SCALED,
     BurstCompared,
     Compared,
     Left,
     bursts,
     left_out,
-    mean_error,
     points,
 )
 
@@ -109,41 +107,14 @@ def markdown(known: Knowledge, measured: Measured) -> str:
     return "\n".join(parts) + "\n"
 
 
-def short(page: str) -> str:
-    """The summary of a page."""
-    return page.split("## In short\n")[1].split("\n## ")[0].strip()
-
-
 def _summary(known: Knowledge, found: list[Compared], lefts: list[Left]) -> Iterator[str]:
-    fitted = [row for row in found if row.is_fitted]
-    scaled = [row for row in found if not row.is_fitted]
     yield "## In short\n"
     yield "Mean error of the time per output token; the target is ours (issue 3).\n"
     yield "| what | points | mean error | target |\n|---|---|---|---|"
-    yield _row("published, configuration fitted", len(fitted), mean_error(fitted), TARGET_FITTED)
-    yield _row("published, extrapolated", len(scaled), mean_error(scaled), TARGET_SCALED)
-    possible = [row for row in scaled if not row.point.note.startswith("not possible")]
-    yield _row(
-        "the same without the point that cannot be", len(possible), mean_error(possible),
-        TARGET_SCALED,
-    )  # fmt: skip
-    for kind in ("dense", "experts"):
-        for how in ("itself", "its model", "its GPU"):
-            errors = [
-                row.mean_error
-                for row in lefts
-                if row.left_out == how
-                and known.configurations[row.calibration].bulk.is_moe == (kind == "experts")
-            ]
-            if errors:
-                mean = sum(errors) / len(errors)
-                yield _row(f"left out {how}, {kind}", len(errors), mean, TARGET_SCALED)
+    for one in lines_of(known, found, lefts):
+        met = "met" if one.error <= one.target else "**missed**"
+        yield f"| {one.what} | {one.points} | {one.error:.1%} | {one.target:.0%}: {met} |"
     yield ""
-
-
-def _row(what: str, count: int, error: float, target: float) -> str:
-    met = "met" if error <= target else "**missed**"
-    return f"| {what} | {count} | {error:.1%} | {target:.0%}: {met} |"
 
 
 def _points(found: Iterable[Compared]) -> Iterator[str]:

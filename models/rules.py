@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from models import wordbook
 from models.card import Card, KnownBad, Variant, When
 from models.gpu import NATIVE_FP8_SM, NODE_GPUS, SPARSE_MLA_SM, Gpu
 from models.layout import Layout
@@ -20,6 +21,7 @@ FP8_BLOCK = 128
 FP8_REFINED = 32
 """vLLM 0.32 refines the scales of experts to blocks of this width at least."""
 CODE_WORDS = 6
+NOTE_WORDS = 9
 SPARSE_LATENT = frozenset({"mla_dsa", "kda_mla_hybrid"})
 
 
@@ -67,9 +69,16 @@ def trouble(bad: KnownBad) -> Worded:
     return Worded.made(f"known_bad.{code_of(said)}", said, {})
 
 
-def code_of(sentence: str) -> str:
+def noted(note: str) -> str:
+    """A card's note, in words that the catalogue knows if it has this very sentence."""
+    code = f"note.{code_of(note, NOTE_WORDS)}"
+    entry = wordbook.reasons().get(code)
+    return Worded.made(code, note, {}) if entry is not None and entry["en"] == note else note
+
+
+def code_of(sentence: str, words: int = CODE_WORDS) -> str:
     """Of a card's sentence: its first words."""
-    return "_".join(re.findall(r"[a-z0-9]+", sentence.lower())[:CODE_WORDS])
+    return "_".join(re.findall(r"[a-z0-9]+", sentence.lower())[:words])
 
 
 def _known(bad: KnownBad) -> str:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from benchmarks.drills.ends import as_booked, as_seen
 from benchmarks.drills.ground import Ground
 from benchmarks.drills.values import (
     CLEAR,
@@ -138,7 +139,7 @@ def _unclear(evidence: Evidence) -> list[str]:
             "{wave} at {at} s: {end} {words}",
             wave=one.wave,
             at=f"{one.sent_s:.2f}",
-            end=one.end,
+            end=as_seen(one.end),
             words=one.words,
         )
         for one in evidence.told
@@ -169,8 +170,8 @@ def _rows(evidence: Evidence) -> Iterator[str]:
     for name, one in by_id.items():
         row = rows.get(name)
         if row is None:
-            ended = f"{one.end} {one.status} {one.code}"
-            yield Worded("found.no_row", "{name} ({ended}): no row", name=name, ended=ended)
+            yield Worded("found.no_row", "{name} ({end} {status} {code}): no row", name=name,
+                         end=as_seen(one.end), status=one.status, code=one.code)  # fmt: skip
         elif what := _difference(one, row):
             yield Worded("found.differs", "{name}: {what}", name=name, what=what)
     # A client that heard no head knows no id: there may be as many rows that nobody claims.
@@ -188,12 +189,12 @@ def _difference(one: Told, row: RequestEnd) -> str:
     template = "the client saw {seen}, the row says {row}"
     wanted = _OUTCOMES.get(one.end)
     if wanted is not None and row.outcome not in wanted:
-        return Worded("found.saw", template, seen=one.end, row=row.outcome)
+        return Worded("found.saw", template, seen=as_seen(one.end), row=as_booked(row.outcome))
     if one.end == REFUSED and (
         row.outcome == "ok" or (row.status, TOLD.get(row.code, row.code)) != (one.status, one.code)
     ):
-        seen, of_row = f"{one.status} {one.code}", f"{row.status} {row.code}"
-        return Worded("found.saw", template, seen=seen, row=of_row)
+        of_client, of_row = f"{one.status} {one.code}", f"{row.status} {row.code}"
+        return Worded("found.saw", template, seen=of_client, row=of_row)
     if row.model != MODEL or row.key_id != one.key:
         template = "sent by {key} for {model}, the row says {row}"
         of_row = f"{row.key_id}, {row.model}"

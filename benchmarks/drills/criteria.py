@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from benchmarks.drills.ends import as_seen
 from benchmarks.drills.values import REFUSED, WHOLE, Criterion, Evidence, Finding, Told
 from models.worded import Worded
 
@@ -195,15 +197,17 @@ def _within(
 
 def _worst(bad: Sequence[Told]) -> str:
     """The first refusal that is not as it must be."""
-    return next((f"; {one.status} {one.code}, Retry-After {one.retry_after_s:g}" for one in bad),
-                "")  # fmt: skip
+    if not bad:
+        return ""
+    return Worded("found.worst", "; {status} {code}, Retry-After {seconds}", status=bad[0].status,
+                  code=bad[0].code, seconds=f"{bad[0].retry_after_s:g}")  # fmt: skip
 
 
 def _others(chosen: Sequence[Told]) -> str:
     """How the rest ended, by the names that reports have for it."""
-    kinds: dict[str, int] = {}
-    for one in chosen:
-        if one.end != WHOLE:
-            name = f"{one.end} {one.code}".strip()
-            kinds[name] = kinds.get(name, 0) + 1
-    return "".join(f", {count} {name}" for name, count in sorted(kinds.items()))
+    kinds = Counter((one.end, one.code) for one in chosen if one.end != WHOLE)
+    told = ""
+    for (end, code), count in sorted(kinds.items()):
+        told = Worded("found.other", "{before}, {count} {end}{code}", before=told, count=count,
+                      end=as_seen(end), code=f" {code}" if code else "")  # fmt: skip
+    return told

@@ -13,10 +13,11 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from statistics import median
+from typing import NamedTuple
 
 from autoscale.memory import Memory
 from autoscale.policy import Api, Plan, Policy, Pool
-from autoscale.records import Demand, Samples, Scale, Signals, Supply
+from autoscale.records import Decision, Demand, Samples, Scale, Signals, Supply
 from autoscale.step import step
 from autoscale.work import Work
 
@@ -55,15 +56,24 @@ class Fleet:
     def want(self, model: str, pools: Mapping[str, int], tick: int) -> None:
         """Do as decided."""
         due = self._due.setdefault(model, {"month": [0, 0]})
-        for name in {*due, *pools}:
+        for name in sorted({*due, *pools}):  # lots are drawn in this order
             one, count = due.setdefault(name, []), pools.get(name, 0)
             one += [tick + self._lots.randint(12, 24) for _ in range(count - len(one))]
             one.sort()
             del one[count:]
 
 
-def ticks(models: int, replicas: int, gateways: int, count: int) -> Iterator[tuple[float, int]]:
-    """CPU seconds of each tick, and the replicas that were ready in it."""
+class Tick(NamedTuple):
+    """One of them. All but the time is the same in each run, whatever the process's hash seed."""
+
+    cpu_s: float
+    ready: int
+    """Replicas, of all models."""
+    decisions: tuple[Decision, ...]
+
+
+def ticks(models: int, replicas: int, gateways: int, count: int) -> Iterator[Tick]:
+    """So many ticks of a fleet that does as it is told."""
     lots = random.Random(1)
     asked, memory = policy(models, replicas), Memory()
     each, fleet = replicas / models, Fleet(lots)
@@ -85,7 +95,8 @@ def ticks(models: int, replicas: int, gateways: int, count: int) -> Iterator[tup
         samples = Samples(at_ms, reports, (), supply)
         began_s = time.process_time()
         outcome = step(samples, memory, asked)
-        yield time.process_time() - began_s, sum(one.ready for one in supply.values())
+        cpu_s = time.process_time() - began_s
+        yield Tick(cpu_s, sum(one.ready for one in supply.values()), outcome.decisions)
         memory = outcome.memory
         for decision in outcome.decisions:
             if isinstance(decision, Scale):
@@ -102,8 +113,8 @@ def main() -> None:
     given = flags.parse_args()
     rows = list(ticks(given.models, given.replicas, given.gateways, given.ticks))
     half = rows[len(rows) // 2 :]  # the fleet has grown to its size by then
-    spent = sorted(seconds * 1e3 for seconds, _ in half)
-    fleet = sorted(count for _, count in half)
+    spent = sorted(one.cpu_s * 1e3 for one in half)
+    fleet = sorted(one.ready for one in half)
     print(f"{given.models} models, {fleet[0]} to {fleet[-1]} replicas, {given.gateways} gateways:"
           f" median {median(spent):.1f} ms, p99 {spent[int(len(spent) * 0.99)]:.1f} ms,"
           f" worst {spent[-1]:.1f} ms of CPU ({len(spent)} ticks)")  # fmt: skip

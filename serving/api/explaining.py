@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import FastAPI, Request, Response
 
+from models.worded import Worded, of
 from serving.api.hints import read
 from serving.api.models import Catalogue
-from serving.errors import CallerError
+from serving.errors import CallerError, told
 from serving.logs import utc_ms
 from serving.placement.assign import assign
 from serving.placement.candidates import WORDS, explained
@@ -21,6 +22,7 @@ from serving.records import Call, Caller, FleetView, LatencyClass, Overflow, Pol
 from serving.settings import Deadlines
 
 TOKENS_MAX = 1 << 40
+_WRONG = "invalid_value"
 ASSUMED_TOKENS = 1000
 
 
@@ -41,17 +43,19 @@ def mount(app: FastAPI, known: Known) -> None:
     @app.get("/explain")
     async def explain(request: Request) -> Response:
         try:
-            body, status = explain_call(known, dict(request.query_params)), 200
+            body = explain_call(known, dict(request.query_params))
         except CallerError as error:
-            body, status = {"error": {"message": error.message, "code": error.code}}, 400
-        return Response(msgspec.json.encode(body), status, media_type="application/json")
+            refused = told(error.code, of(error), error.param)
+            return Response(refused, 400, media_type="application/json")
+        return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 def explain_call(known: Known, asked: Mapping[str, str]) -> dict[str, Any]:
     """The placement of a call described by words. Raises CallerError for one that is wrong."""
     odd = sorted(asked.keys() - _WORDS)
     if odd:
-        raise CallerError("invalid_value", f"unknown: {', '.join(odd)}; known: {', '.join(_WORDS)}")
+        template = "unknown: {names}; known: {known}"
+        raise CallerError(_WRONG, Worded("explain.unknown", template, names=odd, known=_WORDS))
     caller = _caller(known, asked)
     call = _call(known, caller, asked)
     now_s = known.clock()
@@ -73,7 +77,7 @@ def _caller(known: Known, asked: Mapping[str, str]) -> Caller:
     tenant = asked.get("tenant", "")
     policy = known.policy_of(tenant) if tenant else Policy(overflow=Overflow.ALLOWED)
     if policy is None:
-        raise CallerError("invalid_value", f"no tenant {tenant!r}")
+        raise CallerError(_WRONG, Worded("explain.tenant", "no tenant {name}", name=repr(tenant)))
     if "overflow" in asked:
         overflow = _one_of(Overflow, "overflow", asked["overflow"])
         policy = msgspec.structs.replace(policy, overflow=overflow)
@@ -86,7 +90,8 @@ def _call(known: Known, caller: Caller, asked: Mapping[str, str]) -> Call:
     name = asked.get("model", "")
     model = known.catalogue.find(name)
     if model is None:
-        raise CallerError("invalid_value", f"no model {name!r}: {', '.join(known.catalogue.names)}")
+        template, names = "no model {name}; known: {known}", tuple(known.catalogue.names)
+        raise CallerError(_WRONG, Worded("explain.model", template, name=repr(name), known=names))
     latency_class = asked.get("class", LatencyClass.INTERACTIVE)
     said = {b"x-ballast-class": latency_class.encode()}
     if "residency" in asked:
@@ -117,7 +122,7 @@ def _tokens(asked: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) > TOKENS_MAX:
-        raise CallerError("invalid_value", f"{name}: a number of tokens")
+        raise CallerError(_WRONG, Worded("explain.tokens", "{name}: a number of tokens", name=name))
     return int(text)
 
 
@@ -125,4 +130,7 @@ def _one_of(kind: Any, name: str, text: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise CallerError("invalid_value", f"{name}: one of {', '.join(kind)}") from None
+        template, known = "{name}: one of {known}", [str(one) for one in kind]
+        raise CallerError(
+            _WRONG, Worded("explain.one_of", template, name=name, known=known)
+        ) from None

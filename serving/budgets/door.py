@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from serving.budgets.funds import Funding
+from serving.budgets.funds import NO_RATE, Funding
 from serving.budgets.keeper import Keeper
 from serving.budgets.ladder import Effects
 from serving.budgets.period import zone
@@ -107,6 +107,10 @@ def _refusal(keeper: Keeper, funding: Funding, effects: Effects) -> OwnError:
         if keeper.last_error and purse.left <= 0:
             text = f"the budgets' store is away, and this gateway's part of {_named(purse.budget)}"
             return OwnError(CODE, f"{text} is spent", retry_after_s=AWAY_RETRY_S)
+        foreign = [[one for one in way if one.micro == NO_RATE] for way in funding.missing]
+        if foreign and all(foreign):  # no raise and no new period would help
+            text = "its targets are paid in a currency without a rate to that of"
+            return OwnError(CODE, f"{text} {_named(foreign[0][0].purse.budget)}")
         why = f"what is left of {_named(purse.budget)} does not pay for this call"
     starts = datetime.fromtimestamp(purse.span.end_ms / 1e3, UTC)
     at = starts.astimezone(zone(purse.budget.time_zone)).isoformat(timespec="minutes")

@@ -35,6 +35,10 @@ from serving.rows import AttemptEnd
 
 PREFETCH_MS = 5_000
 """The next period's first slice is asked for so early."""
+SHUT = -1
+"""Short of an offering: a provider's own budget has shut it."""
+NO_RATE = -2
+"""Its price has no rate to the budget's currency."""
 _TOKENIZE = Surface.TOKENIZE
 _log = logging.getLogger(__name__)
 
@@ -50,7 +54,8 @@ class Funding:
         self.held: list[Reserved] = []
         """Of the attempt under way."""
         self.missing: list[list[Reserved]] = []
-        """What was short of each offering that is not paid for; -1 where no more would help."""
+        """What was short of each offering that is not paid for; negative where no more would help:
+        `SHUT`, `NO_RATE`."""
         self.until_s = 0.0
         """Waits for leases to be renewed until then at most; 0 before it waited."""
 
@@ -175,9 +180,9 @@ class Funds:
                 continue
             micro = purse.amount(most, offering.price.currency)
             if not _admits(purse):
-                missing.append(Reserved(purse, -1))
+                missing.append(Reserved(purse, SHUT))
             elif not purse.fits(micro):
-                missing.append(Reserved(purse, -1 if micro is None else micro))
+                missing.append(Reserved(purse, NO_RATE if micro is None else micro))
         if missing:
             funding.missing.append(missing)
         return not missing

@@ -163,11 +163,15 @@ def _mp3_frame(data: bytes, at: int) -> tuple[int, float] | None:
     return samples // 8 * bits // rate + padding, samples / rate
 
 
+def _ogg(data: bytes) -> float:
+    return ogg.seconds(data, BYTES_PER_S_MIN)
+
+
 def _webm(data: bytes) -> float:
     return webm.seconds(data, BYTES_PER_S_MIN)
 
 
 _LENGTHS: dict[Container, Callable[[bytes], float]] = {
-    "flac": flac.seconds, "mp3": _mp3, "mp4": mp4.seconds, "ogg": ogg.seconds, "wav": _wav,
+    "flac": flac.seconds, "mp3": _mp3, "mp4": mp4.seconds, "ogg": _ogg, "wav": _wav,
     "webm": _webm,
 }  # fmt: skip

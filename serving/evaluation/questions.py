@@ -87,9 +87,13 @@ def parse(data: bytes, *, is_lines: bool) -> tuple[Question, ...]:
             tree: Any = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
         else:
             tree = yaml.safe_load(data.decode("utf-8")) or []
+        if not isinstance(tree, list):
+            template = "it is no list: each question begins with `- id:`"
+            raise SetError(Worded("set.no_list", template))
         found = tuple(msgspec.convert(tree, list[Question]))
     except (*UNREADABLE, yaml.YAMLError) as error:
-        raise SetError(str(error)) from None
+        template, why = "it cannot be read: {why}", str(error)
+        raise SetError(Worded("set.unreadable", template, why=why)) from None
     if not 0 < len(found) <= QUESTIONS_MAX:
         template = "{count} questions; between 1 and {most}"
         raise SetError(Worded("set.count", template, count=len(found), most=QUESTIONS_MAX))

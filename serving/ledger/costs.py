@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from models.worded import Worded
+
 DAY_MS = 86_400_000
 ROWS_MAX = 10_000
 """Groups one question may return."""
@@ -67,10 +69,11 @@ class Question(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         unknown = [name for name in self.by if name not in DIMENSIONS]
         if unknown or len(set(self.by)) < len(self.by):
-            known = ", ".join(DIMENSIONS)
-            raise ValueError(f"group by some of {known}, each once; not {', '.join(self.by)!r}")
+            template, given = "group by some of {known}, each once; not {given}", ", ".join(self.by)
+            raise ValueError(Worded("cost.group", template, known=[*DIMENSIONS], given=repr(given)))
         if not 1 <= self.rows_max <= ROWS_MAX:
-            raise ValueError(f"between 1 and {ROWS_MAX} rows, not {self.rows_max}")
+            template = "between 1 and {most} rows, not {count}"
+            raise ValueError(Worded("cost.rows", template, most=ROWS_MAX, count=self.rows_max))
 
 
 class Money(msgspec.Struct, frozen=True):

@@ -92,6 +92,21 @@ def test_a_hard_budget_stops_paid_calls_and_says_when_it_starts_anew(run, kit, b
     spend(run, kit, check, **book)
 
 
+def test_a_price_without_a_rate_to_the_budgets_currency_is_refused_as_that(run, kit):
+    async def check(stack) -> None:
+        await Desk(stack).set(limit_micro=10**9)
+        refused = await stack.chat(max_tokens=4)
+        assert (refused.status, refused.error["code"]) == (429, "budget_exceeded")
+        said = "paid in a currency without a rate to that of budget 'b' (1000.00 USD a month)"
+        assert said in refused.error["message"]
+        assert "starts anew" not in refused.error["message"], "waiting would help nobody"
+        assert await stack.seen() == []
+
+    row = kit.row("alpha")
+    row["models"][0]["currency"] = "EUR"
+    spend(run, kit, check, rows=[row])
+
+
 def test_another_tenant_and_another_provider_spend_on(run, kit):
     async def check(stack) -> None:
         await Desk(stack).set(limit_micro=0, tenant="", provider="alpha")

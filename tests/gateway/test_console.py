@@ -120,6 +120,23 @@ def test_every_tab_shows_what_the_gateway_knows(run, kit):
     govern(run, kit, check)
 
 
+def test_money_without_a_rate_is_told_beside_the_budgets(run, kit):
+    async def check(stack):
+        assert (await stack.chat()).status == 200
+        await stack.rows(1)
+        async with browser(stack) as page:
+            await sign_in(page, "admin")
+            await page.locator("nav a[href='#money']").click()
+            said = "No sum in one currency: there is no rate from EUR to CNY"
+            await expect(page.get_by_text(said)).to_be_visible()
+            await expect(page.get_by_role("heading", name="Budgets")).to_be_visible()
+
+    row = kit.row("alpha")
+    row["models"][0]["currency"] = "EUR"
+    run(check, providers={"alpha": kit.provider()}, rows=[row],
+        administrators=administrators(kit.PEPPER))  # fmt: skip
+
+
 def test_an_operator_stops_a_model_and_lets_it_flow_again(run, kit):
     async def check(stack):
         async with browser(stack) as page:

@@ -302,6 +302,9 @@ def test_without_room_the_gap_is_told_and_must_be_accepted(run, kit):
         }
         said = rolling.waiting()["m-alias"]["said"]
         assert said["code"] == "rollout.in_the_gap", "told in the language of whoever reads it"
+        assert (await ask(stack, "POST", "/rollouts/m-alias/abort?why=no"))[0] == 200
+        await rolling.once(stack.session)
+        assert rolling.waiting() == {}, "what has ended waits for nothing"
 
     offered = {"models.1.context_tokens": 32768, "models.1.offerings": ["alpha/big"],
                "models.1.engine": {"source": "/models/m2"}}  # fmt: skip

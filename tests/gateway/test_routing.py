@@ -130,7 +130,9 @@ def test_explains_a_call_that_nobody_has_sent(run, kit):
         for query in ("model=x", "model=m&class=soon", "model=m&tenant=x", "colour=red"):
             answer = await stack.get(f"/explain?{query}")
             assert answer.status == 400, query
-            assert answer.json["error"]
+            assert answer.json["error"]["message"]
+        said = (await stack.get("/explain?model=x")).json["error"]["said"]
+        assert (said["code"], said["values"]["name"]) == ("explain.model", "'x'")
         assert await stack.seen() == []
         assert (await stack.get("/decisions")).json["decisions"] == []
 

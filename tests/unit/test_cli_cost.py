@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -64,11 +65,20 @@ def test_a_flag_that_makes_no_sense_is_named(wish: Wish, said: str) -> None:
     assert caught.value.remedy
 
 
-def fill(path: Path, tenant: str = "acme") -> None:
+CALLS = (("m@h:1", "", 0), ("m@h:1", "", 0), ("openai/gpt", "USD", 12_300))
+
+
+def test_what_cannot_be_grouped_by_is_told_in_the_readers_language(tmp_path: Path) -> None:
+    fill(tmp_path / "ballast" / "ledger.sqlite")
+    code, said = cost("--by", "nope", lang="zh")
+    assert (code, "--by 有误：按 day、tenant" in said, "不能是 'nope'" in said) == (1, True, True)
+
+
+def fill(
+    path: Path, tenant: str = "acme", calls: Sequence[tuple[str, str, int]] = CALLS
+) -> None:  # fmt: skip
     ledger = SqliteLedger.open(path)
-    for number, (target, currency, micro) in enumerate(
-        [("m@h:1", "", 0), ("m@h:1", "", 0), ("openai/gpt", "USD", 12_300)]
-    ):
+    for number, (target, currency, micro) in enumerate(calls):
         usage = Usage(900, 100)
         name = f"r{number}"
         ledger.apply(
@@ -87,9 +97,9 @@ def fill(path: Path, tenant: str = "acme") -> None:
     ledger.close()
 
 
-def cost(*flags: str) -> tuple[int, str]:
+def cost(*flags: str, lang: str = "en") -> tuple[int, str]:
     done = CliRunner().invoke(
-        app, ["cost", "--since", "2026-11-25", "--until", "2026-11-26", *flags]
+        app, ["--lang", lang, "cost", "--since", "2026-11-25", "--until", "2026-11-26", *flags]
     )
     return done.exit_code, done.output
 
@@ -119,6 +129,36 @@ def test_json_carries_integers_for_a_program(tmp_path: Path) -> None:
     assert found["total"]["requests"] == 3
     assert found["total"]["own_request_share"] == pytest.approx(2 / 3)
     assert (found["since"], found["until"]) == ("2026-11-25", "2026-11-26")
+
+
+TWO = (("glm/big", "CNY", 70_000), ("openai/gpt", "USD", 10_000))
+
+
+def test_two_currencies_are_added_up_only_at_a_rate_that_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "ballast" / "ledger.sqlite", calls=TWO)
+    _, said = cost("--by", "target")
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "all 2 0% 2,000 0% 1,000 CNY 0.0700 CNY 35.0000" in lines
+    assert "USD 0.0100 USD 5.0000" in lines, "the same row's other currency"
+    (title,) = [line for line in lines if line.startswith("SUMMARY in CNY at ")]
+    rate = float(title.split()[4])
+    (whole,) = [line for line in lines if line.startswith("in all ")]
+    assert float(whole.split()[2].rstrip(":")) == pytest.approx(0.07 + 0.01 * rate, abs=1e-4)
+    _, dollars = cost("--by", "target", "--currency", "USD")
+    assert f"in all {0.01 + 0.07 / rate:.4f}" in dollars
+
+
+def test_a_currency_without_a_rate_keeps_the_table_and_says_why_nothing_is_summed(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path / "ballast" / "ledger.sqlite", calls=(*TWO, ("azure/big", "EUR", 5_000)))
+    code, said = cost("--by", "target")
+    assert code == 0
+    assert "EUR 0.0050" in said
+    assert "no summary: there is no rate from EUR to CNY" in said
+    found = json.loads(cost("--json")[1])
+    assert (found["summary"], found["no_summary"]["code"]) == (None, "finance.no_rate")
+    assert "没有汇总：没有从 EUR 到 CNY 的汇率" in cost("--by", "target", lang="zh")[1]
 
 
 def test_a_period_without_calls_says_so(tmp_path: Path) -> None:

@@ -117,7 +117,12 @@ def test_a_wrong_word_is_told_with_what_to_do(words, expected):
 
 
 def test_check_prints_the_summary_of_the_page():
-    assert "published, configuration fitted | 16 |" in run("check").stdout
+    lines = [line.split("│") for line in run("check").stdout.splitlines() if "│" in line]
+    told = {
+        what.strip(): (points.strip(), within.strip()) for _, what, points, _, within, _ in lines
+    }
+    assert told["published, configuration fitted"] == ("16", "5%, met")
+    assert told["published, extrapolated"] == ("9", "15%, missed")
 
 
 @pytest.mark.parametrize(

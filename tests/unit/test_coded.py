@@ -33,8 +33,8 @@ REFUSALS = {"CallerError", "OwnError"}
 API = "of the public API: `error.message` is English, read by programs first (0147)"
 CALLERS = {
     "serving/api/batch_requests.py", "serving/api/batches.py", "serving/api/calls.py",
-    "serving/api/capacity.py", "serving/api/explaining.py", "serving/api/files.py",
-    "serving/api/hearing.py", "serving/api/hints.py", "serving/api/inference.py",
+    "serving/api/capacity.py", "serving/api/files.py", "serving/api/hearing.py",
+    "serving/api/hints.py", "serving/api/inference.py",
     "serving/api/models.py", "serving/auth.py", "serving/batch", "serving/budgets/door.py",
     "serving/cache", "serving/codecs", "serving/entrance.py", "serving/forwarded.py",
     "serving/guard", "serving/holding.py", "serving/idempotent.py", "serving/keys.py",
@@ -43,7 +43,6 @@ CALLERS = {
 """Modules, or folders of them, whose refusals are the public API's."""
 ENGLISH: dict[str, dict[str, str]] = {
     "autoscale/rollouts.py": {"str(error)": "a database's own words"},
-    "serving/evaluation/questions.py": {"str(error)": "the YAML and JSON readers' own words"},
 }
 """By module: the beginning of a text, and why it has no code."""
 

@@ -21,6 +21,7 @@ from benchmarks.drills.criteria import (
     refused_with,
     tries,
 )
+from benchmarks.drills.ends import as_booked
 from benchmarks.drills.slope import fitted
 from benchmarks.drills.values import (
     CLOSED,
@@ -32,8 +33,9 @@ from benchmarks.drills.values import (
     Evidence,
     Told,
 )
+from benchmarks.telling import tell
 from serving.ledger.base import Attempt
-from serving.records import Charge, Usage
+from serving.records import Charge, Outcome, Usage
 from serving.rows import AttemptBegin, AttemptEnd, EgressIntent, RequestEnd
 
 
@@ -148,6 +150,27 @@ def test_criteria_count_what_they_say() -> None:
     assert not done_within("", 0.9, 1.0, asked())(found).is_met
     assert tries("", "alpha", 0, 0.0, 2.0)(found).found == "1"
     assert tries("", "alpha", 0, 1.5, 2.0)(found).is_met
+
+
+def test_how_requests_ended_is_told_in_the_readers_language() -> None:
+    late = told("r2", end=REFUSED, status=503, code="queue_full", retry_after_s=-1.0)
+    found = evidence(told(), late, told("r3", end=CLOSED, status=0))
+    share = answered("", 0.9, asked())(found).found
+    assert share == "1 of 3, 1 closed, 1 refused queue_full"
+    assert tell(share, "zh") == "3 个中 1 个，1 个连接被关闭，1 个被拒绝 queue_full"
+    bad = refused_with("", {"queue_full"}, asked())(found).found
+    assert bad == "1 refused, 1 refused queue_full; 503 queue_full, Retry-After -1"
+    assert "其中 503 queue_full，Retry-After -1" in tell(bad, "zh")
+    lost = evidence(told(), rows={"r1": row(outcome="gateway_lost")})
+    (wrong,) = [one.found for one in books.always(lost) if not one.is_met]
+    assert "the client saw whole, the row says gateway_lost" in wrong
+    assert "客户端看到 完整，行里是 网关中途退出" in tell(wrong, "zh")
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_way_to_end_has_its_words(outcome: str) -> None:
+    assert as_booked(outcome) == outcome
+    assert tell(as_booked(outcome), "zh") != outcome
 
 
 def test_every_drill_names_acts_that_there_are_and_parts_that_it_has() -> None:

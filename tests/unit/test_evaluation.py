@@ -10,7 +10,13 @@ import msgspec
 import pytest
 
 from ballast import poc_keys
+from ballast.evaluate_words import silence
+from ballast.messages import tell
+from ballast.messages.chosen import speaking
 from ballast.problem import ProblemError
+from ballast.web import in_words
+from models.worded import Worded
+from serving import errors
 from serving.evaluation import questions, verdict, votes
 from serving.evaluation.intervals import paired
 from serving.evaluation.questions import Question, SetError, Wanted, answered, parse
@@ -117,13 +123,41 @@ def test_sets_are_yaml_or_json_lines_and_the_same_set_has_the_same_name() -> Non
         ("- {id: a, prompt: x, more: {model: z}}", "more: model is not set here"),
         ("- {id: a, prompt: x, expect: {schema: {pattern: z}}}", "'pattern' is not checked here"),
         ("- {id: a, prompt: x, expect: {jsonn: true}}", "unknown field `jsonn`"),
-        ("{", "while parsing"),
+        ("{", "it cannot be read: while parsing"),
+        ("a: 1", "it is no list"),
         ("- {id: a, prompt: x, max_tokens: many}", "Expected `int`"),
     ],
 )
 def test_a_set_that_cannot_be_used_says_which_question_and_why(text: str, says: str) -> None:
     with pytest.raises(SetError, match=says.replace("[", r"\[")):
         parse(text.encode(), is_lines=False)
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("503 overloaded: no target", "503 没有目标能接它（no target）"),
+        ("400 invalid_value: n: two", "400 请求里有一个值不对（n: two）"),
+        ("TimeoutError", "没有按时回答"),
+        ("no answer", "回答里没有内容"),
+        ("502 newer: of tomorrow", "502 newer: of tomorrow"),
+        ("500 kept before codes were", "500 kept before codes were"),
+    ],
+)  # fmt: skip
+def test_why_an_answer_did_not_come_is_told_by_its_code(why: str, told: str) -> None:
+    with speaking("zh"):
+        assert silence(why) == told
+    assert silence("503 overloaded: no target") == "503 overloaded: no target"
+
+
+def test_a_refusal_is_told_by_its_code_and_whole_where_its_values_came_with_it() -> None:
+    plain = errors.body("no_capacity", "no target can take it")
+    worded = errors.told("invalid_value", Worded("explain.tenant", "no tenant {name}", name="x"))
+    assert in_words(plain) == "no target can take it"
+    with speaking("zh"):
+        assert tell(in_words(plain), "zh") == "没有目标能接它（no target can take it）"
+        assert tell(in_words(worded), "zh") == "没有租户 x"
+        assert in_words(b"not json") == "not json"
 
 
 def evaluation(base: str, candidate: str, repeats: int = 1, **more: Any) -> Evaluation:

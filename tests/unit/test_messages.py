@@ -17,8 +17,9 @@ from ballast import messages, speaking
 from ballast.cli import app
 from ballast.messages import Said, chosen
 from models import catalog, gpu, wordbook
-from models.rules import trouble
+from models.rules import NOTE_WORDS, code_of, noted, trouble
 from models.worded import Worded, lines, of, packed, unpacked
+from serving.fakes.scenarios import SCENARIOS
 from serving.placement import candidates
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,8 @@ BOOKS = {name: messages.entries(name) for name in (*FILES, "reasons")}
 KEYS = {key for book in BOOKS.values() for key in book}
 KEY = re.compile(r"([a-z_]+)\.[\w.:/-]*")
 """What may be a key, if its first part is a file of ours."""
-LIBRARIES = ("reasons.pydantic.", "reasons.known_bad.", "reasons.gpu_refused.")
+LIBRARIES = ("reasons.pydantic.", "reasons.known_bad.", "reasons.gpu_refused.",
+             "reasons.note.")  # fmt: skip
 """Groups by the names that a library gives its errors, and by the words of cards."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 SAME_IN_BOTH = re.compile(
@@ -167,6 +169,24 @@ def test_each_trouble_that_a_card_tells_of_is_in_the_catalogue_and_none_besides(
     found = {k: e["en"] for k, e in messages.entries("reasons").items() if k.startswith(group)}
     assert found == {f"reasons.{said.code}": str(said) for said in told}
     assert len(found) == len(told), "two sentences begin with the same words: raise CODE_WORDS"
+
+
+def test_each_note_of_a_card_is_in_the_catalogue_and_none_besides() -> None:
+    notes = {note for card in catalog.load().cards.values() for note in card.notes}
+    found = {k: e["en"] for k, e in messages.entries("reasons").items() if ".note." in k}
+    assert found == {f"reasons.note.{code_of(note, NOTE_WORDS)}": note for note in notes}
+    assert len(found) == len(notes), "two notes begin with the same words: raise NOTE_WORDS"
+    for note in notes:
+        assert CHINESE.search(messages.tell(noted(note), "zh")), note
+        assert messages.tell(noted(note), "en") == note
+    assert messages.tell(noted("vLLM 0.32 registers no parser, says the owner."), "zh")[:9] == (
+        "vLLM 0.32"
+    ), "another sentence is shown as written"
+
+
+def test_each_scenario_of_the_simulated_provider_is_told_in_both_languages() -> None:
+    found = {k.rpartition(".")[2]: e["en"] for k, e in messages.entries("fake").items()}
+    assert found == {name: one.meaning for name, one in SCENARIOS.items()}
 
 
 def test_why_a_gpu_is_not_supported_is_in_the_catalogue() -> None:

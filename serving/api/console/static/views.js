@@ -65,11 +65,18 @@ export async function money(context) {
   const offset = Math.round(-now.getTimezoneOffset() / 60);
   const asked = `since=${since}&until=${until}&utc_offset_hours=${offset}`;
   const [costs, budgets] = await Promise.all([
-    context.may("see_money") ? context.call(`/admin/v1/costs?${asked}`) : null, context.call("/admin/v1/budgets")]);
+    context.may("see_money") ? context.call(`/admin/v1/costs?${asked}`).catch(unsummed) : null, context.call("/admin/v1/budgets")]);
   return [...(costs ? spent(costs, since) : [h("p", { class: "faint" }, t("no_right"))]), h("h2", {}, t("budgets")), budgetTable(budgets.budgets)];
 }
 
+// A currency without a rate: there is no sum, and budgets are shown all the same.
+function unsummed(error) {
+  if (error.status !== 400) throw error;
+  return { lacks: error.message };
+}
+
 function spent(costs, since) {
+  if (costs.lacks) return [h("p", { class: "faint" }, `${t("no_sum")}: ${costs.lacks}`)];
   const say = (micro) => worth(micro, costs.currency);
   const row = (one) => [one.requests, one.tokens, new Amount(say(one.micro)), one.micro_per_mtok === null ? null : new Amount(say(one.micro_per_mtok))];
   const heads = [t("requests"), t("tokens"), t("cost"), t("per_mtok")];
