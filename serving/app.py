@@ -147,7 +147,7 @@ class Gateway:
         parts.heed_canaries(self._fleet)
         pipeline = Pipeline(
             Stages(
-                self._fleet, self._admission, allowances, line, self._closed(closing), journal,
+                self._fleet, self._admission, allowances, line, self._backends(closing), journal,
                 told, own.retry, loop, self._settings.ledger.sync == "disk", gate, keeper,
                 parts.cache(self._fleet, self._deployment_id), own.rescue,
             )
@@ -242,23 +242,19 @@ class Gateway:
         line.refreshed(view)
         self._pool.forget({(r.host, r.port) for rows in view.replicas.values() for r in rows})
 
-    def _closed(self, closing: contextlib.AsyncExitStack) -> Mapping[type[Any], Backend]:
+    def _backends(self, closing: contextlib.AsyncExitStack) -> Mapping[type[Any], Backend]:
         """The backends, closed at the end."""
-        backends = self._backends()
-        for backend in backends.values():
+        settings, fleet = self._settings, self._fleet
+        follows = settings.gateway.rescue.exact
+        own = ReplicaBackend(self._pool, fleet.secret, self._admission.reported, follows)
+        sold = ProviderBackend(
+            self._market.accounts, self._deployment_id, paces=self._beside.paces,
+            traced=settings.tracing.providers,
+        )  # fmt: skip
+        fleet.on_quiet, fleet.on_lost = own.lines.quiet, own.lines.lost
+        for backend in (own, sold):
             closing.push_async_callback(backend.close)
-        return backends
-
-    def _backends(self) -> Mapping[type[Any], Backend]:
-        settings, admission = self._settings, self._admission
-        exact = settings.gateway.rescue.exact
-        return {
-            Replica: ReplicaBackend(self._pool, self._fleet.secret, admission.reported, exact),
-            Offering: ProviderBackend(
-                self._market.accounts, self._deployment_id, paces=self._beside.paces,
-                traced=settings.tracing.providers,
-            ),
-        }  # fmt: skip
+        return {Replica: own, Offering: sold}
 
     async def _listen(
         self, server: Server, ops_app: FastAPI, stop: asyncio.Event,

@@ -22,13 +22,11 @@ from serving.placement.beside import Beside
 from serving.ready_times import ReadyTimes
 from serving.records import FleetView, Offering, Pending, Replica, Stops
 from serving.secret import Secret
+from serving.seen import MISSES_MAX, SLOW_POLLS_MAX, Seen
 from serving.settings import Fleet as FleetSettings
 from serving.settings import Model
 from serving.watched import watch
 
-MISSES_MAX = 3
-SLOW_POLLS_MAX = 30
-"""Polls in a row that time out before an engine is lost; until then our own sends alone count."""
 _NO_REPORT = (
     aiohttp.ClientError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
 )  # fmt: skip
@@ -45,46 +43,6 @@ class Bounds(NamedTuple):
     theirs: Mapping[str, Mapping[str, tuple[Offering, ...]]] = {}  # by tenant
 
 
-class _Seen:
-    """One listed engine: whether it answers, and what was logged about it when it did not."""
-
-    __slots__ = ("adapters", "address", "in_a_row", "is_draining", "limit", "misses", "ready",
-                 "reason", "told")  # fmt: skip
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.ready = False
-        self.is_draining = False
-        self.limit = address.limit
-        self.adapters: frozenset[str] = frozenset()
-        self.misses = 0
-        self.reason = self.told = ""
-        self.in_a_row = 0
-        """Misses with this reason."""
-
-    def answered(self) -> None:
-        """It told its load."""
-        self.misses, self.reason = 0, ""
-        if self.told:
-            _log.info("replica_reachable", extra={"target": self.address.id})
-            self.told = ""
-
-    def missed(self, reason: str, *, is_slow: bool = False) -> None:
-        """It did not. Logged once it is certain, and again only when the reason has changed."""
-        self.misses += 1
-        self.in_a_row = self.in_a_row + 1 if reason == self.reason else 1
-        self.reason = reason
-        is_news = reason != self.told and (not self.told or self.in_a_row >= MISSES_MAX)
-        if self.misses >= MISSES_MAX and is_news and not self.is_draining:
-            lost = "replica_slow" if is_slow else "replica_lost"
-            event = lost if self.ready else "replica_unreachable"
-            _log.warning(event, extra={"target": self.address.id, "reason": reason})
-            self.told = reason
-        # Slow is not gone: a busy engine may leave polls unanswered and still serve.
-        most = SLOW_POLLS_MAX if is_slow else MISSES_MAX
-        self.ready = self.ready and self.misses < most
-
-
 class Fleet:
     """Owns the polling task and the latest `view`."""
 
@@ -98,7 +56,7 @@ class Fleet:
         self._admission = admission
         self._bounds = bounds
         self._listings: dict[int, Listing] = {}
-        self._seen: dict[Address, _Seen] = {}
+        self._seen: dict[Address, Seen] = {}
         self._listed_s = 0.0
         self.away: dict[str, str] = {}
         """Why a source did not answer the last poll, by its name."""
@@ -108,6 +66,9 @@ class Fleet:
         self.first_look = asyncio.Event()
         """Set once every engine was asked; until then no view knows of any."""
         self.on_view: Callable[[], None] = lambda: None
+        self.on_quiet: Callable[[tuple[str, int]], None] = lambda _: None
+        """Told of a host whose engine leaves polls unanswered, and then, when it is given up:"""
+        self.on_lost: Callable[[tuple[str, int]], None] = lambda _: None
         self.on_death: Callable[[], None] = lambda: None
         self.secret = Secret(settings.secret_file)
         self.stops: Stops | None = None
@@ -152,7 +113,7 @@ class Fleet:
             if not self.away:
                 self._listed_s = loop.time()
             addresses = {a for found in self._listings.values() for a in found.addresses}
-            self._seen = {a: self._seen.get(a) or _Seen(a) for a in addresses}
+            self._seen = {a: self._seen.get(a) or Seen(a) for a in addresses}
             await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
             self.publish()
             self.first_look.set()
@@ -174,7 +135,7 @@ class Fleet:
             if self.away.pop(source.name, None) is not None:
                 _log.info("source_reachable", extra={"source": source.name})
 
-    async def _ask(self, address: Address, seen: _Seen) -> None:
+    async def _ask(self, address: Address, seen: Seen) -> None:
         """Ask one engine for its load."""
         assert self._session is not None
         url = f"http://{address.host}:{address.port}{address.prefix}/internal/load"
@@ -194,6 +155,10 @@ class Fleet:
                 self._admission.reported(address.id, load, now_s)
         except TimeoutError:
             seen.missed("it does not answer in time", is_slow=True)
+            if seen.misses == MISSES_MAX:
+                self.on_quiet((address.host, address.port))
+            elif seen.misses == SLOW_POLLS_MAX:
+                self.on_lost((address.host, address.port))
         except _NO_REPORT as error:
             seen.missed(str(error) or type(error).__name__)
 
@@ -223,7 +188,7 @@ class Fleet:
             self.view = self._bounds.beside.laid(self.view, now_s)
         self.on_view()
 
-    def _replica(self, address: Address, seen: _Seen, model: Model) -> Replica:
+    def _replica(self, address: Address, seen: Seen, model: Model) -> Replica:
         return Replica(
             id=address.id, model=model.name, host=address.host, port=address.port,
             prefix=address.prefix, label=address.label or self._label, profile=model.speed,

@@ -15,6 +15,7 @@ import msgspec
 
 from models.capacity import Load
 from serving.backends.base import BlockStream
+from serving.backends.lines import Lines
 from serving.backends.replica_stream import ReplicaStream
 from serving.codecs import load_report, openai
 from serving.codecs.going_on import Begun
@@ -41,6 +42,7 @@ class ReplicaBackend:
         self._on_load = on_load
         self._follows = follows
         self.pace = Pace()
+        self.lines = Lines()
         self._salts: dict[str, str] = {}
         self._heads: dict[tuple[str, bytes], bytes] = {}
 
@@ -108,6 +110,7 @@ class ReplicaBackend:
             else:
                 return exchange
         exchange = await self._pool.connect(address)
+        self.lines.add(address, exchange)
         try:
             await exchange.send(data, deadline_s)
         except BaseException:

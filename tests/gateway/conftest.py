@@ -163,8 +163,8 @@ class Recording:
 class _Gateway(Gateway):
     """With short timers towards providers."""
 
-    def _backends(self) -> Any:
-        backends = super()._backends()
+    def _backends(self, closing: Any) -> Any:
+        backends = super()._backends(closing)
         provider = backends[Offering]
         assert isinstance(provider, ProviderBackend)
         provider.timers = Timers(connect_s=5.0, first_content_s=0.7, stall_s=0.7)

@@ -138,3 +138,46 @@ def test_connections_to_an_engine_that_left_are_closed(run, kit):
         assert not pool._idle
 
     run(check, engines=[kit.engine()])
+
+
+class _Freezing:
+    """What stands before an engine that works until it is frozen: then it takes all and says
+    nothing."""
+
+    def __init__(self, kit) -> None:
+        frozen = self.frozen = asyncio.Event()
+        self.asked = asyncio.Event()
+        asked = self.asked
+
+        class Host(kit.Recording):
+            async def _load(self, request):
+                if frozen.is_set():
+                    await asyncio.Event().wait()
+                return await super()._load(request)
+
+            async def _answer(self, request):
+                asked.set()
+                await asyncio.Event().wait()
+
+        self.host = Host()
+
+
+def test_calls_on_a_host_that_froze_are_answered_elsewhere_long_before_their_deadline(run, kit):
+    freezing = _Freezing(kit)
+
+    async def check(stack) -> None:
+        before = asyncio.create_task(stack.chat(stream=True))
+        await asyncio.wait_for(freezing.asked.wait(), 5.0)
+        freezing.frozen.set()
+        reply = await asyncio.wait_for(before, 20.0)
+        assert reply.status == 200, reply.body
+        assert reply.headers["x-ballast-target"] == "api;alpha/big"
+        (request,) = await stack.rows(1)
+        first, second = stack.attempts(request.request_id)
+        assert (first.end.outcome, first.end.error) == ("upstream_error", "connect")
+        assert second.end.outcome == "ok"
+
+    run(
+        check, engines=[freezing.host], providers={"alpha": kit.provider()},
+        **{"fleet.poll_s": 0.02, "fleet.poll_timeout_s": 0.05},
+    )  # fmt: skip

@@ -14,8 +14,9 @@ from aiohttp import web
 from models.capacity import Load
 from serving.admission import Admission
 from serving.discovery import Address, Listing
-from serving.fleet import MISSES_MAX, Bounds, Fleet
+from serving.fleet import Bounds, Fleet
 from serving.secret import Secret
+from serving.seen import MISSES_MAX
 from serving.settings import Engine, Model, Pool
 from serving.settings import Fleet as FleetSettings
 
@@ -136,6 +137,24 @@ def test_an_engine_too_busy_to_answer_polls_stays_in_the_view():
             for _ in range(3 * MISSES_MAX):
                 assert (await until(lambda v: True)).replicas
             stuck.set()
+
+    asyncio.run(run())
+
+
+def test_a_silent_host_is_told_once_when_it_begins_and_once_when_it_is_given_up():
+    async def run():
+        source, told = Given(), []
+        async with fleet_of(source, poll_timeout_s=0.02) as (fleet, engines, until):
+            fleet.on_quiet = lambda host: told.append(("quiet", host))
+            fleet.on_lost = lambda host: told.append(("lost", host))
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            await until(lambda v: v.replicas)
+            engines.answers["a"] = stuck = asyncio.Event()
+            await until(lambda v: not v.replicas)
+            await until(lambda v: True)
+            stuck.set()
+            host = ("127.0.0.1", engines.port)
+            assert told == [("quiet", host), ("lost", host)]
 
     asyncio.run(run())
 
