@@ -101,8 +101,10 @@ def _provider(entry: MachineSettings, pool: Pool) -> Provider:
     if entry.by == "exec":
         return ExecHook(entry.argv)
     assert entry.task is not None
-    is_spot = pool.terms == "spot"
-    return skypilot.SkyPilot(skypilot.module(), entry.task, entry.accelerators, is_spot)
+    wanted = skypilot.Wanted(
+        entry.task, entry.accelerators, pool.terms == "spot", pool.jurisdiction
+    )
+    return skypilot.SkyPilot(skypilot.installed(), wanted)
 
 
 def grouped(settings: Settings, policy: Policy) -> tuple[Group, ...]:

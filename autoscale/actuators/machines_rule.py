@@ -59,11 +59,16 @@ def plan(book: Book, listed: Sequence[Machine], want: Want, bounds: Bounds, at_m
     orders, again = _again(book, bounds, at_ms)
     book = msgspec.structs.replace(book, intents=orders)
     ends += [(i.id, "no longer wanted") for i in again if i.ending_ms]
+    book = _failed(book, listed, want, (bounds, at_ms), ends)
     late = [i for i in book.intents if i.ending_ms and at_ms - i.ending_ms > bounds.end_ms]
     if late:
         notes.append(f"{len(late)} still there after their end was asked for, and they cost money")
     return Steps(
-        book, tuple(i for i in again if not i.ending_ms), tuple(ends), max(0, missing), tuple(notes)
+        book,
+        tuple(i for i in again if not i.ending_ms),
+        tuple(end for end in ends if end[0]),  # an end without an id might be anybody's
+        max(0, missing),
+        tuple(notes),
     )
 
 
@@ -84,7 +89,7 @@ def _matched(
             kept.append(msgspec.structs.replace(intent, id=mine[0].id, seen_ms=at_ms))
         elif mine:
             if not intent.ending_ms:
-                short_until_ms, why = at_ms + bounds.cool_ms, f"machine {mine[0].id} failed"
+                short_until_ms, why = at_ms + bounds.cool_ms, _failure(mine[0])
         elif not _is_lost(intent, bounds, at_ms):
             kept.append(intent)
         elif not intent.id:
@@ -92,6 +97,10 @@ def _matched(
     return msgspec.structs.replace(
         book, intents=tuple(kept), short_until_ms=short_until_ms, why_short=why
     )
+
+
+def _failure(machine: Machine) -> str:
+    return f"machine {machine.id} failed" + (f": {machine.why}" if machine.why else "")
 
 
 def _is_lost(intent: Intent, bounds: Bounds, at_ms: int) -> bool:
@@ -132,6 +141,25 @@ def _strangers(
         if at_ms - since_ms >= bounds.stranger_ms:
             ends.append((machine.id, "ours by its tag, and no order explains it"))
     return msgspec.structs.replace(book, intents=tuple(intents), strangers=strangers)
+
+
+def _failed(
+    book: Book, listed: Sequence[Machine], want: Want, when: tuple[Bounds, int],
+    ends: list[tuple[str, str]],
+) -> Book:  # fmt: skip
+    """Give back what failed as long as it is listed: its disk, or all of it, may still be paid."""
+    bounds, at_ms = when
+    if book.wanted < 0 or is_ahead(book.wait_until_ms, at_ms):
+        return book
+    failed = {}
+    for machine in listed:
+        if machine.state == "failed" and machine.address not in want.busy:
+            asked_ms = book.failed.get(machine.id, 0)
+            if abs(at_ms - asked_ms) >= bounds.retry_ms:
+                asked_ms = at_ms
+                ends.append((machine.id, "it failed, and may still cost money"))
+            failed[machine.id] = asked_ms
+    return msgspec.structs.replace(book, failed=failed)
 
 
 def _given_up(book: Book, listed: Sequence[Machine], want: Want, count: int, at_ms: int) -> Book:

@@ -21,7 +21,7 @@ class Moment(msgspec.Struct, frozen=True):
     ms: int
     fence: int
     name: str
-    """Of deployment and pool: client tokens begin with it."""
+    """`ours(tags)`: client tokens begin with it."""
 
 
 class Ordered(msgspec.Struct, frozen=True):
@@ -30,6 +30,16 @@ class Ordered(msgspec.Struct, frozen=True):
     book: Book
     orders: tuple[Intent, ...] = ()
     why_not: str = ""
+
+
+def own(listed: Sequence[Machine], book: Book, name: str) -> tuple[tuple[Machine, ...], int]:
+    """(those that are ours by their tokens, how many are not). A list may hold a whole account, and
+    one machine twice; what we did not order is not ours to count, keep or end."""
+    tokens = {intent.token for intent in book.intents}
+    mine = [m for m in listed if m.client_token.startswith(name) or m.client_token in tokens]
+    by_id = {m.id: m for m in sorted(mine, key=lambda m: m.state not in ("ended", "failed"))}
+    found = (*(m for m in mine if not m.id), *(m for m in by_id.values() if m.id))
+    return found, len(listed) - len(mine)
 
 
 def ordered(
@@ -43,7 +53,7 @@ def ordered(
         if why := _refusal(book, offer, listed, bounds):
             return Ordered(book, tuple(orders), why)
         serial = book.serial + 1
-        order = Intent(f"{at.name}-{at.fence}-{serial}", at.ms, offer.id, asked_ms=at.ms)
+        order = Intent(f"{at.name}{at.fence}-{serial}", at.ms, offer.id, asked_ms=at.ms)
         orders.append(order)
         intents = (*book.intents, order)
         book = msgspec.structs.replace(book, serial=serial, intents=intents)

@@ -1,4 +1,4 @@
-"""The other ways to rent: a number told to a web service, SkyPilot, a card for people."""
+"""The other ways to rent: a number told to a web service, a card for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -23,9 +22,8 @@ from autoscale.actuators.webhook import Hook, WebhookActuator
 from autoscale.advice import DAY_MS, Record, Term, learnt, reserved
 from autoscale.briefing import policy_of
 from autoscale.lease import Fence, Granted
-from autoscale.machines import Bounds, Create, ProviderError, Tags
+from autoscale.machines import Bounds, Tags
 from autoscale.policy import Plan, Policy, Pool
-from autoscale.providers.skypilot import SkyPilot
 from autoscale.records import Decision, Hold, Samples, Scale, Supply
 from autoscale.renting import renting
 from serving.settings import Settings, SettingsError
@@ -133,70 +131,6 @@ def test_a_web_service_that_does_not_take_it_is_told_again_at_the_next_tick(
         assert (await say(scale(1), AT_MS + 1)).outcome == "asked"
 
     told(receiver, tmp_path, work)
-
-
-class FakeSky:
-    """SkyPilot's SDK as its documentation describes it."""
-
-    def __init__(self) -> None:
-        self.clusters: dict[str, Any] = {}
-        self.error: Exception | None = None
-        self.Task = SimpleNamespace(from_yaml=lambda path: SimpleNamespace(
-            path=path, set_resources=lambda wanted: None))  # fmt: skip
-        self.Resources = lambda **given: SimpleNamespace(**given)
-
-    def get(self, request: Any) -> Any:
-        return request
-
-    def list_accelerators(self, name_filter: str) -> Any:
-        def row(price: float | None, spot: float | None, count: int = 1) -> Any:
-            return SimpleNamespace(cloud="c", region="r", instance_type=f"i{count}", price=price,
-                                   spot_price=spot, accelerator_count=count)  # fmt: skip
-
-        assert name_filter == "^H100$"
-        return {"H100": [row(2.5, 1.25), row(9.0, None, 8), row(None, None)]}
-
-    def launch(self, task: Any, cluster_name: str) -> str:
-        if self.error is not None:
-            raise self.error
-        status = SimpleNamespace(name="INIT")
-        self.clusters.setdefault(cluster_name, {
-            "name": cluster_name, "status": status, "launched_at": 1_800_000_000})  # fmt: skip
-        return "request"
-
-    def status(self) -> Any:
-        return list(self.clusters.values())
-
-    def down(self, cluster: str) -> str:
-        del self.clusters[cluster]
-        return "request"
-
-
-class ResourcesUnavailableError(Exception):
-    """As SkyPilot calls it."""
-
-
-def test_skypilot_orders_a_cluster_under_the_tokens_name_and_finds_it_again() -> None:
-    async def run() -> None:
-        sky = FakeSky()
-        provider = SkyPilot(sky, Path("task.yaml"), "H100:1", is_spot=True)
-        (offer,) = await provider.offers(TAGS, "", 5.0)
-        assert offer.hour_micro == 1_250_000
-        create = Create("d-od-17-1", TAGS, offer.id, PRICE)
-        assert (await provider.create(create, 5.0)).state == "creating"
-        await provider.create(create, 5.0)
-        sky.clusters["d-od2-17-1"] = {"name": "d-od2-17-1", "status": "UP", "launched_at": 1}
-        sky.clusters["d-od-mine"] = {"name": "d-od-mine", "status": "UP", "launched_at": 1}
-        (mine,) = await provider.list(TAGS, 5.0)
-        assert (mine.client_token, mine.since_ms) == ("d-od-17-1", AT_MS)
-        await provider.terminate(mine.id, 1, 5.0)
-        assert await provider.list(TAGS, 5.0) == ()
-        sky.error = ResourcesUnavailableError("no H100 anywhere")
-        with pytest.raises(ProviderError, match="no H100") as raised:
-            await provider.create(create, 5.0)
-        assert raised.value.kind == "short"
-
-    asyncio.run(run())
 
 
 MONTH = Pool("month", terms="reserved", hour_micro=PRICE, most=3)
