@@ -50,6 +50,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status, self.answer = 200, '{"machines": 1}'
+        self.headers: dict[str, str] = {}
+        self.gate: asyncio.Event | None = None
         self.got: list[Mapping[str, Any]] = []
         self.signatures: list[str] = []
 
@@ -58,14 +60,20 @@ class Receiver:
         self.signatures.append(request.headers["x-ballast-signature"])
         signed = hmac.new(b"s3cret", await request.read(), hashlib.sha256).hexdigest()
         assert self.signatures[-1] == f"sha256={signed}"
-        return web.Response(status=self.status, text=self.answer)
+        if self.gate is not None:
+            await self.gate.wait()
+        return web.Response(status=self.status, text=self.answer, headers=self.headers)
 
 
 Say = Callable[[Decision, int], Awaitable[Act]]
 
 
-def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]]) -> None:
+def told(
+    receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]],
+    patience_s: float = 5.0,
+) -> WebhookActuator:  # fmt: skip
     """Run `work` with a webhook that points at the receiver."""
+    made: list[WebhookActuator] = []
 
     async def run() -> None:
         app = web.Application()
@@ -75,7 +83,8 @@ def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         (folder / "s").write_text("s3cret\n")
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        actuator = WebhookActuator(Hook(TAGS, BOUNDS, url, folder / "s", 1, 5.0))
+        actuator = WebhookActuator(Hook(TAGS, BOUNDS, url, folder / "s", 1, 5.0), patience_s)
+        made.append(actuator)
         async with aiohttp.ClientSession() as session:
 
             async def say(decision: Decision, at_ms: int) -> Act:
@@ -86,6 +95,7 @@ def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]
         await runner.cleanup()
 
     asyncio.run(asyncio.wait_for(run(), 30))
+    return made[0]
 
 
 def scale(count: int) -> Scale:
@@ -129,6 +139,84 @@ def test_a_web_service_that_does_not_take_it_is_told_again_at_the_next_tick(
         assert words in act.reason
         receiver.status, receiver.answer = 204, ""
         assert (await say(scale(1), AT_MS + 1)).outcome == "asked"
+
+    told(receiver, tmp_path, work)
+
+
+def test_a_receiver_that_hangs_holds_up_no_tick_and_is_asked_once(tmp_path: Path) -> None:
+    receiver = Receiver()
+
+    async def work(say: Say) -> None:
+        receiver.gate = asyncio.Event()
+        for tick in range(3):
+            act = await say(scale(1), AT_MS + tick)
+            assert (act.outcome, act.reason) == ("coming", "its receiver has not answered yet")
+        receiver.gate.set()
+        while act.outcome == "coming":
+            act = await say(scale(1), AT_MS + 3)
+        assert act.outcome == "asked"
+        assert len(receiver.got) == 1
+
+    told(receiver, tmp_path, work, patience_s=0.05)
+
+
+def test_a_receiver_that_says_yes_and_never_delivers_is_told_as_stuck_and_short(
+    tmp_path: Path,
+) -> None:
+    receiver = Receiver()
+    receiver.answer = '{"machines": 0}'
+    late_ms = AT_MS + 960_000
+
+    async def work(say: Say) -> None:
+        outcomes = [(await say(scale(1), AT_MS + 60_000 * minute)).outcome for minute in range(17)]
+        assert outcomes == ["asked"] + ["coming"] * 15 + ["stuck"]
+        assert (await say(scale(1), late_ms)).reason == "it has 0 of 1 for 16 minutes"
+
+    assert told(receiver, tmp_path, work).short(late_ms) == ("m/od",)
+
+    async def delivered(say: Say) -> None:
+        await work(say)
+        receiver.answer = '{"machines": 1}'
+        assert (await say(scale(1), late_ms + 60_000)).outcome == "kept"
+
+    receiver.answer = '{"machines": 0}'
+    assert told(receiver, tmp_path, delivered).short(late_ms + 60_000) == ()
+
+
+def test_a_receiver_that_keeps_machines_is_told_as_money_lost(tmp_path: Path) -> None:
+    receiver = Receiver()
+
+    async def work(say: Say) -> None:
+        for minute in range(17):
+            act = await say(scale(0), AT_MS + 60_000 * minute)
+        assert act.reason == "it has 1 of 0 for 16 minutes, and the rest cost money"
+
+    assert told(receiver, tmp_path, work).short(AT_MS) == ()
+
+
+def test_a_receiver_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.status, receiver.headers = 429, {"retry-after": "20"}
+
+    async def work(say: Say) -> None:
+        assert "told again in 20 s" in (await say(scale(1), AT_MS)).reason
+        assert "asked us to wait" in (await say(scale(1), AT_MS + 15_000)).reason
+        receiver.status = 200
+        assert (await say(scale(1), AT_MS + 21_000)).outcome == "asked"
+        assert len(receiver.got) == 2
+
+    told(receiver, tmp_path, work)
+
+
+def test_nothing_is_signed_with_an_empty_secret(tmp_path: Path) -> None:
+    receiver = Receiver()
+
+    async def work(say: Say) -> None:
+        (tmp_path / "s").write_text("\n")
+        act = await say(scale(1), AT_MS)
+        assert act.outcome == "unknown"
+        assert "is empty" in act.reason
+        assert receiver.got == []
 
     told(receiver, tmp_path, work)
 
