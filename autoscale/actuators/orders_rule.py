@@ -64,6 +64,7 @@ def ordered(
 def _places(offers: Sequence[Offer], count: int) -> list[Offer]:
     """One offer for each machine, the cheapest first, none more often than it is available."""
     found: list[Offer] = []
+    offers = [offer for offer in offers if offer.hour_micro >= 0]  # below: no price at all
     for offer in sorted(offers, key=lambda o: (o.hour_micro, o.id)):
         left = count - len(found)
         found += [offer] * (left if offer.available is None else min(left, offer.available))
@@ -107,7 +108,10 @@ def counted(book: Book, listed: Sequence[Machine], bounds: Bounds) -> tuple[int,
     known = {m.client_token for m in listed} | {m.id for m in listed}
     unseen = sum(1 for i in book.intents if i.token not in known and i.id not in known)
     unseen += sum(1 for id_ in book.strangers if id_ not in known)
-    prices = [bounds.price_micro if m.hour_micro is None else m.hour_micro for m in here]
+    prices = [
+        bounds.price_micro if m.hour_micro is None or m.hour_micro < 0 else m.hour_micro
+        for m in here
+    ]
     return len(here) + unseen, sum(prices) + unseen * bounds.price_micro
 
 
@@ -120,6 +124,8 @@ def answered(
     if mine is None:
         return book
     others = tuple(i for i in book.intents if i.token != token)
+    if isinstance(result, Machine) and result.client_token != token:
+        return book  # of another order: its machine is not ours to end; ours, `list` will tell
     if isinstance(result, Machine):
         told = msgspec.structs.replace(mine, id=result.id or mine.id, seen_ms=at_ms)
         return msgspec.structs.replace(book, intents=(*others, told))

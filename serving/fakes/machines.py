@@ -3,10 +3,10 @@ hook (`python -m serving.fakes.machines STATE`), which keeps its state in a JSON
 
 Faults are taken one per call of their verb, in order: `busy` (429), `away` (5xx, nothing done),
 `lost` (done, and the answer lost), `short`, `no_id` (done, answered without an id), `twice` (made
-twice for one token), `stillborn` (made, and fails at its start), `ignored` (an end that is said to
-be done and is not), `blind` (a list without its first machine), `doubled` (each of a list's
-machines twice), `account` (a list of all the account has, whatever its tags), `hang` and `garbage`
-(as a program only).
+twice for one token), `stillborn` (made, and fails at its start), `another` (made, answered with the
+account's first machine), `ignored` (an end that is said to be done and is not), `blind` (a list
+without its first machine), `doubled` (each of a list's machines twice), `account` (a list of all
+the account has, whatever its tags), `hang` and `garbage` (as a program only).
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Market(msgspec.Struct):
             count = 2 if fault == "twice" else 1
             old = [self._made(order, fault == "stillborn") for _ in range(count)]
         told = self._told(old[0])
+        if fault == "another":
+            return {"machine": self._told(self.machines[0])}
         return {"machine": told | {"id": ""} if fault == "no_id" else told}
 
     def _made(self, order: dict[str, Any], is_stillborn: bool) -> Made:

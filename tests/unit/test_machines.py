@@ -341,6 +341,32 @@ def test_a_machine_that_failed_is_given_back_as_long_as_it_is_listed(rented: Ren
     assert rented.market.calls.count("terminate") == 3
 
 
+def test_an_order_answered_with_another_machine_never_ends_that(rented: Rented) -> None:
+    other = Made("i-x", "t", "e", "od", START_MS, PRICE)
+    rented.market.machines.append(other)
+    rented.market.faults["create"] = ["another"]
+    rented.tick(1, 10)
+    rented.tick(0, 10)
+    assert rented.alive == 0
+    assert not other.is_ended
+
+
+def test_money_below_nothing_buys_no_room(tmp_path: Path) -> None:
+    rented = Rented(tmp_path, msgspec.structs.replace(BOUNDS, hour_micro_max=2 * PRICE))
+    rented.tick(1, 10)
+    rented.market.machines[0].hour_micro = -9 * PRICE
+    act = rented.tick(4, 10)
+    assert rented.alive == 2
+    assert "hour_max is 5.80" in act.reason
+
+
+def test_an_offer_below_nothing_is_no_offer(rented: Rented) -> None:
+    rented.market.hour_micro = -1
+    act = rented.tick(1)
+    assert (act.outcome, rented.alive) == ("refused", 0)
+    assert "nothing more is offered" in act.reason
+
+
 def test_an_end_never_goes_out_without_an_id() -> None:
     nameless = Machine("", f"{ours(TAGS)}1-1", "failed")
     steps = plan(Book(wanted=0), (nameless,), Want(0), BOUNDS, START_MS)
