@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -228,7 +229,7 @@ PLAN = Plan("m", 16, (MONTH, Pool("od", gpu="h100-80", hour_micro=PRICE, most=4)
 def test_a_reserved_machine_that_no_day_needed_is_to_be_returned_by_its_terms_end() -> None:
     record = Record()
     for tick in range(20 * 288):  # twenty days, each with an hour at 1.6 replicas
-        at_ms = AT_MS + tick * 300_000
+        at_ms = AT_MS + (tick - 20 * 288) * 300_000
         record = learnt(record, 1.6 if tick % 288 < 12 else 0.2, at_ms)
     line = reserved(PLAN, MONTH, record, Term(None, 2), AT_MS)
     assert line is not None
@@ -241,13 +242,52 @@ def test_a_reserved_machine_that_no_day_needed_is_to_be_returned_by_its_terms_en
 
 
 def test_a_record_of_a_few_days_gives_no_advice_and_a_brief_peak_is_no_need() -> None:
-    few = Record(peaks=dict.fromkeys(range(13), 0.1))
+    last = AT_MS // DAY_MS
+    few = Record(peaks=dict.fromkeys(range(last - 12, last + 1), 0.1))
     assert reserved(PLAN, MONTH, few, Term(None, 1), AT_MS) is None
-    full = Record(peaks=dict.fromkeys(range(14), 2.9))
+    full = Record(peaks=dict.fromkeys(range(last - 13, last + 1), 2.9))
     assert reserved(PLAN, MONTH, full, Term(None, 1), AT_MS) is None
     record = learnt(Record(0.0, AT_MS, {}), 9.0, AT_MS + 10_000)
     assert record.peaks[(AT_MS + 10_000) // DAY_MS] < 0.2
     assert learnt(record, 9.0, AT_MS - 5).smooth == 9.0  # a clock set back begins anew
+
+
+def at(year: int, month: int, day: int, hour: int) -> int:
+    return round(datetime(year, month, day, hour, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "offset", "by"),
+    [(at(2027, 1, 31, 15), 480, "2027-01-31"), (at(2027, 1, 31, 16), 480, "2027-02-28"),
+     (at(2027, 2, 1, 3), -300, "2027-01-31"), (at(2028, 2, 1, 0), 0, "2028-02-29"),
+     (at(2027, 12, 31, 23), 0, "2027-12-31"), (at(2027, 12, 31, 23), 60, "2028-01-31")],
+)  # fmt: skip
+def test_a_month_ends_at_the_operators_midnight(at_ms: int, offset: int, by: str) -> None:
+    last = at_ms // DAY_MS
+    record = Record(peaks={last - back: 0.5 for back in range(20)})
+    plan = msgspec.structs.replace(PLAN, utc_offset_minutes=offset)
+    line = reserved(plan, MONTH, record, Term(None, 1), at_ms)
+    assert line is not None
+    assert line.by == by
+
+
+def test_days_long_past_and_days_ahead_are_no_record() -> None:
+    last = AT_MS // DAY_MS
+    old = {last - 62 - back: 0.5 for back in range(40)}
+    ahead = {last + 1 + day: 0.5 for day in range(10)}
+    recent = {last - back: 0.5 for back in range(13)}
+    assert reserved(PLAN, MONTH, Record(peaks=old | ahead | recent), Term(None, 1), AT_MS) is None
+
+
+def test_a_term_that_is_over_is_asked_for_and_no_return_is_advised() -> None:
+    record = Record(peaks={AT_MS // DAY_MS - back: 0.5 for back in range(20)})
+    line = reserved(PLAN, MONTH, record, Term(date(2027, 1, 14), 1), AT_MS)
+    assert line is not None
+    assert (line.do, line.machines, line.saves_micro_a_month) == ("keep", 0, 0)
+    assert "term_ends 2027-01-14 is past" in line.text
+    today = reserved(PLAN, MONTH, record, Term(date(2027, 1, 15), 1), AT_MS)
+    assert today is not None
+    assert today.do == "return"
 
 
 def test_people_are_told_what_to_rent_on_a_card(tmp_path: Path) -> None:
