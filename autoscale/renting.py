@@ -52,6 +52,7 @@ def renting(settings: Settings, policy: Policy, folder: Path, busy: Busy) -> lis
                         entry.per_replica, entry.call_s)  # fmt: skip
             found.append(WebhookActuator(hook))
             continue
+        _has_its_currency(entry, settings.controller.scaling.currency, where)
         desk = Desk(tags, pool, _bounds(entry, pool), entry.per_replica, entry.call_s)
         file = BookFile(folder / "machines" / f"{entry.model}+{entry.pool}.json")
         found.append(MachinesActuator(desk, _provider(entry, pool), file, busy))
@@ -88,6 +89,20 @@ def _deployment(settings: Settings, where: str) -> str:
             )
         )
     return settings.deployment_id
+
+
+def _has_its_currency(entry: MachineSettings, currency: str, where: str) -> None:
+    """Else its prices would be held against bounds in another money."""
+    if entry.by == "skypilot" and currency != "USD":
+        raise SettingsError(
+            Worded(
+                "settings.skypilot_currency",
+                "{where}: SkyPilot's prices are in US dollars, and controller.scaling.currency"
+                " is {currency}",
+                where=where,
+                currency=currency,
+            )
+        )
 
 
 def _bounds(entry: MachineSettings, pool: Pool) -> Bounds:

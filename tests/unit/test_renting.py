@@ -318,6 +318,14 @@ def settings(entry: dict[str, Any], **more: Any) -> Settings:
     )
 
 
+def test_prices_in_dollars_are_held_against_bounds_in_dollars_only(tmp_path: Path) -> None:
+    given = settings({"by": "skypilot", "task": "t", "accelerators": "H100:1"})
+    scaling = given.controller.scaling.model_copy(update={"currency": "CNY"})
+    controller = given.controller.model_copy(update={"scaling": scaling})
+    with pytest.raises(SettingsError, match=r"in US dollars, and .* is CNY"):
+        made(given.model_copy(update={"controller": controller}), tmp_path)
+
+
 def made(given: Settings, folder: Path) -> list[str]:
     policy = policy_of(given, date(2027, 1, 15))
     return [actuator.name for actuator in renting(given, policy, folder, dict)]
