@@ -120,7 +120,9 @@ class WebhookActuator(Actuator):
             self._wait_until_ms = at_ms + round(full.wait_s * 1e3)
             return self._act("unknown", str(full))
         except FAULTS as fault:
-            return self._act("unknown", f"{type(fault).__name__}: {fault}"[:300])
+            query = self._hook.url.partition("?")[2] or "?"  # may hold a key
+            words = str(fault).replace(query, "...")
+            return self._act("unknown", f"{type(fault).__name__}: {words}"[:300])
         if answer.error:
             return self._act("refused", answer.error[:300])
         self._told = self._wanted, at_ms

@@ -83,7 +83,7 @@ def told(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         (folder / "s").write_text("s3cret\n")
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/?key=in-the-query"
         actuator = WebhookActuator(Hook(TAGS, BOUNDS, url, folder / "s", 1, 5.0), patience_s)
         made.append(actuator)
         async with aiohttp.ClientSession() as session:
@@ -138,6 +138,7 @@ def test_a_web_service_that_does_not_take_it_is_told_again_at_the_next_tick(
         act = await say(scale(1), AT_MS)
         assert act.outcome == outcome
         assert words in act.reason
+        assert "in-the-query" not in act.reason
         receiver.status, receiver.answer = 204, ""
         assert (await say(scale(1), AT_MS + 1)).outcome == "asked"
 
