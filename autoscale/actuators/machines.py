@@ -93,7 +93,8 @@ class MachinesActuator(Actuator):
         at_ms, listed = order.samples.at_ms, tuple[Machine, ...]()
         try:
             every = await self._provider.list(self._desk.tags, self._limit_s(fence))
-            listed, others = orders.own(every, self._book, ours(self._desk.tags))
+            mine, others = orders.own(every, self._book, ours(self._desk.tags))
+            listed = rule.held(mine, self._held())
             self._addresses = tuple(m.address for m in listed if m.address)
             want = self._want(order)
             steps = rule.plan(self._book, listed, want, self._desk.bounds, at_ms)
@@ -174,8 +175,11 @@ class MachinesActuator(Actuator):
         if not isinstance(decision, Scale):
             return rule.Want(-1)
         machines = decision.pools.get(tags.pool, 0) * self._desk.per_replica
-        busy = self._busy().get(tags.model, frozenset())
-        return rule.Want(machines, _has_drained(order.samples, decision), busy)
+        return rule.Want(machines, _has_drained(order.samples, decision), self._held())
+
+    def _held(self) -> frozenset[str]:
+        """Addresses that hold replicas of our model."""
+        return self._busy().get(self._desk.tags.model, frozenset())
 
     def _told(self, notes: tuple[str, ...], listed: tuple[Machine, ...], others: int) -> Act:
         book = self._book

@@ -42,6 +42,16 @@ class Steps(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+def held(listed: Sequence[Machine], busy: frozenset[str]) -> tuple[Machine, ...]:
+    """The list, where one that is said to have failed and holds replicas runs: we see it work."""
+    return tuple(
+        msgspec.structs.replace(m, state="running")
+        if m.state == "failed" and m.address in busy
+        else m
+        for m in listed
+    )
+
+
 def plan(book: Book, listed: Sequence[Machine], want: Want, bounds: Bounds, at_ms: int) -> Steps:
     """The next steps; orders for what is `new` are made by `orders_rule` once offers are known."""
     if want.machines >= 0:
@@ -59,7 +69,7 @@ def plan(book: Book, listed: Sequence[Machine], want: Want, bounds: Bounds, at_m
     orders, again = _again(book, bounds, at_ms)
     book = msgspec.structs.replace(book, intents=orders)
     ends += [(i.id, "no longer wanted") for i in again if i.ending_ms]
-    book = _failed(book, listed, want, (bounds, at_ms), ends)
+    book = _failed(book, listed, (bounds, at_ms), ends)
     late = [i for i in book.intents if i.ending_ms and at_ms - i.ending_ms > bounds.end_ms]
     if late:
         notes.append(f"{len(late)} still there after their end was asked for, and they cost money")
@@ -144,16 +154,15 @@ def _strangers(
 
 
 def _failed(
-    book: Book, listed: Sequence[Machine], want: Want, when: tuple[Bounds, int],
-    ends: list[tuple[str, str]],
-) -> Book:  # fmt: skip
+    book: Book, listed: Sequence[Machine], when: tuple[Bounds, int], ends: list[tuple[str, str]]
+) -> Book:
     """Give back what failed as long as it is listed: its disk, or all of it, may still be paid."""
     bounds, at_ms = when
     if book.wanted < 0 or is_ahead(book.wait_until_ms, at_ms):
         return book
     failed = {}
     for machine in listed:
-        if machine.state == "failed" and machine.address not in want.busy:
+        if machine.state == "failed":
             asked_ms = book.failed.get(machine.id, 0)
             if abs(at_ms - asked_ms) >= bounds.retry_ms:
                 asked_ms = at_ms

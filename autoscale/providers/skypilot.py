@@ -23,8 +23,9 @@ from autoscale.providers.blocking import Blocking, outcome
 from models.worded import Worded
 from serving.settings import SettingsError
 
-UNWELL_S = 300.0
-"""A cluster that is neither up nor being launched for so long is given up."""
+UNWELL_S = 600.0
+"""A cluster that is neither up nor being launched for so long is given up. One whose Ray or SSH
+does not answer its server is said to be in INIT within a minute, and may recover."""
 CALLS_MAX = 4
 """Threads of one pool; a call whose answer never comes holds one until the process ends."""
 FAILED_MAX = 64

@@ -16,10 +16,20 @@ import pytest
 from autoscale.acts import Act
 from autoscale.actuators.base import Order
 from autoscale.actuators.machines import Desk, MachinesActuator
-from autoscale.actuators.machines_rule import Want, plan
+from autoscale.actuators.machines_rule import Want, held, plan
 from autoscale.lease import Fence, Granted
 from autoscale.machine_book import BookFile
-from autoscale.machines import Book, Bounds, Create, Machine, Offer, ProviderError, Tags, ours
+from autoscale.machines import (
+    Book,
+    Bounds,
+    Create,
+    Intent,
+    Machine,
+    Offer,
+    ProviderError,
+    Tags,
+    ours,
+)
 from autoscale.policy import Policy, Pool
 from autoscale.providers.exec_hook import ExecHook
 from autoscale.records import Decision, Engines, Hold, Samples, Scale
@@ -339,6 +349,17 @@ def test_a_machine_that_failed_is_given_back_as_long_as_it_is_listed(rented: Ren
     (made,) = rented.market.machines
     assert made.is_ended
     assert rented.market.calls.count("terminate") == 3
+
+
+def test_a_machine_that_holds_replicas_has_not_failed_whatever_is_said_of_it() -> None:
+    token = f"{ours(TAGS)}1-1"
+    said = Machine("i-1", token, "failed", address="10.0.0.1")
+    book = Book((Intent(token, START_MS, id="i-1", seen_ms=START_MS),), wanted=1)
+    busy = frozenset({"10.0.0.1"})
+    steps = plan(book, held((said,), busy), Want(1, busy=busy), BOUNDS, START_MS + TICK_MS)
+    assert (steps.ends, steps.new) == ((), 0)
+    steps = plan(book, held((said,), frozenset()), Want(1), BOUNDS, START_MS + TICK_MS)
+    assert [machine for machine, _ in steps.ends] == ["i-1"]
 
 
 def test_an_order_answered_with_another_machine_never_ends_that(rented: Rented) -> None:
