@@ -17,7 +17,7 @@ from benchmarks.clients import environments
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 FOLDER = Path(__file__).parent / "skypilot"
 RUN_S_MAX = 600.0
-CHECKS = {"prices", "launch", "others", "end", "short", "cancelled", "refused"}
+CHECKS = {"prices", "launch", "others", "end", "short", "cancelled", "refused", "taken"}
 
 
 class RealSkyPilot(environments.Client):

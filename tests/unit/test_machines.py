@@ -322,10 +322,10 @@ def test_a_list_of_the_whole_account_costs_nobody_else_a_machine(rented: Rented)
     ]
     rented.market.machines += others
     rented.market.faults["list"] = ["account"] * 300
-    act = rented.tick(2, 100)
+    act = rented.tick(2, 70)
     assert (act.outcome, act.seen) == ("kept", 2)
     assert "3 listed without a token of ours and left alone" in act.reason
-    rented.tick(0, 100)
+    rented.tick(0, 20)
     assert not any(other.is_ended for other in others)
     assert len(rented.market.alive()) == 1  # of another model of this deployment
 

@@ -150,6 +150,16 @@ class Walk:
         await self.provider.terminate(made.id, 1, 60.0)
         assert self.cloud.alive() == []
 
+    async def taken(self) -> None:
+        """A machine that its cloud takes away, as it does with spot."""
+        self.provider = self.pool("task.yaml")
+        await self.provider.create(self.order(6, self.dear), 60.0)
+        await self.until("running")
+        await asyncio.sleep(2)
+        (machine,) = self.cloud.alive()
+        machine["status"] = "terminated"
+        await self.until()
+
     async def refused(self) -> None:
         from autoscale.machines import ProviderError
 
@@ -165,7 +175,7 @@ class Walk:
 
 
 async def tell(walk: Walk) -> None:
-    names = ("prices", "launch", "others", "end", "short", "cancelled", "refused")
+    names = ("prices", "launch", "others", "end", "short", "cancelled", "refused", "taken")
     for name in names:
         fault = ""
         began_s = time.monotonic()
