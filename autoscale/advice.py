@@ -69,9 +69,18 @@ class Term(msgspec.Struct, frozen=True):
 
 def reserved(plan: Plan, pool: Pool, record: Record, term: Term, at_ms: int) -> Line | None:
     """Whether reserved machines may be given back when their term ends."""
-    if len(record.peaks) < DAYS_MIN:
+    midnight_s = plan.utc_offset_minutes * 60  # a month ends at the operator's midnight
+    today = datetime.fromtimestamp(at_ms / 1e3 + midnight_s, UTC).date()
+    by = term.ends or _month_end(today)
+    if by < today:
+        text = f"{pool.name}: term_ends {by.isoformat()} is past: say when its present term ends"
+        return Line(plan.model, pool.name, "keep", 0, by.isoformat(), 0, text)
+    # Not the days of a controller that slept since, nor of a clock that was ahead.
+    last = at_ms // DAY_MS
+    peaks = [peak for day, peak in record.peaks.items() if last - DAYS_MAX < day <= last]
+    if len(peaks) < DAYS_MIN:
         return None
-    left = max(record.peaks.values())
+    left = max(peaks)
     for other in plan.pools:  # in the order in which they are filled
         if other.name == pool.name:
             break
@@ -80,11 +89,9 @@ def reserved(plan: Plan, pool: Pool, record: Record, term: Term, at_ms: int) -> 
     spare = (pool.most - needed) * term.per_replica
     if not spare:
         return None
-    by = term.ends or _month_end(at_ms)
     saves = round((pool.most - needed) * pool.hour_micro * MONTH_HOURS)
-    days = len(record.peaks)
     text = (
-        f"return {_machines(spare)} of {pool.name} before {by.isoformat()}: in {days} days"
+        f"return {_machines(spare)} of {pool.name} before {by.isoformat()}: in {len(peaks)} days"
         f" {plan.model} never needed more than {needed} of {pool.most}"
     )
     return Line(plan.model, pool.name, "return", spare, by.isoformat(), saves, text)
@@ -106,7 +113,6 @@ def _machines(count: int) -> str:
     return "one machine" if count == 1 else f"{count} machines"
 
 
-def _month_end(at_ms: int) -> date:
+def _month_end(today: date) -> date:
     """The last day of the month."""
-    today = datetime.fromtimestamp(at_ms / 1e3, UTC).date()
     return (today.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)

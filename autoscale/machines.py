@@ -7,6 +7,7 @@ account holds is never touched.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
@@ -47,6 +48,8 @@ class Machine(msgspec.Struct, frozen=True):
     since_ms: int = 0
     address: str = ""
     """Where its replicas listen; empty: unknown."""
+    why: str = ""
+    """Of one that failed, where the provider says."""
 
 
 class Tags(msgspec.Struct, frozen=True):
@@ -55,6 +58,13 @@ class Tags(msgspec.Struct, frozen=True):
     deployment: str
     model: str
     pool: str
+
+
+def ours(tags: Tags) -> str:
+    """How the client tokens of our orders begin. A digest of all three tags: names may hold dashes,
+    so `a-b` and `c` read like `a` and `b-c`, and two models may have pools of one name."""
+    whole = "\0".join((tags.deployment, tags.model, tags.pool)).encode()
+    return f"{tags.deployment}-{tags.pool}-{hashlib.sha256(whole).hexdigest()[:8]}-"
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -93,6 +103,8 @@ class Book(msgspec.Struct, frozen=True):
     intents: tuple[Intent, ...] = ()
     strangers: Mapping[str, tuple[int, int]] = {}
     """Machines with our tag that no order explains: since when, and when they were listed last."""
+    failed: Mapping[str, int] = {}
+    """Machines that failed and are listed still: when their end was asked for last."""
     wanted: int = -1
     """As decided last; negative: never."""
     short_until_ms: int = 0

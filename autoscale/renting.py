@@ -52,6 +52,7 @@ def renting(settings: Settings, policy: Policy, folder: Path, busy: Busy) -> lis
                         entry.per_replica, entry.call_s)  # fmt: skip
             found.append(WebhookActuator(hook))
             continue
+        _has_its_currency(entry, settings.controller.scaling.currency, where)
         desk = Desk(tags, pool, _bounds(entry, pool), entry.per_replica, entry.call_s)
         file = BookFile(folder / "machines" / f"{entry.model}+{entry.pool}.json")
         found.append(MachinesActuator(desk, _provider(entry, pool), file, busy))
@@ -90,6 +91,20 @@ def _deployment(settings: Settings, where: str) -> str:
     return settings.deployment_id
 
 
+def _has_its_currency(entry: MachineSettings, currency: str, where: str) -> None:
+    """Else its prices would be held against bounds in another money."""
+    if entry.by == "skypilot" and currency != "USD":
+        raise SettingsError(
+            Worded(
+                "settings.skypilot_currency",
+                "{where}: SkyPilot's prices are in US dollars, and controller.scaling.currency"
+                " is {currency}",
+                where=where,
+                currency=currency,
+            )
+        )
+
+
 def _bounds(entry: MachineSettings, pool: Pool) -> Bounds:
     price = pool.hour_micro // entry.per_replica
     most = None if entry.hour_max is None else int(entry.hour_max * prices.MICRO)
@@ -101,8 +116,10 @@ def _provider(entry: MachineSettings, pool: Pool) -> Provider:
     if entry.by == "exec":
         return ExecHook(entry.argv)
     assert entry.task is not None
-    is_spot = pool.terms == "spot"
-    return skypilot.SkyPilot(skypilot.module(), entry.task, entry.accelerators, is_spot)
+    wanted = skypilot.Wanted(
+        entry.task, entry.accelerators, pool.terms == "spot", pool.jurisdiction
+    )
+    return skypilot.SkyPilot(skypilot.installed(), wanted)
 
 
 def grouped(settings: Settings, policy: Policy) -> tuple[Group, ...]:

@@ -78,7 +78,7 @@ class Scaling(Group):
     """From 00:00 UTC. What is left must last an hour, so it is never passed."""
     replicas_max: int | None = Field(None, ge=0)
     utc_offset_minutes: int = Field(0, ge=-720, le=840)
-    """Of the schedules."""
+    """Of the schedules, and of the day that a reserved machine's month ends."""
     wait_s_max: float = Field(5.0, gt=0)
     """A longer predicted wait that no API relieves asks for replicas at once."""
     insurance: float = Field(0.0, ge=0, le=1)

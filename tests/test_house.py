@@ -108,6 +108,7 @@ CATCHES_ALL = {
     "serving/pipeline.py": "the pipeline's edge: every accepted request gets an answer",
     "serving/api/inference.py": "the same edge before a request is parsed",
     "serving/backends/replica_stream.py": "kept, and raised in the task that reads the stream",
+    "autoscale/providers/blocking.py": "kept, and read where the thread's answer is awaited",
     "autoscale/controller.py": "the controller's tick: a failed one is logged, the next comes",
 }
 READS_ENVIRON = (

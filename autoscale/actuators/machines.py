@@ -14,7 +14,7 @@ from autoscale.actuators import orders_rule as orders
 from autoscale.actuators.base import Actuator, Order
 from autoscale.lease import Fence, FencedError
 from autoscale.machine_book import BookFile
-from autoscale.machines import Book, Bounds, Create, Intent, Machine, ProviderError, Tags
+from autoscale.machines import Book, Bounds, Create, Intent, Machine, ProviderError, Tags, ours
 from autoscale.policy import Pool
 from autoscale.providers.base import Provider
 from autoscale.records import Samples, Scale
@@ -92,7 +92,9 @@ class MachinesActuator(Actuator):
         """One look at the provider, and what follows from it."""
         at_ms, listed = order.samples.at_ms, tuple[Machine, ...]()
         try:
-            listed = await self._provider.list(self._desk.tags, self._limit_s(fence))
+            every = await self._provider.list(self._desk.tags, self._limit_s(fence))
+            mine, others = orders.own(every, self._book, ours(self._desk.tags))
+            listed = rule.held(mine, self._held())
             self._addresses = tuple(m.address for m in listed if m.address)
             want = self._want(order)
             steps = rule.plan(self._book, listed, want, self._desk.bounds, at_ms)
@@ -105,7 +107,7 @@ class MachinesActuator(Actuator):
             return self._act("unknown", f"{error.kind}: {error}", ())
         except OSError as error:
             return self._act("unknown", f"its book cannot be written, so nothing is: {error}", ())
-        return self._told((*steps.notes, *notes), listed)
+        return self._told((*steps.notes, *notes), listed, others)
 
     async def _carry_out(
         self, steps: rule.Steps, listed: tuple[Machine, ...], at_ms: int, fence: Fence
@@ -140,8 +142,7 @@ class MachinesActuator(Actuator):
         except ProviderError as error:
             self._keep(orders.waited(self._book, error, at_ms))
             return (), f"no offers: {error}"
-        name = f"{desk.tags.deployment}-{desk.tags.pool}"
-        at = orders.Moment(at_ms, fence.token, name)
+        at = orders.Moment(at_ms, fence.token, ours(desk.tags))
         made = orders.ordered(self._book, steps.new, (offers, listed), desk.bounds, at)
         self._keep(made.book)
         return made.orders, made.why_not
@@ -174,16 +175,21 @@ class MachinesActuator(Actuator):
         if not isinstance(decision, Scale):
             return rule.Want(-1)
         machines = decision.pools.get(tags.pool, 0) * self._desk.per_replica
-        busy = self._busy().get(tags.model, frozenset())
-        return rule.Want(machines, _has_drained(order.samples, decision), busy)
+        return rule.Want(machines, _has_drained(order.samples, decision), self._held())
 
-    def _told(self, notes: tuple[str, ...], listed: tuple[Machine, ...]) -> Act:
+    def _held(self) -> frozenset[str]:
+        """Addresses that hold replicas of our model."""
+        return self._busy().get(self._desk.tags.model, frozenset())
+
+    def _told(self, notes: tuple[str, ...], listed: tuple[Machine, ...], others: int) -> Act:
         book = self._book
         up = [m for m in listed if m.state == "running"]
         live = [i for i in book.intents if not i.ending_ms]
         words = f"{len(live)} of {max(0, book.wanted)} ordered, {len(up)} running"
         if book.strangers:
             words += f", {len(book.strangers)} without an order"
+        if others:
+            words += f", {others} listed without a token of ours and left alone"
         words = "; ".join((words, *notes))
         outcome: Outcome = "kept"
         if any("cost money" in note for note in notes):

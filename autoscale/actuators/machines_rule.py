@@ -42,6 +42,16 @@ class Steps(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+def held(listed: Sequence[Machine], busy: frozenset[str]) -> tuple[Machine, ...]:
+    """The list, where one that is said to have failed and holds replicas runs: we see it work."""
+    return tuple(
+        msgspec.structs.replace(m, state="running")
+        if m.state == "failed" and m.address in busy
+        else m
+        for m in listed
+    )
+
+
 def plan(book: Book, listed: Sequence[Machine], want: Want, bounds: Bounds, at_ms: int) -> Steps:
     """The next steps; orders for what is `new` are made by `orders_rule` once offers are known."""
     if want.machines >= 0:
@@ -59,11 +69,16 @@ def plan(book: Book, listed: Sequence[Machine], want: Want, bounds: Bounds, at_m
     orders, again = _again(book, bounds, at_ms)
     book = msgspec.structs.replace(book, intents=orders)
     ends += [(i.id, "no longer wanted") for i in again if i.ending_ms]
+    book = _failed(book, listed, (bounds, at_ms), ends)
     late = [i for i in book.intents if i.ending_ms and at_ms - i.ending_ms > bounds.end_ms]
     if late:
         notes.append(f"{len(late)} still there after their end was asked for, and they cost money")
     return Steps(
-        book, tuple(i for i in again if not i.ending_ms), tuple(ends), max(0, missing), tuple(notes)
+        book,
+        tuple(i for i in again if not i.ending_ms),
+        tuple(end for end in ends if end[0]),  # an end without an id might be anybody's
+        max(0, missing),
+        tuple(notes),
     )
 
 
@@ -84,7 +99,7 @@ def _matched(
             kept.append(msgspec.structs.replace(intent, id=mine[0].id, seen_ms=at_ms))
         elif mine:
             if not intent.ending_ms:
-                short_until_ms, why = at_ms + bounds.cool_ms, f"machine {mine[0].id} failed"
+                short_until_ms, why = at_ms + bounds.cool_ms, _failure(mine[0])
         elif not _is_lost(intent, bounds, at_ms):
             kept.append(intent)
         elif not intent.id:
@@ -92,6 +107,10 @@ def _matched(
     return msgspec.structs.replace(
         book, intents=tuple(kept), short_until_ms=short_until_ms, why_short=why
     )
+
+
+def _failure(machine: Machine) -> str:
+    return f"machine {machine.id} failed" + (f": {machine.why}" if machine.why else "")
 
 
 def _is_lost(intent: Intent, bounds: Bounds, at_ms: int) -> bool:
@@ -132,6 +151,24 @@ def _strangers(
         if at_ms - since_ms >= bounds.stranger_ms:
             ends.append((machine.id, "ours by its tag, and no order explains it"))
     return msgspec.structs.replace(book, intents=tuple(intents), strangers=strangers)
+
+
+def _failed(
+    book: Book, listed: Sequence[Machine], when: tuple[Bounds, int], ends: list[tuple[str, str]]
+) -> Book:
+    """Give back what failed as long as it is listed: its disk, or all of it, may still be paid."""
+    bounds, at_ms = when
+    if book.wanted < 0 or is_ahead(book.wait_until_ms, at_ms):
+        return book
+    failed = {}
+    for machine in listed:
+        if machine.state == "failed":
+            asked_ms = book.failed.get(machine.id, 0)
+            if abs(at_ms - asked_ms) >= bounds.retry_ms:
+                asked_ms = at_ms
+                ends.append((machine.id, "it failed, and may still cost money"))
+            failed[machine.id] = asked_ms
+    return msgspec.structs.replace(book, failed=failed)
 
 
 def _given_up(book: Book, listed: Sequence[Machine], want: Want, count: int, at_ms: int) -> Book:

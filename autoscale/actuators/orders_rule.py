@@ -21,7 +21,7 @@ class Moment(msgspec.Struct, frozen=True):
     ms: int
     fence: int
     name: str
-    """Of deployment and pool: client tokens begin with it."""
+    """`ours(tags)`: client tokens begin with it."""
 
 
 class Ordered(msgspec.Struct, frozen=True):
@@ -30,6 +30,16 @@ class Ordered(msgspec.Struct, frozen=True):
     book: Book
     orders: tuple[Intent, ...] = ()
     why_not: str = ""
+
+
+def own(listed: Sequence[Machine], book: Book, name: str) -> tuple[tuple[Machine, ...], int]:
+    """(those that are ours by their tokens, how many are not). A list may hold a whole account, and
+    one machine twice; what we did not order is not ours to count, keep or end."""
+    tokens = {intent.token for intent in book.intents}
+    mine = [m for m in listed if m.client_token.startswith(name) or m.client_token in tokens]
+    by_id = {m.id: m for m in sorted(mine, key=lambda m: m.state not in ("ended", "failed"))}
+    found = (*(m for m in mine if not m.id), *(m for m in by_id.values() if m.id))
+    return found, len(listed) - len(mine)
 
 
 def ordered(
@@ -43,7 +53,7 @@ def ordered(
         if why := _refusal(book, offer, listed, bounds):
             return Ordered(book, tuple(orders), why)
         serial = book.serial + 1
-        order = Intent(f"{at.name}-{at.fence}-{serial}", at.ms, offer.id, asked_ms=at.ms)
+        order = Intent(f"{at.name}{at.fence}-{serial}", at.ms, offer.id, asked_ms=at.ms)
         orders.append(order)
         intents = (*book.intents, order)
         book = msgspec.structs.replace(book, serial=serial, intents=intents)
@@ -54,6 +64,7 @@ def ordered(
 def _places(offers: Sequence[Offer], count: int) -> list[Offer]:
     """One offer for each machine, the cheapest first, none more often than it is available."""
     found: list[Offer] = []
+    offers = [offer for offer in offers if offer.hour_micro >= 0]  # below: no price at all
     for offer in sorted(offers, key=lambda o: (o.hour_micro, o.id)):
         left = count - len(found)
         found += [offer] * (left if offer.available is None else min(left, offer.available))
@@ -97,7 +108,10 @@ def counted(book: Book, listed: Sequence[Machine], bounds: Bounds) -> tuple[int,
     known = {m.client_token for m in listed} | {m.id for m in listed}
     unseen = sum(1 for i in book.intents if i.token not in known and i.id not in known)
     unseen += sum(1 for id_ in book.strangers if id_ not in known)
-    prices = [bounds.price_micro if m.hour_micro is None else m.hour_micro for m in here]
+    prices = [
+        bounds.price_micro if m.hour_micro is None or m.hour_micro < 0 else m.hour_micro
+        for m in here
+    ]
     return len(here) + unseen, sum(prices) + unseen * bounds.price_micro
 
 
@@ -110,6 +124,8 @@ def answered(
     if mine is None:
         return book
     others = tuple(i for i in book.intents if i.token != token)
+    if isinstance(result, Machine) and result.client_token != token:
+        return book  # of another order: its machine is not ours to end; ours, `list` will tell
     if isinstance(result, Machine):
         told = msgspec.structs.replace(mine, id=result.id or mine.id, seen_ms=at_ms)
         return msgspec.structs.replace(book, intents=(*others, told))

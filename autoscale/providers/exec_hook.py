@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,7 +22,14 @@ from autoscale.machines import Create, Kind, Machine, Offer, ProviderError, Tags
 from serving.unreadable import UNREADABLE
 
 OUTPUT_BYTES_MAX = 4 << 20
-TAIL = 300
+TAIL, TAIL_BYTES = 300, 4096
+PIPES_S = 0.5
+"""How long a program's output is waited for once it has ended."""
+_NAMED = re.compile(
+    r"(?i)([\w-]*(?:key|token|secret|passw(?:or)?d|credential|bearer)[\w-]*[\"']?\s*[:=\s]\s*)"
+    r"(?:bearer\s+)?[\"']?[^\s\"',;]{6,}"
+)
+_SHAPED = re.compile(r"\b(?:sk-|gh[a-z]_|AKIA|ASIA|eyJ|hf_)[\w./+=-]{8,}")
 T = TypeVar("T")
 
 
@@ -40,8 +49,9 @@ class _Answer(msgspec.Struct, frozen=True):
 class ExecHook:
     """`argv` is run as it stands, without a shell, with the controller's environment."""
 
-    def __init__(self, argv: tuple[str, ...]) -> None:
+    def __init__(self, argv: tuple[str, ...], output_bytes_max: int = OUTPUT_BYTES_MAX) -> None:
         self._argv = argv
+        self._bytes_max = output_bytes_max
 
     async def offers(self, tags: Tags, gpu: str, limit_s: float) -> tuple[Offer, ...]:
         """See `Provider`."""
@@ -69,42 +79,124 @@ class ExecHook:
 
     async def _run(self, verb: str, asked: dict[str, Any], limit_s: float) -> _Answer:
         given = msgspec.json.encode({"verb": verb, "version": 1} | asked)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise ProviderError("away", f"{self._argv[0]}: {error.strerror}") from None
-        try:
-            async with asyncio.timeout(limit_s):
-                out, told = await process.communicate(given)
-        except TimeoutError:
-            raise ProviderError(
-                "away", f"{self._argv[0]} {verb}: no answer within {limit_s:.0f} s"
-            ) from None
-        finally:
-            await _end(process)
+        async with contextlib.AsyncExitStack() as stack:
+            pipes = [await stack.enter_async_context(_pipe()) for _ in range(2)]
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._argv, stdin=asyncio.subprocess.PIPE, stdout=pipes[0].end,
+                    stderr=pipes[1].end, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise ProviderError("away", f"{self._argv[0]}: {error.strerror}") from None
+            finally:
+                for pipe in pipes:
+                    os.close(pipe.end)
+            try:
+                async with asyncio.timeout(limit_s):
+                    out, told = await _talk(process, given, pipes, self._bytes_max)
+            except TimeoutError:
+                raise ProviderError(
+                    "away", f"{self._argv[0]} {verb}: no answer within {limit_s:.0f} s"
+                ) from None
+            finally:
+                await _end(process)
         return self._read(verb, process.returncode or 0, out, told)
 
     def _read(self, verb: str, code: int, out: bytes, told: bytes) -> _Answer:
-        words = told.decode("utf-8", "replace").strip()[-TAIL:]
-        if len(out) > OUTPUT_BYTES_MAX:
-            raise ProviderError("away", f"{self._argv[0]} {verb}: answered {len(out)} bytes")
+        words = shown(told.decode("utf-8", "replace"))[-TAIL:]
+        if len(out) > self._bytes_max:
+            raise ProviderError(
+                "away", f"{self._argv[0]} {verb}: answered more than {self._bytes_max} bytes"
+            )
         try:
             answer = msgspec.json.decode(out or b"{}", type=_Answer)
         except UNREADABLE as error:
             raise ProviderError("away", f"{self._argv[0]} {verb}: {error}; {words}") from None
         if answer.error is not None:
             error_ = answer.error
-            raise ProviderError(error_.kind, error_.message or words, error_.retry_after_s)
+            said = shown(error_.message)[:TAIL] or words
+            raise ProviderError(error_.kind, said, error_.retry_after_s)
         if code:
             raise ProviderError("away", f"{self._argv[0]} {verb}: exit code {code}: {words}")
         return answer
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is left of its process group, and collect it."""
+def shown(text: str) -> str:
+    """A program's words on one line, fit for a journal: what looks like a secret is left out. It
+    runs with our environment, and shells that trace print what is in it."""
+    text = _NAMED.sub(r"\1***", " ".join(text.split()))
+    return _SHAPED.sub("***", text)
+
+
+class _Pipe(NamedTuple):
+    reader: asyncio.StreamReader
+    end: int
+    """Where the program writes."""
+
+
+@contextlib.asynccontextmanager
+async def _pipe() -> AsyncIterator[_Pipe]:
+    """One of our own: asyncio's can only be closed by whoever holds the other end."""
+    mine, theirs = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(mine, "rb", 0)
+    )
+    try:
+        yield _Pipe(reader, theirs)
+    finally:
+        transport.close()
+
+
+async def _talk(
+    process: asyncio.subprocess.Process, given: bytes, pipes: Sequence[_Pipe], bytes_max: int
+) -> tuple[bytes, bytes]:
+    """Its standard output and the end of its other one. What it left running is killed when it
+    ends, and what escaped that and holds its pipes is not waited for: the answer stands."""
+    out, told = bytearray(), bytearray()
+    readers = (
+        asyncio.create_task(_collect(pipes[0].reader, out, bytes_max)),
+        asyncio.create_task(_collect(pipes[1].reader, told, None)),
+    )
+    ended = asyncio.create_task(process.wait())
+    try:
+        await _give(process, given)
+        await asyncio.wait({ended, readers[0]}, return_when=asyncio.FIRST_COMPLETED)
+        if len(out) <= bytes_max:
+            await ended
+        _kill(process)
+        await asyncio.wait(readers, timeout=PIPES_S)
+    finally:
+        for task in (*readers, ended):
+            task.cancel()
+    return bytes(out), bytes(told)
+
+
+async def _give(process: asyncio.subprocess.Process, given: bytes) -> None:
+    stdin = process.stdin
+    assert stdin is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(given)
+        await stdin.drain()
+    stdin.close()
+
+
+async def _collect(pipe: asyncio.StreamReader, into: bytearray, bytes_max: int | None) -> None:
+    """Read to the end, or one byte beyond the bound; without one only the end is kept."""
+    while piece := await pipe.read(1 << 16):
+        into += piece
+        if bytes_max is None:
+            del into[:-TAIL_BYTES]
+        elif len(into) > bytes_max:
+            return
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill what is left of its process group, and collect it."""
+    _kill(process)
     await process.wait()

@@ -1,123 +1,234 @@
-"""Machines by SkyPilot, one of its clusters each. UNTRIED against the real thing: written from its
-documented Python SDK (0.9 and later: calls return a request that `get` waits for), tested against a
-fake module of that shape.
+"""Machines by SkyPilot, one of its clusters each, through its Python SDK and API server.
 
 The client token is the cluster's name, so asking twice is asking for the same cluster, and the
-beginning of the name stands for our tags. Its SDK blocks; each call runs in a thread.
+beginning of the name stands for our tags. A launch is pinned to the offer it was decided with:
+left to itself SkyPilot would go on to dearer places. Its SDK blocks and waits for answers without
+end, so calls run in threads that a process does not wait for when it ends.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import importlib.util
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from autoscale.machines import Create, Machine, Offer, ProviderError, State, Tags
+from autoscale.machines import Create, Machine, Offer, ProviderError, Tags, ours
+from autoscale.providers import skypilot_rule as rule
+from autoscale.providers.blocking import Blocking, outcome
 from models.worded import Worded
 from serving.settings import SettingsError
 
-STATES: Mapping[str, State] = {"INIT": "creating", "UP": "running", "STOPPED": "failed"}
-SHORT = "ResourcesUnavailableError"
-MICRO = 1_000_000
+UNWELL_S = 600.0
+"""A cluster that is neither up nor being launched for so long is given up. One whose Ray or SSH
+does not answer its server is said to be in INIT within a minute, and may recover."""
+CALLS_MAX = 4
+"""Threads of one pool; a call whose answer never comes holds one until the process ends."""
+FAILED_MAX = 64
 T = TypeVar("T")
 
 
-def module() -> Any:
-    """The SDK. Raises SettingsError without it."""
-    try:
-        return importlib.import_module("sky")
-    except ImportError:
+def installed() -> Callable[[], Any]:
+    """What loads the package. It is not loaded here: that takes seconds, and for ever where its
+    API server takes calls and does not answer. Raises SettingsError without it."""
+    if importlib.util.find_spec("sky") is None:
         raise SettingsError(
             Worded(
                 "settings.skypilot",
                 "controller.acting.machines: skypilot needs its package: pip install skypilot",
             )
-        ) from None
+        )
+    return _loaded
+
+
+def _loaded() -> Any:
+    importlib.import_module("sky.client.sdk")
+    return importlib.import_module("sky")
+
+
+class Wanted(NamedTuple):
+    """What a pool's machines are."""
+
+    task: Path
+    """A file that starts an engine. What its resources say stands, but for the place and the
+    accelerators."""
+    accelerators: str
+    """As SkyPilot spells them, `H100:1`."""
+    is_spot: bool
+    jurisdiction: str = ""
+    """Not empty: the task must name the regions."""
 
 
 class SkyPilot:
-    """`accelerators` as SkyPilot spells them, `H100:1`; `task` is a file that starts an engine."""
+    """One pool's clusters."""
 
-    def __init__(self, sky: Any, task: Path, accelerators: str, is_spot: bool) -> None:
-        self._sky = sky
-        self._task = task
-        self._gpu, _, count = accelerators.partition(":")
+    def __init__(self, load: Callable[[], Any], wanted: Wanted) -> None:
+        self._load = load
+        self._wanted = wanted
+        self._gpu, _, count = wanted.accelerators.partition(":")
         self._count = float(count or 1)
-        self._is_spot = is_spot
+        self._launched: dict[str, Any] = {}
+        """Requests of this life that have not been seen to end, by cluster."""
+        self._ends: dict[str, Any] = {}
+        self._failed: dict[str, str] = {}
+        self._unwell_s: dict[str, float] = {}
+        self._calls = Blocking("SkyPilot", CALLS_MAX)
 
     async def offers(self, tags: Tags, gpu: str, limit_s: float) -> tuple[Offer, ...]:  # noqa: ARG002
-        """See `Provider`."""
+        """See `Provider`. Prices of its catalogue, for the clouds that its server has access to;
+        whether there is a machine it does not say."""
 
-        def ask() -> Any:
-            request = self._sky.list_accelerators(name_filter=f"^{re.escape(self._gpu)}$")
-            return self._sky.get(request)
+        def ask() -> tuple[Offer, ...]:
+            places = self._places(self._task())
+            clouds = [
+                one for one in self._sdk.get(self._sdk.enabled_clouds())
+                if str(one).lower() not in rule.UNPRICED
+            ]  # fmt: skip
+            if not clouds:
+                raise ProviderError("refused", "SkyPilot: no cloud is enabled: see `sky check`")
+            request = self._sdk.list_accelerators(
+                name_filter=f"^{re.escape(self._gpu)}$", clouds=clouds, all_regions=True
+            )
+            listed = self._sdk.get(request)
+            return rule.offers(listed, self._count, places, is_spot=self._wanted.is_spot)
 
-        listed = await _threaded(ask, limit_s)
-        found = []
-        for rows in listed.values():
-            for row in rows:
-                price = row.spot_price if self._is_spot else row.price
-                if row.accelerator_count == self._count and price and price > 0:
-                    name = f"{row.cloud}/{row.region}/{row.instance_type}"
-                    found.append(Offer(name, round(price * MICRO)))
-        return tuple(found)
+        return await self._threaded(ask, limit_s)
 
     async def create(self, order: Create, limit_s: float) -> Machine:
         """See `Provider`. Does not wait until it is up: that takes minutes, and `list` tells."""
+        name = rule.named(order.client_token)
+        until_s = time.monotonic() + limit_s
 
         def ask() -> None:
-            task = self._sky.Task.from_yaml(str(self._task))
-            wanted = self._sky.Resources(
-                accelerators={self._gpu: self._count}, use_spot=self._is_spot
-            )
-            task.set_resources(wanted)
-            self._sky.launch(task, cluster_name=named(order.client_token))
+            request = self._sdk.status(cluster_names=[name], all_users=True)
+            if any(one.cluster == name for one in self._asked()) or self._sdk.get(request):
+                return  # a second launch would run the task a second time
+            task = self._pinned(self._task(), order)
+            if time.monotonic() > until_s:
+                raise TimeoutError("too late to launch: the lease may be another's")
+            self._launched[name] = self._sdk.launch(task, cluster_name=name)
 
-        await _threaded(ask, limit_s)
-        return Machine(named(order.client_token), order.client_token, "creating")
+        await self._threaded(ask, limit_s)
+        return Machine(name, order.client_token, "creating")
 
     async def list(self, tags: Tags, limit_s: float) -> tuple[Machine, ...]:
-        """See `Provider`."""
-        rows = await _threaded(lambda: self._sky.get(self._sky.status()), limit_s)
-        prefix = named(f"{tags.deployment}-{tags.pool}-")
-        found = []
-        for row in rows:
-            name = str(_field(row, "name"))
-            if name.startswith(prefix) and re.fullmatch(r"\d+-\d+", name.removeprefix(prefix)):
-                status = getattr(_field(row, "status"), "name", str(_field(row, "status")))
-                since_ms = int(_field(row, "launched_at") or 0) * 1000
-                token = f"{tags.deployment}-{tags.pool}-{name.removeprefix(prefix)}"
-                state = STATES.get(status, "creating")
-                found.append(Machine(name, token, state, None, since_ms))
-        return tuple(found)
+        """See `Provider`. Of all users: another home folder makes another user of us."""
+
+        def ask() -> rule.Seen:
+            request = self._sdk.status(all_users=True)  # the first call asks who the server is
+            asked = self._asked()
+            rows = self._sdk.get(request)
+            waiting = {one.cluster for one in asked if one.name in rule.LAUNCHES}
+            for name in tuple(self._launched):
+                if name not in waiting:
+                    self._learn(name)
+            return rule.Seen(rows, asked, dict(self._failed), self._unwell(rows, asked))
+
+        return rule.machines(await self._threaded(ask, limit_s), tags)
 
     async def terminate(self, machine: str, fence: int, limit_s: float) -> None:  # noqa: ARG002
-        """See `Provider`."""
-        await _threaded(lambda: self._sky.down(machine), limit_s)
+        """See `Provider`. Raises what came of the end asked for before, if that failed."""
 
+        def ask() -> None:
+            asked = [one for one in self._asked() if one.cluster == machine]
+            if any(one.name in rule.ENDS for one in asked):
+                return
+            failure = self._outcome(self._ends.pop(machine, None))
+            # Without a cluster yet an end would find none, and the launch go on.
+            if launches := [one.id for one in asked if one.name in rule.LAUNCHES]:
+                self._sdk.get(self._sdk.api_cancel(launches, silent=True))
+            self._ends[machine] = self._sdk.down(machine)
+            if failure is not None and type(failure).__name__ != "ClusterDoesNotExist":
+                raise failure
 
-def named(token: str) -> str:
-    """A cluster's name: small letters, digits, dashes."""
-    return re.sub(r"[^a-z0-9-]", "-", token.lower())
+        await self._threaded(ask, limit_s)
 
+    @property
+    def _sdk(self) -> Any:
+        """In a call's thread only."""
+        return self._load().client.sdk
 
-def _field(row: Any, name: str) -> Any:
-    """Rows are dicts in some versions and objects in others."""
-    return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
+    def _asked(self) -> tuple[rule.Asked, ...]:
+        """Requests under way, of all clusters."""
+        return tuple(
+            rule.Asked(str(one.cluster_name), str(one.name), str(one.request_id))
+            for one in self._sdk.api_status()
+            if one.cluster_name and str(one.status) in rule.UNDER_WAY
+        )
 
+    def _task(self) -> Any:
+        """Raises ProviderError for a file that is no task for one machine."""
+        path, place = self._wanted.task, self._wanted.jurisdiction
+        try:
+            task = self._load().Task.from_yaml(str(path))
+        except (OSError, ValueError, TypeError) as error:
+            raise ProviderError("refused", f"{path}: {rule.words(error)}") from None
+        if task.num_nodes != 1:
+            raise ProviderError("refused", f"{path}: num_nodes must be 1: a cluster is a machine")
+        if place and not all(one.region for one in task.resources):
+            raise ProviderError(
+                "refused", f"{path}: name the region (infra): its pool must stay in {place}"
+            )
+        return task
 
-async def _threaded(work: Callable[[], T], limit_s: float) -> T:
-    """Run a blocking call; one that takes longer is left to end by itself, its answer unread."""
-    call = asyncio.ensure_future(asyncio.to_thread(work))
-    await asyncio.wait({call}, timeout=limit_s)
-    if not call.done():
-        call.add_done_callback(lambda late: late.cancelled() or late.exception())
-        raise ProviderError("away", f"SkyPilot: no answer within {limit_s:.0f} s")
-    error = call.exception()  # of any kind: its errors share no parent
-    if error is None:
-        return call.result()
-    kind = type(error).__name__
-    raise ProviderError("short" if kind == SHORT else "away", f"SkyPilot: {kind}: {error}")
+    def _places(self, task: Any) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (str(one.cloud or "").lower(), str(one.region or "").lower()) for one in task.resources
+        )
+
+    def _pinned(self, task: Any, order: Create) -> Any:
+        """The task at the offer's place and instance, under our label."""
+        cloud, region, instance = order.offer.split("/", 2)
+        place = self._load().Resources(infra=f"{cloud}/{region}")
+        label = {"ballast": rule.named(ours(order.tags)).strip("-")[-63:].strip("-")}
+        task.set_resources(type(task.resources)(
+            one.copy(
+                cloud=place.cloud, region=place.region, instance_type=instance,
+                accelerators={self._gpu: self._count}, use_spot=self._wanted.is_spot,
+                labels=dict(one.labels or {}) | label,
+            )
+            for one in task.resources
+        ))  # fmt: skip
+        return task
+
+    def _learn(self, name: str) -> None:
+        """What came of a launch that has ended."""
+        error = self._outcome(self._launched.get(name))
+        if isinstance(error, OSError):
+            return  # the server was not reached: asked again
+        self._launched.pop(name, None)
+        if error is not None:
+            self._failed[name] = rule.words(error)
+            while len(self._failed) > FAILED_MAX:
+                del self._failed[next(iter(self._failed))]
+
+    def _outcome(self, request: Any) -> BaseException | None:
+        """What an ended request failed with."""
+        if request is None:
+            return None
+        return outcome(lambda: self._sdk.get(request), Future()).exception()
+
+    def _unwell(self, rows: Any, asked: Sequence[rule.Asked]) -> frozenset[str]:
+        now_s = time.monotonic()
+        names = {str(rule.field(row, "name")) for row in rows if rule.is_pending(row, asked)}
+        self._unwell_s = {name: self._unwell_s.get(name, now_s) for name in names}
+        return frozenset(n for n, since_s in self._unwell_s.items() if now_s - since_s > UNWELL_S)
+
+    async def _threaded(self, work: Callable[[], T], limit_s: float) -> T:
+        """Raises ProviderError for whatever the call raised, or when no answer came in time."""
+        try:
+            call = await self._calls.settled(work, limit_s)
+        except BlockingIOError as full:
+            raise ProviderError("away", f"{full}; its API server is to be looked at") from None
+        if call is None:
+            raise ProviderError("away", f"SkyPilot: no answer within {limit_s:.0f} s")
+        error = call.exception()
+        if error is None:
+            return call.result()
+        if isinstance(error, ProviderError):
+            raise error
+        raise ProviderError(rule.kind_of(error), rule.words(error))

@@ -3,9 +3,10 @@ hook (`python -m serving.fakes.machines STATE`), which keeps its state in a JSON
 
 Faults are taken one per call of their verb, in order: `busy` (429), `away` (5xx, nothing done),
 `lost` (done, and the answer lost), `short`, `no_id` (done, answered without an id), `twice` (made
-twice for one token), `stillborn` (made, and fails at its start), `ignored` (an end that is said to
-be done and is not), `blind` (a list without its first machine), `hang` and `garbage` (as a
-program only).
+twice for one token), `stillborn` (made, and fails at its start), `another` (made, answered with the
+account's first machine), `ignored` (an end that is said to be done and is not), `blind` (a list
+without its first machine), `doubled` (each of a list's machines twice), `account` (a list of all
+the account has, whatever its tags), `hang` and `garbage` (as a program only).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Made(msgspec.Struct):
     hour_micro: int
     is_failed: bool = False
     is_ended: bool = False
+    model: str = "m"
 
 
 class Market(msgspec.Struct):
@@ -83,6 +85,8 @@ class Market(msgspec.Struct):
             count = 2 if fault == "twice" else 1
             old = [self._made(order, fault == "stillborn") for _ in range(count)]
         told = self._told(old[0])
+        if fault == "another":
+            return {"machine": self._told(self.machines[0])}
         return {"machine": told | {"id": ""} if fault == "no_id" else told}
 
     def _made(self, order: dict[str, Any], is_stillborn: bool) -> Made:
@@ -91,17 +95,20 @@ class Market(msgspec.Struct):
         made = Made(
             f"i-{len(self.machines)}", order["client_token"], order["tags"]["deployment"],
             order["tags"]["pool"], self.now_ms, self.hour_micro, is_stillborn,
+            model=order["tags"]["model"],
         )  # fmt: skip
         self.machines.append(made)
         return made
 
     def _list(self, asked: dict[str, Any], fault: str) -> dict[str, Any]:
         tags = asked["tags"]
+        wanted = tags["deployment"], tags["model"], tags["pool"]
         found = [
             self._told(m) for m in self.machines
-            if (m.deployment, m.pool) == (tags["deployment"], tags["pool"]) and not m.is_ended
+            if not m.is_ended
+            and (fault == "account" or (m.deployment, m.model, m.pool) == wanted)
         ]  # fmt: skip
-        return {"machines": found[fault == "blind" :]}
+        return {"machines": found[fault == "blind" :] * (1 + (fault == "doubled"))}
 
     def _terminate(self, asked: dict[str, Any], fault: str) -> dict[str, Any]:
         for machine in self.machines:

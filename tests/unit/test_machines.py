@@ -16,9 +16,20 @@ import pytest
 from autoscale.acts import Act
 from autoscale.actuators.base import Order
 from autoscale.actuators.machines import Desk, MachinesActuator
+from autoscale.actuators.machines_rule import Want, held, plan
 from autoscale.lease import Fence, Granted
 from autoscale.machine_book import BookFile
-from autoscale.machines import Book, Bounds, Create, Machine, Offer, ProviderError, Tags
+from autoscale.machines import (
+    Book,
+    Bounds,
+    Create,
+    Intent,
+    Machine,
+    Offer,
+    ProviderError,
+    Tags,
+    ours,
+)
 from autoscale.policy import Policy, Pool
 from autoscale.providers.exec_hook import ExecHook
 from autoscale.records import Decision, Engines, Hold, Samples, Scale
@@ -303,6 +314,86 @@ def test_machines_of_others_are_never_touched(rented: Rented) -> None:
     assert not other.is_ended
 
 
+def test_a_list_of_the_whole_account_costs_nobody_else_a_machine(rented: Rented) -> None:
+    others = [
+        Made("i-x", "e-od-1800000000000-1", "e", "od", START_MS, PRICE),
+        Made("i-y", "d-od-1800000000000-1", "d", "od", START_MS, PRICE, model="other"),
+        Made("i-z", "", "", "", START_MS, PRICE),  # no tag at all
+    ]
+    rented.market.machines += others
+    rented.market.faults["list"] = ["account"] * 300
+    act = rented.tick(2, 70)
+    assert (act.outcome, act.seen) == ("kept", 2)
+    assert "3 listed without a token of ours and left alone" in act.reason
+    rented.tick(0, 20)
+    assert not any(other.is_ended for other in others)
+    assert len(rented.market.alive()) == 1  # of another model of this deployment
+
+
+def test_tokens_of_two_pools_never_begin_alike() -> None:
+    pools = [Tags("a", "m", "b-c"), Tags("a-b", "m", "c"), Tags("a", "n", "b-c")]
+    starts = [ours(tags) for tags in pools]
+    assert not any(a.startswith(b) for a in starts for b in starts if a is not b)
+
+
+def test_a_list_that_names_a_machine_twice_ends_none(rented: Rented) -> None:
+    rented.market.faults["list"] = ["doubled"] * 30
+    act = rented.tick(1, 20)
+    assert (act.outcome, act.seen, rented.alive) == ("kept", 1, 1)
+
+
+def test_a_machine_that_failed_is_given_back_as_long_as_it_is_listed(rented: Rented) -> None:
+    rented.market.faults["create"] = ["stillborn"]
+    rented.market.faults["terminate"] = ["ignored", "away"]
+    rented.tick(1, 30)
+    (made,) = rented.market.machines
+    assert made.is_ended
+    assert rented.market.calls.count("terminate") == 3
+
+
+def test_a_machine_that_holds_replicas_has_not_failed_whatever_is_said_of_it() -> None:
+    token = f"{ours(TAGS)}1-1"
+    said = Machine("i-1", token, "failed", address="10.0.0.1")
+    book = Book((Intent(token, START_MS, id="i-1", seen_ms=START_MS),), wanted=1)
+    busy = frozenset({"10.0.0.1"})
+    steps = plan(book, held((said,), busy), Want(1, busy=busy), BOUNDS, START_MS + TICK_MS)
+    assert (steps.ends, steps.new) == ((), 0)
+    steps = plan(book, held((said,), frozenset()), Want(1), BOUNDS, START_MS + TICK_MS)
+    assert [machine for machine, _ in steps.ends] == ["i-1"]
+
+
+def test_an_order_answered_with_another_machine_never_ends_that(rented: Rented) -> None:
+    other = Made("i-x", "t", "e", "od", START_MS, PRICE)
+    rented.market.machines.append(other)
+    rented.market.faults["create"] = ["another"]
+    rented.tick(1, 10)
+    rented.tick(0, 10)
+    assert rented.alive == 0
+    assert not other.is_ended
+
+
+def test_money_below_nothing_buys_no_room(tmp_path: Path) -> None:
+    rented = Rented(tmp_path, msgspec.structs.replace(BOUNDS, hour_micro_max=2 * PRICE))
+    rented.tick(1, 10)
+    rented.market.machines[0].hour_micro = -9 * PRICE
+    act = rented.tick(4, 10)
+    assert rented.alive == 2
+    assert "hour_max is 5.80" in act.reason
+
+
+def test_an_offer_below_nothing_is_no_offer(rented: Rented) -> None:
+    rented.market.hour_micro = -1
+    act = rented.tick(1)
+    assert (act.outcome, rented.alive) == ("refused", 0)
+    assert "nothing more is offered" in act.reason
+
+
+def test_an_end_never_goes_out_without_an_id() -> None:
+    nameless = Machine("", f"{ours(TAGS)}1-1", "failed")
+    steps = plan(Book(wanted=0), (nameless,), Want(0), BOUNDS, START_MS)
+    assert steps.ends == ()
+
+
 def test_a_machine_with_replicas_stays_until_they_have_drained(rented: Rented) -> None:
     rented.tick(2, 10)
     rented.engines = {"m": Engines(target=1, running=1, stopping=1)}
@@ -351,7 +442,10 @@ def test_whatever_a_provider_does_the_bounds_hold_and_the_number_comes_right(
 ) -> None:
     chance = random.Random(seed)
     rented = Rented(tmp_path, file=Kept(tmp_path / "none"))
-    kinds = ["", "busy", "away", "lost", "short", "no_id", "twice", "stillborn", "ignored", "blind"]
+    kinds = ["", "busy", "away", "lost", "short", "no_id", "twice", "stillborn", "ignored", "blind",
+             "doubled", "account"]  # fmt: skip
+    other = Made("i-x", "e-od-1-1", "another deployment", "od", START_MS, PRICE)
+    rented.market.machines.append(other)
     wanted: int | None = 0
     for turn in range(400):
         if turn % 25 == 0:
@@ -369,6 +463,7 @@ def test_whatever_a_provider_does_the_bounds_hold_and_the_number_comes_right(
     assert rented.alive == 2, f"seed {seed}"
     rented.tick(0, 300)
     assert rented.alive == 0, f"seed {seed}"
+    assert not other.is_ended
 
 
 def through(market: Market, folder: Path) -> ExecHook:

@@ -1,4 +1,4 @@
-"""The other ways to rent: a number told to a web service, SkyPilot, a card for people."""
+"""The other ways to rent: a number told to a web service, a card for people."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -23,9 +23,8 @@ from autoscale.actuators.webhook import Hook, WebhookActuator
 from autoscale.advice import DAY_MS, Record, Term, learnt, reserved
 from autoscale.briefing import policy_of
 from autoscale.lease import Fence, Granted
-from autoscale.machines import Bounds, Create, ProviderError, Tags
+from autoscale.machines import Bounds, Tags
 from autoscale.policy import Plan, Policy, Pool
-from autoscale.providers.skypilot import SkyPilot
 from autoscale.records import Decision, Hold, Samples, Scale, Supply
 from autoscale.renting import renting
 from serving.settings import Settings, SettingsError
@@ -52,6 +51,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status, self.answer = 200, '{"machines": 1}'
+        self.headers: dict[str, str] = {}
+        self.gate: asyncio.Event | None = None
         self.got: list[Mapping[str, Any]] = []
         self.signatures: list[str] = []
 
@@ -60,14 +61,20 @@ class Receiver:
         self.signatures.append(request.headers["x-ballast-signature"])
         signed = hmac.new(b"s3cret", await request.read(), hashlib.sha256).hexdigest()
         assert self.signatures[-1] == f"sha256={signed}"
-        return web.Response(status=self.status, text=self.answer)
+        if self.gate is not None:
+            await self.gate.wait()
+        return web.Response(status=self.status, text=self.answer, headers=self.headers)
 
 
 Say = Callable[[Decision, int], Awaitable[Act]]
 
 
-def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]]) -> None:
+def told(
+    receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]],
+    patience_s: float = 5.0,
+) -> WebhookActuator:  # fmt: skip
     """Run `work` with a webhook that points at the receiver."""
+    made: list[WebhookActuator] = []
 
     async def run() -> None:
         app = web.Application()
@@ -76,8 +83,9 @@ def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         (folder / "s").write_text("s3cret\n")
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        actuator = WebhookActuator(Hook(TAGS, BOUNDS, url, folder / "s", 1, 5.0))
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/?key=in-the-query"
+        actuator = WebhookActuator(Hook(TAGS, BOUNDS, url, folder / "s", 1, 5.0), patience_s)
+        made.append(actuator)
         async with aiohttp.ClientSession() as session:
 
             async def say(decision: Decision, at_ms: int) -> Act:
@@ -88,6 +96,7 @@ def told(receiver: Receiver, folder: Path, work: Callable[[Say], Awaitable[None]
         await runner.cleanup()
 
     asyncio.run(asyncio.wait_for(run(), 30))
+    return made[0]
 
 
 def scale(count: int) -> Scale:
@@ -129,74 +138,89 @@ def test_a_web_service_that_does_not_take_it_is_told_again_at_the_next_tick(
         act = await say(scale(1), AT_MS)
         assert act.outcome == outcome
         assert words in act.reason
+        assert "in-the-query" not in act.reason
         receiver.status, receiver.answer = 204, ""
         assert (await say(scale(1), AT_MS + 1)).outcome == "asked"
 
     told(receiver, tmp_path, work)
 
 
-class FakeSky:
-    """SkyPilot's SDK as its documentation describes it."""
+def test_a_receiver_that_hangs_holds_up_no_tick_and_is_asked_once(tmp_path: Path) -> None:
+    receiver = Receiver()
 
-    def __init__(self) -> None:
-        self.clusters: dict[str, Any] = {}
-        self.error: Exception | None = None
-        self.Task = SimpleNamespace(from_yaml=lambda path: SimpleNamespace(
-            path=path, set_resources=lambda wanted: None))  # fmt: skip
-        self.Resources = lambda **given: SimpleNamespace(**given)
+    async def work(say: Say) -> None:
+        receiver.gate = asyncio.Event()
+        for tick in range(3):
+            act = await say(scale(1), AT_MS + tick)
+            assert (act.outcome, act.reason) == ("coming", "its receiver has not answered yet")
+        receiver.gate.set()
+        while act.outcome == "coming":
+            act = await say(scale(1), AT_MS + 3)
+        assert act.outcome == "asked"
+        assert len(receiver.got) == 1
 
-    def get(self, request: Any) -> Any:
-        return request
-
-    def list_accelerators(self, name_filter: str) -> Any:
-        def row(price: float | None, spot: float | None, count: int = 1) -> Any:
-            return SimpleNamespace(cloud="c", region="r", instance_type=f"i{count}", price=price,
-                                   spot_price=spot, accelerator_count=count)  # fmt: skip
-
-        assert name_filter == "^H100$"
-        return {"H100": [row(2.5, 1.25), row(9.0, None, 8), row(None, None)]}
-
-    def launch(self, task: Any, cluster_name: str) -> str:
-        if self.error is not None:
-            raise self.error
-        status = SimpleNamespace(name="INIT")
-        self.clusters.setdefault(cluster_name, {
-            "name": cluster_name, "status": status, "launched_at": 1_800_000_000})  # fmt: skip
-        return "request"
-
-    def status(self) -> Any:
-        return list(self.clusters.values())
-
-    def down(self, cluster: str) -> str:
-        del self.clusters[cluster]
-        return "request"
+    told(receiver, tmp_path, work, patience_s=0.05)
 
 
-class ResourcesUnavailableError(Exception):
-    """As SkyPilot calls it."""
+def test_a_receiver_that_says_yes_and_never_delivers_is_told_as_stuck_and_short(
+    tmp_path: Path,
+) -> None:
+    receiver = Receiver()
+    receiver.answer = '{"machines": 0}'
+    late_ms = AT_MS + 960_000
+
+    async def work(say: Say) -> None:
+        outcomes = [(await say(scale(1), AT_MS + 60_000 * minute)).outcome for minute in range(17)]
+        assert outcomes == ["asked"] + ["coming"] * 15 + ["stuck"]
+        assert (await say(scale(1), late_ms)).reason == "it has 0 of 1 for 16 minutes"
+
+    assert told(receiver, tmp_path, work).short(late_ms) == ("m/od",)
+
+    async def delivered(say: Say) -> None:
+        await work(say)
+        receiver.answer = '{"machines": 1}'
+        assert (await say(scale(1), late_ms + 60_000)).outcome == "kept"
+
+    receiver.answer = '{"machines": 0}'
+    assert told(receiver, tmp_path, delivered).short(late_ms + 60_000) == ()
 
 
-def test_skypilot_orders_a_cluster_under_the_tokens_name_and_finds_it_again() -> None:
-    async def run() -> None:
-        sky = FakeSky()
-        provider = SkyPilot(sky, Path("task.yaml"), "H100:1", is_spot=True)
-        (offer,) = await provider.offers(TAGS, "", 5.0)
-        assert offer.hour_micro == 1_250_000
-        create = Create("d-od-17-1", TAGS, offer.id, PRICE)
-        assert (await provider.create(create, 5.0)).state == "creating"
-        await provider.create(create, 5.0)
-        sky.clusters["d-od2-17-1"] = {"name": "d-od2-17-1", "status": "UP", "launched_at": 1}
-        sky.clusters["d-od-mine"] = {"name": "d-od-mine", "status": "UP", "launched_at": 1}
-        (mine,) = await provider.list(TAGS, 5.0)
-        assert (mine.client_token, mine.since_ms) == ("d-od-17-1", AT_MS)
-        await provider.terminate(mine.id, 1, 5.0)
-        assert await provider.list(TAGS, 5.0) == ()
-        sky.error = ResourcesUnavailableError("no H100 anywhere")
-        with pytest.raises(ProviderError, match="no H100") as raised:
-            await provider.create(create, 5.0)
-        assert raised.value.kind == "short"
+def test_a_receiver_that_keeps_machines_is_told_as_money_lost(tmp_path: Path) -> None:
+    receiver = Receiver()
 
-    asyncio.run(run())
+    async def work(say: Say) -> None:
+        for minute in range(17):
+            act = await say(scale(0), AT_MS + 60_000 * minute)
+        assert act.reason == "it has 1 of 0 for 16 minutes, and the rest cost money"
+
+    assert told(receiver, tmp_path, work).short(AT_MS) == ()
+
+
+def test_a_receiver_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.status, receiver.headers = 429, {"retry-after": "20"}
+
+    async def work(say: Say) -> None:
+        assert "told again in 20 s" in (await say(scale(1), AT_MS)).reason
+        assert "asked us to wait" in (await say(scale(1), AT_MS + 15_000)).reason
+        receiver.status = 200
+        assert (await say(scale(1), AT_MS + 21_000)).outcome == "asked"
+        assert len(receiver.got) == 2
+
+    told(receiver, tmp_path, work)
+
+
+def test_nothing_is_signed_with_an_empty_secret(tmp_path: Path) -> None:
+    receiver = Receiver()
+
+    async def work(say: Say) -> None:
+        (tmp_path / "s").write_text("\n")
+        act = await say(scale(1), AT_MS)
+        assert act.outcome == "unknown"
+        assert "is empty" in act.reason
+        assert receiver.got == []
+
+    told(receiver, tmp_path, work)
 
 
 MONTH = Pool("month", terms="reserved", hour_micro=PRICE, most=3)
@@ -206,7 +230,7 @@ PLAN = Plan("m", 16, (MONTH, Pool("od", gpu="h100-80", hour_micro=PRICE, most=4)
 def test_a_reserved_machine_that_no_day_needed_is_to_be_returned_by_its_terms_end() -> None:
     record = Record()
     for tick in range(20 * 288):  # twenty days, each with an hour at 1.6 replicas
-        at_ms = AT_MS + tick * 300_000
+        at_ms = AT_MS + (tick - 20 * 288) * 300_000
         record = learnt(record, 1.6 if tick % 288 < 12 else 0.2, at_ms)
     line = reserved(PLAN, MONTH, record, Term(None, 2), AT_MS)
     assert line is not None
@@ -219,13 +243,52 @@ def test_a_reserved_machine_that_no_day_needed_is_to_be_returned_by_its_terms_en
 
 
 def test_a_record_of_a_few_days_gives_no_advice_and_a_brief_peak_is_no_need() -> None:
-    few = Record(peaks=dict.fromkeys(range(13), 0.1))
+    last = AT_MS // DAY_MS
+    few = Record(peaks=dict.fromkeys(range(last - 12, last + 1), 0.1))
     assert reserved(PLAN, MONTH, few, Term(None, 1), AT_MS) is None
-    full = Record(peaks=dict.fromkeys(range(14), 2.9))
+    full = Record(peaks=dict.fromkeys(range(last - 13, last + 1), 2.9))
     assert reserved(PLAN, MONTH, full, Term(None, 1), AT_MS) is None
     record = learnt(Record(0.0, AT_MS, {}), 9.0, AT_MS + 10_000)
     assert record.peaks[(AT_MS + 10_000) // DAY_MS] < 0.2
     assert learnt(record, 9.0, AT_MS - 5).smooth == 9.0  # a clock set back begins anew
+
+
+def at(year: int, month: int, day: int, hour: int) -> int:
+    return round(datetime(year, month, day, hour, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "offset", "by"),
+    [(at(2027, 1, 31, 15), 480, "2027-01-31"), (at(2027, 1, 31, 16), 480, "2027-02-28"),
+     (at(2027, 2, 1, 3), -300, "2027-01-31"), (at(2028, 2, 1, 0), 0, "2028-02-29"),
+     (at(2027, 12, 31, 23), 0, "2027-12-31"), (at(2027, 12, 31, 23), 60, "2028-01-31")],
+)  # fmt: skip
+def test_a_month_ends_at_the_operators_midnight(at_ms: int, offset: int, by: str) -> None:
+    last = at_ms // DAY_MS
+    record = Record(peaks={last - back: 0.5 for back in range(20)})
+    plan = msgspec.structs.replace(PLAN, utc_offset_minutes=offset)
+    line = reserved(plan, MONTH, record, Term(None, 1), at_ms)
+    assert line is not None
+    assert line.by == by
+
+
+def test_days_long_past_and_days_ahead_are_no_record() -> None:
+    last = AT_MS // DAY_MS
+    old = {last - 62 - back: 0.5 for back in range(40)}
+    ahead = {last + 1 + day: 0.5 for day in range(10)}
+    recent = {last - back: 0.5 for back in range(13)}
+    assert reserved(PLAN, MONTH, Record(peaks=old | ahead | recent), Term(None, 1), AT_MS) is None
+
+
+def test_a_term_that_is_over_is_asked_for_and_no_return_is_advised() -> None:
+    record = Record(peaks={AT_MS // DAY_MS - back: 0.5 for back in range(20)})
+    line = reserved(PLAN, MONTH, record, Term(date(2027, 1, 14), 1), AT_MS)
+    assert line is not None
+    assert (line.do, line.machines, line.saves_micro_a_month) == ("keep", 0, 0)
+    assert "term_ends 2027-01-14 is past" in line.text
+    today = reserved(PLAN, MONTH, record, Term(date(2027, 1, 15), 1), AT_MS)
+    assert today is not None
+    assert today.do == "return"
 
 
 def test_people_are_told_what_to_rent_on_a_card(tmp_path: Path) -> None:
@@ -254,6 +317,14 @@ def settings(entry: dict[str, Any], **more: Any) -> Settings:
     return Settings.model_validate(
         {"deployment_id": "d", "models": [{"name": "m"}], "controller": controller} | more
     )
+
+
+def test_prices_in_dollars_are_held_against_bounds_in_dollars_only(tmp_path: Path) -> None:
+    given = settings({"by": "skypilot", "task": "t", "accelerators": "H100:1"})
+    scaling = given.controller.scaling.model_copy(update={"currency": "CNY"})
+    controller = given.controller.model_copy(update={"scaling": scaling})
+    with pytest.raises(SettingsError, match=r"in US dollars, and .* is CNY"):
+        made(given.model_copy(update={"controller": controller}), tmp_path)
 
 
 def made(given: Settings, folder: Path) -> list[str]:
