@@ -60,11 +60,11 @@ class Reader:
         each."""
         batch: list[str] = []
         size = 0
-        for text in dict.fromkeys(texts):
+        for text in dict.fromkeys(text for text in texts if 0 < len(text) <= _BATCH):
             held = self._recalled(text)
             if held is not None:
                 self._known[text] = held
-            elif 0 < len(text) <= _BATCH:
+            else:
                 batch.append(text)
                 size += len(text)
                 if size > _BATCH:
@@ -115,7 +115,10 @@ class Reader:
 
     def _held(self, text: str, cue: str) -> Held:
         """What a text holds, from memory where it was met before."""
-        held = self._recalled(text, cue) if cue or text not in self._known else self._known[text]
+        is_alone = cue or len(text) > _BATCH  # to look a long text up takes a pass over it
+        held = None if is_alone else self._known.get(text)
+        if held is None:
+            held = self._recalled(text, cue)
         if held is None:
             held = self._found(text, cue)
             self._remember(text, held, cue)
@@ -129,16 +132,21 @@ class Reader:
             self._recall.put(text, held, cue)
 
     def _is_clear(self, text: str) -> bool:
-        has_terms = self._terms is not None and not self._terms.clears(text)
-        return not has_terms and self._has_no_person(text)
+        is_plain = self._has_no_person(text)
+        return (is_plain or not self._policy.personal) and self._has_no_term(text, is_plain)
 
     def _has_no_person(self, text: str) -> bool:
-        return not self._policy.personal or personal.is_clear(text, self._folding)
+        """Whether a glance tells so; then all characters of the text are plain."""
+        return bool(self._policy.personal) and personal.is_clear(text, self._folding)
+
+    def _has_no_term(self, text: str, is_plain: bool) -> bool:
+        return self._terms is None or self._terms.clears(text, is_plain)
 
     def _found(self, text: str, cue: str) -> Held:
-        has_terms = self._terms is not None and not self._terms.clears(text)
         whole = cue + text
-        has_personal = not self._has_no_person(whole)
+        is_plain = self._has_no_person(whole)
+        has_personal = bool(self._policy.personal) and not is_plain
+        has_terms = not self._has_no_term(text, is_plain)
         if not (has_terms or has_personal):
             return NOTHING
         if self._left is not None:

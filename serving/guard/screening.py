@@ -227,7 +227,7 @@ def _mode_of(name: str, mode: str) -> str:
 
 
 def _may_be_json(key: Any, text: str) -> bool:
-    return key == "arguments" or ("\\u" in text and text.lstrip()[:1] in ("{", "["))
+    return key == "arguments" or (text.lstrip()[:1] in ("{", "[") and "\\u" in text)
 
 
 def _write(places: list[_Place], form: int) -> bool:

@@ -46,10 +46,11 @@ class Terms:
         self._compact = Compact(compact, folding) if compact else None
         self._clearing = _clearing(words, compact, folding)
 
-    def clears(self, text: str) -> bool:
+    def clears(self, text: str, is_plain: bool = False) -> bool:
         """Whether a whole text holds no term for sure; False where it may hold one, or where the
-        automata are as fast."""
-        return self._clearing is not None and self._clearing.clears(text)
+        automata are as fast. `is_plain`: a glance has told that its characters are everyday ones
+        (`personal.is_clear`)."""
+        return self._clearing is not None and self._clearing.clears(text, is_plain)
 
     def quick(self, text: str, is_inside: bool, is_last: bool) -> int:
         """What must be held back when the text holds no term; LOOK when it may hold one.

@@ -37,7 +37,7 @@ def prepare(folding: Folding) -> None:
 
 
 def is_clear(text: str, folding: Folding) -> bool:
-    """Whether a glance tells that there is none."""
+    """Whether a glance tells that there is none, and none but everyday characters."""
     return all(due(part, folding) is None for *_, part in _parts(text))
 
 
