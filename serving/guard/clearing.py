@@ -24,8 +24,6 @@ _WORDS_MAX = 5
 _PIECE = 256
 """Characters folded together where a text is not plain: only pieces with a rare character take the
 slow way."""
-_SHORT = 64
-"""Characters up to which the automata are no slower."""
 _ASCII = bytes(range(128))
 _SIGNS = bytes(i for i in _ASCII if not chr(i).isalnum())
 _LOWER = bytes(ord(chr(i).lower()) if i < 128 else i for i in range(256))
@@ -52,7 +50,7 @@ class Clearing:
     def clears(self, text: str, is_plain: bool = False) -> bool:
         """Whether a whole text holds no term for sure. `is_plain`: all of its characters are known
         to be of daily use."""
-        if len(text) < _SHORT or not (is_plain or is_encodable(text)):
+        if not (is_plain or is_encodable(text)):
             return False
         if text.isascii():
             return self._words is None or self._has_no_words(self._ascii(text))

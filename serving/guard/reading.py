@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from serving.guard.folding import Folding
 from serving.guard.memory import NOTHING, Held, Recall
 from serving.guard.placeholders import VALUES_MAX, Vault
 from serving.guard.terms import Terms
-from serving.guard.values import Action, Finding, Kind, Personal, Policy, Term
+from serving.guard.values import Action, Counts, Finding, Kind, Personal, Policy, Term
 from serving.records import Sensitivity
 
 _PIECE = 1024
@@ -43,7 +42,7 @@ class Rules(NamedTuple):
 class Reader:
     """Reads the texts of one input; counts what it finds."""
 
-    def __init__(self, rules: Rules, vault: Vault, findings: Counter[Finding]) -> None:
+    def __init__(self, rules: Rules, vault: Vault, findings: Counts) -> None:
         self._policy = rules.policy
         self._terms = rules.terms if rules.policy.lists else None
         self._folding = rules.folding
@@ -53,31 +52,44 @@ class Reader:
         self._findings = findings
         self._known: dict[str, Held] = {}
         """What is known of texts that stand by themselves."""
+        self._keys: dict[str, bytes | None] = {}
+        """What other such texts are remembered by."""
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Look at texts that are to be read: which ones are known from before, and which ones a
         glance at many clears. A glance at all, one behind the other, only finds more than one at
         each."""
+        # To look a long text up takes a pass over it, and one by itself is read soon enough.
+        short = dict.fromkeys(text for text in texts if 0 < len(text) <= _BATCH)
+        if len(short) < 2:
+            return
         batch: list[str] = []
         size = 0
-        for text in dict.fromkeys(text for text in texts if 0 < len(text) <= _BATCH):
+        for text in short:
             held = self._recalled(text)
             if held is not None:
                 self._known[text] = held
-            else:
-                batch.append(text)
-                size += len(text)
-                if size > _BATCH:
-                    self._clear(batch)
-                    batch, size = [], 0
+                continue
+            batch.append(text)
+            size += len(text)
+            if size > _BATCH:
+                self._clear(batch)
+                batch, size = [], 0
         self._clear(batch)
+
+    def _recalled(self, text: str) -> Held | None:
+        if self._recall is None:
+            return None
+        self._keys[text] = key = self._recall.key(text)
+        return self._recall.known(key)
 
     def _clear(self, batch: list[str]) -> None:
         if len(batch) < 2 or not self._is_clear("\n".join(batch)):
             return
         for text in batch:
             self._known[text] = NOTHING
-            self._remember(text, NOTHING)
+            if self._recall is not None:
+                self._recall.keep(self._keys[text], NOTHING)
 
     def read(self, text: str, where: str, may_rewrite: bool, cue: str = "") -> tuple[str, str]:
         """(what any target may see, what one outside may see). A text that may not be rewritten
@@ -115,21 +127,23 @@ class Reader:
 
     def _held(self, text: str, cue: str) -> Held:
         """What a text holds, from memory where it was met before."""
-        is_alone = cue or len(text) > _BATCH  # to look a long text up takes a pass over it
-        held = None if is_alone else self._known.get(text)
-        if held is None:
-            held = self._recalled(text, cue)
+        may_be_known = not cue and len(text) <= _BATCH
+        held = self._known.get(text) if may_be_known else None
+        if held is not None:
+            return held
+        recall = self._recall
+        if recall is None:
+            return self._found(text, cue)
+        key = self._keys.get(text) if may_be_known else None
+        if key is None:
+            key = recall.key(text, cue)
+            held = recall.known(key)
         if held is None:
             held = self._found(text, cue)
-            self._remember(text, held, cue)
+            recall.keep(key, held)
+        if may_be_known:
+            self._known[text] = held
         return held
-
-    def _recalled(self, text: str, cue: str = "") -> Held | None:
-        return self._recall.get(text, cue) if self._recall is not None else None
-
-    def _remember(self, text: str, held: Held, cue: str = "") -> None:
-        if self._recall is not None:
-            self._recall.put(text, held, cue)
 
     def _is_clear(self, text: str) -> bool:
         is_plain = self._has_no_person(text)

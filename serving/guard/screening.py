@@ -7,7 +7,6 @@ break the call. What nobody here can read (pictures, sound, prompts in tokens) i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import msgspec
 from serving.guard.members import CONTENT, DESCRIBING, FIXED, IDS, MEDIA, UNREAD, texts_of
 from serving.guard.placeholders import NONCE_LETTERS, Vault
 from serving.guard.reading import Reader, Rules
-from serving.guard.values import Action, Finding, Policy, classify
+from serving.guard.values import Action, Counts, Finding, Policy, classify
 from serving.records import Sensitivity
 
 DEPTH_MAX = 64
@@ -43,7 +42,7 @@ class Verdict(NamedTuple):
     """How often what was found."""
     is_blocked: bool
     fields: Mapping[str, msgspec.Raw]
-    """The body as any target may see it: terms masked."""
+    """The body as any target may see it: terms masked. The very one that came when nothing is."""
     egress_fields: Mapping[str, msgspec.Raw]
     """The body as a target outside the premises may see it: personal data masked as well."""
     vault: Vault
@@ -77,11 +76,10 @@ def screen(
         return relayed(fields, rules.policy)
     vault = Vault(lambda: _unused(fields, letters))
     body = _Body(rules, vault)
-    own, egress = dict(fields), dict(fields)
     for name, raw in fields.items():
         if name not in UNREAD and bytes(raw).startswith(_TEXTS):
             body.member(name, raw)
-    body.write(own, egress)
+    own, egress = body.written(fields)
     findings = body.findings
     is_blocked = any(finding.action is Action.BLOCK for finding in findings)
     sensitivity = classify(rules.policy.label, findings)
@@ -127,7 +125,9 @@ class _Body:
         self._is_within = False
         """Inside JSON that stands in a string: names of members say what their values are."""
         self._places: list[_Place] = []
-        self.findings: Counter[Finding] = Counter()
+        self._is_changed = False
+        """Whether some text has another form for any target."""
+        self.findings = Counts()
         self._reader = Reader(rules, vault, self.findings)
         self.texts: list[str] = []
 
@@ -146,8 +146,13 @@ class _Body:
             return
         self._members.append((name, holder, self._places))
 
-    def write(self, own: dict[str, msgspec.Raw], egress: dict[str, msgspec.Raw]) -> None:
-        """Put the new forms of all members where they differ."""
+    def written(
+        self, fields: Mapping[str, msgspec.Raw]
+    ) -> tuple[Mapping[str, msgspec.Raw], Mapping[str, msgspec.Raw]]:
+        """The body with the new forms of all members: its own, and that for others."""
+        if not (self._is_changed or self._vault.values):
+            return fields, fields
+        own, egress = dict(fields), dict(fields)
         for name, holder, places in self._members:
             if _write(places, _OWN):
                 own[name] = msgspec.Raw(_encode(holder[""]))
@@ -155,6 +160,7 @@ class _Body:
                 places = [p._replace(egress=self._vault.again(p.egress)) for p in places]
             if _write(places, _EGRESS):
                 egress[name] = msgspec.Raw(_encode(holder[""]))
+        return own, egress
 
     def _found(self, finding: Finding) -> None:
         self.findings[finding] += 1
@@ -164,19 +170,20 @@ class _Body:
         node = holder[key]
         if depth > DEPTH_MAX:
             raise RecursionError
-        if isinstance(node, str):
+        kind = type(node)
+        if kind is str:
             self._text(holder, key, mode, depth)
-        elif isinstance(node, list):
+        elif kind is list:
             if node and isinstance(node[0], int) and self._where in _PROMPTS:
                 self._opaque()
                 return
             for at in range(len(node)):
                 self._walk(node, at, mode, depth + 1)
-        elif isinstance(node, dict):
-            for name in node:
+        elif kind is dict:
+            for name, value in node.items():
                 if self._is_within:
                     self._reader.read(name, self._where, may_rewrite=False)
-                if name in MEDIA and node[name]:
+                if name in MEDIA and value:
                     self._opaque()
                 elif name not in IDS:
                     self._walk(node, name, _mode_of(name, mode), depth + 1)
@@ -196,6 +203,8 @@ class _Body:
             forms = self._reader.read(text, self._where, mode == _ALL, cue)
             if mode == _ALL:
                 self.texts.append(text)
+        if forms[0] is not text:
+            self._is_changed = True
         self._places.append(_Place(holder, key, text, *forms))
 
     def _embedded(self, text: str, mode: str, depth: int) -> tuple[str, str] | None:
