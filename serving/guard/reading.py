@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from serving.guard import personal
@@ -125,23 +125,35 @@ class Reader:
             action = Action.FLAG
         self._findings[Finding(term.category, action, where, term.list, term.sensitivity)] += 1
 
+    def holds_nothing(self, texts: Sequence[str]) -> bool:
+        """Whether nothing is found in any of some texts that stand by themselves; if something is,
+        they are not searched again. Raises TooLong."""
+        self.prepare(texts)
+        for text in texts:
+            held = self._held(text, "")
+            if held is not NOTHING:
+                return False
+            if len(texts) > 1:
+                self._known[text] = held
+        return True
+
     def _held(self, text: str, cue: str) -> Held:
         """What a text holds, from memory where it was met before."""
-        may_be_known = not cue and len(text) <= _BATCH
-        held = self._known.get(text) if may_be_known else None
+        held = self._known.get(text) if self._known and not cue else None
         if held is not None:
             return held
         recall = self._recall
         if recall is None:
-            return self._found(text, cue)
-        key = self._keys.get(text) if may_be_known else None
-        if key is None:
-            key = recall.key(text, cue)
-            held = recall.known(key)
-        if held is None:
             held = self._found(text, cue)
-            recall.keep(key, held)
-        if may_be_known:
+        else:
+            key = self._keys.get(text) if self._keys and not cue else None
+            if key is None:
+                key = recall.key(text, cue)
+                held = recall.known(key)
+            if held is None:
+                held = self._found(text, cue)
+                recall.keep(key, held)
+        if held is not NOTHING and not cue:
             self._known[text] = held
         return held
 

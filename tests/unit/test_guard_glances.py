@@ -114,7 +114,18 @@ def test_a_term_of_many_words_is_looked_for_by_the_first_of_them(folding: Foldin
 
 
 @pytest.mark.parametrize(
-    "text", ["刷单", "kill", "john  smith", "no one, but  me", "so it goes -- on and on?", "t恤", "卡拉OK", "gambling", "обман"]
+    "text",
+    [
+        "刷单",
+        "kill",
+        "john  smith",
+        "no one, but  me",
+        "so it goes -- on and on?",
+        "t恤",
+        "卡拉OK",
+        "gambling",
+        "обман",
+    ],
 )
 def test_a_term_is_not_cleared_wherever_it_stands(terms: Terms, text: str) -> None:
     for before, after in ((ENGLISH + " ", ""), ("", " " + ENGLISH), (CHINESE, CHINESE)):
