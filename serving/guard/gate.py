@@ -7,7 +7,6 @@ A tenant without a policy costs one look into a dictionary; its streams are not 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,6 +93,8 @@ class Gate:
         verdict = await self.screen(call)
         if verdict.is_blocked:
             return verdict
+        if policy.moderation == "off":
+            return verdict
         judged = await self.moderate(call, "\n".join(verdict.texts), "input")
         if judged is None or judged.action is None:
             return verdict
@@ -109,8 +110,10 @@ class Gate:
         if not policy.looks:
             return screening.relayed(call.fields, policy)
         if call.size <= GLANCED_BYTES:
-            with contextlib.suppress(TooLong):
+            try:
                 return self._screened(call, policy, CLOSELY_CHARS)
+            except TooLong:
+                pass
         return await asyncio.to_thread(self._screened, call, policy, None)
 
     def _screened(self, call: Call, policy: Policy, closely_max: int | None) -> screening.Verdict:

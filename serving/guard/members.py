@@ -73,4 +73,7 @@ def spoken(raw: msgspec.Raw) -> list[str] | None:
         texts = [said.content for said in _said(raw)]
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    return None if any(may_be_json("content", text) for text in texts) else texts
+    for text in texts:
+        if may_be_json("content", text):
+            return None
+    return texts

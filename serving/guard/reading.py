@@ -128,7 +128,8 @@ class Reader:
     def holds_nothing(self, texts: Sequence[str]) -> bool:
         """Whether nothing is found in any of some texts that stand by themselves; if something is,
         they are not searched again. Raises TooLong."""
-        self.prepare(texts)
+        if len(texts) > 1:
+            self.prepare(texts)
         for text in texts:
             held = self._held(text, "")
             if held is not NOTHING:

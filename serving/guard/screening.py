@@ -37,6 +37,7 @@ _TEXTS = (b'"', b"[", b"{")
 """What may hold text starts so."""
 _PROMPTS = frozenset({"prompt", "input"})
 """Members in which numbers are tokens."""
+_LOGPROBS = frozenset({"logprobs", "top_logprobs", "prompt_logprobs"})
 _OWN, _EGRESS = 3, 4
 _CUE_MAX = 32
 _decode = msgspec.json.Decoder().decode
@@ -103,9 +104,8 @@ def relayed(fields: Mapping[str, msgspec.Raw], policy: Policy) -> Verdict:
 
 def wants_logprobs(fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the caller asks for the tokens beside the text: not to be had with inspection."""
-    return any(
-        name in fields and bytes(fields[name]) not in (b"null", b"false")
-        for name in ("logprobs", "top_logprobs", "prompt_logprobs")
+    return not _LOGPROBS.isdisjoint(fields) and any(
+        name in fields and bytes(fields[name]) not in (b"null", b"false") for name in _LOGPROBS
     )
 
 
