@@ -32,7 +32,8 @@ from serving.guard.values import Action, Finding, Policy
 from serving.records import Block, Call, Surface, Ticket, Usage
 from serving.rules import HEARD
 
-_SPEAKING = HEARD | {Surface.CHAT, Surface.COMPLETIONS}
+_CHAT = Surface.CHAT
+_SPEAKING = HEARD | {_CHAT, Surface.COMPLETIONS}
 """Surfaces whose answers say something."""
 _MODERATED = {"open": Open, "closed": Closed}
 CLOSELY_CHARS, GLANCED_BYTES = 64 << 10, 512 << 10
@@ -178,7 +179,7 @@ class Gate:
             wants_usage=call.wants_usage,
             mark=mark,
             is_json=_wants_json(call.fields),
-            is_chat=call.surface is Surface.CHAT,
+            is_chat=call.surface is _CHAT,
         )
         return Inspector(Output(policy, self.lists.terms, vault), asked)
 
