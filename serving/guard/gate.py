@@ -189,8 +189,7 @@ def _estimate(call: Call) -> Callable[[int], Usage]:
 
 
 def _wants_json(fields: Mapping[str, msgspec.Raw]) -> bool:
-    raw = fields.get("response_format")
-    if raw is None:
+    if (raw := fields.get("response_format")) is None:
         return False
     try:
         return labels.wants_json(msgspec.json.decode(raw))
