@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 import sqlite3
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import uvloop
 import yaml
 
-from benchmarks.gateway import callgrind, peers, processes
+from benchmarks.gateway import callgrind, own, peers, processes
 from benchmarks.gateway.builds import HERE, Build
 from benchmarks.gateway.callgrind import Count, Counter
 from benchmarks.gateway.client import Broken, Target, connect
@@ -29,7 +28,6 @@ from benchmarks.gateway.contenders import SETTLE_S_MAX, NotSettled, upstream
 from benchmarks.gateway.load import ready
 from benchmarks.gateway.peers import VLLM_ROUTER
 from benchmarks.gateway.script import MODEL, Pace
-from benchmarks.guard.samples import SEED, term_list
 from serving.auth import digest, new_key
 
 TOKENS = 64
@@ -37,9 +35,6 @@ TOKENS = 64
 CONNECTIONS, START_S_MAX, IDLE_S = 8, 240.0, 5.0
 RELAY, TARGETS, TWO, GUARD = "relay", "8 targets", "2 processes", "guard inspecting"
 SETTINGS = (RELAY, TARGETS, TWO, GUARD)
-TERMS = 20_000
-SAID = ("hello", "tok")
-"""What prompts and plain answers consist of: as terms they would be found at each word."""
 
 
 class Ground(NamedTuple):
@@ -164,9 +159,8 @@ def settings(setting: str, url: str, folder: Path, key: str) -> dict[str, Any]:
     }  # fmt: skip
     if setting == GUARD:
         (folder / "terms").mkdir()
-        made = (term.text for term in term_list(TERMS, random.Random(SEED)))
-        terms = [term for term in made if term not in SAID]
-        (folder / "terms" / "bench.txt").write_text("\n".join(["#! action: mask", *terms]), "utf-8")
+        lines = ["#! action: mask", *own.terms()]
+        (folder / "terms" / "bench.txt").write_text("\n".join(lines), "utf-8")
         default = {"lists": ["bench"], "personal": "mask"}
         # One prompt is sent all along: remembered, it would cost what no first prompt costs.
         found["guard"] = {"terms_dir": str(folder / "terms"), "remembers": False,

@@ -19,6 +19,9 @@ GUARD, POLICIES, TWO = "ballast-guard", "ballast-policies", "ballast-two"
 BESIDE = (GUARD, POLICIES, TWO)
 """Reported after the peers."""
 TERMS = 20_000
+SPOKEN = ("hello", "tok")
+"""What the shortest prompts and plain answers consist of: as terms they would be found at each
+word, and end the answer."""
 AMPLE = 900_000_000
 """An allowance that no measurement uses up, but that each request is counted against."""
 LIMIT = 4096
@@ -64,13 +67,19 @@ def write(made: dict[str, Any], path: Path) -> None:
     path.write_text(yaml.safe_dump(made), "utf-8")
 
 
-def _guard(terms: Path) -> dict[str, Any]:
-    terms.mkdir()
-    listed = "\n".join(term.text for term in term_list(TERMS, random.Random(SEED)))
-    (terms / "bench.txt").write_text(f"#! category: bench\n#! action: block\n{listed}\n", "utf-8")
+def terms() -> list[str]:
+    """Terms of which no prompt and no answer of a measurement holds one."""
+    made = (term.text for term in term_list(TERMS, random.Random(SEED)))
+    return [term for term in made if term not in SPOKEN]
+
+
+def _guard(folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    lines = ["#! category: bench", "#! action: block", *terms()]
+    (folder / "bench.txt").write_text("\n".join(lines), "utf-8")
     of_tenant = {"lists": ["bench"], "personal": "mask"}
     # One prompt is sent all along: remembered, it would cost what no first prompt costs.
-    return {"terms_dir": str(terms), "remembers": False, "tenants": {"bench": of_tenant}}
+    return {"terms_dir": str(folder), "remembers": False, "tenants": {"bench": of_tenant}}
 
 
 def _allowance() -> dict[str, int]:

@@ -3,14 +3,12 @@ Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgspec
 
 from serving.guard.filtering import TermFilter
 from serving.guard.placeholders import Piece, Restorer, Vault
 from serving.guard.terms import Terms
-from serving.guard.values import Finding, Match, Policy
+from serving.guard.values import Counts, Finding, Match, Policy
 
 _VALUE, _MANGLED = Piece.VALUE, Piece.MANGLED
 _encode = msgspec.json.encode
@@ -27,7 +25,7 @@ class Output:
         self.policy = policy
         self.terms = terms if policy.lists else None
         self.vault = vault if vault is not None and vault.values else None
-        self.findings: Counter[Finding] = Counter()
+        self.findings = Counts()
         self.restored = 0
         """Placeholders replaced by what they stand for."""
         self.mangled = 0

@@ -45,7 +45,11 @@ class TermFilter:
             return ""
         if self._held:
             text = self._held + text
-        hold = self._terms.quick(text, self._is_inside, is_last)
+        terms = self._terms
+        if is_last and not terms.is_short(text) and terms.clears(text):
+            hold = len(text)
+        else:
+            hold = terms.quick(text, self._is_inside, is_last)
         if hold >= 0 and not self._condemned:
             out = self._release(text, hold)
         else:

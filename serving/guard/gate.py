@@ -7,7 +7,6 @@ A tenant without a policy costs one look into a dictionary; its streams are not 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,7 +32,8 @@ from serving.guard.values import Action, Finding, Policy
 from serving.records import Block, Call, Surface, Ticket, Usage
 from serving.rules import HEARD
 
-_SPEAKING = HEARD | {Surface.CHAT, Surface.COMPLETIONS}
+_CHAT = Surface.CHAT
+_SPEAKING = HEARD | {_CHAT, Surface.COMPLETIONS}
 """Surfaces whose answers say something."""
 _MODERATED = {"open": Open, "closed": Closed}
 CLOSELY_CHARS, GLANCED_BYTES = 64 << 10, 512 << 10
@@ -94,6 +94,8 @@ class Gate:
         verdict = await self.screen(call)
         if verdict.is_blocked:
             return verdict
+        if policy.moderation == "off":
+            return verdict
         judged = await self.moderate(call, "\n".join(verdict.texts), "input")
         if judged is None or judged.action is None:
             return verdict
@@ -109,8 +111,10 @@ class Gate:
         if not policy.looks:
             return screening.relayed(call.fields, policy)
         if call.size <= GLANCED_BYTES:
-            with contextlib.suppress(TooLong):
+            try:
                 return self._screened(call, policy, CLOSELY_CHARS)
+            except TooLong:
+                pass
         return await asyncio.to_thread(self._screened, call, policy, None)
 
     def _screened(self, call: Call, policy: Policy, closely_max: int | None) -> screening.Verdict:
@@ -175,7 +179,7 @@ class Gate:
             wants_usage=call.wants_usage,
             mark=mark,
             is_json=_wants_json(call.fields),
-            is_chat=call.surface is Surface.CHAT,
+            is_chat=call.surface is _CHAT,
         )
         return Inspector(Output(policy, self.lists.terms, vault), asked)
 
@@ -185,8 +189,7 @@ def _estimate(call: Call) -> Callable[[int], Usage]:
 
 
 def _wants_json(fields: Mapping[str, msgspec.Raw]) -> bool:
-    raw = fields.get("response_format")
-    if raw is None:
+    if (raw := fields.get("response_format")) is None:
         return False
     try:
         return labels.wants_json(msgspec.json.decode(raw))

@@ -18,6 +18,7 @@ from serving.guard.channels import Output
 from serving.guard.choice import Blocked, Choice, Unreadable, walk
 from serving.guard.shape import KNOWN, Shape, is_void, learnt
 from serving.guard.values import Action, Finding
+from serving.guard.whole import is_clear
 from serving.records import Block, Usage
 
 CHOICES_MAX = 128
@@ -107,6 +108,8 @@ class Inspector:
 
     def plain(self, block: Block) -> Block:
         """What of a plain answer may leave; the same Block when nothing changed."""
+        if not (self._label or self._mark) and is_clear(block.data, self.output):
+            return block
         try:
             body = events.body(block.data)
             is_dirty, finish = self._body(body)
@@ -148,9 +151,8 @@ class Inspector:
         ):
             self._learns, self._shape = self._learns + 1, shape
         self._last = event
-        choices = event.get("choices")
         is_dirty = False
-        if choices:
+        if choices := event.get("choices"):
             if type(choices) is not list:
                 raise Unreadable("choices are no array")
             for node in choices:
@@ -175,8 +177,7 @@ class Inspector:
             raise Unreadable("a choice is no object")
         at = node.get("index")
         index = at if type(at) is int else 0
-        choice = self._choices.get(index)
-        if choice is None:
+        if (choice := self._choices.get(index)) is None:
             if len(self._choices) >= CHOICES_MAX:
                 raise Unreadable("an answer has too many choices")
             choice = self._choices[index] = Choice(self.output, self._label)
@@ -197,8 +198,7 @@ class Inspector:
         """Members of an event or body that no dialect we know has: read whole."""
         is_dirty = False
         for name in node.keys() - KNOWN:
-            new = walk(self.output, name, node[name])
-            if new != node[name]:
+            if (new := walk(self.output, name, node[name])) != node[name]:
                 node[name], is_dirty = new, True
         return is_dirty
 

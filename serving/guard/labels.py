@@ -30,9 +30,9 @@ def metadata(producer: str, produce_id: str) -> dict[str, str]:
     }
 
 
-def may_append(finish: str | None) -> bool:
+def may_append(finish: object) -> bool:
     """Whether text may stand behind an answer that ended so: not behind a call of a tool."""
-    return finish not in _NO_TEXT
+    return not isinstance(finish, str) or finish not in _NO_TEXT
 
 
 def wants_json(response_format: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 CONTENT = frozenset({"messages", "prompt", "input", "suffix", "documents", "query", "queries",
                       "text_1", "text_2", "instructions", "prediction"})  # fmt: skip
 """Members whose texts the model reads."""
@@ -18,7 +20,27 @@ FIXED = frozenset({"name", "url", "data", "filename"})
 """Members that are read but never rewritten."""
 MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "image", "audio", "video",
                     "file", "prompt_embeds", "image_embeds"})  # fmt: skip
+SPOKEN = "messages"
+ALL, DESCRIPTIONS, NONE = "all", "descriptions", "none"
+"""Which texts of a member may be rewritten."""
 _NO_TEXTS = IDS | MEDIA
+
+
+def mode_of(name: str) -> str:
+    """Which texts of a body's member may be rewritten."""
+    return ALL if name in CONTENT else DESCRIPTIONS if name in DESCRIBING else NONE
+
+
+def mode_within(name: str, mode: str) -> str:
+    """Which may be below a member of a member."""
+    if name in FIXED:
+        return NONE
+    return ALL if mode == DESCRIPTIONS and name == "description" else mode
+
+
+def may_be_json(key: Any, text: str) -> bool:
+    """Whether a text may be JSON whose escapes hide what it says."""
+    return key == "arguments" or (text.lstrip()[:1] in ("{", "[") and "\\u" in text)
 
 
 def texts_of(node: Any) -> Iterator[str]:
@@ -33,3 +55,25 @@ def texts_of(node: Any) -> Iterator[str]:
                 nodes += node
         elif isinstance(node, dict):
             nodes += [value for name, value in node.items() if name not in _NO_TEXTS]
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A message as most are."""
+
+    role: str
+    content: str
+
+
+_said = msgspec.json.Decoder(list[_Said]).decode
+
+
+def spoken(raw: msgspec.Raw) -> list[str] | None:
+    """The texts of messages that hold nothing but a role and a plain text each; None for others."""
+    try:
+        texts = [said.content for said in _said(raw)]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    for text in texts:
+        if may_be_json("content", text):
+            return None
+    return texts

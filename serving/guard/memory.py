@@ -89,19 +89,26 @@ class Recall:
 
     def get(self, text: str, cue: str = "") -> Held | None:
         """What is known of a text behind a cue."""
-        key = self._key(text, cue)
-        return self._memory.get(key) if key is not None else None
+        return self.known(self.key(text, cue))
 
     def put(self, text: str, held: Held, cue: str = "") -> None:
         """Keep what it holds; nothing of one that is no UTF-8."""
-        key = self._key(text, cue)
-        if key is not None:
-            self._memory.put(key, held)
+        self.keep(self.key(text, cue), held)
 
-    def _key(self, text: str, cue: str) -> bytes | None:
+    def key(self, text: str, cue: str = "") -> bytes | None:
+        """What stands for a text behind a cue; None for one that is no UTF-8."""
         made = self._begun.copy()
         try:
             made.update(f"{len(cue)}:{cue}{text}".encode())
         except UnicodeEncodeError:
             return None
         return made.digest()
+
+    def known(self, key: bytes | None) -> Held | None:
+        """What is known of the text of a key."""
+        return self._memory.get(key) if key is not None else None
+
+    def keep(self, key: bytes | None, held: Held) -> None:
+        """Keep what the text of a key holds."""
+        if key is not None:
+            self._memory.put(key, held)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ahocorasick  # type: ignore[import-not-found]
+import msgspec
 
 from serving.guard.values import Kind, Personal
 from serving.records import Label
@@ -22,6 +23,7 @@ LETTERS = "bcdfghjknpqrstvwxyz"
 """No vowels, so that no word comes out; no m, so that no placeholder begins within another."""
 NONCE_LETTERS = 12
 """19 letters, twelve times: 50 bits."""
+NONCES_MAX = 8
 VALUES_MAX = 9999
 """Different values in one request; what is beyond cannot be masked."""
 _GAP = r"[ _\\-]{1,3}"
@@ -62,6 +64,18 @@ def nonce(secret: bytes, request_id: str, attempt: int = 0) -> str:
         number, at = divmod(number, len(LETTERS))
         out.append(LETTERS[at])
     return "".join(out)
+
+
+def unused(fields: Mapping[str, msgspec.Raw], letters: Callable[[int], str]) -> str:
+    """A nonce that no member holds. That the first is not new is chance, that eight are not is
+    none: then the last one is taken, and at worst a text of the caller's is restored to the
+    caller."""
+    for attempt in range(NONCES_MAX):
+        nonce = letters(attempt)
+        mark = nonce.encode()
+        if not any(bytes(raw).find(mark) >= 0 for raw in fields.values()):
+            break
+    return nonce
 
 
 class Vault:

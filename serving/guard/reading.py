@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from serving.guard import personal
@@ -12,7 +11,7 @@ from serving.guard.folding import Folding
 from serving.guard.memory import NOTHING, Held, Recall
 from serving.guard.placeholders import VALUES_MAX, Vault
 from serving.guard.terms import Terms
-from serving.guard.values import Action, Finding, Kind, Personal, Policy, Term
+from serving.guard.values import Action, Counts, Finding, Kind, Personal, Policy, Term
 from serving.records import Sensitivity
 
 _PIECE = 1024
@@ -43,7 +42,7 @@ class Rules(NamedTuple):
 class Reader:
     """Reads the texts of one input; counts what it finds."""
 
-    def __init__(self, rules: Rules, vault: Vault, findings: Counter[Finding]) -> None:
+    def __init__(self, rules: Rules, vault: Vault, findings: Counts) -> None:
         self._policy = rules.policy
         self._terms = rules.terms if rules.policy.lists else None
         self._folding = rules.folding
@@ -53,31 +52,44 @@ class Reader:
         self._findings = findings
         self._known: dict[str, Held] = {}
         """What is known of texts that stand by themselves."""
+        self._keys: dict[str, bytes | None] = {}
+        """What other such texts are remembered by."""
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Look at texts that are to be read: which ones are known from before, and which ones a
         glance at many clears. A glance at all, one behind the other, only finds more than one at
         each."""
+        # To look a long text up takes a pass over it, and one by itself is read soon enough.
+        short = dict.fromkeys(text for text in texts if 0 < len(text) <= _BATCH)
+        if len(short) < 2:
+            return
         batch: list[str] = []
         size = 0
-        for text in dict.fromkeys(texts):
+        for text in short:
             held = self._recalled(text)
             if held is not None:
                 self._known[text] = held
-            elif 0 < len(text) <= _BATCH:
-                batch.append(text)
-                size += len(text)
-                if size > _BATCH:
-                    self._clear(batch)
-                    batch, size = [], 0
+                continue
+            batch.append(text)
+            size += len(text)
+            if size > _BATCH:
+                self._clear(batch)
+                batch, size = [], 0
         self._clear(batch)
+
+    def _recalled(self, text: str) -> Held | None:
+        if self._recall is None:
+            return None
+        self._keys[text] = key = self._recall.key(text)
+        return self._recall.known(key)
 
     def _clear(self, batch: list[str]) -> None:
         if len(batch) < 2 or not self._is_clear("\n".join(batch)):
             return
         for text in batch:
             self._known[text] = NOTHING
-            self._remember(text, NOTHING)
+            if self._recall is not None:
+                self._recall.keep(self._keys[text], NOTHING)
 
     def read(self, text: str, where: str, may_rewrite: bool, cue: str = "") -> tuple[str, str]:
         """(what any target may see, what one outside may see). A text that may not be rewritten
@@ -113,32 +125,55 @@ class Reader:
             action = Action.FLAG
         self._findings[Finding(term.category, action, where, term.list, term.sensitivity)] += 1
 
+    def holds_nothing(self, texts: Sequence[str]) -> bool:
+        """Whether nothing is found in any of some texts that stand by themselves; if something is,
+        they are not searched again. Raises TooLong."""
+        if len(texts) > 1:
+            self.prepare(texts)
+        for text in texts:
+            held = self._held(text, "")
+            if held is not NOTHING:
+                return False
+            if len(texts) > 1:
+                self._known[text] = held
+        return True
+
     def _held(self, text: str, cue: str) -> Held:
         """What a text holds, from memory where it was met before."""
-        held = self._recalled(text, cue) if cue or text not in self._known else self._known[text]
-        if held is None:
+        held = self._known.get(text) if self._known and not cue else None
+        if held is not None:
+            return held
+        recall = self._recall
+        if recall is None:
             held = self._found(text, cue)
-            self._remember(text, held, cue)
+        else:
+            key = self._keys.get(text) if self._keys and not cue else None
+            if key is None:
+                key = recall.key(text, cue)
+                held = recall.known(key)
+            if held is None:
+                held = self._found(text, cue)
+                recall.keep(key, held)
+        if held is not NOTHING and not cue:
+            self._known[text] = held
         return held
 
-    def _recalled(self, text: str, cue: str = "") -> Held | None:
-        return self._recall.get(text, cue) if self._recall is not None else None
-
-    def _remember(self, text: str, held: Held, cue: str = "") -> None:
-        if self._recall is not None:
-            self._recall.put(text, held, cue)
-
     def _is_clear(self, text: str) -> bool:
-        has_terms = self._terms is not None and not self._terms.clears(text)
-        return not has_terms and self._has_no_person(text)
+        is_plain = self._has_no_person(text)
+        return (is_plain or not self._policy.personal) and self._has_no_term(text, is_plain)
 
     def _has_no_person(self, text: str) -> bool:
-        return not self._policy.personal or personal.is_clear(text, self._folding)
+        """Whether a glance tells so; then all characters of the text are plain."""
+        return bool(self._policy.personal) and personal.is_clear(text, self._folding)
+
+    def _has_no_term(self, text: str, is_plain: bool) -> bool:
+        return self._terms is None or self._terms.clears(text, is_plain)
 
     def _found(self, text: str, cue: str) -> Held:
-        has_terms = self._terms is not None and not self._terms.clears(text)
         whole = cue + text
-        has_personal = not self._has_no_person(whole)
+        is_plain = self._has_no_person(whole)
+        has_personal = bool(self._policy.personal) and not is_plain
+        has_terms = not self._has_no_term(text, is_plain)
         if not (has_terms or has_personal):
             return NOTHING
         if self._left is not None:

@@ -7,27 +7,37 @@ break the call. What nobody here can read (pictures, sound, prompts in tokens) i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from serving.guard.members import CONTENT, DESCRIBING, FIXED, IDS, MEDIA, UNREAD, texts_of
-from serving.guard.placeholders import NONCE_LETTERS, Vault
+from serving.guard.members import (
+    ALL,
+    CONTENT,
+    FIXED,
+    IDS,
+    MEDIA,
+    SPOKEN,
+    UNREAD,
+    may_be_json,
+    mode_of,
+    mode_within,
+    spoken,
+    texts_of,
+)
+from serving.guard.placeholders import NONCE_LETTERS, Vault, unused
 from serving.guard.reading import Reader, Rules
-from serving.guard.values import Action, Finding, Policy, classify
+from serving.guard.values import Action, Counts, Finding, Policy, classify
 from serving.records import Sensitivity
 
 DEPTH_MAX = 64
 """Nesting of a body's members; deeper is refused unread."""
-NONCES_MAX = 8
 _TEXTS = (b'"', b"[", b"{")
 """What may hold text starts so."""
 _PROMPTS = frozenset({"prompt", "input"})
 """Members in which numbers are tokens."""
-_ALL, _DESCRIPTIONS, _NONE = "all", "descriptions", "none"
-"""Which texts of a member may be rewritten."""
+_LOGPROBS = frozenset({"logprobs", "top_logprobs", "prompt_logprobs"})
 _OWN, _EGRESS = 3, 4
 _CUE_MAX = 32
 _decode = msgspec.json.Decoder().decode
@@ -43,7 +53,7 @@ class Verdict(NamedTuple):
     """How often what was found."""
     is_blocked: bool
     fields: Mapping[str, msgspec.Raw]
-    """The body as any target may see it: terms masked."""
+    """The body as any target may see it: terms masked. The very one that came when nothing is."""
     egress_fields: Mapping[str, msgspec.Raw]
     """The body as a target outside the premises may see it: personal data masked as well."""
     vault: Vault
@@ -75,13 +85,12 @@ def screen(
     text happen to hold it. Raises TooLong where `rules.closely_max` is set."""
     if not rules.policy.looks:
         return relayed(fields, rules.policy)
-    vault = Vault(lambda: _unused(fields, letters))
+    vault = Vault(lambda: unused(fields, letters))
     body = _Body(rules, vault)
-    own, egress = dict(fields), dict(fields)
     for name, raw in fields.items():
         if name not in UNREAD and bytes(raw).startswith(_TEXTS):
             body.member(name, raw)
-    body.write(own, egress)
+    own, egress = body.written(fields)
     findings = body.findings
     is_blocked = any(finding.action is Action.BLOCK for finding in findings)
     sensitivity = classify(rules.policy.label, findings)
@@ -95,25 +104,12 @@ def relayed(fields: Mapping[str, msgspec.Raw], policy: Policy) -> Verdict:
 
 def wants_logprobs(fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the caller asks for the tokens beside the text: not to be had with inspection."""
-    return any(
-        name in fields and bytes(fields[name]) not in (b"null", b"false")
-        for name in ("logprobs", "top_logprobs", "prompt_logprobs")
+    return not _LOGPROBS.isdisjoint(fields) and any(
+        name in fields and bytes(fields[name]) not in (b"null", b"false") for name in _LOGPROBS
     )
 
 
 _EMPTY = Vault("b" * NONCE_LETTERS)
-
-
-def _unused(fields: Mapping[str, msgspec.Raw], letters: Callable[[int], str]) -> str:
-    """A nonce that no member holds. That the first is not new is chance, that eight are not is
-    none: then the last one is taken, and at worst a text of the caller's is restored to the
-    caller."""
-    for attempt in range(NONCES_MAX):
-        nonce = letters(attempt)
-        mark = nonce.encode()
-        if not any(bytes(raw).find(mark) >= 0 for raw in fields.values()):
-            break
-    return nonce
 
 
 class _Body:
@@ -127,27 +123,47 @@ class _Body:
         self._is_within = False
         """Inside JSON that stands in a string: names of members say what their values are."""
         self._places: list[_Place] = []
-        self.findings: Counter[Finding] = Counter()
+        self._cleared: msgspec.Raw | None = None
+        """Messages in which nothing was found."""
+        self._is_changed = False
+        """Whether some text has another form for any target."""
+        self.findings = Counts()
         self._reader = Reader(rules, vault, self.findings)
         self.texts: list[str] = []
 
     def member(self, name: str, raw: msgspec.Raw) -> None:
         """Read one member."""
         self._where = name
-        mode = _ALL if name in CONTENT else _DESCRIPTIONS if name in DESCRIBING else _NONE
-        holder: dict[str, Any] = {"": None}
-        self._places = []
         try:
-            holder[""] = _decode(raw)
-            self._reader.prepare(texts_of(holder[""]))
-            self._walk(holder, "", mode, 0)
+            said = spoken(raw) if name == SPOKEN else None
+            if said is not None and self._reader.holds_nothing(said):
+                self.texts += said
+                self._cleared = raw
+                return
+            self._read(name, raw, is_prepared=said is not None)
         except _UNREADABLE:
             self._found(Finding("unreadable", Action.BLOCK, name))
-            return
+
+    def _read(self, name: str, raw: msgspec.Raw, is_prepared: bool) -> None:
+        holder: dict[str, Any] = {"": _decode(raw)}
+        self._places = []
+        if not is_prepared:
+            self._reader.prepare(texts_of(holder[""]))
+        self._walk(holder, "", mode_of(name), 0)
         self._members.append((name, holder, self._places))
 
-    def write(self, own: dict[str, msgspec.Raw], egress: dict[str, msgspec.Raw]) -> None:
-        """Put the new forms of all members where they differ."""
+    def written(
+        self, fields: Mapping[str, msgspec.Raw]
+    ) -> tuple[Mapping[str, msgspec.Raw], Mapping[str, msgspec.Raw]]:
+        """The body with the new forms of all members: its own, and that for others."""
+        if not (self._is_changed or self._vault.values):
+            return fields, fields
+        if self._vault.values and self._cleared is not None:
+            # What was found elsewhere is masked there as well.
+            said = _decode(self._cleared)
+            places = [_Place(one, "content", *[one["content"]] * 3) for one in said]
+            self._members.append((SPOKEN, {"": said}, places))
+        own, egress = dict(fields), dict(fields)
         for name, holder, places in self._members:
             if _write(places, _OWN):
                 own[name] = msgspec.Raw(_encode(holder[""]))
@@ -155,6 +171,7 @@ class _Body:
                 places = [p._replace(egress=self._vault.again(p.egress)) for p in places]
             if _write(places, _EGRESS):
                 egress[name] = msgspec.Raw(_encode(holder[""]))
+        return own, egress
 
     def _found(self, finding: Finding) -> None:
         self.findings[finding] += 1
@@ -164,22 +181,23 @@ class _Body:
         node = holder[key]
         if depth > DEPTH_MAX:
             raise RecursionError
-        if isinstance(node, str):
+        kind = type(node)
+        if kind is str:
             self._text(holder, key, mode, depth)
-        elif isinstance(node, list):
+        elif kind is list:
             if node and isinstance(node[0], int) and self._where in _PROMPTS:
                 self._opaque()
                 return
             for at in range(len(node)):
                 self._walk(node, at, mode, depth + 1)
-        elif isinstance(node, dict):
-            for name in node:
+        elif kind is dict:
+            for name, value in node.items():
                 if self._is_within:
                     self._reader.read(name, self._where, may_rewrite=False)
-                if name in MEDIA and node[name]:
+                if name in MEDIA and value:
                     self._opaque()
                 elif name not in IDS:
-                    self._walk(node, name, _mode_of(name, mode), depth + 1)
+                    self._walk(node, name, mode_within(name, mode), depth + 1)
 
     def _opaque(self) -> None:
         policy = self._policy
@@ -190,12 +208,14 @@ class _Body:
         if key in FIXED and text.startswith("data:"):
             self._opaque()
             return
-        forms = self._embedded(text, mode, depth) if _may_be_json(key, text) else None
+        forms = self._embedded(text, mode, depth) if may_be_json(key, text) else None
         if forms is None:
             cue = f'"{key[:_CUE_MAX]}":' if self._is_within and isinstance(key, str) else ""
-            forms = self._reader.read(text, self._where, mode == _ALL, cue)
-            if mode == _ALL:
+            forms = self._reader.read(text, self._where, mode == ALL, cue)
+            if mode == ALL:
                 self.texts.append(text)
+        if forms[0] is not text:
+            self._is_changed = True
         self._places.append(_Place(holder, key, text, *forms))
 
     def _embedded(self, text: str, mode: str, depth: int) -> tuple[str, str] | None:
@@ -217,17 +237,6 @@ class _Body:
             for form in (_OWN, _EGRESS)
         ]
         return forms[0], forms[1]
-
-
-def _mode_of(name: str, mode: str) -> str:
-    """What may be rewritten below a member."""
-    if name in FIXED:
-        return _NONE
-    return _ALL if mode == _DESCRIPTIONS and name == "description" else mode
-
-
-def _may_be_json(key: Any, text: str) -> bool:
-    return key == "arguments" or ("\\u" in text and text.lstrip()[:1] in ("{", "["))
 
 
 def _write(places: list[_Place], form: int) -> bool:

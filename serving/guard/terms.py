@@ -21,6 +21,10 @@ HOLD_CHARS_MAX = TERM_CHARS_MAX * (GAP_MAX + 1)
 """
 
 
+_SHORT, _SHORT_ASCII = 96, 384
+"""Characters of a short text (see `is_short`)."""
+
+
 class Found(NamedTuple):
     """What a search tells."""
 
@@ -46,10 +50,17 @@ class Terms:
         self._compact = Compact(compact, folding) if compact else None
         self._clearing = _clearing(words, compact, folding)
 
-    def clears(self, text: str) -> bool:
-        """Whether a whole text holds no term for sure; False where it may hold one, or where the
-        automata are as fast."""
-        return self._clearing is not None and self._clearing.clears(text)
+    def clears(self, text: str, is_plain: bool = False) -> bool:
+        """Whether a whole text holds no term for sure; False where it may hold one. `is_plain`: a
+        glance has told that its characters are everyday ones (`personal.is_clear`)."""
+        if self.is_short(text):
+            return self.quick(text, is_inside=False, is_last=True) != LOOK
+        return self._clearing is not None and self._clearing.clears(text, is_plain)
+
+    def is_short(self, text: str) -> bool:
+        """Whether the automata tell of a text as fast as a glance, which has its price however
+        short a text is."""
+        return len(text) <= _SHORT or (len(text) <= _SHORT_ASCII and text.isascii())
 
     def quick(self, text: str, is_inside: bool, is_last: bool) -> int:
         """What must be held back when the text holds no term; LOOK when it may hold one.

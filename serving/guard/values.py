@@ -88,6 +88,13 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """What it makes of an input at least."""
 
 
+class Counts(dict[Finding, int]):
+    """How often what was found: a `collections.Counter`, which takes a microsecond to make."""
+
+    def __missing__(self, finding: Finding) -> int:
+        return 0
+
+
 def classify(label: Sensitivity, findings: Iterable[Finding]) -> Sensitivity:
     """How sensitive an input is: what its tenant says, or more if more was found. Masking changes
     nothing here: what was masked is still known to the caller's answer, and a rule missed may be

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -11,11 +13,14 @@ from benchmarks.gateway import __main__ as cli
 from benchmarks.gateway import compare, figures, machine, own, report, rounds
 from benchmarks.gateway.arrivals import Seen
 from benchmarks.gateway.check import Checked
+from benchmarks.gateway.client import PROMPT
 from benchmarks.gateway.contenders import ROOT
 from benchmarks.gateway.figures import CHUNKS, EVENTS, Cost, Effort, Many, Visit, Warm, metrics
 from benchmarks.gateway.open_streams import Open
 from benchmarks.gateway.peers import LITELLM, SGLANG_ROUTER, SMG, VLLM_ROUTER
 from benchmarks.gateway.report import Report, Spread
+from benchmarks.gateway.script import Pace, scripted
+from benchmarks.guard.samples import CHINESE, ENGLISH
 
 HERE = machine.Provenance("command", "then", "c" * 40, False, "cpu", 2, (0.1, 0.1, 0.1), "6", {})
 
@@ -45,6 +50,16 @@ def with_streams(visit: Visit, kib: float, faults: int = 0) -> Visit:
         opened=Open(visit.gateway, 2000, 100.0, 200.0, kib, faults, ""),
         many=Many(checked, 50.0),
     )
+
+
+def test_no_prompt_and_no_answer_of_a_measurement_holds_a_listed_term():
+    listed = set(own.terms())
+    answer = msgspec.json.decode(scripted(Pace(3, 0.0)).whole.partition(b"\r\n\r\n")[2])
+    for text in (PROMPT, ENGLISH, answer["choices"][0]["message"]["content"]):
+        words = re.findall(r"\w+", text.lower())
+        assert listed.isdisjoint(words)
+        assert listed.isdisjoint(map(" ".join, pairwise(words)))
+    assert not any(term in CHINESE for term in listed)
 
 
 def whole(visits: list[Visit], count: int, gateways: list[str] | None = None) -> Report:
