@@ -6,16 +6,18 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscale.journal import Journal, read, replay
 from autoscale.limits import bounds
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
-from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply
+from autoscale.records import Decision, Demand, Hold, Samples, Scale, Signals, Supply, Tick
 from autoscale.step import step
 from autoscale.swaps import EVERYTHING, Room, bridged, stayed
 from autoscale.work import Work
@@ -143,6 +145,24 @@ def test_no_data_and_no_settings_make_it_fail_or_pass_its_bounds(seed: int) -> N
             check(plan, decision, wanted[plan.model], is_rich=is_rich)
             if isinstance(decision, Scale):
                 wanted[plan.model] = decision.pools
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_journal_of_any_course_replays_bit_for_bit(tmp_path: Path, seed: int) -> None:
+    chaos, memory, journal = Chaos(seed), Memory(), Journal(tmp_path)
+    wanted: dict[str, Mapping[str, int]] = {plan.model: {} for plan in chaos.policy.plans}
+    for _ in range(50):
+        samples = chaos.samples(wanted)
+        outcome = step(samples, memory, chaos.policy)
+        journal.write(Tick(samples, chaos.policy, memory, outcome.decisions))
+        memory = outcome.memory
+        pools = {d.model: d.pools for d in outcome.decisions if isinstance(d, Scale)}
+        wanted |= pools
+    replayed = list(replay(read(tmp_path / "ticks.jsonl")))
+    assert len(replayed) == 50
+    for tick, decisions in replayed:
+        written = msgspec.json.encode(decisions, enc_hook=str)
+        assert msgspec.json.decode(written, type=tuple[Decision, ...]) == tick.decisions
 
 
 @pytest.mark.parametrize("least", [1, 5])
