@@ -232,8 +232,8 @@ def _settle(
             wanted[pool.name] = had - may
     wanted, before = _some(wanted), _some(model.wanted)
     model = ordered(model, plan, wanted, at_ms)
-    if (spare := max(0, shared(plan, wanted) - counted)) != model.spare:
-        model = replace(model, spare=spare)
+    if len(plan.pools) > 1 or plan.pools[0].is_hourly:  # else nothing can be beyond the number
+        model = replace(model, spare=max(0, shared(plan, wanted) - counted))
     total, ready = sum(wanted.values()), _some(model.ready)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
         said = reasons.stands(total, case.partial, case.edge)

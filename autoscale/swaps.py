@@ -34,7 +34,10 @@ def pinned(plan: Plan) -> Mapping[str, int]:
 
 def shared(plan: Plan, counts: Mapping[str, int]) -> int:
     """Replicas that serve everybody: a tenant's own are left out."""
-    return sum(counts.values()) - sum(counts.get(name, 0) for name in pinned(plan))
+    total = sum(counts.values())
+    if own := pinned(plan):
+        total -= sum(counts.get(name, 0) for name in own)
+    return total
 
 
 def stayed(before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:

@@ -114,7 +114,7 @@ def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
             continue
         is_, old = mark.totals[model], before.get((mark.instance, mark.started))
         was = None if old is None else old.totals.get(model)
-        is_odd = min(now.running, now.queued, now.queued_tokens, *is_) < 0
+        is_odd = now.running < 0 or now.queued < 0 or now.queued_tokens < 0 or min(is_) < 0
         running += max(0, now.running)
         queued += max(0, now.queued)
         tokens += max(0, now.queued_tokens)
