@@ -9,29 +9,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from pyarrow import csv, parquet
 
+from autoscale.trace_file import (
+    Floats,
+    Rows,
+    TraceError,
+    checked,
+    columns,
+    numbers,
+    opened,
+    sound,
+)
 from models.worded import Worded
 
-COLUMNS = ("timestamp_s", "input_tokens", "output_tokens")
+__all__ = [
+    "BINS_MAX", "BIN_S", "Asked", "Floats", "Trace", "TraceError", "asked", "binned", "counted",
+    "load", "rows",
+]  # fmt: skip
+
 BIN_S = 10.0
 SMOOTH_BINS = 6
 """A minute: the work of a call is done over tens of seconds, not in the bin in which it came."""
 BINS_MAX = 1_000_000
-TOKENS_MAX = 1e7
-GAP_S = 600.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-Floats: TypeAlias = NDArray[np.float64]
-
-
-class TraceError(ValueError):
-    """A trace that cannot be used; names the file, the column and the row."""
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -85,21 +89,25 @@ def asked(text: str) -> Asked:
 
 def load(wish: Asked) -> Trace:
     """Read, check, bin, cut and smooth. Raises TraceError."""
-    times, prompt, output = _columns(wish.path)
-    notes = _checked(wish.path, times, prompt, output)
+    file = columns(wish.path)
+    times, notes = file.times, checked(wish.path, file)
     inside = (times >= wish.from_s) & (times < wish.until_s)
     if not inside.any():
         raise _empty(wish)
-    start_s = wish.from_s
-    places = ((times[inside] - start_s) // BIN_S).astype(np.int64)
+    start_s = _begin(wish, file, inside)
+    bins = (times[inside] - start_s) // BIN_S
+    if bins.max() >= BINS_MAX:
+        days = f"{bins.max() * BIN_S / 86_400:.6g}"
+        span = f"{times[inside].min():.15g}", f"{times[inside].max():.15g}"
+        template = "{path}: {days} days, from {first} s to {last} s; cut a window out"
+        raise TraceError(Worded("trace.long", template, path=wish.path, days=days,
+                                first=span[0], last=span[1]))  # fmt: skip
+    _worked(wish, file, inside)
+    places = bins.astype(np.int64)
     count = int(places.max()) + 1
-    if count > BINS_MAX:
-        days = f"{count * BIN_S / 86_400:.0f}"
-        template = "{path}: {days} days; cut a window out"
-        raise TraceError(Worded("trace.long", template, path=wish.path, days=days))
     binned = [
         _smooth(np.bincount(places, tokens[inside], count) * wish.scale)
-        for tokens in (prompt, output)
+        for tokens in (file.prompt, file.output)
     ]
     return Trace(wish.name, start_s, binned[0], binned[1], notes)
 
@@ -116,78 +124,50 @@ def rows(wish: Asked) -> list[tuple[float, int, int]]:
     if wish.scale != 1.0:
         template = "{path}: requests one by one cannot be scaled; leave out the factor"
         raise TraceError(Worded("trace.scaled", template, path=wish.path))
-    times, prompt, output = _columns(wish.path)
-    _checked(wish.path, times, prompt, output)
+    file = columns(wish.path)
+    checked(wish.path, file)
+    times, prompt, output, _ = file
     inside = np.flatnonzero((times >= wish.from_s) & (times < wish.until_s))
     inside = inside[np.argsort(times[inside], kind="stable")]
     if not inside.size:
         raise _empty(wish)
-    return [(float(times[i]) - wish.from_s, int(prompt[i]), int(output[i])) for i in inside]
+    _worked(wish, file, inside)
+    start_s = _begin(wish, file, inside)
+    return [(float(times[i]) - start_s, int(prompt[i]), int(output[i])) for i in inside]
 
 
 def counted(wish: Asked) -> float:
     """Requests in the window; rows of bins say how many each holds. Raises TraceError."""
-    times, _, _ = _columns(wish.path)
+    times = columns(wish.path).times
     inside = (times >= wish.from_s) & (times < wish.until_s)
-    table = _table(wish.path)
+    table = opened(wish.path)
     if "requests" not in table.column_names:
         return float(inside.sum()) * wish.scale
-    return float(np.asarray(table["requests"].to_numpy())[inside].sum()) * wish.scale
+    values = numbers(wish.path, table, "requests")
+    sound(wish.path, "requests", values)
+    return float(values[inside].sum()) * wish.scale
+
+
+def _begin(wish: Asked, file: Rows, inside: Any) -> float:
+    """Where the window begins. Before the first row of times since 1970 there is no trace."""
+    if wish.from_s or not file.monday_s:
+        return wish.from_s
+    return float(file.times[inside].min() // BIN_S * BIN_S)
 
 
 def _empty(wish: Asked) -> TraceError:
+    if not wish.from_s and wish.until_s == float("inf"):
+        return TraceError(Worded("trace.no_rows", "{path}: no rows", path=wish.path))
     template = "{path}: no rows between {from_s} s and {until_s} s"
     span = f"{wish.from_s:g}", f"{wish.until_s:g}"
     said = Worded("trace.empty", template, path=wish.path, from_s=span[0], until_s=span[1])
     return TraceError(said)
 
 
-def _table(path: Path) -> pa.Table:
-    if path.suffix == ".parquet":
-        return parquet.read_table(path)
-    return csv.read_csv(path)
-
-
-def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
-    try:
-        table = _table(path).select(list(COLUMNS))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        template = "{path}: {error}; it needs the columns {columns}"
-        raise TraceError(
-            Worded("trace.columns", template, path=path, error=error, columns=COLUMNS)
-        ) from None
-    try:
-        times, prompt, output = (
-            np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS
-        )
-    except (ValueError, TypeError) as error:
-        template = "{path}: a column is not numeric: {error}"
-        raise TraceError(Worded("trace.numeric", template, path=path, error=error)) from None
-    return times, prompt, output
-
-
-def _checked(path: Path, times: Floats, prompt: Floats, output: Floats) -> tuple[str, ...]:
-    for name, values in zip(COLUMNS, (times, prompt, output), strict=True):
-        bad = ~np.isfinite(values) | (values < 0)
-        if name != "timestamp_s":
-            # A bin holds many requests: the bound is generous, and only absurd rows pass it.
-            bad |= values > TOKENS_MAX * 100
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TraceError(
-                Worded("trace.row", "{path}: {name}: row {row} holds {value}",
-                       path=path, name=name, row=row, value=values[row])
-            )  # fmt: skip
-    notes = []
-    if times.size and (steps := np.diff(times)).size:
-        if (steps < 0).any():
-            count = int((steps < 0).sum())
-            notes.append(Worded("trace.sorted", "{count} rows out of order, sorted", count=count))
-        longest = float(np.diff(np.sort(times)).max())
-        if longest > GAP_S:
-            template = "a gap of {seconds} s, taken for no demand"
-            notes.append(Worded("trace.gap", template, seconds=f"{longest:.0f}"))
-    return tuple(notes)
+def _worked(wish: Asked, file: Rows, inside: Any) -> None:
+    if not (file.prompt[inside].any() or file.output[inside].any()):
+        template = "{path}: no row has any tokens, so there is nothing to serve"
+        raise TraceError(Worded("trace.idle", template, path=wish.path))
 
 
 def _smooth(values: Floats) -> Floats:

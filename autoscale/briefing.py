@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+from autoscale import sense
 from autoscale.policy import Api, Budget, Plan, Policy, Pool, Window
 from autoscale.work import of_profile
 from models import prices, provider
@@ -32,6 +33,8 @@ def policy_of(settings: Settings, today: date) -> Policy:
                     model_name=repr(model_name),
                 )
             )
+    if (said := sense.contradiction(scaling)) is not None:
+        raise SettingsError(said)
     budget = Budget(
         _micro_or_none(scaling.hour_max), _micro_or_none(scaling.day_max), scaling.replicas_max
     )
@@ -53,6 +56,7 @@ def _plan(settings: Settings, model: Model, today: date) -> Plan:
         pools=pools,
         api=_api(settings, model, scaling, today) if pools else None,
         work=of_profile(model.speed, scaling.batch),
+        jurisdictions=scaling.jurisdictions,
         windows=windows,
         utc_offset_minutes=scaling.utc_offset_minutes,
         wait_s_max=scaling.wait_s_max,

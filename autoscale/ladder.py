@@ -1,4 +1,4 @@
-"""Which pool the next replica comes from: paid, on-demand floor, then by price. Pure.
+"""Which pool the next replica comes from: paid, minima, on-demand floor, then by price. Pure.
 
 Rung k of a ladder is the k-th replica of a model; the work-function account of `decide` belongs to
 a rung, so a rung's price is the price of the replica that would be given back first.
@@ -16,6 +16,9 @@ import msgspec
 
 from autoscale.policy import Plan, Pool
 
+FREE_HOUR_MICRO: Final = 1e-3
+"""What a free replica that is not bought for good is reckoned at, so that its account moves: it
+runs while there is work for it, and the cheapest it stays."""
 NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
@@ -65,7 +68,7 @@ def _ladder(plan: Plan, known: tuple[tuple[str, int, int, float], ...]) -> tuple
     below = 0.0
     for pool, count in _order(plan, caps, size):
         is_sunk = pool.terms == "reserved"
-        price = 0.0 if is_sunk else pool.hour_micro / 3600
+        price = 0.0 if is_sunk else (pool.hour_micro or FREE_HOUR_MICRO) / 3600
         capacity = size[pool.name]
         for _ in range(count):
             found.append(Rung(pool.name, price, below, capacity, ready_s[pool.name], is_sunk))
@@ -92,24 +95,31 @@ def _bounded(rungs: list[Rung]) -> list[Rung]:
 def _order(
     plan: Plan, caps: Mapping[str, int], size: Mapping[str, float]
 ) -> Iterator[tuple[Pool, int]]:
-    open_ = [
-        (pool, min(pool.most, caps[pool.name]))
-        for pool in plan.pools
-        if not pool.tenant and (not plan.jurisdictions or pool.jurisdiction in plan.jurisdictions)
-    ]
-    rest = []
-    floor = plan.on_demand_floor
-    for pool, count in open_:
+    rented, rest, floor = [], [], plan.on_demand_floor
+    for pool in usable(plan):
+        count = min(pool.most, caps[pool.name])
         if pool.terms == "reserved":
             yield pool, count
-        elif pool.terms == "on_demand" and floor:
-            taken = min(floor, count)
-            floor -= taken
-            yield pool, taken
-            rest.append((pool, count - taken))
         else:
-            rest.append((pool, count))
+            rented.append((pool, count, min(pool.least, count)))
+    for pool, _, least in rented:
+        yield pool, least
+        floor -= least if pool.terms == "on_demand" else 0
+    for pool, count, least in rented:
+        more = 0 if pool.terms != "on_demand" else max(0, min(floor, count - least))
+        floor -= more
+        yield pool, more
+        rest.append((pool, count - least - more))
     yield from sorted(rest, key=lambda one: one[0].hour_micro / size[one[0].name])
+
+
+def usable(plan: Plan) -> list[Pool]:
+    """Pools for everybody's calls, where the model may run."""
+    allowed = plan.jurisdictions
+    return [
+        pool for pool in plan.pools
+        if not pool.tenant and (not allowed or pool.jurisdiction in allowed)
+    ]  # fmt: skip
 
 
 def by_pool(rungs: tuple[Rung, ...], count: int) -> dict[str, int]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from autoscale import clocks
 from autoscale.decide import View, saved_per_rent
-from autoscale.ladder import Rung
-from autoscale.policy import Budget, Plan, Pool, Window
+from autoscale.ladder import Rung, usable
+from autoscale.memory import Memory
+from autoscale.policy import Budget, Plan, Policy, Pool, Window
+from autoscale.swaps import EVERYTHING, Room
 
 MINUTE_MS: Final = 60_000
 DAY_MINUTES: Final = 1440
@@ -24,13 +28,11 @@ use what is paid, early enough that the provider's clock does not start the next
 
 
 def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
-    """Least and most replicas now: pools' own, or those of the schedule."""
-    least = most = 0
-    for pool in plan.pools:
-        least += pool.least
-        most += pool.most
+    """Least and most replicas now: pools' own, or those of the schedule. Of those that serve
+    everybody: a tenant's own pool is held at its least, beside them."""
+    least, most = _of_pools(plan)
     if not plan.windows:
-        return min(least, most), most
+        return least, most
     minutes = at_ms // MINUTE_MS + plan.utc_offset_minutes
     day, minute = minutes // DAY_MINUTES, minutes % DAY_MINUTES
     weekday = (day + THURSDAY) % WEEK_DAYS
@@ -39,6 +41,13 @@ def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
             least = max(least, window.least)
             most = most if window.most is None else min(most, window.most)
     return min(least, most), most
+
+
+@lru_cache(256)
+def _of_pools(plan: Plan) -> tuple[int, int]:
+    pools = usable(plan)
+    most = sum(pool.most for pool in pools)
+    return min(sum(pool.least for pool in pools), most), most
 
 
 def _holds(window: Window, weekday: int, minute: int) -> bool:
@@ -88,20 +97,39 @@ def shared(wishes: Sequence[Wish], budget: Budget, day_micro: float) -> Mapping[
     return counts
 
 
+def charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> float:
+    """The day's rent with that of the tick."""
+    micro = 0.0
+    for plan in policy.plans:
+        wanted = memory.models[plan.model].wanted if plan.model in memory.models else {}
+        for pool in plan.pools:
+            if pool.terms != "reserved" and not pool.tenant:
+                micro += wanted.get(pool.name, 0) * pool.hour_micro * elapsed_s / 3600
+    return micro + (0.0 if clocks.is_new_day(memory, at_ms, elapsed_s) else memory.day_micro)
+
+
 def over(
     wishes: Sequence[Wish], counts: Mapping[str, int], budget: Budget, day_micro: float
 ) -> bool:
     """Whether the counts cost more than is allowed. What is left of a day must last an hour at
     least, so the day's bound is approached and never passed."""
+    left = room(wishes, counts, budget, day_micro)
+    return left.replicas < 0 or left.hour_micro < -1
+
+
+def room(
+    wishes: Sequence[Wish], counts: Mapping[str, int], budget: Budget, day_micro: float
+) -> Room:
+    """What the budget leaves beside the counts; below 0 where they cost more."""
     if budget == UNBOUNDED:
-        return False
+        return EVERYTHING
     rented = [rung for w in wishes for rung in w.rungs[: counts[w.model]] if not rung.is_sunk]
     caps = [cap for cap in (budget.hour_micro_max,) if cap is not None]
     if budget.day_micro_max is not None:
         caps.append(max(0, budget.day_micro_max - round(day_micro)))
     hour_micro = sum(rung.micro_per_s for rung in rented) * 3600
-    is_many = budget.replicas_max is not None and len(rented) > budget.replicas_max
-    return is_many or any(hour_micro > cap + 1 for cap in caps)
+    most = float("inf") if budget.replicas_max is None else budget.replicas_max
+    return Room(most - len(rented), min(caps, default=float("inf")) - hour_micro)
 
 
 def _top(wish: Wish, count: int) -> Rung | None:

@@ -97,6 +97,9 @@ class ModelMemory(msgspec.Struct, frozen=True):
     wanted: Mapping[str, int] = {}
     """By pool, as decided last."""
     ready: Mapping[str, int] = {}
+    spare: int = 0
+    """Of `wanted`: those beyond the number decided, in hours that are paid or until others are
+    ready in their place."""
     woken: Woken = Woken()
     orders: tuple[Order, ...] = ()
     ready_s: Mapping[str, float] = {}

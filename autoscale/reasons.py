@@ -12,6 +12,10 @@ from autoscale.windows import Flow
 from models.worded import Worded
 
 NO_GATEWAY: Final[str] = Worded("scale.no_gateway", "no data: no gateway answered")
+STALE: Final[str] = Worded(
+    "scale.stale",
+    "no data: gateways answered, but no report was made within 10 s of now by this machine's clock",
+)
 NO_SUPPLY: Final[str] = Worded("scale.no_supply", "no data: replicas unknown")
 ACCOUNT: Final[str] = Worded("scale.account", "account")
 LATE: Final[str] = Worded("scale.late", "calls wait, were late or refused")
@@ -36,10 +40,13 @@ def stands(total: int, partial: int, edge: str = "") -> str:
                   note=note)  # fmt: skip
 
 
-def ordered(why: str, wanted: dict[str, int], partial: int, edge: str = "") -> str:
-    """So many of each pool."""
+def ordered(why: str, wanted: dict[str, int], partial: int, edge: str = "", spare: int = 0) -> str:
+    """So many of each pool; `spare` of them are more than the number decided."""
     pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
     note = missing(partial)
+    if spare:
+        template = "; {count} of them until others are ready or their paid hour ends{note}"
+        note = Worded("scale.spare", template, count=spare, note=note)
     return Worded("scale.ordered", "{why}: {pools}{edge}{note}", why=why, pools=pools, edge=edge,
                   note=note)  # fmt: skip
 

@@ -110,8 +110,11 @@ def counted(
         ((deployment, row),) = deployments.items()
         model = prefix.removeprefix(ROUTE_PREFIX)
         states = [replica["state"] for replica in row.get("replicas") or ()]
+        target = int(row["target_num_replicas"])
+        if target < 0:
+            raise ValueError(f"Serve says that {model} should have {target} replicas")
         found[model] = Engines(
-            target=int(row["target_num_replicas"]),
+            target=target,
             running=sum(state in RUNNING for state in states),
             starting=sum(state in STARTING for state in states),
             stopping=states.count("STOPPING"),

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
+from autoscale import clocks, decide, edge, forecast, limits, owned, reasons, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
 from autoscale.records import Decision, Hold, Samples, Scale
 from autoscale.supply import arrived, caps, ordered, ready_of
+from autoscale.swaps import Room, bridged, shared, stayed
 from autoscale.windows import Flow, Fresh
 
-DAY_MS = 86_400_000
 AWAY_S = 1800.0
 ALONE = 0.5
 """Refused share of the overflow from which the API counts as away."""
@@ -47,6 +47,8 @@ class _Case(msgspec.Struct, frozen=True):
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
+    partial: int
+    """Sources that say nothing of this model."""
     edge: str = ""
     """What replicas of ours do at their edge, in words."""
 
@@ -55,9 +57,12 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     """One decision for each plan."""
     seen = windows.fresh(samples, memory)
     if not seen.gateways:
-        held = tuple(Hold(p.model, reasons.NO_GATEWAY) for p in policy.plans)
-        return Outcome(held, memory)
-    day_micro = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
+        why = reasons.STALE if samples.gateways else reasons.NO_GATEWAY
+        return Outcome(tuple(Hold(p.model, why) for p in policy.plans), memory)
+    at_ms = samples.at_ms
+    if not seen.elapsed_s:
+        memory = clocks.followed(memory, at_ms)
+    day_micro = limits.charged(memory, policy, at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
     cases = [
         _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
@@ -65,39 +70,31 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     ]
     wishes = [case.wish for case in cases if isinstance(case, _Case)]
     counts = limits.shared(wishes, policy.budget, day_micro)
+    room = limits.room(wishes, counts, policy.budget, day_micro)
     decisions: list[Decision] = []
     models = dict(memory.models)
     for case in cases:
         if not isinstance(case, _Case):
             decisions.append(case)
             continue
-        decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
+        decision, models[case.plan.model], room = _settle(case, counts, room, at_ms)
         decisions.append(decision)
+    day = clocks.day(memory, at_ms, seen.elapsed_s)
     memory = replace(
-        memory, at_ms=samples.at_ms, marks=seen.marks, models=models,
-        day=samples.at_ms // DAY_MS, day_micro=day_micro,
-    )  # fmt: skip
+        memory, at_ms=at_ms, marks=seen.marks, models=models, day=day, day_micro=day_micro
+    )
     return Outcome(tuple(decisions), memory)
-
-
-def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> float:
-    """The day's rent with that of the tick."""
-    micro = 0.0
-    for plan in policy.plans:
-        wanted = memory.models.get(plan.model, NEW).wanted
-        for pool in plan.pools:
-            if pool.terms != "reserved":
-                micro += wanted.get(pool.name, 0) * pool.hour_micro * elapsed_s / 3600
-    return micro + (memory.day_micro if at_ms // DAY_MS == memory.day else 0.0)
 
 
 def _case(
     plan: Plan, policy: Policy, samples: Samples, news: tuple[Fresh, Flow], memory: Memory
 ) -> _Case | Decision:
     seen, flow = news
-    if samples.supply is None or plan.model not in samples.supply:
+    supply = (samples.supply or {}).get(plan.model)
+    if supply is None or supply.ready < 0:
         return Hold(plan.model, reasons.NO_SUPPLY)
-    supply = samples.supply[plan.model]
+    if flow.odd:
+        seen = replace(seen, partial=seen.partial + flow.odd)
     if not plan.pools:
         return owned.decide(plan, flow, seen.partial, supply)
     at_ms = samples.at_ms
@@ -123,7 +120,8 @@ def _case(
     api = price if plan.api is not None else None
     worst = max(refused, plan.insurance, float(flow.is_away))
     view = decide.View(need, outlook, api, worst, seen.elapsed_s, policy.trust)
-    weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
+    adopted = shared(plan, model.wanted) if old is None else None
+    weighed = _weighed(model, rungs, view, adopted, bool(seen.partial))
     model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
         balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
@@ -154,12 +152,12 @@ def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
 
 
 def _weighed(
-    model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, is_partial: bool
-) -> decide.Weighed:
+    model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, adopted: int | None,
+    is_partial: bool,
+) -> decide.Weighed:  # fmt: skip
     before = decide.Weighed(model.balances, model.is_on, model.depth)
-    if is_first:  # what runs is adopted, and has until its account is used up to be of use
-        count = sum(model.wanted.values())
-        before = decide.Weighed((0.0,) * count, (True,) * count)
+    if adopted is not None:  # what runs has until its account is used up to be of use
+        before = decide.Weighed((0.0,) * adopted, (True,) * adopted)
     weighed = decide.weigh(rungs, view, before)
     if is_partial:  # part of the demand was not seen: it may only speak for more
         weighed = decide.higher(rungs, weighed, before, view.trust)
@@ -171,8 +169,8 @@ def _wished(
     at_ms: int, seen: Fresh,
 ) -> _Case:  # fmt: skip
     flow, rungs, view = weighed
-    ready = sum(model.ready.values())
-    before = sum(model.wanted.values())
+    ready = shared(plan, model.ready)
+    before = shared(plan, model.wanted) - model.spare
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
     count, why = sum(model.is_on), reasons.ACCOUNT
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
@@ -207,17 +205,23 @@ def _wished(
         "refused": view.refused,
     }  # fmt: skip
     return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, view), why,
-                 numbers)  # fmt: skip
+                 numbers, seen.partial)  # fmt: skip
 
 
 def _settle(
-    case: _Case, counts: Mapping[str, int], seen: Fresh, at_ms: int
-) -> tuple[Decision, ModelMemory]:
-    """The decision within the budget, and the model's memory."""
+    case: _Case, counts: Mapping[str, int], room: Room, at_ms: int
+) -> tuple[Decision, ModelMemory, Room]:
+    """The decision within the budget, the model's memory, and what is left of the budget."""
     plan, model = case.plan, case.model
     count = counts[plan.model]
     why = case.why if count == case.wish.count else reasons.BUDGET
     wanted = by_pool(case.wish.rungs, count)
+    counted = sum(wanted.values())
+    if len(plan.pools) > 1:
+        if case.partial and why is not reasons.BUDGET:
+            wanted = stayed(model.wanted, wanted)
+        elif wanted != model.wanted:
+            wanted, room = bridged(plan, model, wanted, room)
     for pool in plan.pools:
         had = model.wanted.get(pool.name, 0)
         fewer = had - wanted.get(pool.name, 0)
@@ -228,11 +232,14 @@ def _settle(
             wanted[pool.name] = had - may
     wanted, before = _some(wanted), _some(model.wanted)
     model = ordered(model, plan, wanted, at_ms)
+    if len(plan.pools) > 1 or plan.pools[0].is_hourly:  # else nothing can be beyond the number
+        model = replace(model, spare=max(0, shared(plan, wanted) - counted))
     total, ready = sum(wanted.values()), _some(model.ready)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
-    reason = reasons.ordered(why, wanted, seen.partial, case.edge)
-    return Scale(plan.model, total, reason, wanted, case.numbers), model
+        said = reasons.stands(total, case.partial, case.edge)
+        return Hold(plan.model, said, case.numbers), model, room
+    reason = reasons.ordered(why, wanted, case.partial, case.edge, model.spare)
+    return Scale(plan.model, total, reason, wanted, case.numbers), model, room
 
 
 def _some(counts: Mapping[str, int]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from autoscale.ladder import by_pool, ladder
 from autoscale.memory import ModelMemory, Order
 from autoscale.policy import Plan
 from autoscale.records import Supply
+from autoscale.swaps import pinned
 
 LEARN = 0.3
 """Weight of the newest time to ready."""
@@ -31,7 +32,11 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
         return {pool.name: max(0, supply.pools.get(pool.name, 0)) for pool in plan.pools}
     if len(plan.pools) == 1:
         return {plan.pools[0].name: max(0, supply.ready)}
-    return by_pool(ladder(plan, {}, old.ready_s, old.does), max(0, supply.ready))
+    left, found = max(0, supply.ready), {}
+    for name, least in pinned(plan).items():  # a tenant's are no rungs
+        found[name] = min(left, least)
+        left -= found[name]
+    return found | by_pool(ladder(plan, {}, old.ready_s, old.does), left)
 
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:

@@ -28,8 +28,12 @@ def waked(
 ) -> ModelMemory:
     """The memory after `bound` refusals of calls that could not leave. One replica at a time: what
     is coming may be enough."""
-    ready, wanted = sum(model.ready.values()), sum(model.wanted.values())
     woken = model.woken
+    if not bound and not woken.count:
+        return model
+    pools = {rung.pool for rung in rungs}  # a tenant's own, which is no rung, does not help
+    ready = sum(n for name, n in model.ready.items() if name in pools)
+    wanted = sum(n for name, n in model.wanted.items() if name in pools)
     if bound and wanted <= ready < len(rungs):
         woken = _asked(woken, ready + 1, round(1e3 * rungs[ready].ready_s), at_ms)
     is_over = at_ms >= (woken.keep_ms if ready >= woken.count else woken.until_ms)

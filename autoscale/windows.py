@@ -50,6 +50,9 @@ class Flow(msgspec.Struct, frozen=True):
     """Of `shed`, the calls that could not have left."""
     is_shut: bool = False
     """No third party can be asked now, as every gateway sees it."""
+    odd: int = 0
+    """Gateways whose numbers for this model say nothing: it is not in their report, a number is
+    below 0, a total shrank, or they began since the tick before. They count as missing."""
 
     @property
     def rate(self) -> float:
@@ -82,6 +85,9 @@ def fresh(samples: Samples, memory: Memory) -> Fresh:
     """Gateways that speak of now, and how long the tick lasted."""
     # A stamp from the future is a clock that jumped: as little news as an old one.
     good = tuple([g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS])
+    if len(good) > 1 and len({g.instance for g in good}) < len(good):
+        # Two addresses of one gateway: its work counts once, and another one was not asked.
+        good = tuple({g.instance: g for g in good}.values())
     elapsed_ms = samples.at_ms - memory.at_ms
     is_known = bool(memory.at_ms) and 0 < elapsed_ms <= GAP_MS_MAX
     partial = len(samples.missing) + len(samples.gateways) - len(good)
@@ -100,23 +106,30 @@ def marked(gateways: tuple[Signals, ...]) -> tuple[Mark, ...]:
 def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    grown, is_shut, model = NO_TOTALS, bool(seen.gateways), plan.model
+    grown, is_shut, model, odd = NO_TOTALS, bool(seen.gateways), plan.model, 0
     for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
-        now = gateway.models.get(model, NO_DEMAND)
+        now = gateway.models.get(model)
+        if now is None:
+            is_shut, odd = False, odd + 1
+            continue
+        is_, old = mark.totals[model], before.get((mark.instance, mark.started))
+        was = None if old is None else old.totals.get(model)
+        is_odd = now.running < 0 or now.queued < 0 or now.queued_tokens < 0 or min(is_) < 0
         running += max(0, now.running)
         queued += max(0, now.queued)
         tokens += max(0, now.queued_tokens)
         is_shut = is_shut and now.is_shut
-        old = before.get((mark.instance, mark.started))
-        if old is not None:
-            is_ = mark.totals.get(model, NO_TOTALS)
-            was = old.totals.get(model, NO_TOTALS)
+        if was is None:
+            is_odd = is_odd or seen.elapsed_s > 0.0
+        else:
             # A mark of an older release knows fewer totals: of those it says nothing.
             more = tuple(map(sub, is_, was + is_[len(was) :]))
             if min(more) < 0:
-                more = tuple([max(0, n) for n in more])
+                is_odd, more = True, tuple([max(0, n) for n in more])
             grown = tuple(map(add, grown, more))
-    return _flow(plan, seen.elapsed_s, (running, queued, tokens, is_shut), grown)
+        odd += is_odd
+    found = _flow(plan, seen.elapsed_s, (running, queued, tokens, is_shut), grown)
+    return msgspec.structs.replace(found, odd=odd) if odd else found
 
 
 def _flow(

@@ -46,10 +46,10 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
         """Say what API, hosted, hybrid and own GPUs cost over the years, and when they pay."""
         if html is not None and (report or models):
             raise ProblemError(Said("plan.whole_page"), Said("plan.leave_out"))
-        if assumptions:
-            typer.echo((planning_values.FOLDER / "today.yaml").read_text(encoding="utf-8"))
-            return
         wish = planning_values.load(scenario)
+        if assumptions:
+            _assumed(wish, scenario or planning_values.FOLDER / "today.yaml", as_json)
+            return
         if model:
             wish = wish.model_copy(update={"model": model})
         if trace:
@@ -66,6 +66,14 @@ def register(app: typer.Typer, guard: Callable[[Callable[..., None]], Callable[.
             _out(planned, planning_tables.tables(planned), as_json)
             if html is not None:
                 write_page(html, planning_page.made(planned))
+
+
+def _assumed(wish: Scenario, file: Path, as_json: bool) -> None:
+    """The scenario's own file, whose comments are worth reading."""
+    if as_json:
+        print_json(wish.model_dump(mode="json"))
+    else:
+        typer.echo(file.read_text(encoding="utf-8"))
 
 
 def _out(value: Any, parts: Any, as_json: bool) -> None:

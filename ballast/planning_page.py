@@ -179,7 +179,7 @@ def _small(plan: Planned) -> Card:
     axes = (Axis(0, max(1, most), label=say("plan.gpus")),
             linear(values, say("plan.machines", currency=plan.scenario.currency)))  # fmt: skip
     return Card(
-        say("plan.small_of", name=plan.scenario.years[which].name),
+        say("plan.small_of", name=called(plan.scenario.years[which].name)),
         say("plan.lowest"),
         charts.lines(say("plan.small_fleets"), axes, curves),
     )
@@ -214,7 +214,7 @@ def _past(plan: Planned) -> Card:
     now = report.mtok(len(xs) - 1) / xs[-1] * plan.blended
     curves.append(Line(say("plan.api_today"), [(x, x * now) for x in xs], 4, is_dashed=True))
     values = [v for line in curves for _, v in line.points]
-    marks = [Mark(one.calls_high, one.said, is_faint=True) for one in found.claims]
+    marks = [Mark(one.calls_high, called(one.said), is_faint=True) for one in found.claims]
     marks += [
         Mark(one.calls_per_month, say("plan.its_line", scheme=called(one.scheme)))
         for one in found.crossings if one.calls_per_month is not None and not one.is_beyond

@@ -102,7 +102,7 @@ def _load() -> Any:
 def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
     """A trace in a world at one price. Raises ProblemError."""
     from autoscale.arrivals import TraceError, asked, load
-    from autoscale.simulate import Bench
+    from autoscale.simulate import MOST, Bench
     from autoscale.world import Scenario
 
     try:
@@ -122,7 +122,13 @@ def bench_of(text: str, ratio: float, wish: Wish) -> Bench:
         raise ProblemError(
             Said("simulate.bad.credit_by_request"), Said("simulate.bad.add_requests")
         )
-    return Bench(trace, work, scenario, wish.trust, wish.insurance, wish.is_recorded)
+    bench = Bench(trace, work, scenario, wish.trust, wish.insurance, wish.is_recorded)
+    if (peak := max(bench.demand, default=0.0)) > MOST:  # the optimum would have more, and win
+        raise ProblemError(
+            Said("simulate.bad.too_much", trace=text, peak=f"{peak:.4g}", most=MOST),
+            Said("simulate.bad.scale_down"),
+        )
+    return bench
 
 
 def case_of(bench: Bench, wish: Wish, address: str) -> Case:

@@ -71,15 +71,19 @@ class Scaling(Group):
 
     pools: tuple[RentPool, ...] = Field((), max_length=256)
     schedules: tuple[Schedule, ...] = Field((), max_length=256)
+    jurisdictions: tuple[Annotated[str, Field(pattern="^[a-z]{2}$")], ...] = Field(
+        (), max_length=64
+    )
+    """Where machines may be rented, as pools name it; empty: anywhere."""
     currency: Currency = "USD"
     hour_max: Money | None = None
     """Rent of all models per hour, reserved machines left out. None: unbounded."""
     day_max: Money | None = None
     """From 00:00 UTC. What is left must last an hour, so it is never passed."""
-    replicas_max: int | None = Field(None, ge=0)
+    replicas_max: int | None = Field(None, ge=0, le=1_000_000)
     utc_offset_minutes: int = Field(0, ge=-720, le=840)
     """Of the schedules, and of the day that a reserved machine's month ends."""
-    wait_s_max: float = Field(5.0, gt=0)
+    wait_s_max: float = Field(5.0, gt=0, le=86_400)
     """A longer predicted wait that no API relieves asks for replicas at once."""
     insurance: float = Field(0.0, ge=0, le=1)
     """Share of what overflows that is reckoned to find no API on the day it fails: the more, the
@@ -88,14 +92,14 @@ class Scaling(Group):
     edge_least: float = Field(0.5, gt=0, le=1)
     """Replicas that are seen to do less than the capacity model says while calls overflow are
     reckoned with as much as they do, down to this share; 1: always with the model's figure."""
-    on_demand_floor: int = Field(0, ge=0)
+    on_demand_floor: int = Field(0, ge=0, le=1000)
     """Replicas of each model, above the reserved ones, that are never spot."""
-    up_max: int = Field(8, ge=1)
-    down_max: int = Field(4, ge=1)
+    up_max: int = Field(8, ge=1, le=1000)
+    down_max: int = Field(4, ge=1, le=1000)
     """Added or taken away in one tick."""
     trust: float = Field(0.5, ge=0, lt=1)
     """How far a forecast may hasten or put off a decision (0118)."""
-    batch: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1, le=100_000)
     """Sequences of a full replica, from which the work of a token is computed."""
 
     @model_validator(mode="after")

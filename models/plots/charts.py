@@ -15,8 +15,9 @@ import msgspec
 
 from models.plots.axes import Axis, linear, short
 
-WIDTH, HEIGHT = 760, 320
-LEFT, RIGHT, TOP, BOTTOM = 70, 132, 18, 44
+WIDTH, HEIGHT = 640, 290
+"""Two stand beside each other on a page: any wider, and their words are too small to read."""
+LEFT, RIGHT, TOP, BOTTOM = 62, 126, 20, 46
 POINTS_MAX = 700
 """Of one line: more than pixels are no help, and weigh on the page."""
 
@@ -46,15 +47,16 @@ def lines(
     x, y = axes
     parts = [_frame(x, y)]
     parts += [_curve(line, x, y) for line in curves]
+    words: list[str] = []
     for row, mark in enumerate(sorted(marks, key=lambda one: one.at)):
         at = LEFT + x.at(mark.at) * _inner()[0]
         kind = "mark faint" if mark.is_faint else "mark"
         parts.append(f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" '
                      f'y2="{HEIGHT - BOTTOM}"/>')  # fmt: skip
         side, shift = ("end", -4) if x.at(mark.at) > 0.6 else ("start", 4)
-        low = HEIGHT - BOTTOM - 10 - 14 * (len(marks) - 1 - row)
-        parts.append(text(at + shift, low, mark.words, "note", side))
-    parts += _ends(curves, y)
+        low = HEIGHT - BOTTOM - 10 - 16 * (len(marks) - 1 - row)
+        words.append(text(at + shift, low, mark.words, "note", side))
+    parts += [*words, *_ends(curves, y)]  # over all lines, also those of marks further right
     return svg(title, parts)
 
 
@@ -92,9 +94,9 @@ def bars(title: str, groups: Sequence[tuple[str, Bars]], label: str, colours: Se
     parts = [_frame(None, y, right=16)]
     each = wide / max(1, len(groups))
     for k, (name, group) in enumerate(groups):
-        left = LEFT + k * each + each * 0.1
-        one = each * 0.8 / max(1, len(group))
-        parts.append(text(left + each * 0.4, HEIGHT - 8, name, "axis", "middle"))
+        left = LEFT + k * each + each * 0.04
+        one = each * 0.92 / max(1, len(group))
+        parts.append(text(left + each * 0.46, HEIGHT - 8, name, "axis", "middle"))
         for j, (bar, pieces) in enumerate(group):
             at, base = left + j * one, 0.0
             for piece, colour in zip(pieces, colours, strict=True):
@@ -166,7 +168,7 @@ def _ends(curves: Sequence[Line], y: Axis) -> Iterator[str]:
     wanted = [(_y(y, line.points[-1][1]), line) for line in curves if line.points]
     last = -math.inf
     for at, line in sorted(wanted, key=lambda pair: pair[0]):
-        last = max(at, last + 13)
+        last = max(at, last + 15)
         yield text(WIDTH - RIGHT + 6, last + 4, line.name, f"end t{line.colour}")
 
 

@@ -29,9 +29,10 @@ padding:14px 16px}
 .figure span{color:var(--dim);font-size:13px}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(520px,100%),1fr));gap:14px}
 .card p{color:var(--dim);margin:0 0 8px;font-size:13.5px}.wide{grid-column:1/-1}
-svg{width:100%;height:auto;display:block}svg text{font-size:11.5px;fill:var(--dim)}
+svg{width:100%;height:auto;display:block}svg text{font-size:12px;fill:var(--dim)}
 
-svg text.note{font-size:11px;fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:3px}
+svg text.note{font-size:11.5px;fill:var(--ink);
+paint-order:stroke;stroke:var(--card);stroke-width:3px}
 svg text.end{font-weight:600}
 .grid{stroke:var(--rule);stroke-width:1}.mark{stroke:var(--ink);stroke-width:1;stroke-dasharray:4 3}
 .mark.faint{stroke:var(--dim);stroke-dasharray:1 3}.zero{stroke:var(--ink);stroke-width:1}

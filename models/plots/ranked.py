@@ -17,8 +17,8 @@ def ranked(title: str, rows: Sequence[tuple[str, float, float, float]], label: s
            ) -> str:  # fmt: skip
     """Rows of (name, value, least, most) from 1 on; the row `best` stands out."""
     x = Axis(1.0, max(1.05, linear([m for *_, m in rows], low=1.0).high), label=label)
-    left, height = 228, ROW * len(rows) + 52
-    wide = WIDTH - left - 70
+    left, height = 222, ROW * len(rows) + 52
+    wide = WIDTH - left - 50
 
     def place(value: float) -> float:
         return left + x.at(value) * wide

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from autoscale.briefing import policy_of
+from autoscale.limits import bounds
 from autoscale.policy import Api
 from serving.settings import SettingsError, load
 
@@ -27,6 +28,10 @@ models:
 - {id: gift, context_tokens: 8192, free: true, source: a test, as_of: 2026-11-26}
 """  # noqa: E501
 POOL = {"name": "p", "model": "q", "hour": "2.5"}
+
+
+def scheduled(**fields: Any) -> dict[str, Any]:
+    return {"schedules": [{"model": "q"} | fields]}
 
 
 @pytest.fixture
@@ -73,8 +78,35 @@ def test_the_api_is_priced_in_the_pools_currency(rows: Path) -> None:
         ({"pools": [POOL, POOL]}, "the same name"),
         ({"pools": [POOL | {"hour": "-1"}]}, "hour"),
         ({"pools": [{"name": "p", "model": "q"}]}, "hour"),
+        (scheduled(least=3, most=1), r"schedules.0: least \(3\) is above most \(1\)"),
+        (scheduled(least=9), r"least \(9\) is more than the pools of q may have \(1\)"),
+        ({"pools": [], **scheduled(least=1)}, "q has no pool that serves everybody"),
+        (scheduled(days=[]), "holds at no time"),
+        (scheduled(from_minute=60, until_minute=60), "holds at no time"),
+        ({"pools": [POOL | {"terms": "spot"}], "on_demand_floor": 1}, "on_demand_floor: 1, and"),
+        ({"pools": [POOL | {"tenant": "acme"}]}, "pools.0.least: a tenant's pool"),
+        ({"pools": [POOL | {"least": 1}], "hour_max": "2"}, "hour_max: 2, and .* take 2.5"),
+        ({"pools": [POOL | {"least": 1}], "day_max": "59"}, "day_max: 59, and .* take 60"),
+        ({"pools": [POOL | {"least": 1}], "replicas_max": 0}, "replicas_max: 0, and .* take 1"),
     ],
-    ids=["model", "schedule", "order", "names", "negative", "unpriced"],
+    ids=[
+        "model",
+        "schedule",
+        "order",
+        "names",
+        "negative",
+        "unpriced",
+        "schedule's order",
+        "schedule above pools",
+        "schedule without pools",
+        "no days",
+        "no time",
+        "floor",
+        "tenant",
+        "hour",
+        "day",
+        "replicas",
+    ],
 )
 def test_contradictions_are_refused_by_name(scaling: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
@@ -95,6 +127,18 @@ def test_an_api_without_a_usable_price_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=words):
         offered(rows, offering, **scaling)
+
+
+def test_paid_minima_and_a_tenants_own_are_no_part_of_the_budget() -> None:
+    month = POOL | {"name": "month", "terms": "reserved", "least": 1}
+    own = POOL | {"name": "own", "tenant": "acme", "least": 1}
+    assert policy(pools=[month, own], hour_max="1", replicas_max=0).budget.replicas_max == 0
+
+
+def test_where_machines_may_be_rented_comes_from_the_settings() -> None:
+    abroad = POOL | {"jurisdiction": "us"}
+    (plan,) = policy(pools=[abroad], jurisdictions=["cn"]).plans
+    assert bounds(plan, 0) == (0, 0)
 
 
 def test_money_is_exact() -> None:

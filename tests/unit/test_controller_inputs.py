@@ -60,6 +60,25 @@ BAD: dict[str, Callable[[Samples], Samples]] = {
     "replicas unknown": instead(supply=None),
     "Serve away": instead(engines=None, missing=("serve: 500",)),
     "the model vanished": instead(supply={}),
+    "fewer replicas than none": instead(supply={"m": Supply(-3)}),
+    "reports without the model": lambda s: each(s, models={}),
+    "one of two reports without the model": lambda s: msgspec.structs.replace(
+        s, gateways=(s.gateways[0], msgspec.structs.replace(s.gateways[1], models={}))
+    ),
+    "totals below 0": lambda s: each(s, models={"m": Demand(served_output_total=-5)}),
+    "counts below 0": lambda s: each(
+        s, models={"m": Demand(running=-1, served_output_total=180 * 13_000)}
+    ),
+    "totals that shrink": lambda s: each(
+        s, models={"m": Demand(served_output_total=max(0, 10**6 - (s.at_ms - START_MS) // 10))}
+    ),
+    "gateways that begin anew at each tick": lambda s: each(s, started=s.at_ms),
+    "two addresses of one gateway": lambda s: msgspec.structs.replace(
+        s, gateways=(s.gateways[0], s.gateways[0])
+    ),
+    "a clock that stands": lambda s: msgspec.structs.replace(
+        each(s, at=START_MS + 180 * TICK_MS), at_ms=START_MS + 180 * TICK_MS
+    ),
 }
 
 

@@ -298,6 +298,8 @@ def test_the_command_plans_and_writes_a_page_that_fetches_nothing(tmp_path: Path
 
 
 def test_the_report_is_told_in_json_too() -> None:
+    done = CliRunner().invoke(app, ["plan", "--assumptions", "--json"])
+    assert json.loads(done.stdout)["model"] == "qwen3-32b"
     done = CliRunner().invoke(app, ["plan", "--report", "--json", "--day", "2026-11-26"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

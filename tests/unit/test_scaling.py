@@ -188,7 +188,8 @@ def test_a_replica_is_waited_for_while_every_pool_says_that_it_has_none() -> Non
     fleet.tick(0.0, shed_total=1, shed_output_total=50, bound_total=1)
     assert fleet.memory.models["m"].woken.count == 1
     for _ in range(3):
-        fleet.tick(0.0, shed_total=1, bound_total=1, short=("m/rented", "m/dear"))
+        fleet.tick(0.0, shed_total=1, shed_output_total=50, bound_total=1,
+                   short=("m/rented", "m/dear"))  # fmt: skip
         assert fleet.memory.models["m"].wanted == {}
     fleet.tick(0.0, shed_total=1, bound_total=1)
     assert fleet.memory.models["m"].wanted == {"rented": 1}
@@ -230,7 +231,7 @@ def once(report: Signals) -> windows.Fresh:
 def test_late_work_is_not_paid_for_twice() -> None:
     now = Demand(served_output_total=5000, late_total=2, late_output_total=1000)
     seen = once(Signals("g", 1, 1, {"m": now}))
-    flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {})})
+    flow = windows.flow(PLAN, seen, {("g", 1): Mark("g", 1, {"m": windows.NO_TOTALS})})
     assert (flow.rate, flow.late_rate, flow.need) == pytest.approx((0.5, 0.1, 0.6))
     assert flow.micro_per_s == pytest.approx(5000 * 3 / 10)
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autoscale import baselines, contest, oracle, simulate
-from autoscale.arrivals import TraceError, asked, load, rows
+from autoscale.arrivals import TraceError, asked, counted, load, rows
 from autoscale.work import Work
 from autoscale.world import Scenario, World
 from ballast import ledger_trace
@@ -157,10 +157,16 @@ def test_a_failed_order_is_paid_and_never_serves() -> None:
         (HEAD + "1,2,nan\n", "row 0 holds nan"),
         (HEAD + "1,-2,3\n", "input_tokens: row 0"),
         (HEAD + "1,2,x\n", "not numeric"),
-        (HEAD + "1e12,2,3\n0,1,1\n", "cut a window"),
-        (HEAD, "no rows"),
+        (
+            HEAD + "1e12,2,3\n0,1,1\n",
+            r"1.15741e\+07 days, from 0 s to 1000000000000 s; cut a window",
+        ),
+        (HEAD + "1e300,2,3\n0,1,1\n", "cut a window"),
+        (HEAD, "t.csv: no rows$"),
+        (HEAD + "1,0,0\n", "no row has any tokens"),
+        ("\x1b[31m\x07,\n", "t.csv: [^\x1b]*it needs the columns"),
     ],
-    ids=["column", "nan", "negative", "text", "absurd", "empty"],
+    ids=["column", "nan", "negative", "text", "absurd", "no number", "empty", "idle", "no table"],
 )
 def test_a_bad_trace_is_an_error_that_says_where(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "t.csv"
@@ -175,6 +181,25 @@ def test_disorder_and_gaps_are_told_and_borne(tmp_path: Path) -> None:
     trace = load(asked(str(path)))
     assert len(trace.notes) == 2
     assert trace.prompt.sum() == pytest.approx(1 + 1 / 6)
+
+
+def test_times_since_1970_begin_with_their_first_row_and_keep_hour_and_day(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    monday, at = 1_763_942_400, 2 * 86_400 + 5 * 3600  # 2025-11-24; a Wednesday at five
+    path.write_text(HEAD + f"{monday + at},600,600\n{monday + at + 50},600,600\n")
+    trace = load(asked(str(path)))
+    assert (trace.start_s, trace.prompt.size) == (at, 6)
+    assert "Monday 2025-11-24" in trace.notes[0]
+    assert [row[0] for row in rows(asked(str(path)))] == [0, 50]
+    assert load(asked(f"{path}@2d-3d")).start_s == 2 * 86_400
+
+
+def test_a_column_of_requests_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for bad, words in (("x", "not numeric"), ("-1", "requests: row 0 holds -1")):
+        path.write_text(HEAD.replace("\n", ",requests\n") + f"1,2,3,{bad}\n")
+        with pytest.raises(TraceError, match=words):
+            counted(asked(str(path)))
 
 
 @pytest.mark.parametrize("text", ["a@2d-1d", "a*0", "a@1.2.3d-4d"])
@@ -201,6 +226,14 @@ def test_flags_that_cannot_be_used_are_problems(tmp_path: Path, flags: list[str]
     done = CliRunner().invoke(app, ["simulate", *(path if f == "t" else f for f in flags)])
     assert done.exit_code == 1
     assert "what to do" in done.stderr
+
+
+def test_a_trace_that_outgrows_simulated_fleets_is_refused_before_it_runs(tmp_path: Path) -> None:
+    path = str(waves(tmp_path, 0.1))
+    done = CliRunner().invoke(app, ["simulate", f"{path}*1000000", "--seeds", "1"])
+    assert done.exit_code == 1
+    assert "fleets have at most 64" in done.stderr
+    assert "FILE*0.5" in done.stderr
 
 
 def test_a_page_of_plots_is_written_and_fetches_nothing(tmp_path: Path) -> None:
