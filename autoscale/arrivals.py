@@ -116,6 +116,12 @@ def rows(wish: Asked) -> list[tuple[float, int, int]]:
     if wish.scale != 1.0:
         template = "{path}: requests one by one cannot be scaled; leave out the factor"
         raise TraceError(Worded("trace.scaled", template, path=wish.path))
+    if "requests" in _table(wish.path).column_names:
+        template = (
+            "{path}: its rows are sums of many requests (column `requests`) and cannot be sent "
+            "one by one; take a trace with one row per request"
+        )
+        raise TraceError(Worded("trace.sums", template, path=wish.path))
     times, prompt, output = _columns(wish.path)
     _checked(wish.path, times, prompt, output)
     inside = np.flatnonzero((times >= wish.from_s) & (times < wish.until_s))
@@ -143,27 +149,49 @@ def _empty(wish: Asked) -> TraceError:
 
 
 def _table(path: Path) -> pa.Table:
-    if path.suffix == ".parquet":
-        return parquet.read_table(path)
-    return csv.read_csv(path)
+    """Raises TraceError for what is no table, or none with the columns."""
+    if not path.is_file():
+        template = "{path}: no such file; with a window it is FILE@2d-7d, each end with its unit"
+        raise TraceError(Worded("trace.missing", template, path=path))
+    try:
+        table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _columns_wanted(path, str(error)) from None
+    lacking = [name for name in COLUMNS if name not in table.column_names]
+    if lacking:
+        raise _columns_wanted(path, Worded("trace.lacks", "no {names}", names=lacking))
+    return table
+
+
+def _columns_wanted(path: Path, why: str) -> TraceError:
+    template = "{path}: {error}; it needs the columns {columns}"
+    return TraceError(Worded("trace.columns", template, path=path, error=why, columns=COLUMNS))
 
 
 def _columns(path: Path) -> tuple[Floats, Floats, Floats]:
-    try:
-        table = _table(path).select(list(COLUMNS))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        template = "{path}: {error}; it needs the columns {columns}"
-        raise TraceError(
-            Worded("trace.columns", template, path=path, error=error, columns=COLUMNS)
-        ) from None
-    try:
-        times, prompt, output = (
-            np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS
-        )
-    except (ValueError, TypeError) as error:
-        template = "{path}: a column is not numeric: {error}"
-        raise TraceError(Worded("trace.numeric", template, path=path, error=error)) from None
+    table = _table(path)
+    times, prompt, output = (_numbers(path, name, table[name]) for name in COLUMNS)
     return times, prompt, output
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> Floats:
+    values = column.to_numpy()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError):
+        row = next(k for k, value in enumerate(values) if not _is_number(value))
+        template = "{path}: {name} is not numeric: row {row} holds {value}"
+        said = Worded("trace.numeric", template, path=path, name=name, row=row,
+                      value=repr(values[row]))  # fmt: skip
+        raise TraceError(said) from None
+
+
+def _is_number(value: object) -> bool:
+    try:
+        np.float64(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _checked(path: Path, times: Floats, prompt: Floats, output: Floats) -> tuple[str, ...]:

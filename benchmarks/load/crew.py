@@ -46,6 +46,8 @@ class Order(msgspec.Struct, frozen=True):
     words: Words
     processes: int = 0
     """0 = as many as the rate needs."""
+    rate: float = 0.0
+    """Conversations a second where only the trace knows."""
 
     @property
     def count(self) -> int:
@@ -54,7 +56,7 @@ class Order(msgspec.Struct, frozen=True):
         cores = len(os.sched_getaffinity(0))
         if arrivals.kind == "closed":
             return min(max(1, self.processes), arrivals.concurrency)
-        needed = math.ceil(schedule.peak_rate(arrivals) / RATE_PER_PROCESS)
+        needed = math.ceil(max(self.rate, schedule.peak_rate(arrivals)) / RATE_PER_PROCESS)
         return self.processes or max(1, min(cores, needed))
 
     def job(self, place: int) -> Job:

@@ -157,7 +157,8 @@ class Sender:
         kind = self._scenario.kinds[one.kind]
         messages = self._texts.opening(one)
         is_session = len(one.turns) > 1
-        lines = hints(kind, f"load-{one.number}" if is_session else "")
+        session = f"load-{one.number}" if is_session else ""
+        lines = hints(kind, session, names_feature=self._connections.target.is_forwarder)
         for number, turn in enumerate(one.turns):
             if number:
                 await asyncio.sleep(turn.think_s)

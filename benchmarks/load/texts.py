@@ -73,12 +73,12 @@ class Texts:
         return msgspec.json.encode(fields)
 
 
-def hints(kind: Kind, session: str) -> str:
-    """Header lines for Ballast; other servers pass them over."""
+def hints(kind: Kind, session: str, *, names_feature: bool = False) -> str:
+    """Header lines for Ballast; others pass them over. A feature is a forwarder's to name."""
     lines = ""
     if kind.latency_class:
         lines += f"x-ballast-class: {kind.latency_class}\r\n"
-    if kind.feature:
+    if kind.feature and names_feature:
         lines += f"x-ballast-feature: {kind.feature}\r\n"
     if session:
         lines += f"x-ballast-session: {session}\r\n"

@@ -187,6 +187,16 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         ),
         "应答来自 API：这不是压测密钥，已计费。请用 is_load_test 建一个（docs/load-testing.md）。",
     ),
+    "every": ("all", "合计"),
+    "goals": ("Goals: {goals}", "目标：{goals}"),
+    "cached_goal": (
+        "{name}: of prompt tokens from the cache (goal {goal})",
+        "{name}：提示词元命中缓存（目标 {goal}）",
+    ),
+    "cached_says": (
+        "{name}: {share} of prompt tokens from the cache, goal {goal}",
+        "{name}：{share} 的提示词元命中缓存，目标 {goal}",
+    ),
     "error": ("error: {words}", "错误：{words}"),
     "usage_head": ("usage: ", "用法："),
     "arguments": ("arguments", "参数"),
@@ -204,11 +214,6 @@ def word(key: str, language: Language) -> str:
 def text(key: str, language: Language, **values: object) -> str:
     """One with its values filled in."""
     return word(key, language).format_map(values)
-
-
-def note(said: str, language: Language) -> str:
-    """A note of a result, which is kept in English, by the sentence it is; else as it stands."""
-    return next((zh for en, zh in WORDS.values() if en == said and language == "zh"), said)
 
 
 def spoken() -> Language:

@@ -15,7 +15,17 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from benchmarks.load import capacity, compare, counting, report, results, schedule, traces, values
+from benchmarks.load import (
+    capacity,
+    compare,
+    counting,
+    knee_page,
+    report,
+    results,
+    schedule,
+    traces,
+    values,
+)
 from benchmarks.load.answers import Reader, code_of
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
@@ -458,7 +468,7 @@ def test_the_page_stands_alone_in_both_languages_and_escapes_what_it_was_told(la
     assert "<script" not in page
     assert "http" not in page.replace("http://h", "").replace("http://www.w3.org", "")
     answer = capacity.Found(2.0, 4.0, "", 0.95, [Tried(2.0, 1, 2, 9, 9), Tried(4.0, 0, 0, 99, 99)])
-    assert "2" in report.knee(made_result(rows), answer, language)
+    assert "2" in knee_page.knee(made_result(rows), answer, language)
 
 
 def test_processes_follow_the_rate_and_share_a_closed_loop_out():
@@ -482,9 +492,11 @@ def test_hints_name_class_feature_and_session_only_where_there_is_one():
     plain, _ = scenario().kinds
     assert hints(plain, "") == ""
     told = msgspec.structs.replace(plain, latency_class="live", feature="course")
-    assert hints(told, "s1") == (
+    assert hints(told, "s1", names_feature=True) == (
         "x-ballast-class: live\r\nx-ballast-feature: course\r\nx-ballast-session: s1\r\n"
     )
+    # A key that is no forwarder's would be refused each request.
+    assert hints(told, "") == "x-ballast-class: live\r\n"
 
 
 def test_a_schema_is_asked_for_as_a_response_format():
