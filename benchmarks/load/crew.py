@@ -48,6 +48,9 @@ class Order(msgspec.Struct, frozen=True):
     """0 = as many as the rate needs."""
     rate: float = 0.0
     """Conversations a second where only the trace knows."""
+    texts: str = ""
+    """Makes texts that no earlier run sent: else its prompts would lie in the target's prefix
+    cache. Empty = those of the seed."""
 
     @property
     def count(self) -> int:
@@ -67,7 +70,8 @@ class Order(msgspec.Struct, frozen=True):
             own = arrivals.concurrency // count + (place < arrivals.concurrency % count)
             arrivals = msgspec.structs.replace(arrivals, concurrency=own)
             scenario = msgspec.structs.replace(scenario, arrivals=arrivals)
-        return Job(scenario, self.seed, self.target, self.words, place, count)
+        return Job(scenario, self.seed, self.target, self.words, place, count,
+                   self.texts)  # fmt: skip
 
 
 async def run(order: Order, watch: Watch, stop: asyncio.Event) -> list[Shard]:

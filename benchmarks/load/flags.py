@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca-file", default="", help="certificates to trust, for https")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--same-texts", action="store_true",
+                        help="of the seed alone: the target's cache may know them")  # fmt: skip
     parser.add_argument("--processes", type=int, default=0, help="0 = as many as the rate needs")
     parser.add_argument("--tokenizer", default="", metavar="WHAT",
                         help="qwen:MODEL, a checkpoint's folder, bytes")  # fmt: skip
@@ -101,6 +104,11 @@ def with_rate(given: argparse.Namespace, scenario: Scenario) -> Scenario:
         instead = "--concurrency" if kind == "closed" else "--speed"
         raise ScenarioError(Worded("scenario.no_rate", template, kind=kind, instead=instead))
     return scenario
+
+
+def texts_of(given: argparse.Namespace) -> str:
+    """What makes this run's texts its own."""
+    return "" if given.same_texts else secrets.token_hex(8)
 
 
 def target_of(given: argparse.Namespace) -> Target:

@@ -107,11 +107,13 @@ def _cards(result: Result, rows: Sequence[Seen], language: Language) -> Iterator
 def _load(result: Result, language: Language) -> Card:
     course = result.summary.course
     each = course[1].at_s if len(course) > 1 else max(1.0, result.summary.seconds)
-    last = course[-1:]
+    end_s = result.scenario.warmup_s + result.summary.seconds
 
     def steps(name: str) -> list[tuple[float, float]]:
-        points = [(s.at_s, getattr(s, name) / each) for s in course]
-        return points + [(s.at_s + each, getattr(s, name) / each) for s in last]
+        """Of the last stretch as much as there was."""
+        long = [min(each, max(1e-3, end_s - s.at_s)) for s in course]
+        points = [(s.at_s, getattr(s, name) / t) for s, t in zip(course, long, strict=True)]
+        return [*points, (points[-1][0] + long[-1], points[-1][1])] if points else []
 
     curves = [
         Line(word("sent", language), steps("sent"), 7, is_step=True),

@@ -58,7 +58,8 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
         notes.append(str(said))
         console.print(f"[yellow]{escape(in_words(said, spoken()))}[/yellow]", soft_wrap=True)
     rate = len(made) / scenario.duration_s if rows else 0.0
-    order = Order(scenario, given.seed, target, words, given.processes, rate)
+    order = Order(scenario, given.seed, target, words, given.processes, rate,
+                  flags.texts_of(given))  # fmt: skip
     shards = uvloop.run(driven(order))
     found = summary(scenario, shards)
     tell(found)

@@ -21,9 +21,10 @@ DOCUMENTS_KEPT = 256
 
 
 class Texts:
-    """Makes the texts of one run; equal seeds make equal texts."""
+    """Makes the texts of one run; equal seeds make equal texts, of equal lengths whatever the
+    seed."""
 
-    def __init__(self, scenario: Scenario, model: str, words: Words, seed: int) -> None:
+    def __init__(self, scenario: Scenario, model: str, words: Words, seed: int | str) -> None:
         self._scenario, self._model, self._words, self._seed = scenario, model, words.words, seed
         chance = Random(f"{seed}/texts")
         self._row = chance.choices(self._words, k=ROW_WORDS)

@@ -93,7 +93,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "cpu": ("CPU of the busiest, share of a core", "最忙进程 CPU（占单核）"),
     "late": ("lateness p50 / p99 / most, ms", "迟发 p50 / p99 / 最大，毫秒"),
     "connections": ("connections opened", "建立的连接数"),
-    "not_sent": ("due and not sent", "应发未发"),
+    "not_sent": ("of the schedule, not sent", "计划内未发"),
     "template": ("prompt tokens above what was planned, median", "输入词元超出计划的中位数"),
     "tokens_by": ("prompt lengths", "提示长度依据"),
     "goal": ("goal", "目标"),
@@ -114,8 +114,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "有一个压测进程用了单核的 {share}：增加 --processes 或降低速率",
     ),
     "why_not_sent": (
-        "{count} requests that were due were not sent",
-        "有 {count} 个应发的请求没有发出",
+        "{count} requests of the schedule were not sent",
+        "计划中有 {count} 个请求没有发出",
     ),
     "why_dry": (
         "the closed loop ran out of requests before the time was over",
@@ -175,6 +175,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "blocks": ("Intervals: bootstrap over blocks of time.", "区间：按时间块的自助法。"),
     "results": ("results: {folder}", "结果：{folder}"),
     "run_at": ("{rate}/s, run {number}:", "{rate}/秒，第 {number} 次："),
+    "stopped": ("stopped before its results", "在有结果之前停止"),
     "search_stopped": ("PARTIAL, the search was stopped: ", "不完整，搜索被停止："),
     "inexact": (
         "Prompt lengths are not exact; the difference is in the table of tokens.",
