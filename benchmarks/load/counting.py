@@ -68,7 +68,7 @@ def words(count: Count | None, means: str) -> Words:
     off = count(sample) - SAMPLE_WORDS
     if off:
         template = "{means}, off by {off} in {words}"
-        said = Worded("note.off", template, means=means, off=off, words=SAMPLE_WORDS)
+        said = Worded("note.by_off", template, means=means, off=off, words=SAMPLE_WORDS)
         return Words(found, str(said), is_exact=False)
     return Words(found, means, is_exact=True)
 
