@@ -25,14 +25,15 @@ def knee(result: Result, answer: Found, language: Language) -> str:
         Card(word("knee", language), word("knee_says", language), charts.lines(
             "p95", (x, powers([v for _, v in points] or [1.0], word("milliseconds", language))),
             [Line("p95", points, 0)], marks)),
-        Card(word("share", language), goal, charts.lines(
-            "goodput", (x, Axis(0.0, 1.0, label=word("share", language))),
-            [Line(word("share", language), shares, 2),
+        Card(word("within", language), goal, charts.lines(
+            "goodput", (x, Axis(0.0, 1.0)),
+            [Line(word("in_goal", language), shares, 2),
              Line(word("goal", language), [(x.low, answer.share), (x.high, answer.share)], 7,
                   is_dashed=True)], marks)),
-        Card(word("figures", language), word("knee_says", language), is_wide=True, table=Table(
-            (f"{word('requests', language)}", word("share", language), "p95 ms",
-             f"{word('complete', language)} p95 ms", f"<{word('held', language)}"),
+        Card(word("tried", language), word("knee_says", language), is_wide=True, table=Table(
+            (f"{word('requests', language)}", word("in_goal", language),
+             f"{word('first_seen', language)} p95 ms", f"{word('complete', language)} p95 ms",
+             f"<{word('held', language)}"),
             [(f"{t.rate:.4g}", f"{t.goodput:.2%}", f"{t.visible_p95_ms:.0f}",
               f"{t.complete_p95_ms:.0f}", t.invalid or ("+" if t.goodput >= answer.share else "-"))
              for t in sorted(answer.tried, key=lambda t: t.rate)])),
