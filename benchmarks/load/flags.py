@@ -22,7 +22,7 @@ from benchmarks.load.results import ResultsError
 from benchmarks.load.schemas import checks
 from benchmarks.load.values import Scenario, ScenarioError, checked, load
 from benchmarks.load.wire import Target, TargetError
-from benchmarks.load.wording import spoken, text
+from benchmarks.load.wording import spoken, text, word
 from benchmarks.telling import tell
 from models.worded import Worded, of
 
@@ -160,6 +160,9 @@ def guarded(work: Callable[[], int]) -> int:
         return _fail(of(error), RESULTS)
     except CrewError as error:
         return _fail(of(error), INVALID)
+    except KeyboardInterrupt:
+        print(word("stopped", spoken()), file=sys.stderr)
+        return STOPPED
 
 
 def _fail(words: str, code: int) -> int:
