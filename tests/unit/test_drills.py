@@ -190,6 +190,7 @@ def test_a_report_that_cannot_be_written_is_told_before_the_first_drill(
         told_, error = capsys.readouterr()
         assert (told_, words in error, error.count("\n")) == ("", True, 1)
         assert soak.main(["--out", str(out)]) == 4
+        assert words in capsys.readouterr().err
 
 
 def test_the_clock_s_offset_is_what_the_library_reads(tmp_path: Any) -> None:
