@@ -19,6 +19,7 @@ from benchmarks.load.values import Goal, Kind, Price, Scenario
 from benchmarks.load.wording import Language
 
 EXAMPLE = 200
+OK = 200
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -194,7 +195,8 @@ def _figures(kind: Kind, rows: Sequence[Seen], how: tuple[Scenario, float, Gaps]
     good = [r for r in rows if r.is_good]
     kept = sum(is_kept(r, kind.goal) for r in good)
     prompt, completion = (sum(max(0, get(r)) for r in good) for get in (_prompt, _completion))
-    told = [r.target for r in rows if r.target and r.target != "none"]
+    # A refusal may name the target that was tried last: nothing came from there.
+    told = [r.target for r in rows if r.status == OK and r.target and r.target != "none"]
     off = [r.prompt_tokens - r.prompt_planned - r.opened_planned for r in good
            if r.turn == 0 and r.prompt_tokens >= 0]  # fmt: skip
     return Figures(

@@ -456,6 +456,13 @@ def test_the_share_from_the_cache_is_told_of_the_kind_whose_goal_it_is():
     assert f"<b>{share / 2:.1%}</b>" not in page
 
 
+def test_overflow_is_a_share_of_answers_not_of_what_an_api_refused():
+    rows = [row(k, k / 10) for k in range(6)]
+    rows += [row(k, k / 10, target="api") for k in range(6, 8)]
+    rows += [row(k, k / 10, target="api", status=502, error="http_502 x") for k in range(8, 12)]
+    assert summary(scenario(), [shard(rows)]).total.api_share == pytest.approx(0.25)
+
+
 def test_cached_tokens_cost_what_cached_tokens_cost():
     price = Price(currency="CNY", input_per_mtok=10.0, output_per_mtok=0.0, cached_per_mtok=1.0)
     assert cost([row(1, 0.0)], price) == pytest.approx((10 * 10 + 4 * 1) / 1e6)
