@@ -124,6 +124,12 @@ def rows(wish: Asked) -> list[tuple[float, int, int]]:
     if wish.scale != 1.0:
         template = "{path}: requests one by one cannot be scaled; leave out the factor"
         raise TraceError(Worded("trace.scaled", template, path=wish.path))
+    if "requests" in opened(wish.path).column_names:
+        template = (
+            "{path}: its rows are sums of many requests (column `requests`) and cannot be sent "
+            "one by one; take a trace with one row per request"
+        )
+        raise TraceError(Worded("trace.sums", template, path=wish.path))
     file = columns(wish.path)
     checked(wish.path, file)
     times, prompt, output, _ = file

@@ -41,21 +41,28 @@ class Rows(NamedTuple):
 
 
 def opened(path: Path) -> pa.Table:
-    """The whole file. Raises what its reader raises."""
-    if path.suffix == ".parquet":
-        return parquet.read_table(path)
-    return csv.read_csv(path)
+    """The whole file. Raises TraceError for what is no table, or none with the columns."""
+    if not path.is_file():
+        template = "{path}: no such file; with a window it is FILE@2d-7d, each end with its unit"
+        raise TraceError(Worded("trace.missing", template, path=path))
+    try:
+        table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _columns_wanted(path, _legible(error)) from None
+    lacking = [name for name in COLUMNS if name not in table.column_names]
+    if lacking:
+        raise _columns_wanted(path, Worded("trace.lacks", "no {names}", names=lacking))
+    return table
+
+
+def _columns_wanted(path: Path, why: str) -> TraceError:
+    template = "{path}: {error}; it needs the columns {columns}"
+    return TraceError(Worded("trace.columns", template, path=path, error=why, columns=COLUMNS))
 
 
 def columns(path: Path) -> Rows:
     """Its columns, as they stand in it. Raises TraceError."""
-    try:
-        table = opened(path).select(list(COLUMNS))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        template = "{path}: {error}; it needs the columns {columns}"
-        raise TraceError(
-            Worded("trace.columns", template, path=path, error=_legible(error), columns=COLUMNS)
-        ) from None
+    table = opened(path)
     times, prompt, output = (numbers(path, table, name) for name in COLUMNS)
     first = float(times.min()) if times.size else 0.0
     monday_s = 0.0
@@ -72,11 +79,23 @@ def _legible(error: Exception) -> str:
 
 def numbers(path: Path, table: pa.Table, name: str) -> Floats:
     """One column. Raises TraceError."""
+    values = table[name].to_numpy()
     try:
-        return np.asarray(table[name].to_numpy(), dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        template = "{path}: a column is not numeric: {error}"
-        raise TraceError(Worded("trace.numeric", template, path=path, error=error)) from None
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError):
+        row = next(k for k, value in enumerate(values) if not _is_number(value))
+        template = "{path}: {name} is not numeric: row {row} holds {value}"
+        said = Worded("trace.numeric", template, path=path, name=name, row=row,
+                      value=repr(values[row]))  # fmt: skip
+        raise TraceError(said) from None
+
+
+def _is_number(value: object) -> bool:
+    try:
+        np.float64(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def sound(path: Path, name: str, values: Floats) -> None:

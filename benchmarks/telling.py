@@ -16,6 +16,8 @@ from benchmarks.load.wording import WORDS, Language, word
 from models import wordbook
 from models.worded import Worded
 
+NOTES, NOTED = ("inexact", "billed"), ("note.", "target.")
+"""What results keep as sentences: of the words of the report, and of the catalogue."""
 FILE = Path(__file__).parent / "messages.yaml"
 
 
@@ -61,11 +63,32 @@ def refusals() -> Mapping[str, str]:
 def refused(message: str, language: Language) -> str:
     """A refusal of that parser; one that is not known, or is ours, as it is."""
     for en, zh in refusals().items() if language == "zh" else ():
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(en))
-        if found := re.fullmatch(pattern, message, re.DOTALL):
+        if found := _pattern(en).fullmatch(message):
             return zh.format_map({name: refused(value, language)
                                   for name, value in found.groupdict().items()})  # fmt: skip
     return message
+
+
+def noted(said: str, language: Language) -> str:
+    """A note of a result, which is kept in English, by the sentence it is; else as it stands."""
+    for en, zh in _notes() if language == "zh" else ():
+        if found := en.fullmatch(said):
+            values = {name: noted(value, language) for name, value in found.groupdict().items()}
+            return zh.format_map(values)
+    return said
+
+
+@cache
+def _notes() -> list[tuple[re.Pattern[str], str]]:
+    """(what an English note looks like, the Chinese one)."""
+    rows = [WORDS[key] for key in NOTES]
+    rows += [(row["en"], row["zh"]) for code, row in said_by_code().items()
+             if code.startswith(NOTED)]  # fmt: skip
+    return [(_pattern(en), zh) for en, zh in rows]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(template)), re.DOTALL)
 
 
 def _rows(group: str) -> Mapping[str, str]:

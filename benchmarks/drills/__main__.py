@@ -19,6 +19,7 @@ from benchmarks.drills.ground import ROOT
 from benchmarks.drills.values import Drill, Outcome
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
+from benchmarks.load import flags, results
 from benchmarks.load.parser import Parser
 from benchmarks.load.wording import spoken, text
 from benchmarks.telling import tell
@@ -64,8 +65,14 @@ def main(argv: Sequence[str]) -> int:
         parser.error(tell(said, spoken()))
     if not drills:
         parser.error(tell(Worded("drill.none", "name a drill, or all"), spoken()))
+    return flags.guarded(lambda: _main(drills, given.out, argv))
+
+
+def _main(drills: Sequence[Drill], out: Path | None, argv: Sequence[str]) -> int:
+    if out is not None:
+        results.prepare_file(out)
     made = provenance(argv, ROOT, {}, "benchmarks.drills")
-    outcomes = []
+    outcomes: list[Outcome] = []
     for drill in drills:
         try:
             outcomes.append(run(drill))
@@ -76,9 +83,9 @@ def main(argv: Sequence[str]) -> int:
             )
             return 3
         print(table(outcomes[-1:]), flush=True)
-    if given.out:
-        report = {"provenance": made, "drills": outcomes}
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
+        if out is not None:  # after each: one that is stopped leaves those before
+            report = {"provenance": made, "drills": outcomes}
+            results.put(out, msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
     return int(not all(one.has_passed or one.skipped for one in outcomes))
 
 

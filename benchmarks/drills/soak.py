@@ -8,6 +8,7 @@ A short run can show that something leaks fast, not that nothing leaks slowly: s
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.drills.slope import fitted
 from benchmarks.drills.values import Criterion, Drill, Engine, Evidence, Finding, Topology, Wave
 from benchmarks.gateway.machine import provenance
 from benchmarks.gateway.processes import StartFailed
+from benchmarks.load import flags, results
 from benchmarks.load.parser import Parser
 from benchmarks.load.wording import spoken, text
 from benchmarks.telling import tell
@@ -77,6 +79,12 @@ def main(argv: Sequence[str]) -> int:
     if given.minutes < 1.5:
         template = "--minutes: at least 1.5, or there is no slope to speak of"
         parser.error(tell(Worded("soak.short", template), spoken()))
+    return flags.guarded(lambda: _main(given, argv))
+
+
+def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
+    if given.out is not None:
+        results.prepare_file(given.out)
     made = provenance(argv, ROOT, {}, "benchmarks.drills.soak")
     try:
         outcome = runner.run(drill(given.minutes, given.rate, given.most_mib_h))
@@ -86,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     print("\n".join(runner.lines(outcome)))
     if given.out:
         report = {"provenance": made, "soak": outcome}
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
+        results.put(given.out, msgspec.json.format(msgspec.json.encode(report, enc_hook=str)))
     return int(not outcome.has_passed)
 
 

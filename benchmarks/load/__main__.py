@@ -14,21 +14,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from benchmarks.acceptance import __main__ as acceptance
-from benchmarks.drills import __main__ as drills
-from benchmarks.drills import soak
-from benchmarks.load import against, run, search
 from benchmarks.load.parser import told
+from benchmarks.load.wording import spoken, word
 
-COMMANDS = {"run": run.main, "capacity": search.main, "compare": against.main,
-            "acceptance": acceptance.main, "drill": drills.main, "soak": soak.main}  # fmt: skip
+COMMANDS = {
+    "run": "benchmarks.load.run",
+    "capacity": "benchmarks.load.search",
+    "compare": "benchmarks.load.against",
+    "acceptance": "benchmarks.acceptance.__main__",
+    "drill": "benchmarks.drills.__main__",
+    "soak": "benchmarks.drills.soak",
+}
+"""Each is loaded when it is asked for: together they take seconds on a busy machine."""
+STOPPED = 130
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
     if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]](argv[1:])
+        try:
+            code: int = import_module(COMMANDS[argv[0]]).main(argv[1:])
+        except KeyboardInterrupt:
+            print(word("stopped", spoken()), file=sys.stderr)
+            code = STOPPED
+        return code
     is_asked = bool(argv) and argv[0] in ("-h", "--help")
     print(told(__doc__ or ""), file=sys.stdout if is_asked else sys.stderr)
     return 0 if is_asked else 2

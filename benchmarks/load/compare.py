@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.load.percentiles import quantiles
 from benchmarks.load.seen import Seen
 from benchmarks.load.summary import is_kept
 from benchmarks.load.values import Scenario
@@ -116,7 +117,7 @@ def differences(a: Scenario, b: Scenario) -> list[str]:
 
 def _measures() -> list[_Asked]:
     def at(share: float) -> Measure:
-        return lambda v: float(np.quantile(v, share)) * 1e3 if v.size else math.nan
+        return lambda v: quantiles(v, [share])[0] * 1e3 if v.size else math.nan
 
     def mean(values: Floats) -> float:
         return float(values.mean()) if values.size else math.nan

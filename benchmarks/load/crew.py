@@ -46,6 +46,11 @@ class Order(msgspec.Struct, frozen=True):
     words: Words
     processes: int = 0
     """0 = as many as the rate needs."""
+    rate: float = 0.0
+    """Conversations a second where only the trace knows."""
+    texts: str = ""
+    """Makes texts that no earlier run sent: else its prompts would lie in the target's prefix
+    cache. Empty = those of the seed."""
 
     @property
     def count(self) -> int:
@@ -54,7 +59,7 @@ class Order(msgspec.Struct, frozen=True):
         cores = len(os.sched_getaffinity(0))
         if arrivals.kind == "closed":
             return min(max(1, self.processes), arrivals.concurrency)
-        needed = math.ceil(schedule.peak_rate(arrivals) / RATE_PER_PROCESS)
+        needed = math.ceil(max(self.rate, schedule.peak_rate(arrivals)) / RATE_PER_PROCESS)
         return self.processes or max(1, min(cores, needed))
 
     def job(self, place: int) -> Job:
@@ -65,7 +70,8 @@ class Order(msgspec.Struct, frozen=True):
             own = arrivals.concurrency // count + (place < arrivals.concurrency % count)
             arrivals = msgspec.structs.replace(arrivals, concurrency=own)
             scenario = msgspec.structs.replace(scenario, arrivals=arrivals)
-        return Job(scenario, self.seed, self.target, self.words, place, count)
+        return Job(scenario, self.seed, self.target, self.words, place, count,
+                   self.texts)  # fmt: skip
 
 
 async def run(order: Order, watch: Watch, stop: asyncio.Event) -> list[Shard]:

@@ -82,13 +82,17 @@ def tell(summary: Summary) -> None:
         table.add_column(word(name, language), justify="left" if name == "kind" else "right")
     for f in (*summary.kinds, *([summary.total] if len(summary.kinds) > 1 else [])):
         table.add_row(
-            f.name, str(f.sent), str(f.good), str(f.failed + f.unfinished), f"{f.goodput:.1%}",
-            _three(f.visible_ms), f"{f.token_ms.p50:.1f} / {f.token_ms.p95:.1f}",
-            _three(f.complete_ms), f"{f.tokens_per_s:.0f}",
+            word("every", language) if f is summary.total else f.name, str(f.sent), str(f.good),
+            str(f.failed + f.unfinished), f"{f.goodput:.1%}", _three(f.visible_ms),
+            _two(f.token_ms), _three(f.complete_ms), f"{f.tokens_per_s:.0f}",
         )  # fmt: skip
     console.print(table)
     for fault in summary.faults[:5]:
         console.print(f"  {fault.count} x {fault.kind}: {fault.example}", markup=False)
+    for f in summary.kinds:
+        if f.cached_goal:
+            console.print(text("cached_says", language, name=f.name, goal=f"{f.cached_goal:.0%}",
+                               share=f"{f.cached_share:.1%}"))  # fmt: skip
     m = summary.machine
     console.print(text(
         "sender_says", language, processes=m.processes, share=f"{m.cpu_share:.0%}",
@@ -142,6 +146,10 @@ def words(one: Compared, language: Language) -> tuple[str, str, str, str, str]:
     if is_known:
         interval = text("span", language, low=low, high=high)
     return (*cells, interval, word(one.verdict, language))
+
+
+def _two(spread: Spread) -> str:
+    return f"{spread.p50:.1f} / {spread.p95:.1f}" if spread.count else "-"
 
 
 def _three(spread: Spread) -> str:

@@ -89,7 +89,8 @@ async def words(target: Target, tokenizer: str) -> counting.Words:
         for path in (f"{target.base}/tokenize", f"{target.base.removesuffix('/v1')}/tokenize"):
             known = await _counts(connections, path)
             if known:
-                return counting.words(partial(_known, known), f"exact: {path} asked")
+                by = Worded("note.by_target", "exact: {path} asked", path=path)
+                return counting.words(partial(_known, known), str(by))
     except Failed:
         pass  # it has none: the estimate below says so
     finally:

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.load.capacity import Found, sentence, sentence_zh
 from benchmarks.load.percentiles import Spread, quantiles
 from benchmarks.load.results import Result
 from benchmarks.load.seen import Seen
 from benchmarks.load.summary import Figures
 from benchmarks.load.values import Goal, Scenario
-from benchmarks.load.wording import Language, note, word
+from benchmarks.load.wording import Language, text, word
+from benchmarks.telling import noted
 from models.plots import charts
 from models.plots.axes import Axis, linear, powers
-from models.plots.charts import Line, Mark
+from models.plots.charts import Line
 from models.plots.page import Card, Table, in_language, page
 
 POINTS = 200
@@ -28,45 +28,13 @@ def made(result: Result, rows: Sequence[Seen], language: Language) -> str:
     state = word("valid" if summary.is_valid else "invalid", language)
     if summary.is_partial:
         state += f" · {word('partial', language)}"
-    title = _title(scenario, language)
-    by = f"{word('tokens_by', language)}: {result.tokens_by}"
-    notes = " ".join(note(said, language) for said in result.notes)
+    title = title_of(scenario, language)
+    by = f"{word('tokens_by', language)}: {noted(result.tokens_by, language)}"
+    notes = " ".join(noted(said, language) for said in result.notes)
     lead = f"{state}. {result.model} @ {result.url}; seed {result.seed}; {by}. {notes}"
     cards = [card for card in _cards(result, rows, language) if card is not None]
     head = f"{word('report', language)}: {title}"
-    document = page(head, lead, _figures(result, language), cards, _foot(result))
-    return in_language(document, "zh-CN" if language == "zh" else "en")
-
-
-def knee(result: Result, answer: Found, language: Language) -> str:
-    """The page of a search."""
-    title = _title(result.scenario, language)
-    goal = goals(result.scenario)
-    say = sentence_zh if language == "zh" else sentence
-    points = sorted((t.rate, t.visible_p95_ms) for t in answer.tried if t.visible_p95_ms >= 0)
-    shares = sorted((t.rate, t.goodput) for t in answer.tried)
-    marks = [Mark(answer.rate, f"{answer.rate:.3g}")] if answer.rate is not None else []
-    x = linear([t.rate for t in answer.tried], word("requests", language))
-    cards = [
-        Card(word("knee", language), word("knee_says", language), charts.lines(
-            "p95", (x, powers([v for _, v in points] or [1.0], word("milliseconds", language))),
-            [Line("p95", points, 0)], marks)),
-        Card(word("share", language), goal, charts.lines(
-            "goodput", (x, Axis(0.0, 1.0, label=word("share", language))),
-            [Line(word("share", language), shares, 2),
-             Line(word("goal", language), [(x.low, answer.share), (x.high, answer.share)], 7,
-                  is_dashed=True)], marks)),
-        Card(word("figures", language), word("knee_says", language), is_wide=True, table=Table(
-            (f"{word('requests', language)}", word("share", language), "p95 ms",
-             f"{word('complete', language)} p95 ms", f"<{word('held', language)}"),
-            [(f"{t.rate:.4g}", f"{t.goodput:.2%}", f"{t.visible_p95_ms:.0f}",
-              f"{t.complete_p95_ms:.0f}", t.invalid or ("+" if t.goodput >= answer.share else "-"))
-             for t in sorted(answer.tried, key=lambda t: t.rate)])),
-    ]  # fmt: skip
-    shown = f"{answer.rate:.3g}" if answer.rate is not None else "-"
-    figures = [(shown, word("highest", language))]
-    document = page(f"{word('report', language)}: {title}", say(answer, result.model, goal),
-                    figures, cards, _foot(result))  # fmt: skip
+    document = page(head, lead, _figures(result, language), cards, foot(result))
     return in_language(document, "zh-CN" if language == "zh" else "en")
 
 
@@ -80,11 +48,13 @@ def _goal(goal: Goal) -> str:
     return ", ".join(f"{k} <= {v:g} ms" for k, v in limits.items() if v is not None) or "-"
 
 
-def _title(scenario: Scenario, language: Language) -> str:
+def title_of(scenario: Scenario, language: Language) -> str:
+    """In the language, where the scenario has one."""
     return scenario.title_zh if language == "zh" and scenario.title_zh else scenario.title
 
 
-def _foot(result: Result) -> str:
+def foot(result: Result) -> str:
+    """Where figures come from."""
     p = result.provenance
     load = " ".join(f"{v:.1f}" for v in p.load_before)
     commit = p.commit[:12] + (" (dirty)" if p.is_dirty else "")
@@ -102,16 +72,23 @@ def _figures(result: Result, language: Language) -> list[tuple[str, str]]:
         (f"{lost / max(1, total.sent):.1%}", word("failed", language)),
         (f"{total.tokens_per_s:.4g}", word("tokens_per_s", language)),
     ]
-    if total.prompt_tokens:
-        cached = total.cached_tokens / total.prompt_tokens
-        wanted = max((k.prefix.cached_share for k in result.scenario.kinds if k.prefix), default=0)
-        goal = f" ({word('goal', language)} {wanted:.0%})" if wanted else ""
-        found.append((f"{cached:.1%}", word("cached", language) + goal))
+    found += _cached(result, language)
     if total.api_share >= 0:
         found.append((f"{total.api_share:.1%}", word("overflow", language)))
     if result.summary.currency:
         found.append((f"{total.cost:.4g} {result.summary.currency}", word("cost", language)))
     return found
+
+
+def _cached(result: Result, language: Language) -> Iterator[tuple[str, str]]:
+    """Each kind with a goal by itself: over all kinds the share of one is not to be seen."""
+    total = result.summary.total
+    wanted = [f for f in result.summary.kinds if f.cached_goal]
+    for f in wanted:
+        said = text("cached_goal", language, name=f.name, goal=f"{f.cached_goal:.0%}")
+        yield f"{f.cached_share:.1%}", said
+    if total.prompt_tokens and not wanted:
+        yield f"{total.cached_share:.1%}", word("cached", language)
 
 
 def _cards(result: Result, rows: Sequence[Seen], language: Language) -> Iterator[Card | None]:
@@ -130,12 +107,19 @@ def _cards(result: Result, rows: Sequence[Seen], language: Language) -> Iterator
 def _load(result: Result, language: Language) -> Card:
     course = result.summary.course
     each = course[1].at_s if len(course) > 1 else max(1.0, result.summary.seconds)
+    end_s = result.scenario.warmup_s + result.summary.seconds
+
+    def steps(name: str) -> list[tuple[float, float]]:
+        """Of the last stretch as much as there was."""
+        long = [min(each, max(1e-3, end_s - s.at_s)) for s in course]
+        points = [(s.at_s, getattr(s, name) / t) for s, t in zip(course, long, strict=True)]
+        return [*points, (points[-1][0] + long[-1], points[-1][1])] if points else []
+
     curves = [
-        Line(word("sent", language), [(s.at_s, s.sent / each) for s in course], 7, is_step=True),
-        Line(word("good", language), [(s.at_s, s.good / each) for s in course], 2, is_step=True),
-        Line(word("failed", language), [(s.at_s, s.failed / each) for s in course], 4,
-             is_step=True),
-        Line(word("under_way", language), [(s.at_s, s.under_way) for s in course], 1,
+        Line(word("sent", language), steps("sent"), 7, is_step=True),
+        Line(word("good", language), steps("good"), 2, is_step=True),
+        Line(word("failed", language), steps("failed"), 4, is_step=True),
+        Line(word("under_way", language), [(s.at_s + each, s.under_way) for s in course], 1,
              is_dashed=True),
     ]  # fmt: skip
     return Card(word("load", language), word("load_says", language), _over(curves, "/s", language))
@@ -194,23 +178,29 @@ def _faults(result: Result, language: Language) -> Card | None:
 def _by_kind(result: Result, language: Language) -> Card:
     def cells(f: Figures) -> tuple[str, ...]:
         spreads = (f.first_ms, f.visible_ms, f.gap_ms, f.token_ms, f.complete_ms)
-        return (f.name, str(f.sent), f"{f.goodput:.1%}", *map(_four, spreads))
+        return (_name(f, result, language), str(f.sent), f"{f.goodput:.1%}", *map(_four, spreads))
 
-    columns = (word("kind", language), word("sent", language), word("share", language), *(
+    columns = (word("kind", language), word("sent", language), word("in_goal", language), *(
         f"{word(key, language)} p50/90/95/99"
         for key in ("first_any", "first_seen", "gap", "token", "complete")))  # fmt: skip
     summary = result.summary
     rows = [cells(f) for f in (*summary.kinds, summary.total)]
-    return Card(word("figures", language), word("figures_says", language), is_wide=True,
+    says = word("figures_says", language)
+    says += " " + text("goals", language, goals=goals(result.scenario))
+    return Card(word("figures", language), says, is_wide=True,
                 table=Table(columns, rows, len(rows) - 1))  # fmt: skip
+
+
+def _name(f: Figures, result: Result, language: Language) -> str:
+    return word("every", language) if f is result.summary.total else f.name
 
 
 def _usage(result: Result, language: Language) -> Card:
     keys = ("kind", "feature", "mean_prompt", "mean_completion", "reasoning", "cached", "template",
             "overflow", "cost")  # fmt: skip
     rows = [
-        (f.name, f.feature or "-", f"{f.mean_prompt:.0f}", f"{f.mean_completion:.0f}",
-         str(f.reasoning_tokens), f"{f.cached_tokens / max(1, f.prompt_tokens):.1%}",
+        (_name(f, result, language), f.feature or "-", f"{f.mean_prompt:.0f}",
+         f"{f.mean_completion:.0f}", str(f.reasoning_tokens), f"{f.cached_share:.1%}",
          f"{f.prompt_off:+.0f}", f"{f.api_share:.1%}" if f.api_share >= 0 else "-",
          f"{f.cost:.4g} {result.summary.currency}" if result.summary.currency else "-")
         for f in (*result.summary.kinds, result.summary.total)

@@ -58,6 +58,15 @@ def prepare(folder: Path) -> None:
         raise ResultsError(Worded("results.folder", template, folder=folder, why=why)) from None
 
 
+def prepare_file(path: Path) -> None:
+    """See that a report can be written there, before the work of which it tells. Raises
+    ResultsError."""
+    if path.is_dir():
+        template = "{path}: is a folder; name a file for --out"
+        raise ResultsError(Worded("results.is_folder", template, path=path))
+    prepare(path.parent)
+
+
 def write(folder: Path, result: Result, rows: Sequence[Seen]) -> None:
     """JSON and Parquet. Raises ResultsError; what could be written stays."""
     data = msgspec.json.format(msgspec.json.encode(result), indent=1)

@@ -25,7 +25,8 @@ from benchmarks.load.seen import Seen, Shard
 from benchmarks.load.sender import Live
 from benchmarks.load.summary import Summary, summary
 from benchmarks.load.wire import Target
-from benchmarks.load.wording import note, spoken, text, word
+from benchmarks.load.wording import spoken, text, word
+from benchmarks.telling import noted
 from benchmarks.telling import tell as in_words
 
 PAGES = {"report.html": "en", "report.zh.html": "zh"}
@@ -44,13 +45,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
-    scenario, target = flags.scenario_of(given), flags.target_of(given)
+    scenario = flags.with_rate(given, flags.scenario_of(given))
+    target = flags.target_of(given)
     # Bad rows and an empty schedule are found here, before anything is sent.
-    schedule.made(scenario, given.seed, traces.read(scenario.arrivals))
+    rows = traces.read(scenario.arrivals)
+    scenario, said = schedule.fitted(scenario, rows)
+    made = schedule.made(scenario, given.seed, rows)
     results.prepare(given.out)
     origin = flags.origin(["run", *argv])
     words, notes = uvloop.run(prepared(target, given.tokenizer))
-    order = Order(scenario, given.seed, target, words, given.processes)
+    if said:
+        notes.append(str(said))
+        console.print(f"[yellow]{escape(in_words(said, spoken()))}[/yellow]", soft_wrap=True)
+    rate = len(made) / scenario.duration_s if rows else 0.0
+    order = Order(scenario, given.seed, target, words, given.processes, rate,
+                  flags.texts_of(given))  # fmt: skip
     shards = uvloop.run(driven(order))
     found = summary(scenario, shards)
     tell(found)
@@ -68,7 +77,7 @@ async def prepared(target: Target, tokenizer: str) -> tuple[Words, list[str]]:
     if not words.is_exact:
         notes.append(word("inexact", "en"))
     for said in notes:
-        shown = note(in_words(said, spoken()), spoken())
+        shown = noted(in_words(said, spoken()), spoken())
         console.print(f"[yellow]{escape(shown)}[/yellow]", soft_wrap=True)
     return words, [str(said) for said in notes]
 
@@ -101,7 +110,7 @@ def result_of(order: Order, found: Summary, told: tuple[list[str], Provenance]) 
     notes = list(told[0])
     if found.total.api_share > 0 and not order.target.pin:
         notes.append(KEY_NOTE)
-        console.print(f"[yellow]{note(KEY_NOTE, spoken())}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]{noted(KEY_NOTE, spoken())}[/yellow]", soft_wrap=True)
     return Result(
         scenario=order.scenario, seed=order.seed, url=order.target.url, model=order.target.model,
         pin=order.target.pin, tokens_by=order.words.means, notes=notes, summary=found,

@@ -72,6 +72,33 @@ def peak_rate(arrivals: Arrivals) -> float:
             return 0.0
 
 
+def fitted(scenario: Scenario, rows: Sequence[Row]) -> tuple[Scenario, str]:
+    """A run ends with its trace: a silent rest would thin out every figure a second. And what is
+    to be said of that, or of requests that come too late for the run. Raises ScenarioError."""
+    arrivals, last = scenario.arrivals, len(rows) - 1
+    if arrivals.kind not in ("trace", "ledger") or last < 0:
+        return scenario, ""
+    span_s = (rows[-1].at_s - rows[0].at_s) / arrivals.speed
+    # As long as its mean gap after the last: then the rate is that of the gaps.
+    end_s = rows[-1].at_s / arrivals.speed + (span_s / last if span_s > 0 else 1.0)
+    if end_s >= scenario.duration_s:
+        here = sum(row.at_s / arrivals.speed < scenario.duration_s for row in rows)
+        if here == len(rows):
+            return scenario, ""
+        template = (
+            "{here} of the trace's {count} requests fall into {seconds} s; the others are not "
+            "sent: raise --duration-s or --speed."
+        )
+        return scenario, Worded("note.trace_goes_on", template, here=here, count=len(rows),
+                                seconds=f"{scenario.duration_s:g}")  # fmt: skip
+    if end_s <= scenario.warmup_s:
+        template = "the trace ends after {seconds} s, within the warm-up: lower --warmup-s"
+        raise ScenarioError(Worded("schedule.short", template, seconds=f"{end_s:.3g}"))
+    template = "The trace ends after {seconds} s, and the run with it."
+    said = Worded("note.trace_ends", template, seconds=f"{end_s:.4g}")
+    return msgspec.structs.replace(scenario, duration_s=round(end_s, 6)), said
+
+
 def at_rate(scenario: Scenario, rate: float, rows: Sequence[Row] = ()) -> Scenario:
     """The same scenario at another mean rate. Raises ScenarioError for a closed loop."""
     arrivals = scenario.arrivals

@@ -9,7 +9,7 @@ import msgspec
 import uvloop
 
 from benchmarks import telling
-from benchmarks.load import capacity, flags, report, results, schedule, traces
+from benchmarks.load import capacity, flags, knee_page, report, results, schedule, traces
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
 from benchmarks.load.display import console, tell
@@ -64,7 +64,7 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     while (rate := search.next_rate()) is not None and not is_stopped:
         seed = given.seed + len(search.tried)
         asked = capacity.shortened(schedule.at_rate(scenario, rate, rows), rate, given.answers)
-        order = Order(asked, seed, target, words, given.processes)
+        order = Order(asked, seed, target, words, given.processes, texts=flags.texts_of(given))
         shards = uvloop.run(driven(order))
         found = summary(order.scenario, shards)
         is_stopped = found.is_partial
@@ -86,7 +86,7 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
         given.out / FOUND, msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=1)
     )
     for name, language in PAGES.items():
-        page = report.knee(result, answer, "zh" if language == "zh" else "en")
+        page = knee_page.knee(result, answer, "zh" if language == "zh" else "en")
         results.put(given.out / f"capacity.{name.removeprefix('report.')}", page.encode())
     partial = word("search_stopped", spoken()) if is_stopped else ""
     say = capacity.sentence_zh if spoken() == "zh" else capacity.sentence

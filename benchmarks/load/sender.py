@@ -64,7 +64,8 @@ class Sender:
     def stop(self) -> None:
         """Send no more, and wait for nothing."""
         if self._stopped_s < 0:
-            self._stopped_s = self._loop.time() - self._start_s
+            # Before its beginning as well: a run that was to begin is partial, not whole.
+            self._stopped_s = max(0.0, self._loop.time() - self._start_s)
             self._stop.set()
 
     async def run(self, conversations: Sequence[Conversation], start_s: float) -> Shard:
@@ -157,7 +158,8 @@ class Sender:
         kind = self._scenario.kinds[one.kind]
         messages = self._texts.opening(one)
         is_session = len(one.turns) > 1
-        lines = hints(kind, f"load-{one.number}" if is_session else "")
+        session = f"load-{one.number}" if is_session else ""
+        lines = hints(kind, session, names_feature=self._connections.target.is_forwarder)
         for number, turn in enumerate(one.turns):
             if number:
                 await asyncio.sleep(turn.think_s)

@@ -12,12 +12,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.load.invalid import Why, whys
+from benchmarks.load.pace import pace
 from benchmarks.load.percentiles import Second, Spread, course, since, spread, spread_of_gaps
 from benchmarks.load.seen import Gaps, Seen, Shard
 from benchmarks.load.values import Goal, Kind, Price, Scenario
 from benchmarks.load.wording import Language
 
 EXAMPLE = 200
+OK = 200
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """kept / sent: a request that failed kept no goal."""
     kept_per_s: float
     per_s: float
+    """Whole answers that ended within the counted time."""
     first_ms: Spread
     """To the first token of any kind."""
     visible_ms: Spread
@@ -57,7 +60,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     reasoning_tokens: int
     tokens_per_s: float
-    """Of completions."""
+    """Of completions, as they came within the counted time."""
     mean_prompt: float
     mean_completion: float
     api_share: float
@@ -67,6 +70,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     of first turns."""
     cost: float
     feature: str = ""
+    cached_goal: float = 0.0
+    """Share of prompt tokens that should come from the cache; 0 = no goal."""
+
+    @property
+    def cached_share(self) -> float:
+        """Of the prompt tokens of whole answers."""
+        return self.cached_tokens / max(1, self.prompt_tokens)
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -133,10 +143,10 @@ def summary(scenario: Scenario, shards: Sequence[Shard]) -> Summary:
     gaps = [Gaps().merge(s.gaps[k] for s in shards) for k in range(len(scenario.kinds))]
     every = Gaps().merge(g.counts for g in gaps)
     kinds = [
-        _figures(kind, [r for r in counted if r.kind == k], (scenario, seconds, gaps[k]))
+        _figures(kind, [r for r in rows if r.kind == k], (scenario, seconds, gaps[k]))
         for k, kind in enumerate(scenario.kinds)
     ]
-    total = _total(counted, kinds, (scenario, seconds, every))
+    total = _total(rows, kinds, (scenario, seconds, every))
     machine = _machine(rows, shards)
     found = whys(machine, total.sent, total.good, any(s.ran_dry for s in shards))
     return Summary(
@@ -171,7 +181,7 @@ def _total(
     rows: Sequence[Seen], kinds: Sequence[Figures], how: tuple[Scenario, float, Gaps]
 ) -> Figures:
     first = how[0].kinds[0]
-    whole = _figures(msgspec.structs.replace(first, name="all", feature=""), rows, how)
+    whole = _figures(msgspec.structs.replace(first, name="all", feature="", prefix=None), rows, how)
     kept = sum(k.kept for k in kinds)
     return msgspec.structs.replace(
         whole, kept=kept, goodput=kept / max(1, whole.sent), kept_per_s=kept / how[1]
@@ -180,18 +190,22 @@ def _total(
 
 def _figures(kind: Kind, rows: Sequence[Seen], how: tuple[Scenario, float, Gaps]) -> Figures:
     scenario, seconds, gaps = how
+    came = pace(rows, scenario.warmup_s, scenario.warmup_s + seconds)
+    rows = [r for r in rows if r.due_s >= scenario.warmup_s]
     good = [r for r in rows if r.is_good]
     kept = sum(is_kept(r, kind.goal) for r in good)
     prompt, completion = (sum(max(0, get(r)) for r in good) for get in (_prompt, _completion))
-    told = [r.target for r in rows if r.target and r.target != "none"]
+    # A refusal may name the target that was tried last: nothing came from there.
+    told = [r.target for r in rows if r.status == OK and r.target and r.target != "none"]
     off = [r.prompt_tokens - r.prompt_planned - r.opened_planned for r in good
            if r.turn == 0 and r.prompt_tokens >= 0]  # fmt: skip
     return Figures(
         name=kind.name, feature=kind.feature, sent=len(rows), good=len(good),
+        cached_goal=kind.prefix.cached_share if kind.prefix is not None else 0.0,
         failed=sum(1 for r in rows if r.error and r.error != "unfinished"),
         unfinished=sum(r.error == "unfinished" for r in rows),
         kept=kept, goodput=kept / max(1, len(rows)), kept_per_s=kept / seconds,
-        per_s=len(good) / seconds,
+        per_s=came.answers,
         first_ms=spread([since(r, r.first_s) for r in good]),
         visible_ms=spread([since(r, r.visible_s) for r in good]),
         gap_ms=spread_of_gaps(gaps), token_ms=spread([r.token_s for r in good]),
@@ -199,7 +213,7 @@ def _figures(kind: Kind, rows: Sequence[Seen], how: tuple[Scenario, float, Gaps]
         prompt_tokens=prompt, completion_tokens=completion,
         cached_tokens=sum(r.cached_tokens for r in good),
         reasoning_tokens=sum(r.reasoning_tokens for r in good),
-        tokens_per_s=completion / seconds, mean_prompt=prompt / max(1, len(good)),
+        tokens_per_s=came.tokens, mean_prompt=prompt / max(1, len(good)),
         mean_completion=completion / max(1, len(good)),
         api_share=sum(t.startswith("api") for t in told) / len(told) if told else -1.0,
         prompt_off=float(np.median(off)) if off else 0.0, cost=cost(rows, scenario.price),

@@ -21,9 +21,10 @@ DOCUMENTS_KEPT = 256
 
 
 class Texts:
-    """Makes the texts of one run; equal seeds make equal texts."""
+    """Makes the texts of one run; equal seeds make equal texts, of equal lengths whatever the
+    seed."""
 
-    def __init__(self, scenario: Scenario, model: str, words: Words, seed: int) -> None:
+    def __init__(self, scenario: Scenario, model: str, words: Words, seed: int | str) -> None:
         self._scenario, self._model, self._words, self._seed = scenario, model, words.words, seed
         chance = Random(f"{seed}/texts")
         self._row = chance.choices(self._words, k=ROW_WORDS)
@@ -73,12 +74,12 @@ class Texts:
         return msgspec.json.encode(fields)
 
 
-def hints(kind: Kind, session: str) -> str:
-    """Header lines for Ballast; other servers pass them over."""
+def hints(kind: Kind, session: str, *, names_feature: bool = False) -> str:
+    """Header lines for Ballast; others pass them over. A feature is a forwarder's to name."""
     lines = ""
     if kind.latency_class:
         lines += f"x-ballast-class: {kind.latency_class}\r\n"
-    if kind.feature:
+    if kind.feature and names_feature:
         lines += f"x-ballast-feature: {kind.feature}\r\n"
     if session:
         lines += f"x-ballast-session: {session}\r\n"

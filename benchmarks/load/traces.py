@@ -28,9 +28,11 @@ def read(arrivals: Arrivals) -> list[Row]:
 
 
 def of_file(source: str) -> list[Row]:
-    """`FILE[@FROM-UNTIL]`, CSV or Parquet. Raises ScenarioError naming the row."""
+    """`FILE[@FROM-UNTIL]`, CSV or Parquet; without a window from its first request on, so that
+    times of a calendar do as well. Raises ScenarioError naming the row."""
     try:
-        found = rows(asked(source))
+        wish = asked(source)
+        found = rows(wish)
     except TraceError as error:
         raise ScenarioError(Worded("trace.bad", "trace {why}", why=of(error))) from None
     for number, (_, prompt, output) in enumerate(found):
@@ -43,7 +45,8 @@ def of_file(source: str) -> list[Row]:
             raise ScenarioError(
                 Worded("trace.bins", template, source=source, row=number, tokens=tokens)
             )
-    return [Row(*one) for one in found]
+    start_s = found[0][0] if wish.until_s == float("inf") else 0.0
+    return [Row(at_s - start_s, prompt, output) for at_s, prompt, output in found]
 
 
 def of_ledger(settings: Path) -> list[Row]:

@@ -44,6 +44,8 @@ class Target(msgspec.Struct, frozen=True):
     """Certificates to trust, instead of the system's."""
     pin: str = ""
     """Header `x-ballast-pin`: the target that alone may answer; for a canary's key."""
+    is_forwarder: bool = False
+    """The key may say in `x-ballast-feature` for what it asks; any other key is refused that."""
 
     @property
     def address(self) -> tuple[str, int]:

@@ -68,6 +68,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "Each point is one run; a rate holds when most of its runs do.",
         "每点为一次运行；多数运行达标即该速率可承受。",
     ),
+    "within": ("Requests within their goal", "满足目标的请求"),
+    "tried": ("Every run", "各次运行"),
     "seconds": ("seconds", "秒"),
     "requests": ("requests/s", "请求/秒"),
     "sent": ("sent", "发送"),
@@ -75,7 +77,6 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "under_way": ("under way", "在途"),
     "kind": ("kind", "类别"),
     "milliseconds": ("ms", "毫秒"),
-    "share": ("share", "占比"),
     "complete": ("complete", "完成"),
     "first_any": ("first token", "首词元"),
     "first_seen": ("first visible", "首个可见"),
@@ -93,7 +94,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "cpu": ("CPU of the busiest, share of a core", "最忙进程 CPU（占单核）"),
     "late": ("lateness p50 / p99 / most, ms", "迟发 p50 / p99 / 最大，毫秒"),
     "connections": ("connections opened", "建立的连接数"),
-    "not_sent": ("due and not sent", "应发未发"),
+    "not_sent": ("of the schedule, not sent", "计划内未发"),
     "template": ("prompt tokens above what was planned, median", "输入词元超出计划的中位数"),
     "tokens_by": ("prompt lengths", "提示长度依据"),
     "goal": ("goal", "目标"),
@@ -114,8 +115,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "有一个压测进程用了单核的 {share}：增加 --processes 或降低速率",
     ),
     "why_not_sent": (
-        "{count} requests that were due were not sent",
-        "有 {count} 个应发的请求没有发出",
+        "{count} requests of the schedule were not sent",
+        "计划中有 {count} 个请求没有发出",
     ),
     "why_dry": (
         "the closed loop ran out of requests before the time was over",
@@ -175,6 +176,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "blocks": ("Intervals: bootstrap over blocks of time.", "区间：按时间块的自助法。"),
     "results": ("results: {folder}", "结果：{folder}"),
     "run_at": ("{rate}/s, run {number}:", "{rate}/秒，第 {number} 次："),
+    "stopped": ("stopped before its results", "在有结果之前停止"),
     "search_stopped": ("PARTIAL, the search was stopped: ", "不完整，搜索被停止："),
     "inexact": (
         "Prompt lengths are not exact; the difference is in the table of tokens.",
@@ -186,6 +188,16 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
             "Make one with is_load_test (docs/load-testing.md)."
         ),
         "应答来自 API：这不是压测密钥，已计费。请用 is_load_test 建一个（docs/load-testing.md）。",
+    ),
+    "every": ("all", "合计"),
+    "goals": ("Goals: {goals}", "目标：{goals}"),
+    "cached_goal": (
+        "{name}: of prompt tokens from the cache (goal {goal})",
+        "{name}：提示词元命中缓存（目标 {goal}）",
+    ),
+    "cached_says": (
+        "{name}: {share} of prompt tokens from the cache, goal {goal}",
+        "{name}：{share} 的提示词元命中缓存，目标 {goal}",
     ),
     "error": ("error: {words}", "错误：{words}"),
     "usage_head": ("usage: ", "用法："),
@@ -204,11 +216,6 @@ def word(key: str, language: Language) -> str:
 def text(key: str, language: Language, **values: object) -> str:
     """One with its values filled in."""
     return word(key, language).format_map(values)
-
-
-def note(said: str, language: Language) -> str:
-    """A note of a result, which is kept in English, by the sentence it is; else as it stands."""
-    return next((zh for en, zh in WORDS.values() if en == said and language == "zh"), said)
 
 
 def spoken() -> Language:

@@ -36,6 +36,7 @@ class Job(msgspec.Struct):
     words: Words
     place: int
     count: int
+    texts: str = ""
 
 
 class Told(msgspec.Struct):
@@ -70,7 +71,8 @@ async def _run(job: Job) -> Shard:
     conversations = schedule.shard(
         schedule.made(job.scenario, job.seed, rows), job.place, job.count
     )
-    texts = Texts(job.scenario, job.target.model, job.words, job.seed)
+    texts = Texts(job.scenario, job.target.model, job.words,
+                  f"{job.seed}/{job.texts}" if job.texts else job.seed)  # fmt: skip
     sender = Sender(job.scenario, texts, Connections(job.target))
     # What is made now lives to the end: the collector need not look at it again and again.
     gc.collect()

@@ -17,7 +17,7 @@ UNITS = {
     "stream_kib": "gateway memory of an open stream, KiB",
     "poll_us": "gateway CPU of a look at one engine's load, us",
     "placement_us": "decision over the targets of a model, us",
-    "redis_us": "Redis, one ask for one counter, us of its thread",
+    "redis_us": "Redis, one ask for one counter, us of its CPU",
     "postgres_us": "PostgreSQL, rows of one call, us of its CPU",
     "call_bytes": "a finished call in the ledger (SQLite), bytes",
     "step_ms": "controller, one decision over all models, ms",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+TICKS_MIN = 3
+
 
 class Axis(msgspec.Struct, frozen=True):
     """Values to places."""
@@ -29,8 +31,13 @@ class Axis(msgspec.Struct, frozen=True):
         if self.is_log:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             each = 1 if last - first < 8 else 2
-            found = [10.0**k for k in range(first, last + 1, each)]
-            return [t for t in found if self.low * 0.999 <= t <= self.high * 1.001]
+            powers_ = [10.0**k for k in range(first, last + 1, each)]
+            for parts in ((1,), (1, 2, 5)):  # where powers alone are too few
+                found = [p * part for p in powers_ for part in parts]
+                found = [t for t in found if self.low * 0.999 <= t <= self.high * 1.001]
+                if len(found) >= TICKS_MIN:
+                    break
+            return found
         step = nice((self.high - self.low) / 5)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)

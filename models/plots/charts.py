@@ -18,6 +18,8 @@ from models.plots.axes import Axis, linear, short
 WIDTH, HEIGHT = 640, 290
 """Two stand beside each other on a page: any wider, and their words are too small to read."""
 LEFT, RIGHT, TOP, BOTTOM = 62, 126, 20, 46
+EACH = 15
+"""Of a name at a curve's end, from the next one."""
 POINTS_MAX = 700
 """Of one line: more than pixels are no help, and weigh on the page."""
 
@@ -166,10 +168,17 @@ def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis, *, is_step:
 def _ends(curves: Sequence[Line], y: Axis) -> Iterator[str]:
     """Names at the right, moved apart where they would overlap."""
     wanted = [(_y(y, line.points[-1][1]), line) for line in curves if line.points]
-    last = -math.inf
-    for at, line in sorted(wanted, key=lambda pair: pair[0]):
-        last = max(at, last + 15)
-        yield text(WIDTH - RIGHT + 6, last + 4, line.name, f"end t{line.colour}")
+    wanted.sort(key=lambda pair: pair[0])
+    places, last = [], -math.inf
+    for at, _ in wanted:
+        last = max(at, last + EACH)
+        places.append(last)
+    least = math.inf
+    for k in range(len(places) - 1, -1, -1):  # not into the numbers of the axis below
+        places[k] = min(places[k], HEIGHT - BOTTOM - 4 if least == math.inf else least - EACH)
+        least = places[k]
+    for place, (_, line) in zip(places, wanted, strict=True):
+        yield text(WIDTH - RIGHT + 6, place + 4, line.name, f"end t{line.colour}")
 
 
 def text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:

@@ -115,6 +115,28 @@ def test_ctrl_c_leaves_a_partial_report_that_says_so(run, kit, bench):
     run(check, engines=[kit.engine(**kit.SLOW, output_tokens=400)])
 
 
+def test_ctrl_c_before_anything_was_sent_is_one_line(bench):
+    async def check() -> None:
+        asked = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        process = await bench.start(f"http://127.0.0.1:{port}")
+        await asyncio.wait_for(asked.wait(), 60)  # it says nothing: the look at it lasts 10 s
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        server.close()
+        await server.wait_closed()
+        assert (process.returncode, err.decode()) == (130, "stopped before its results\n")
+
+    asyncio.run(check())
+
+
 @pytest.mark.full
 def test_failures_are_told_by_kind_and_the_run_is_invalid(run, kit, bench):
     async def check(stack) -> None:

@@ -3,6 +3,8 @@ verdicts that are honest. Nothing is sent."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import math
 import resource
@@ -15,15 +17,29 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from benchmarks.load import capacity, compare, counting, report, results, schedule, traces, values
+from benchmarks.load import (
+    capacity,
+    compare,
+    counting,
+    flags,
+    knee_page,
+    report,
+    results,
+    schedule,
+    traces,
+    values,
+)
 from benchmarks.load.answers import Reader, code_of
 from benchmarks.load.capacity import Search, Tried
 from benchmarks.load.crew import Order
 from benchmarks.load.flags import origin
+from benchmarks.load.pace import pace
+from benchmarks.load.parser import Parser
 from benchmarks.load.percentiles import quantiles, spread
 from benchmarks.load.results import Result, ResultsError
 from benchmarks.load.schedule import Row
 from benchmarks.load.seen import BUCKET, Gaps, Seen, Shard
+from benchmarks.load.sender import Sender
 from benchmarks.load.summary import cost, is_kept, summary
 from benchmarks.load.texts import Texts, hints
 from benchmarks.load.values import (
@@ -37,7 +53,7 @@ from benchmarks.load.values import (
     ScenarioError,
     Session,
 )
-from benchmarks.load.wire import Target, TargetError
+from benchmarks.load.wire import Connections, Target, TargetError
 
 WORDS = counting.Words(tuple(counting.CANDIDATES), "a test", is_exact=True)
 KINDS = st.sampled_from(["poisson", "steady", "bursts", "ramp"])
@@ -119,13 +135,81 @@ def test_a_trace_keeps_times_and_lengths_and_goes_faster_when_told():
     ]  # fmt: skip
 
 
+def test_a_run_ends_with_its_trace_and_says_so():
+    rows = [Row(k / 2.0, 10, 3) for k in range(81)]  # 40 s
+    wish = scenario("trace", 100.0, source="x", speed=2.0, warmup_s=5.0)
+    ended, said = schedule.fitted(wish, rows)
+    assert ended.duration_s == pytest.approx(20.25)
+    assert said == "The trace ends after 20.25 s, and the run with it."
+    made = schedule.made(ended, 1, rows)
+    assert len(made) / ended.duration_s == pytest.approx(4.0)
+    longer, said = schedule.fitted(msgspec.structs.replace(wish, duration_s=10.0), rows)
+    assert (longer.duration_s, said[:37]) == (10.0, "40 of the trace's 81 requests fall in")
+    with pytest.raises(ScenarioError, match="within the warm-up"):
+        schedule.fitted(msgspec.structs.replace(wish, warmup_s=50.0), rows)
+    assert schedule.fitted(scenario(), []) == (scenario(), "")
+    assert schedule.fitted(scenario("trace", source="x"), [Row(0.0, 1, 1)])[0].duration_s == 1.0
+
+
+def test_sums_of_bins_are_no_requests_and_times_of_a_calendar_are(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("timestamp_s,requests,input_tokens,output_tokens\n0,9,90,9\n10,8,80,8\n")
+    with pytest.raises(ScenarioError, match="sums of many requests"):
+        traces.of_file(str(path))
+    path.write_text("timestamp_s,input_tokens,output_tokens\n1795722355,10,5\n1795722357,9,4\n")
+    assert traces.of_file(str(path)) == [Row(0.0, 10, 5), Row(2.0, 9, 4)]
+    since_monday_s = (1795722355 - 4 * 86_400) % (7 * 86_400)
+    window = f"{path}@{since_monday_s - 3}s-{since_monday_s + 1}s"
+    assert traces.of_file(window) == [Row(3.0, 10, 5)]
+    with pytest.raises(ScenarioError, match=r"@0-1m: no such file; with a window it is FILE@2d-7d"):
+        traces.of_file(f"{path}@0-1m")
+
+
+def asked(*argv: str) -> argparse.Namespace:
+    parser = Parser("p", "d")
+    flags.add(parser)
+    return parser.parse_args(["small", "--url", "http://h", "--model", "m", "--out", "o", *argv])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("--trace t.csv --concurrency 3", "--trace and --concurrency"),
+        ("--trace t.csv --ledger s.yaml", "--trace and --ledger"),
+        ("--rate 3 --size poc", "--rate and --size"), ("--speed 2", "arrivals here are steady"),
+        ("--trace t.csv --rate 3", "kind trace have no rate; --speed"),
+        ("--concurrency 3 --rate 3", "kind closed have no rate; --concurrency"),
+        ("--processes -1", "--processes: from 0"),
+    ],
+)  # fmt: skip
+def test_a_flag_that_would_do_nothing_is_refused(argv, words):
+    given = asked(*argv.split())
+    with pytest.raises(ScenarioError, match=words):
+        flags.with_rate(given, flags.scenario_of(given))
+
+
+def test_texts_are_a_runs_own_and_of_the_same_lengths_unless_asked_for_again():
+    assert flags.texts_of(asked()) != flags.texts_of(asked()) != ""
+    assert flags.texts_of(asked("--same-texts")) == ""
+    conversations = schedule.made(scenario(), 1)
+    one, other = (Texts(scenario(), "m", WORDS, seed) for seed in (1, "1/x"))
+    for talk in conversations[:20]:
+        ours, theirs = ([*t.opening(talk), t.question(talk, 0)] for t in (one, other))
+        for a, b in zip(ours, theirs, strict=True):
+            assert len(a["content"].split()) == len(b["content"].split())
+            assert a["content"].split()[:16] != b["content"].split()[:16]
+
+
 def test_a_trace_with_a_bad_row_names_it(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("timestamp_s,input_tokens,output_tokens\n0,10,5\n1,-3,5\n")
     with pytest.raises(ScenarioError, match=r"input_tokens: row 1 holds -3"):
         traces.of_file(str(path))
     path.write_text("timestamp_s,input_tokens\n0,10\n")
-    with pytest.raises(ScenarioError, match="needs the columns"):
+    with pytest.raises(ScenarioError, match="no output_tokens; it needs the columns"):
+        traces.of_file(str(path))
+    path.write_text("timestamp_s,input_tokens,output_tokens\n0,10,5\n1,abc,5\n")
+    with pytest.raises(ScenarioError, match="input_tokens is not numeric: row 1 holds 'abc'"):
         traces.of_file(str(path))
     path.write_text("timestamp_s,input_tokens,output_tokens\n0,10,5\n10,9000000,5\n")
     with pytest.raises(ScenarioError, match="no single request"):
@@ -303,6 +387,21 @@ def test_a_run_that_could_not_be_driven_is_invalid_and_says_why(rows, changes, w
     assert words in "; ".join(found.reasons)
 
 
+def test_a_run_that_is_stopped_before_its_beginning_is_partial():
+    wish = scenario()
+
+    async def stopped() -> Shard:
+        loop = asyncio.get_running_loop()
+        target = Target("http://127.0.0.1:1", "", "m")
+        sender = Sender(wish, Texts(wish, "m", WORDS, 1), Connections(target))
+        loop.call_soon(sender.stop)
+        return await sender.run(schedule.made(wish, 1), loop.time() + 0.02)
+
+    shard = asyncio.run(stopped())
+    assert (shard.stopped_s, shard.rows) == (0.0, [])
+    assert summary(wish, [shard]).is_partial
+
+
 def test_a_late_sender_makes_the_run_invalid():
     late = [row(k, k / 10, sent_s=k / 10 + (0.2 if k % 20 == 0 else 0.0)) for k in range(100)]
     found = summary(scenario(), [shard(late)])
@@ -325,6 +424,45 @@ def test_figures_count_from_the_due_time_and_leave_the_warm_up_out():
     assert total.cost == pytest.approx(150 * (14 * 2 + 5 * 8) / 1e6)
     assert [(f.kind, f.count, f.example) for f in found.faults] == [("http_503 full", 1, "busy")]
     assert sum(s.sent for s in found.course) == 200
+
+
+def test_what_the_drain_brought_is_no_pace_of_the_target():
+    """Ten requests a second for 10 s, one answered a second: that is one a second, not ten."""
+    wish = scenario("steady", 10.0, warmup_s=2.0, drain_s=200.0)
+    rows = [
+        row(k, k / 10, first_s=k + 0.0, last_s=k + 1.0, done_s=k + 1.0, completion_tokens=7)
+        for k in range(100)
+    ]
+    total = summary(wish, [shard(rows)]).total
+    assert (total.sent, total.good) == (80, 80)
+    assert total.per_s == pytest.approx(1.0)
+    assert total.tokens_per_s == pytest.approx(7.0)
+    # Half of an answer came before the time, and none of another is whole.
+    half = [row(0, 0.0, first_s=1.0, last_s=3.0, done_s=3.0, completion_tokens=8),
+            row(1, 3.0, error="cut", first_s=4.0, last_s=5.0, done_s=5.0)]  # fmt: skip
+    assert pace(half, 2.0, 10.0) == (1 / 8, 4 / 8)
+    assert pace(half, 5.0, 5.0) == (0.0, 0.0)
+
+
+def test_the_share_from_the_cache_is_told_of_the_kind_whose_goal_it_is():
+    kinds = scenario().kinds
+    prefix = Prefix(tokens=50, documents=3, cached_share=0.8)
+    wish = scenario(kinds=[kinds[0], msgspec.structs.replace(kinds[1], prefix=prefix)])
+    rows = [row(k, k / 10, cached_tokens=0) for k in range(50)]
+    rows += [row(k, k / 10, kind=1, cached_tokens=10) for k in range(50)]
+    found = made_result(rows, wish)
+    assert [(f.name, f.cached_goal) for f in found.summary.kinds] == [("a", 0.0), ("b", 0.8)]
+    share = rows[-1].cached_tokens / rows[-1].prompt_tokens
+    page = report.made(found, rows, "en")
+    assert f"<b>{share:.1%}</b><span>b: of prompt tokens from the cache (goal 80%)" in page
+    assert f"<b>{share / 2:.1%}</b>" not in page
+
+
+def test_overflow_is_a_share_of_answers_not_of_what_an_api_refused():
+    rows = [row(k, k / 10) for k in range(6)]
+    rows += [row(k, k / 10, target="api") for k in range(6, 8)]
+    rows += [row(k, k / 10, target="api", status=502, error="http_502 x") for k in range(8, 12)]
+    assert summary(scenario(), [shard(rows)]).total.api_share == pytest.approx(0.25)
 
 
 def test_cached_tokens_cost_what_cached_tokens_cost():
@@ -405,6 +543,10 @@ def test_two_runs_alike_differ_in_nothing_and_a_slower_one_is_worse():
     wish = scenario()
     alike = compare.compare((wish, runs[0]), (wish, runs[1]))
     assert {one.verdict for one in alike} == {"same"}
+    told = summary(wish, [shard(runs[0])]).total  # by the percentiles that the report tells
+    found = {one.name: one.a for one in alike}
+    assert found["complete p95"] == pytest.approx(told.complete_ms.p95, abs=1e-3)
+    assert found["first visible token p99"] == pytest.approx(told.visible_ms.p99, abs=1e-3)
     slower = {o.name: o for o in compare.compare((wish, runs[0]), (wish, runs[2]))}
     for name in ("first visible token p50", "complete p95", "per token p50"):
         assert slower[name].verdict == "worse"
@@ -414,8 +556,9 @@ def test_two_runs_alike_differ_in_nothing_and_a_slower_one_is_worse():
     assert {one.verdict for one in few} == {"unknown"}
 
 
-def made_result(rows: list[Seen]) -> Result:
-    wish = scenario(price=Price(currency="CNY", input_per_mtok=1.0, output_per_mtok=2.0))
+def made_result(rows: list[Seen], wish: Scenario | None = None) -> Result:
+    price = Price(currency="CNY", input_per_mtok=1.0, output_per_mtok=2.0)
+    wish = wish or scenario(price=price)
     return Result(
         scenario=wish, seed=1, url="http://h", model="m", tokens_by="exact: x",
         notes=["<b>note</b>"], summary=summary(wish, [shard(rows)]), provenance=origin(["run"]),
@@ -458,7 +601,7 @@ def test_the_page_stands_alone_in_both_languages_and_escapes_what_it_was_told(la
     assert "<script" not in page
     assert "http" not in page.replace("http://h", "").replace("http://www.w3.org", "")
     answer = capacity.Found(2.0, 4.0, "", 0.95, [Tried(2.0, 1, 2, 9, 9), Tried(4.0, 0, 0, 99, 99)])
-    assert "2" in report.knee(made_result(rows), answer, language)
+    assert "2" in knee_page.knee(made_result(rows), answer, language)
 
 
 def test_processes_follow_the_rate_and_share_a_closed_loop_out():
@@ -482,9 +625,11 @@ def test_hints_name_class_feature_and_session_only_where_there_is_one():
     plain, _ = scenario().kinds
     assert hints(plain, "") == ""
     told = msgspec.structs.replace(plain, latency_class="live", feature="course")
-    assert hints(told, "s1") == (
+    assert hints(told, "s1", names_feature=True) == (
         "x-ballast-class: live\r\nx-ballast-feature: course\r\nx-ballast-session: s1\r\n"
     )
+    # A key that is no forwarder's would be refused each request.
+    assert hints(told, "") == "x-ballast-class: live\r\n"
 
 
 def test_a_schema_is_asked_for_as_a_response_format():

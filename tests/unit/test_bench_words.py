@@ -206,8 +206,8 @@ def test_a_senders_limit_is_told_within_the_sentence_also_from_the_file_of_the_s
     kept = msgspec.json.decode(msgspec.json.encode(answer, enc_hook=str), type=capacity.Found)
     for found in (answer, kept):
         told = capacity.sentence_zh(found, "m", "g")
-        assert "压测端先到极限（在 1/秒时：有 7 个应发的请求没有发出）" in told
-        assert "at 1/s: 7 requests that were due were not sent" in capacity.sentence(
+        assert "压测端先到极限（在 1/秒时：计划中有 7 个请求没有发出）" in told
+        assert "at 1/s: 7 requests of the schedule were not sent" in capacity.sentence(
             found, "m", "g")  # fmt: skip
 
 

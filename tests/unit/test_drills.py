@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.drills import books, clock
+from benchmarks.drills import books, clock, soak
 from benchmarks.drills.__main__ import chosen, main
 from benchmarks.drills.acts import ACTS
 from benchmarks.drills.catalogue import DRILLS
@@ -202,6 +202,18 @@ def test_drills_are_chosen_by_name_and_an_unknown_one_is_told(
     assert ended.value.code == 2
     assert "no-such" in capsys.readouterr().err
     assert main(["--list"]) == 0
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_first_drill(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for out, words in ((tmp_path, "is a folder"), (tmp_path / "file/x.json", "name another --out")):
+        assert main(["engine-kill", "--out", str(out)]) == 4
+        told_, error = capsys.readouterr()
+        assert (told_, words in error, error.count("\n")) == ("", True, 1)
+        assert soak.main(["--out", str(out)]) == 4
+        assert words in capsys.readouterr().err
 
 
 def test_the_clock_s_offset_is_what_the_library_reads(tmp_path: Any) -> None:

@@ -28,6 +28,7 @@ from ballast import (
 from ballast.alerting import cards
 from ballast.messages import chosen, tell
 from ballast.wide import Wide, pad
+from benchmarks import telling
 from benchmarks.load import wording
 from benchmarks.load.invalid import Why
 from models import catalog, flags, gates, gpu, sharing
@@ -340,8 +341,8 @@ def test_why_a_load_test_is_invalid_is_told_by_code_in_both_languages() -> None:
     why = Why("few", {"count": "3", "least": "20"})
     assert why.told("en").startswith("only 3 answers")
     assert why.told("zh") == "只有 3 个应答：太少，算不出百分位（至少 20）"
-    assert wording.note(wording.word("inexact", "en"), "zh").startswith("提示长度不精确")
-    assert wording.note("something else", "zh") == "something else"
+    assert telling.noted(wording.word("inexact", "en"), "zh").startswith("提示长度不精确")
+    assert telling.noted("something else", "zh") == "something else"
 
 
 def test_a_controllers_reason_is_told_by_code_and_an_older_one_as_it_is() -> None:
