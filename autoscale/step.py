@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from autoscale import decide, edge, forecast, limits, owned, reasons, waking, windows
+from autoscale import decide, edge, forecast, limits, owned, reasons, spares, waking, windows
 from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
@@ -181,6 +181,8 @@ def _wished(
         need = decide.urgent(rungs, flow.backlog_s, view.rate, plan.wait_s_max)
         need = max(need, 1)
         if need > count:
+            # Its place is on: else the next tick without a refusal takes the order back.
+            model = waking.held_on(model, rungs[:need], view.trust)
             count, why = need, reasons.LATE
     if flow.queued and not ready and rungs:
         # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
@@ -191,6 +193,8 @@ def _wished(
         model = waking.waked(model, rungs, flow.bound, view.trust, at_ms)
         if model.woken.count > count:
             count, why = model.woken.count, reasons.BOUND
+    if flow.is_away and (more := spares.spares(plan, rungs, view.rate, count, (ready, before))):
+        count, why = count + more, reasons.SPARE
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), reasons.bounds(least, most)
