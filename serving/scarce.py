@@ -60,15 +60,27 @@ def is_short(model: str, tenant: str, view: FleetView, now_s: float) -> bool:
 
 
 def first(line: Sequence[Need], engines: int, now_s: float) -> int | None:
-    """The place in `line` of the call that goes next, where so many engines work the line off;
-    None where no call can be in time any more."""
-    timely = [(one.start_by_s, place) for place, one in enumerate(line) if one.start_by_s >= now_s]
-    kept: list[tuple[int, float, int]] = []
+    """The place in `line`, which is in order of deadline, of the call that goes next, where so many
+    engines work the line off; None where no call can be in time any more."""
+    timely = [place for place, one in enumerate(line) if one.start_by_s >= now_s]
     start_s = now_s
-    for start_by_s, place in sorted(timely):
+    for place in timely:
+        if start_s > line[place].start_by_s:
+            return _kept(line, timely, engines, now_s)
+        start_s += line[place].work_s / engines
+    return timely[0] if timely else None
+
+
+def _kept(line: Sequence[Need], among: list[int], engines: int, now_s: float) -> int:
+    """Of the most that can be in time, the one whose work must be done first."""
+    ends = [(line[place].start_by_s + line[place].work_s / engines, place) for place in among]
+    kept: list[tuple[int, float, int]] = []
+    end_s = now_s
+    for end_by_s, place in sorted(ends):
         one = line[place]
         heapq.heappush(kept, (-one.haste, -one.work_s, place))
-        start_s += one.work_s / engines
-        if start_s - one.work_s / engines > start_by_s:
-            start_s += heapq.heappop(kept)[1] / engines
-    return min(((line[place].start_by_s, place) for _, _, place in kept), default=(0.0, None))[1]
+        end_s += one.work_s / engines
+        while end_s > end_by_s and kept:
+            end_s += heapq.heappop(kept)[1] / engines
+    left = {place for _, _, place in kept}
+    return next(place for _, place in sorted(ends) if place in left)
