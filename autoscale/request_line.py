@@ -57,7 +57,9 @@ class Line:
         if not any(has_room(replica, view, now_s) for replica in own):
             return None
         for name, (call, _) in self._held.items():
-            if name not in self._needs and (found := scarce.need(call, view, 1)) is not None:
+            if name not in self._needs:
+                found = scarce.need(call, view, 1, call.first_token_by_s)
+                assert found is not None, "an engine stands"
                 self._needs[name] = found
         names = list(self._held)
         place = scarce.first([self._needs[name] for name in names], len(own), now_s)

@@ -99,7 +99,7 @@ class Line:
             needs = []
             for held in lane:
                 if held.need is None and held.call is not None:
-                    held.need = scarce.need(held.call, view, held.haste)
+                    held.need = scarce.need(held.call, view, held.haste, held.deadline_s)
                 if held.need is None:
                     return None
                 needs.append(held.need)

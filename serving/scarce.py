@@ -38,8 +38,8 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     haste: int = 1
 
 
-def need(call: Call, view: FleetView, haste: int) -> Need | None:
-    """As this model's engines would serve it; None where there is none."""
+def need(call: Call, view: FleetView, haste: int, until_s: float) -> Need | None:
+    """As this model's engines would serve it, held until then; None where there is none."""
     own = view.replicas.get(call.model)
     if not own:
         return None
@@ -49,7 +49,7 @@ def need(call: Call, view: FleetView, haste: int) -> Need | None:
     work_s = call.prompt_tokens / profile.prefill_tokens_per_s + tokens * token_s(profile)
     # Nine idle engines of ten would have its first token by then.
     first_s = estimate(profile, _IDLE, call.prompt_tokens, 0).first_token_s.p90
-    return Need(call.first_token_by_s - first_s, work_s, haste)
+    return Need(min(until_s, call.first_token_by_s - first_s), work_s, haste)
 
 
 def is_short(model: str, tenant: str, view: FleetView, now_s: float) -> bool:

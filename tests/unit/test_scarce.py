@@ -76,11 +76,12 @@ def test_work_is_prompt_and_expected_answer_and_the_last_start_leaves_time_for_t
     replica = make.replica(profile=PROFILES["qwen3-32b-fp8-h100"])
     view = make.view([replica])
     short, long = (make.call(prompt_tokens=n, max_tokens=50) for n in (100, 10_000))
-    assert need(short, view, 1).work_s < need(long, view, 1).work_s
-    assert need(short, view, 1).start_by_s > need(long, view, 1).start_by_s
+    assert need(short, view, 1, 99.0).work_s < need(long, view, 1, 99.0).work_s
+    assert need(short, view, 1, 99.0).start_by_s > need(long, view, 1, 99.0).start_by_s
     wordy = msgspec.structs.replace(short, max_tokens=150)
-    assert need(wordy, view, 1).work_s > need(short, view, 1).work_s
-    assert need(short, make.view([]), 1) is None
+    assert need(wordy, view, 1, 99.0).work_s > need(short, view, 1, 99.0).work_s
+    assert need(short, view, 1, 0.5).start_by_s == 0.5, "it is held no longer"
+    assert need(short, make.view([]), 1, 99.0) is None
 
 
 def test_it_is_short_only_where_no_third_party_can_be_asked(make):
