@@ -21,6 +21,9 @@ ACCOUNT: Final[str] = Worded("scale.account", "account")
 LATE: Final[str] = Worded("scale.late", "calls wait, were late or refused")
 HELD: Final[str] = Worded("scale.held", "calls are held and no replica is there")
 BOUND: Final[str] = Worded("scale.bound", "calls that may not leave were refused")
+SPARE: Final[str] = Worded(
+    "scale.spares", "no API: more are ordered than needed, to have one sooner"
+)
 PARTIAL: Final[str] = Worded("scale.keeps", "partial data never takes away")
 BUDGET: Final[str] = Worded("scale.budget", "budget")
 EDGE_TOLD: Final = 0.95

@@ -2,7 +2,8 @@
 
 Every call is placed by the gateway's own routing over simulated engines and an API; the
 controller's step sees what the gateway would report. Simplified: one gateway, a held queue in order
-of arrival, an API that is either there or known to be away, answers of exactly the traced length.
+of arrival while an API is up (`request_line`), an API that is either there or known to be away,
+answers of exactly the traced length.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import heapq
 import random
 import zlib
-from collections import OrderedDict
 
 import msgspec
 
@@ -19,6 +19,7 @@ from autoscale.calls import MODEL, REPORT_S, TICK_S, Row, Setup, Tally, Want
 from autoscale.engines import Sequence
 from autoscale.request_api import Api
 from autoscale.request_fleet import Fleet
+from autoscale.request_line import Line
 from serving.admission import Admission, Took
 from serving.demand import could_serve, had_to_stay
 from serving.errors import Kind
@@ -36,8 +37,7 @@ class Requests:
         self._lots = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
         self._admission = Admission()
         self._fleet = Fleet(setup, self._lots)
-        self._held: OrderedDict[str, tuple[Call, Row]] = OrderedDict()
-        self._line: dict[str, int] = {}
+        self._held = Line()
         self._open: dict[int, tuple[Ticket, Call, Row]] = {}
         self._events: list[tuple[float, int, str, str]] = []
         self._numbers = 0
@@ -125,8 +125,7 @@ class Requests:
     ) -> None:
         placement = place(call, self._caller, self._view, now_s, tried)
         if isinstance(placement, Wait):
-            self._held[call.request_id] = call, row
-            self._line[MODEL] = len(self._held)
+            self._held.put(call, row)
             self._after(max(now_s, placement.until_s), "until", call.request_id)
         elif isinstance(placement, Refuse):
             is_bound = had_to_stay(call, self._caller, "", self._labels)
@@ -194,23 +193,21 @@ class Requests:
 
     def _serve_held(self, now_s: float) -> None:
         """Place again what is held, until one must wait on."""
-        while self._held:
-            first = next(iter(self._held))
+        while (first := self._held.next(self._view, now_s)) is not None:
             self._serve_one(first, now_s)
             if first in self._held:
-                self._held.move_to_end(first, last=False)
+                self._held.first(first)
                 return
 
     def _serve_one(self, request_id: str, now_s: float) -> None:
-        if (held := self._held.pop(request_id, None)) is not None:
-            self._line[MODEL] = len(self._held)
+        if (held := self._held.take(request_id)) is not None:
             self._place(*held, now_s)
 
     def _tick(self, now_s: float) -> None:
         tally, fleet = self.tally, self._fleet
         tally.rent_s += TICK_S * fleet.paid
         request_law.always(tally, self._admission, len(self._open), len(self._held))
-        held = [row for _, row in self._held.values()]
+        held = self._held.rows
         running, is_shut = self._admission.running(MODEL), self._api.is_away(now_s)
         demand = calls.demand_of(tally, running, held, is_shut=is_shut)
         self._wanted = self._want(now_s, demand, len(fleet.serving), self._wanted)
@@ -245,5 +242,6 @@ class Requests:
         self._view = FleetView(
             observed_s=now_s, replicas={MODEL: replicas}, offerings={MODEL: offerings},
             pending={MODEL: due} if due else {}, state=self._admission.state,
-            margins=self._admission.margins, hold_s_max=self._setup.hold_s_max, held=self._line,
+            margins=self._admission.margins, hold_s_max=self._setup.hold_s_max,
+            held=self._held.counts,
         )  # fmt: skip

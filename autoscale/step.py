@@ -17,6 +17,7 @@ from autoscale.ladder import Rung, by_pool, ladder
 from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Plan, Policy
 from autoscale.records import Decision, Hold, Samples, Scale
+from autoscale.spares import spares
 from autoscale.supply import arrived, caps, ordered, ready_of
 from autoscale.swaps import Room, bridged, shared, stayed
 from autoscale.windows import Flow, Fresh
@@ -176,9 +177,10 @@ def _wished(
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
     is_alone = plan.api is None or model.refused >= ALONE or flow.is_away
     if is_alone and (flow.shed or flow.late or (flow.queued and wait_s > plan.wait_s_max)):
-        need = decide.urgent(rungs, flow.backlog_s, view.rate, plan.wait_s_max)
-        need = max(need, 1)
+        need = max(1, decide.urgent(rungs, flow.backlog_s, view.rate, plan.wait_s_max))
         if need > count:
+            # Its place is on: else the next tick without a refusal takes the order back.
+            model = waking.held_on(model, rungs[:need], view.trust)
             count, why = need, reasons.LATE
     if flow.queued and not ready and rungs:
         # Whatever the API takes, it has not taken these: they are kept home, or worth holding.
@@ -189,6 +191,8 @@ def _wished(
         model = waking.waked(model, rungs, flow.bound, view.trust, at_ms)
         if model.woken.count > count:
             count, why = model.woken.count, reasons.BOUND
+    if flow.is_away and (more := spares(plan, rungs, view.rate, count, (ready, before))):
+        count, why = count + more, reasons.SPARE
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), reasons.bounds(least, most)
@@ -198,8 +202,7 @@ def _wished(
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
         "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
-        "running": flow.running,
-        "queued": flow.queued,
+        "running": flow.running, "queued": flow.queued,
         "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
         "refused": view.refused,

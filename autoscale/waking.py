@@ -39,8 +39,6 @@ def waked(
     is_over = at_ms >= (woken.keep_ms if ready >= woken.count else woken.until_ms)
     if not woken.count or is_over:
         return replace(model, woken=replace(woken, count=0)) if woken.count else model
-    if not rungs:  # no pool can give one now
-        return replace(model, woken=woken)
     return held_on(replace(model, woken=woken), rungs[: woken.count], trust)
 
 
@@ -55,6 +53,8 @@ def held_on(model: ModelMemory, rungs: tuple[Rung, ...], trust: float) -> ModelM
     """As many places on as these rungs, the last one with a whole account: what was started for
     such calls is not given back before or the moment they run."""
     count = len(rungs)
+    if not count:  # no pool can give one now
+        return model
     rest = [decide.idle(rung, trust) for rung in rungs[len(model.balances) :]]
     balances, is_on = [*model.balances, *rest], [*model.is_on, *[False] * len(rest)]
     balances[count - 1] = 0.0

@@ -141,7 +141,7 @@ class Gateway:
             keeper,
         )))  # fmt: skip
         observer = Observer(metrics, self._log, self._ratios, self._demand, self._admission)
-        observer.tally, line = self._beside.tally, Line(self._queue, loop)
+        observer.tally, line = self._beside.tally, Line(self._queue, loop, self._fleet)
         told = self._traced(parts, metrics, observer)
         gate, reviews = parts.guard(), parts.reviews(metrics)
         parts.heed_canaries(self._fleet)

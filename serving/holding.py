@@ -4,11 +4,13 @@ turn it is. Decides nothing: a woken call is placed anew."""
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
+from serving import scarce
 from serving.errors import OwnError
 from serving.records import Call, FleetView, LatencyClass
 from serving.routing import free
-from serving.waiting import Held, Queue
+from serving.waiting import Held, Pick, Queue
 
 RANKS = {
     LatencyClass.LIVE: 0, LatencyClass.INTERACTIVE: 0, LatencyClass.PATIENT: 1,
@@ -17,12 +19,21 @@ RANKS = {
 """Live calls are never held long; people in front of a screen do not push each other out."""
 
 
+class Viewed(Protocol):
+    """Who knows the fleet."""
+
+    @property
+    def view(self) -> FleetView:
+        """As it is now."""
+
+
 class Line:
     """Where calls wait for a target."""
 
-    def __init__(self, queue: Queue, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, queue: Queue, loop: asyncio.AbstractEventLoop, fleet: Viewed) -> None:
         self._queue = queue
         self._loop = loop
+        self._fleet = fleet
 
     def is_behind(self, call: Call) -> bool:
         """Others have waited longer for this model."""
@@ -47,6 +58,7 @@ class Line:
 
         held = Held(call.model, call.tenant, call.prompt_tokens, call.size, wake)
         held.evict, held.rank = evict, RANKS[own]
+        held.call, held.haste = call, scarce.HASTE[own]
         self._put(held, until_s, since_s)
         timer = self._loop.call_at(until_s, wake)
         try:
@@ -73,9 +85,28 @@ class Line:
     def wake(self, model: str) -> None:
         """Capacity may have come free: the next in line tries again."""
         if self._queue.calls:
-            held = self._queue.pop(model)
+            held = self._queue.pop(model, self._pick(model))
             if held is not None:
                 held.wake()
+
+    def _pick(self, model: str) -> Pick:
+        """Who goes first of a tenant's calls: by deadline, unless nobody else could take them."""
+        view, now_s = self._fleet.view, self._loop.time()
+
+        def pick(lane: list[Held]) -> Held | None:
+            if len(lane) < 2 or not scarce.is_short(model, lane[0].tenant, view, now_s):
+                return None
+            needs = []
+            for held in lane:
+                if held.need is None and held.call is not None:
+                    held.need = scarce.need(held.call, view, held.haste, held.deadline_s)
+                if held.need is None:
+                    return None
+                needs.append(held.need)
+            place = scarce.first(needs, len(view.replicas.get(model, ())), now_s)
+            return None if place is None else lane[place]
+
+        return pick
 
     def refreshed(self, view: FleetView) -> None:
         """A new view of the fleet: wake as many held calls as there is room for."""

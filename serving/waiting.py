@@ -1,7 +1,7 @@
 """The queue of held calls: bounded, fair between tenants, ordered by deadline within one.
 
 Deficit round robin over tenants, in predicted tokens, one ring per model. Pure: the caller says
-what time it is and wakes whom `pop` returns.
+what time it is, wakes whom `pop` returns, and may say who of a tenant's calls goes next (`scarce`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from serving.records import Call
+from serving.scarce import Need
 
 QUANTUM_TOKENS = 2048
 """A tenant's credit a round: about one long prompt, so that short calls go several at a time."""
+PICKED_MAX = 256
+"""Of a tenant's longer line those are shown to a `Pick` whose time ends first."""
 
 
 class Held:
     """One call in the queue."""
 
     __slots__ = (
-        "deadline_s", "evict", "is_gone", "model", "rank", "since_s", "size", "tenant", "tokens",
-        "wake",
+        "call", "deadline_s", "evict", "haste", "is_gone", "model", "need", "rank", "since_s",
+        "size", "tenant", "tokens", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -34,9 +40,17 @@ class Held:
         """Called instead of `wake` when it must give its place to a call that matters more."""
         self.rank = 0
         """How readily it gives way: a higher one gives way to a lower one."""
+        self.call: Call | None = None
+        self.haste = 0
+        self.need: Need | None = None
+        """Reckoned when it is asked for."""
         self.deadline_s = 0.0
         self.since_s = 0.0
         self.is_gone = False
+
+
+Pick: TypeAlias = Callable[[list[Held]], Held | None]
+"""Of one tenant's calls, in order of deadline, who goes next; None: by deadline."""
 
 
 class _Lane:
@@ -52,6 +66,10 @@ class _Lane:
         while self.heap and self.heap[0][2].is_gone:
             heapq.heappop(self.heap)
         return self.heap[0][2] if self.heap else None
+
+    def standing(self) -> list[Held]:
+        """In order of deadline."""
+        return [held for _, _, held in sorted(self.heap) if not held.is_gone][:PICKED_MAX]
 
 
 class Queue:
@@ -131,9 +149,9 @@ class Queue:
         """Models somebody waits for."""
         return list(self._held)
 
-    def pop(self, model: str) -> Held | None:
+    def pop(self, model: str, pick: Pick | None = None) -> Held | None:
         """The next call whose turn it is, removed; None when nobody waits."""
-        ring = self._rings.get(model)
+        ring, picked = self._rings.get(model), dict[str, Held]()
         while ring:
             tenant = ring[0]
             lane = self._lanes[model][tenant]
@@ -142,9 +160,12 @@ class Queue:
                 ring.popleft()
                 del self._lanes[model][tenant]
                 continue
+            if pick is not None:
+                if tenant not in picked:
+                    picked[tenant] = pick(lane.standing()) or head
+                head = picked[tenant]
             if lane.credit >= head.tokens or len(ring) == 1:
                 lane.credit = max(0, lane.credit - head.tokens)
-                heapq.heappop(lane.heap)
                 self.remove(head)
                 return head
             lane.credit += QUANTUM_TOKENS

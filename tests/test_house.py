@@ -28,7 +28,8 @@ FROM_SERVING_TO_AUTOSCALE = {
     "records", "rows", "admission", "routing", "accounting", "settings", "logs", "metrics",
     "ledger", "quality", "audit", "directory", "finance", "unreadable", "rollout",
     "settings_rollout",
-    "demand", "errors", "ready_times",  # for the simulator, which runs the gateway
+    # For the simulator, which runs the gateway:
+    "choice", "demand", "errors", "ready_times", "scarce",
 }  # fmt: skip
 PURE = (
     "models/*.py",

@@ -87,12 +87,12 @@ def dearness(call: Call, offering: Offering, profile: Profile) -> float:
     part of every step."""
     output = output_tokens(call)
     prompt_s = call.prompt_tokens / profile.prefill_tokens_per_s
-    answer_s = output * _token_s(profile)
+    answer_s = output * token_s(profile)
     if not prompt_s or not answer_s:
         return 0.0
     price = price_at(offering, call.received_ms, call.prompt_tokens)
     by_prompt = price.input_micro_per_mtok * profile.prefill_tokens_per_s
-    by_answer = price.output_micro_per_mtok / _token_s(profile)
+    by_answer = price.output_micro_per_mtok / token_s(profile)
     low, high = min(by_prompt, by_answer), max(by_prompt, by_answer)
     if low == high:
         return 0.0
@@ -101,7 +101,7 @@ def dearness(call: Call, offering: Offering, profile: Profile) -> float:
     return min(1.0, max(0.0, (spent / (prompt_s + answer_s) - low) / (high - low)))
 
 
-def _token_s(profile: Profile) -> float:
+def token_s(profile: Profile) -> float:
     """GPU time of one token of an answer in a full batch."""
     base_s = profile.base_s + profile.experts_s
     return base_s / profile.max_num_seqs + profile.per_sequence_s

@@ -228,7 +228,7 @@ class House:
             state=self.admission.state, hold_s_max=0.05,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
-        self.line = Line(self.queue, loop)
+        self.line = Line(self.queue, loop, self)
         backends = {Replica: lot, Offering: lot}
         self.pipeline = Pipeline(
             Stages(

@@ -472,3 +472,55 @@ def test_an_api_that_took_a_call_since_the_last_tick_is_not_absent() -> None:
         fleet.tick(0.6 + 0.8 * (turn % 2), is_shut=turn > 59, burst_total=burst,
                    burst_output_total=burst)  # fmt: skip
     assert sum(fleet.ready.values()) == 1
+
+
+def away(plan: Plan = PLAN) -> World:
+    """One replica stands and the API has just gone; orders take their time."""
+    fleet = world(plan)
+    fleet.run(0.95, 60)
+    assert sum(fleet.ready.values()) == 1
+    fleet.obeys = False
+    return fleet
+
+
+def wished(fleet: World, rate: float, refused: int, shed: float = 0.0) -> int:
+    """Replicas wanted after a tick of the outage."""
+    shed_total = round(shed * TICK_MS)
+    fleet.tick(rate, is_shut=True, shed_total=refused, shed_output_total=shed_total)
+    return sum(fleet.memory.models["m"].wanted.values())
+
+
+def test_what_was_ordered_for_refused_calls_is_waited_for_when_a_tick_refuses_none() -> None:
+    fleet = away()
+    assert wished(fleet, 0.98, 1, 0.12) == 2
+    assert [wished(fleet, 0.6, 1, 0.12) for _ in range(5)] == [2] * 5
+    assert [wished(fleet, 0.6, 1, 0.12) for _ in range(30)][-1] == 1, "but not for ever"
+
+
+def test_without_an_api_more_machines_are_ordered_than_needed_until_enough_are_ready() -> None:
+    fleet = away()
+    assert wished(fleet, 1.0, 5, 0.5) == 4, "the one that is missing, and two to have it sooner"
+    assert "sooner" in fleet.decisions[-1].reason
+    assert wished(fleet, 1.0, 10, 0.6) == 4, "a quieter tick takes none of them back"
+    fleet.ready = {"rented": 2}
+    assert wished(fleet, 1.5, 10, 0.6) == 2
+    calm = away()
+    calm.tick(1.0, shed_total=5, shed_output_total=5000)
+    assert sum(calm.memory.models["m"].wanted.values()) == 1, "the API is there"
+
+
+def test_a_spare_is_not_worth_little_work_nor_a_started_hour() -> None:
+    fleet = away()
+    assert wished(fleet, 1.0, 1, 0.15) == 2
+    hourly = msgspec.structs.replace(RENTED, is_hourly=True)
+    fleet = away(msgspec.structs.replace(PLAN, pools=(hourly,)))
+    assert wished(fleet, 1.0, 5, 0.5) == 2
+
+
+def test_spares_stay_within_the_bounds_and_the_budget() -> None:
+    few = msgspec.structs.replace(RENTED, most=3)
+    assert wished(away(msgspec.structs.replace(PLAN, pools=(few,))), 1.0, 5, 0.5) == 3
+    fleet = world(PLAN, budget=Budget(replicas_max=2))
+    fleet.run(0.95, 60)
+    fleet.obeys = False
+    assert wished(fleet, 1.0, 5, 0.5) == 2
