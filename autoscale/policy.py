@@ -43,6 +43,11 @@ class Api(msgspec.Struct, frozen=True):
     prompt_micro_per_mtok: int
     output_micro_per_mtok: int
 
+    def of(self, prompt_tokens: int, output_tokens: int) -> int:
+        """Price of so many tokens, in millionths of a micro-unit."""
+        prompt = prompt_tokens * self.prompt_micro_per_mtok
+        return prompt + output_tokens * self.output_micro_per_mtok
+
 
 class Window(msgspec.Struct, frozen=True):
     """A part of the week with bounds of its own; the last that matches counts."""

@@ -7,7 +7,7 @@ from operator import add, sub
 import msgspec
 
 from autoscale.memory import Mark, Memory
-from autoscale.policy import Plan
+from autoscale.policy import Api, Plan
 from autoscale.records import Demand, Samples, Signals
 
 STALE_MS = 10_000
@@ -15,7 +15,8 @@ STALE_MS = 10_000
 GAP_MS_MAX = 300_000
 """After a longer pause, totals say nothing of the rate now."""
 NO_DEMAND = Demand()
-LATE = 3
+FREE = Api(0, 0)
+"""Where there is no API, nothing is paid to one."""
 
 
 class Fresh(msgspec.Struct, frozen=True):
@@ -100,47 +101,56 @@ def marked(gateways: tuple[Signals, ...]) -> tuple[Mark, ...]:
 def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    grown, is_shut, model = NO_TOTALS, bool(seen.gateways), plan.model
+    is_shut, model = bool(seen.gateways), plan.model
+    grown = NO_TOTALS
     for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
         now = gateway.models.get(model, NO_DEMAND)
-        running += max(0, now.running)
-        queued += max(0, now.queued)
-        tokens += max(0, now.queued_tokens)
+        if now.running > 0:
+            running += now.running
+        if now.queued > 0:
+            queued += now.queued
+        if now.queued_tokens > 0:
+            tokens += now.queued_tokens
         is_shut = is_shut and now.is_shut
         old = before.get((mark.instance, mark.started))
         if old is not None:
-            is_ = mark.totals.get(model, NO_TOTALS)
-            was = old.totals.get(model, NO_TOTALS)
-            # A mark of an older release knows fewer totals: of those it says nothing.
-            more = tuple(map(sub, is_, was + is_[len(was) :]))
-            if min(more) < 0:
-                more = tuple([max(0, n) for n in more])
-            grown = tuple(map(add, grown, more))
+            more = _more(mark.totals.get(model, NO_TOTALS), old.totals.get(model, NO_TOTALS))
+            grown = more if grown is NO_TOTALS else tuple(map(add, grown, more))
     return _flow(plan, seen.elapsed_s, (running, queued, tokens, is_shut), grown)
+
+
+def _more(now: tuple[int, ...], was: tuple[int, ...]) -> tuple[int, ...]:
+    """What came to each total; one that shrank says nothing."""
+    if len(was) < len(now):  # a mark of an older release knows fewer totals, and nothing of the rest
+        was += now[len(was) :]
+    more = tuple(map(sub, now, was))
+    return more if min(more) >= 0 else tuple([max(0, n) for n in more])
 
 
 def _flow(
     plan: Plan, elapsed_s: float, counts: tuple[int, int, int, bool], grown: tuple[int, ...]
 ) -> Flow:
-    work, api, (running, queued, waiting, is_shut) = plan.work, plan.api, counts
-    shed, burst, *tokens, late, late_prompt, late_output, bound = grown
-    rates, micro = [0.0, 0.0, 0.0, 0.0], 0.0
-    parts = (
-        (0, tokens[0], tokens[1]), (shed, tokens[2], tokens[3]), (burst, tokens[4], tokens[5]),
-        (late, late_prompt, late_output),
-    )  # fmt: skip
+    work, api, (running, queued, waiting, is_shut) = plan.work, plan.api or FREE, counts
+    (shed, burst, prompt, output, shed_prompt, shed_output, burst_prompt, burst_output,
+     late, late_prompt, late_output, bound) = grown  # fmt: skip
+    served_rate = shed_rate = burst_rate = late_rate = micro = 0.0
     if elapsed_s:
-        for i, (calls, prompt, output) in enumerate(parts):
-            if prompt or output or calls:
-                rates[i] = (work.of(prompt, output) or calls * work.call_s) / elapsed_s
-                if api is not None and i < LATE:  # what was late is served already
-                    micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
+        served_rate = work.of(prompt, output) / elapsed_s
+        micro += api.of(prompt, output)
+        if shed or shed_prompt or shed_output:
+            shed_rate = (work.of(shed_prompt, shed_output) or shed * work.call_s) / elapsed_s
+            micro += api.of(shed_prompt, shed_output)
+        if burst or burst_prompt or burst_output:
+            burst_rate = (work.of(burst_prompt, burst_output) or burst * work.call_s) / elapsed_s
+            micro += api.of(burst_prompt, burst_output)
+        if late or late_prompt or late_output:  # served too, so its price is counted there
+            late_rate = (work.of(late_prompt, late_output) or late * work.call_s) / elapsed_s
         micro /= 1e6 * elapsed_s
     # Queued tokens are prompt and output together: the mean price of a token is between the two.
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
     return Flow(
-        running, queued, shed, burst, rates[0], rates[1], rates[2],
-        backlog_s or queued * work.call_s, micro, late, rates[LATE], bound, is_shut,
+        running, queued, shed, burst, served_rate, shed_rate, burst_rate,
+        backlog_s or queued * work.call_s, micro, late, late_rate, bound, is_shut,
     )  # fmt: skip
 
 
