@@ -104,8 +104,9 @@ def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
             break
         price, capacity = rung.micro_per_s, rung.capacity
         is_plain = 0.0 < price <= cheap * capacity and rate - rung.below >= capacity
-        if not (is_plain or rung.is_sunk) and (price <= 0.0 or _gain(rung, view) < 0.0):
-            break
+        if not (is_plain or rung.is_sunk):
+            if price <= 0.0 or _gain(rung, view, worth_of_work(rung, view)) < 0.0:
+                break
         count += 1
     return count
 
@@ -142,29 +143,31 @@ def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
     return worth * over <= NOTHING * rung.least_micro_per_s * (1.0 - 1e-9)
 
 
-def _gain(rung: Rung, view: View) -> float:
-    """What a replica in this place earned in the tick, beyond its price."""
+def _gain(rung: Rung, view: View, worth: float) -> float:
+    """What a replica in this place earned in the tick, beyond its price; `worth` as of
+    `worth_of_work`."""
     used, capacity = view.rate - rung.below, rung.capacity
     used = 0.0 if used < 0.0 else capacity if used > capacity else used
-    return (worth_of_work(rung, view) * used - rung.micro_per_s) * view.elapsed_s
+    return (worth * used - rung.micro_per_s) * view.elapsed_s
 
 
 def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
     """`share` is the demand expected for the rung; `before` its account and whether it was on."""
     old, was_on = before
-    price, start = rung.micro_per_s, rung.micro_per_s * rung.ready_s
-    gain = _gain(rung, view)
-    promised = worth_of_work(rung, view) * share
+    price, trust, worth = rung.micro_per_s, view.trust, worth_of_work(rung, view)
+    gain = _gain(rung, view, worth)
+    promised, start = worth * share, price * rung.ready_s
     # As good as what a replica would earn beyond its price over a time to ready, in starts.
-    advice = -view.trust
+    advice = -trust
     if promised > NOTHING * price:
-        advice = max(-1.0, min(promised / price - 1.0, 1.0)) * view.trust
+        good = promised / price - 1.0
+        advice = trust if good > 1.0 else good * trust
     # Good advice lowers both barriers, bad advice raises the lower one.
-    lowest = -start * (1.0 + advice)
-    balance = min(0.0, max(old + gain, lowest))
+    lowest, balance = -start * (1.0 + advice), old + gain
+    balance = lowest if balance < lowest else 0.0 if balance > 0.0 else balance
     if was_on:
         return balance, balance > lowest
-    return balance, balance >= -start * max(0.0, advice) and gain > 0.0
+    return balance, gain > 0.0 and balance >= -start * max(0.0, advice)
 
 
 def worth_of_work(rung: Rung, view: View) -> float:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from autoscale.policy import Plan, Pool
 
-NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Rung(msgspec.Struct, frozen=True):
@@ -36,6 +35,8 @@ class Rung(msgspec.Struct, frozen=True):
     """Price over capacity, likewise."""
     ready_s_max: float = 1.0
     """Of this rung and all above it."""
+    by_pool: Mapping[str, int] = NOTHING
+    """Replicas of each pool up to this rung, itself among them."""
 
 
 def ladder(
@@ -62,13 +63,17 @@ def _ladder(plan: Plan, known: tuple[tuple[str, int, int, float], ...]) -> tuple
     ready_s = {name: float(max(1, seconds)) for name, _, seconds, _ in known}
     size = {pool.name: pool.capacity * one[3] for pool, one in zip(plan.pools, known, strict=True)}
     found: list[Rung] = []
-    below = 0.0
+    below, taken = 0.0, dict[str, int]()
     for pool, count in _order(plan, caps, size):
         is_sunk = pool.terms == "reserved"
         price = 0.0 if is_sunk else pool.hour_micro / 3600
         capacity = size[pool.name]
         for _ in range(count):
-            found.append(Rung(pool.name, price, below, capacity, ready_s[pool.name], is_sunk))
+            taken[pool.name] = taken.get(pool.name, 0) + 1
+            found.append(
+                Rung(pool.name, price, below, capacity, ready_s[pool.name], is_sunk,
+                     by_pool=dict(taken))
+            )  # fmt: skip
             below += capacity
     return tuple(_bounded(found))
 
@@ -112,9 +117,6 @@ def _order(
     yield from sorted(rest, key=lambda one: one[0].hour_micro / size[one[0].name])
 
 
-def by_pool(rungs: tuple[Rung, ...], count: int) -> dict[str, int]:
+def by_pool(rungs: tuple[Rung, ...], count: int) -> Mapping[str, int]:
     """The first `count` rungs by pool."""
-    found: dict[str, int] = {}
-    for rung in rungs[:count]:
-        found[rung.pool] = found.get(rung.pool, 0) + 1
-    return found
+    return rungs[min(count, len(rungs)) - 1].by_pool if rungs and count > 0 else NOTHING

@@ -53,6 +53,8 @@ def _holds(window: Window, weekday: int, minute: int) -> bool:
 
 def stepped(plan: Plan, before: int, wanted: int) -> int:
     """The wish, no further from `before` than one tick may go."""
+    if before == wanted:
+        return wanted
     return max(before - plan.down_max, min(wanted, before + plan.up_max))
 
 
@@ -79,6 +81,8 @@ def shared(wishes: Sequence[Wish], budget: Budget, day_micro: float) -> Mapping[
     """Counts within the budget: what saves least for its rent is given up first, never what is
     paid anyway, and a model's minimum last."""
     counts = {wish.model: wish.count for wish in wishes}
+    if budget == UNBOUNDED:
+        return counts
     while over(wishes, counts, budget, day_micro):
         open_ = [w for w in wishes if _top(w, counts[w.model]) is not None]
         if not open_:
@@ -93,8 +97,6 @@ def over(
 ) -> bool:
     """Whether the counts cost more than is allowed. What is left of a day must last an hour at
     least, so the day's bound is approached and never passed."""
-    if budget == UNBOUNDED:
-        return False
     rented = [rung for w in wishes for rung in w.rungs[: counts[w.model]] if not rung.is_sunk]
     caps = [cap for cap in (budget.hour_micro_max,) if cap is not None]
     if budget.day_micro_max is not None:

@@ -42,12 +42,11 @@ class _Case(msgspec.Struct, frozen=True):
     """One model half-way."""
 
     plan: Plan
-    flow: Flow
     model: ModelMemory
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
-    edge: str = ""
+    edge: str
     """What replicas of ours do at their edge, in words."""
 
 
@@ -73,11 +72,10 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
             continue
         decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
         decisions.append(decision)
-    memory = replace(
-        memory, at_ms=samples.at_ms, marks=seen.marks, models=models,
-        day=samples.at_ms // DAY_MS, day_micro=day_micro,
-    )  # fmt: skip
-    return Outcome(tuple(decisions), memory)
+    at_ms = samples.at_ms
+    return Outcome(
+        tuple(decisions), Memory(at_ms, seen.marks, models, at_ms // DAY_MS, day_micro)
+    )
 
 
 def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> float:
@@ -107,31 +105,32 @@ def _case(
     if old is None:
         model = replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    if seen.elapsed_s and not seen.partial:
-        model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
-    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, model.does)
+    watch, edges, does = model.watch, model.edges, model.does
+    trend, price, listed, refused = model.trend, model.micro_per_work_s, model.listed, model.refused
+    elapsed_s = seen.elapsed_s
+    is_news = elapsed_s > 0.0 and not seen.partial
+    if is_news:
+        watch, edges, does = edge.watched(model, plan, flow, elapsed_s, policy.edge_least)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, does)
     lead_s = rungs[0].ready_s_max if rungs else 1.0
-    trend, price, listed = model.trend, model.micro_per_work_s, model.listed
-    need, refused = flow.need, model.refused
-    if seen.elapsed_s and not seen.partial:
-        trend = forecast.learn(trend, need, at_ms, seen.elapsed_s, lead_s)
-        listed = () if plan.api is None else msgspec.structs.astuple(plan.api)
+    if is_news:
+        trend = forecast.learn(trend, flow.need, at_ms, elapsed_s, lead_s)
+        api = plan.api
+        listed = () if api is None else (api.prompt_micro_per_mtok, api.output_micro_per_mtok)
         is_new = bool(model.listed) and model.listed != listed
-        price = _price(0.0 if is_new else price, flow, seen.elapsed_s)
-        refused = _refused(refused, flow, seen.elapsed_s)
-    outlook = forecast.outlook(trend, at_ms, lead_s)
-    api = price if plan.api is not None else None
-    worst = max(refused, plan.insurance, float(flow.is_away))
-    view = decide.View(need, outlook, api, worst, seen.elapsed_s, policy.trust)
+        price = _price(0.0 if is_new else price, flow, elapsed_s)
+        refused = _refused(refused, flow, elapsed_s)
+    view = decide.View(
+        flow.need, forecast.outlook(trend, at_ms, lead_s), None if plan.api is None else price,
+        max(refused, plan.insurance, float(flow.is_away)), elapsed_s, policy.trust,
+    )  # fmt: skip
     weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
     model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
         balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
+        watch=watch, edges=edges, does=does,
     )  # fmt: skip
-    case = _wished(plan, (flow, rungs, view), model, at_ms, seen)
-    pool, share, error = edge.told(model, policy.edge_least)
-    numbers = {**case.numbers, "edge": share, "edge_error": error}
-    return replace(case, numbers=numbers, edge=reasons.at_edge(pool, share, error))
+    return _wished(plan, (flow, rungs, view), model, policy.edge_least, (at_ms, seen.partial))
 
 
 def _price(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -168,11 +167,10 @@ def _weighed(
 
 def _wished(
     plan: Plan, weighed: tuple[Flow, tuple[Rung, ...], decide.View], model: ModelMemory,
-    at_ms: int, seen: Fresh,
+    edge_least: float, when: tuple[int, int],
 ) -> _Case:  # fmt: skip
-    flow, rungs, view = weighed
-    ready = sum(model.ready.values())
-    before = sum(model.wanted.values())
+    (flow, rungs, view), (at_ms, partial) = weighed, when
+    ready, before = sum(model.ready.values()), sum(model.wanted.values())
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
     count, why = sum(model.is_on), reasons.ACCOUNT
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
@@ -194,47 +192,55 @@ def _wished(
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), reasons.bounds(least, most)
-    if seen.partial and count < before:
+    if partial and count < before:
         count, why = before, reasons.PARTIAL
     count = limits.stepped(plan, before, count)
+    pool, share, error = edge.told(model, edge_least)
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
         "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
-        "running": flow.running,
-        "queued": flow.queued,
+        "running": flow.running, "queued": flow.queued,
         "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
-        "refused": view.refused,
+        "refused": view.refused, "edge": share, "edge_error": error,
     }  # fmt: skip
-    return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, view), why,
-                 numbers)  # fmt: skip
+    wish = limits.Wish(plan.model, count, least, rungs, view)
+    return _Case(plan, model, wish, why, numbers, reasons.at_edge(pool, share, error))
 
 
 def _settle(
     case: _Case, counts: Mapping[str, int], seen: Fresh, at_ms: int
 ) -> tuple[Decision, ModelMemory]:
     """The decision within the budget, and the model's memory."""
-    plan, model = case.plan, case.model
+    plan, model, wish = case.plan, case.model, case.wish
     count = counts[plan.model]
-    why = case.why if count == case.wish.count else reasons.BUDGET
-    wanted = by_pool(case.wish.rungs, count)
-    for pool in plan.pools:
-        had = model.wanted.get(pool.name, 0)
-        fewer = had - wanted.get(pool.name, 0)
-        if pool.tenant:
-            wanted[pool.name] = pool.least
-        elif fewer > 0:
-            may = limits.kept_hours(pool, model.rented_ms.get(pool.name, ()), fewer, at_ms)
-            wanted[pool.name] = had - may
-    wanted, before = _some(wanted), _some(model.wanted)
+    wanted = _wanted(plan, model, by_pool(wish.rungs, count), at_ms)
+    total, before, ready = sum(wanted.values()), _some(model.wanted), _some(model.ready)
     model = ordered(model, plan, wanted, at_ms)
-    total, ready = sum(wanted.values()), _some(model.ready)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
         return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
+    why = case.why if count == wish.count else reasons.BUDGET
     reason = reasons.ordered(why, wanted, seen.partial, case.edge)
     return Scale(plan.model, total, reason, wanted, case.numbers), model
 
 
-def _some(counts: Mapping[str, int]) -> dict[str, int]:
+def _wanted(
+    plan: Plan, model: ModelMemory, wanted: Mapping[str, int], at_ms: int
+) -> Mapping[str, int]:
+    """By pool: a tenant's own stand as agreed, and started hours are used up."""
+    for pool in plan.pools:
+        name = pool.name
+        had, has = model.wanted.get(name, 0), wanted.get(name, 0)
+        if pool.tenant:
+            wanted = {**wanted, name: pool.least}
+        elif had > has:
+            may = limits.kept_hours(pool, model.rented_ms.get(name, ()), had - has, at_ms)
+            wanted = {**wanted, name: had - may}
+    return _some(wanted)
+
+
+def _some(counts: Mapping[str, int]) -> Mapping[str, int]:
     """Without pools that have none."""
+    if 0 not in counts.values():
+        return counts
     return {name: count for name, count in counts.items() if count}

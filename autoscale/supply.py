@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from autoscale.ladder import by_pool, ladder
+from autoscale.ladder import NOTHING, by_pool, ladder
 from autoscale.memory import ModelMemory, Order
 from autoscale.policy import Plan
 from autoscale.records import Supply
@@ -66,7 +66,7 @@ def caps(plan: Plan, model: ModelMemory, short: tuple[str, ...] = ()) -> Mapping
     """Pools that give no more than they have, by what came of orders or because their provider
     says so (`short`). A single pool is never capped: there is no other."""
     if not (model.lost_until_ms or short) or len(plan.pools) == 1:
-        return {}
+        return NOTHING
     told = [pool.name for pool in plan.pools if f"{plan.model}/{pool.name}" in short]
     return {name: model.ready.get(name, 0) for name in (*model.lost_until_ms, *told)}
 

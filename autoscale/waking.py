@@ -28,6 +28,8 @@ def waked(
 ) -> ModelMemory:
     """The memory after `bound` refusals of calls that could not leave. One replica at a time: what
     is coming may be enough."""
+    if not (bound or model.woken.count):
+        return model
     ready, wanted = sum(model.ready.values()), sum(model.wanted.values())
     woken = model.woken
     if bound and wanted <= ready < len(rungs):

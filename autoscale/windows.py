@@ -51,11 +51,8 @@ class Flow(msgspec.Struct, frozen=True):
     """Of `shed`, the calls that could not have left."""
     is_shut: bool = False
     """No third party can be asked now, as every gateway sees it."""
-
-    @property
-    def rate(self) -> float:
-        """Work that comes in, wherever it went."""
-        return self.served_rate + self.shed_rate + self.burst_rate
+    rate: float = 0.0
+    """Work that comes in, wherever it went."""
 
     @property
     def need(self) -> float:
@@ -151,6 +148,7 @@ def _flow(
     return Flow(
         running, queued, shed, burst, served_rate, shed_rate, burst_rate,
         backlog_s or queued * work.call_s, micro, late, late_rate, bound, is_shut,
+        served_rate + shed_rate + burst_rate,
     )  # fmt: skip
 
 
