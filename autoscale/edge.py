@@ -116,11 +116,13 @@ def share_of(edge: Edge, least: float) -> tuple[float, float]:
 
 def told(model: ModelMemory, least: float) -> tuple[str, float, float]:
     """The pool that is furthest from its figure, what a replica of it does, and the error."""
-    if least >= 1.0 or not model.edges:
-        return "", 1.0, 0.0
-    found = {name: share_of(edge, least) for name, edge in model.edges.items()}
-    name = min(found, key=lambda one: found[one])
-    return name, *found[name]
+    lowest = ("", 1.0, 0.0)
+    if least < 1.0:
+        for name, edge in model.edges.items():
+            share, error = share_of(edge, least)
+            if not lowest[0] or (share, error) < lowest[1:]:
+                lowest = (name, share, error)
+    return lowest
 
 
 def _stepped(edge: Edge, least: float) -> float:

@@ -48,12 +48,12 @@ def ladder(
     """All replicas the plan may have, in the order in which they are taken. `caps` bounds pools
     that cannot give more now; `learnt` are times to ready, `does` the shares of their capacity
     that replicas really do."""
-    known = tuple(
+    known = [
         (pool.name, caps.get(pool.name, pool.most), round(learnt.get(pool.name, pool.ready_s)),
          does.get(pool.name, 1.0))
         for pool in plan.pools
-    )  # fmt: skip
-    return _ladder(plan, known)
+    ]  # fmt: skip
+    return _ladder(plan, tuple(known))
 
 
 @lru_cache(256)

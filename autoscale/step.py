@@ -56,26 +56,27 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     if not seen.gateways:
         held = tuple(Hold(p.model, reasons.NO_GATEWAY) for p in policy.plans)
         return Outcome(held, memory)
-    day_micro = _charged(memory, policy, samples.at_ms, seen.elapsed_s)
+    at_ms = samples.at_ms
+    day_micro = _charged(memory, policy, at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
-    cases = [
-        _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
-        for plan in policy.plans
-    ]
-    wishes = [case.wish for case in cases if isinstance(case, _Case)]
+    cases: list[_Case | Decision] = []
+    wishes: list[limits.Wish] = []
+    for plan in policy.plans:
+        case = _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
+        cases.append(case)
+        if isinstance(case, _Case):
+            wishes.append(case.wish)
     counts = limits.shared(wishes, policy.budget, day_micro)
     decisions: list[Decision] = []
     models = dict(memory.models)
     for case in cases:
-        if not isinstance(case, _Case):
+        if isinstance(case, _Case):
+            decision, models[case.plan.model] = _settle(case, counts, seen.partial, at_ms)
+            decisions.append(decision)
+        else:
             decisions.append(case)
-            continue
-        decision, models[case.plan.model] = _settle(case, counts, seen, samples.at_ms)
-        decisions.append(decision)
-    at_ms = samples.at_ms
-    return Outcome(
-        tuple(decisions), Memory(at_ms, seen.marks, models, at_ms // DAY_MS, day_micro)
-    )
+    after = Memory(at_ms, seen.marks, models, at_ms // DAY_MS, day_micro)
+    return Outcome(tuple(decisions), after)
 
 
 def _charged(memory: Memory, policy: Policy, at_ms: int, elapsed_s: float) -> float:
@@ -209,7 +210,7 @@ def _wished(
 
 
 def _settle(
-    case: _Case, counts: Mapping[str, int], seen: Fresh, at_ms: int
+    case: _Case, counts: Mapping[str, int], partial: int, at_ms: int
 ) -> tuple[Decision, ModelMemory]:
     """The decision within the budget, and the model's memory."""
     plan, model, wish = case.plan, case.model, case.wish
@@ -218,9 +219,9 @@ def _settle(
     total, before, ready = sum(wanted.values()), _some(model.wanted), _some(model.ready)
     model = ordered(model, plan, wanted, at_ms)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        return Hold(plan.model, reasons.stands(total, seen.partial, case.edge), case.numbers), model
+        return Hold(plan.model, reasons.stands(total, partial, case.edge), case.numbers), model
     why = case.why if count == wish.count else reasons.BUDGET
-    reason = reasons.ordered(why, wanted, seen.partial, case.edge)
+    reason = reasons.ordered(why, wanted, partial, case.edge)
     return Scale(plan.model, total, reason, wanted, case.numbers), model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import add, sub
 
 import msgspec
@@ -78,21 +79,23 @@ class Flow(msgspec.Struct, frozen=True):
 
 def fresh(samples: Samples, memory: Memory) -> Fresh:
     """Gateways that speak of now, and how long the tick lasted."""
+    at_ms, heard = samples.at_ms, samples.gateways
     # A stamp from the future is a clock that jumped: as little news as an old one.
-    good = tuple([g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS])
-    elapsed_ms = samples.at_ms - memory.at_ms
-    is_known = bool(memory.at_ms) and 0 < elapsed_ms <= GAP_MS_MAX
-    partial = len(samples.missing) + len(samples.gateways) - len(good)
-    return Fresh(good, partial, elapsed_ms / 1e3 if is_known else 0.0, marked(good))
+    good = [gateway for gateway in heard if -STALE_MS <= at_ms - gateway.at <= STALE_MS]
+    elapsed_ms = at_ms - memory.at_ms
+    is_known = memory.at_ms != 0 and 0 < elapsed_ms <= GAP_MS_MAX
+    partial = len(samples.missing) + len(heard) - len(good)
+    return Fresh(tuple(good), partial, elapsed_ms / 1e3 if is_known else 0.0, marked(good))
 
 
-def marked(gateways: tuple[Signals, ...]) -> tuple[Mark, ...]:
+def marked(gateways: Sequence[Signals]) -> tuple[Mark, ...]:
     """Their totals, to compare with at the next tick. A gateway that did not answer starts anew:
     growth over a gap of unknown length is no rate."""
-    return tuple([
-        Mark(g.instance, g.started, {name: totals(d) for name, d in g.models.items()})
-        for g in gateways
-    ])  # fmt: skip
+    found = []
+    for gateway in gateways:
+        sums = {name: totals(demand) for name, demand in gateway.models.items()}
+        found.append(Mark(gateway.instance, gateway.started, sums))
+    return tuple(found)
 
 
 def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:

@@ -95,6 +95,8 @@ class World:
     def want(self, count: int) -> None:
         """Order or give back; what boots goes first."""
         ordered = self.ordered
+        if ordered == count:
+            return
         while ordered < count:
             self._order()
             ordered += 1
@@ -120,12 +122,14 @@ class World:
 
     def pass_bin(self, demand: float) -> tuple[float, float]:
         """Serve one bin. Returns the work done by own replicas and by the API."""
-        scenario, spent, ordered = self._scenario, self.spent, self.ordered
-        own = min(demand, float(self.ready))
-        months = self._months
-        spent.rent += months * scenario.month_share + max(0, ordered - months)
+        scenario, spent, months = self._scenario, self.spent, self._months
+        ordered, ready = self.ordered, float(self.ready)
+        own = ready if ready < demand else demand
+        by_hour = ordered - months if ordered > months else 0
+        spent.rent += months * scenario.month_share + by_hour
         spent.own_work += own
-        spent.most = max(spent.most, ordered)
+        if ordered > spent.most:
+            spent.most = ordered
         api, over = 0.0, demand - own
         if over:
             if not scenario.is_away(self.now_s):
