@@ -54,7 +54,8 @@ class View(msgspec.Struct, frozen=True):
 
 def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
-    known, depth = len(before.balances), max(before.depth, len(before.balances))
+    old_balances, old_is_on, trust = before.balances, before.is_on, view.trust
+    known, depth = len(old_balances), max(before.depth, len(old_balances))
     full = _full(rungs, view, before)
     balances, is_on = [0.0] * full, [True] * full
     above, upper, place = view.outlook.above, 0.0, -1.0
@@ -65,27 +66,27 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
         if index >= known and _is_idle_from(rung, view, over):
             depth = len(rungs)
             break
-        if rung.is_sunk or price <= 0.0:
+        if price <= 0.0 or rung.is_sunk:
             balances.append(0.0)
             is_on.append(rung.is_sunk)
             upper, place = over, below
             continue
         place = below + rung.capacity
         upper = above(place)
-        start = price * rung.ready_s
         if index < known:
-            old, was_on = before.balances[index], before.is_on[index]
+            balance, on = _move(rung, view, over - upper, old_balances[index], old_is_on[index])
         else:
-            old, was_on = idle(rung, view.trust) if index < depth else -start, False
-        balance, on = _move(rung, view, over - upper, (old, was_on))
-        if not on and index >= depth and balance <= -start * (1 + view.trust):
-            depth = index
-            break  # nothing above this rung has ever had work
+            start = price * rung.ready_s
+            old = idle(rung, trust) if index < depth else -start
+            balance, on = _move(rung, view, over - upper, old, was_on=False)
+            if not on and index >= depth and balance <= -start * (1 + trust):
+                depth = index
+                break  # nothing above this rung has ever had work
         balances.append(balance)
         is_on.append(on)
     else:
         depth = len(rungs)
-    while is_on and not is_on[-1] and balances[-1] == idle(rungs[len(is_on) - 1], view.trust):
+    while is_on and not is_on[-1] and balances[-1] == idle(rungs[len(is_on) - 1], trust):
         is_on.pop()
         balances.pop()
     return Weighed(tuple(balances), tuple(is_on), depth)
@@ -103,9 +104,9 @@ def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
         if not was_on or balance:
             break
         price, capacity = rung.micro_per_s, rung.capacity
-        is_plain = 0.0 < price <= cheap * capacity and rate - rung.below >= capacity
-        if not (is_plain or rung.is_sunk):
-            if price <= 0.0 or _gain(rung, view, worth_of_work(rung, view)) < 0.0:
+        if rate - rung.below < capacity or not 0.0 < price <= cheap * capacity:
+            # Not a plain case: sunk, only partly used, or dearer than the API for all that it does.
+            if not rung.is_sunk and (price <= 0.0 or _gain(rung, view) < 0.0):
                 break
         count += 1
     return count
@@ -143,23 +144,22 @@ def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
     return worth * over <= NOTHING * rung.least_micro_per_s * (1.0 - 1e-9)
 
 
-def _gain(rung: Rung, view: View, worth: float) -> float:
-    """What a replica in this place earned in the tick, beyond its price; `worth` as of
-    `worth_of_work`."""
+def _gain(rung: Rung, view: View) -> float:
+    """What a replica in this place earned in the tick, beyond its price."""
     used, capacity = view.rate - rung.below, rung.capacity
     used = 0.0 if used < 0.0 else capacity if used > capacity else used
-    return (worth * used - rung.micro_per_s) * view.elapsed_s
+    return (worth_of_work(rung, view) * used - rung.micro_per_s) * view.elapsed_s
 
 
-def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
-    """`share` is the demand expected for the rung; `before` its account and whether it was on."""
-    old, was_on = before
-    price, trust, worth = rung.micro_per_s, view.trust, worth_of_work(rung, view)
-    gain = _gain(rung, view, worth)
-    promised, start = worth * share, price * rung.ready_s
-    # As good as what a replica would earn beyond its price over a time to ready, in starts.
-    advice = -trust
+def _move(rung: Rung, view: View, share: float, old: float, was_on: bool) -> tuple[float, bool]:
+    """The account after the tick and whether the rung is on; `share` is the demand expected for
+    it, `old` its account before."""
+    price, trust = rung.micro_per_s, view.trust
+    worth, start = worth_of_work(rung, view), price * rung.ready_s
+    gain = -price * view.elapsed_s if view.rate <= rung.below else _gain(rung, view)
+    promised, advice = worth * share, -trust
     if promised > NOTHING * price:
+        # As good as what a replica would earn beyond its price over a time to ready, in starts.
         good = promised / price - 1.0
         advice = trust if good > 1.0 else good * trust
     # Good advice lowers both barriers, bad advice raises the lower one.
@@ -167,7 +167,7 @@ def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> t
     balance = lowest if balance < lowest else 0.0 if balance > 0.0 else balance
     if was_on:
         return balance, balance > lowest
-    return balance, gain > 0.0 and balance >= -start * max(0.0, advice)
+    return balance, gain > 0.0 and balance >= (-start * advice if advice > 0.0 else 0.0)
 
 
 def worth_of_work(rung: Rung, view: View) -> float:
