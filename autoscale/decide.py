@@ -55,7 +55,8 @@ class View(msgspec.Struct, frozen=True):
 def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
     old_balances, old_is_on, trust = before.balances, before.is_on, view.trust
-    known, depth = len(old_balances), max(before.depth, len(old_balances))
+    known = len(old_balances)
+    depth = before.depth if before.depth > known else known
     full = _full(rungs, view, before)
     balances, is_on = [0.0] * full, [True] * full
     above, upper, place = view.outlook.above, 0.0, -1.0

@@ -119,4 +119,6 @@ def _order(
 
 def by_pool(rungs: tuple[Rung, ...], count: int) -> Mapping[str, int]:
     """The first `count` rungs by pool."""
-    return rungs[min(count, len(rungs)) - 1].by_pool if rungs and count > 0 else NOTHING
+    if not rungs or count <= 0:
+        return NOTHING
+    return rungs[count - 1 if count < len(rungs) else -1].by_pool

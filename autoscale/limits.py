@@ -30,7 +30,7 @@ def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
         least += pool.least
         most += pool.most
     if not plan.windows:
-        return min(least, most), most
+        return (least if least < most else most), most
     minutes = at_ms // MINUTE_MS + plan.utc_offset_minutes
     day, minute = minutes // DAY_MINUTES, minutes % DAY_MINUTES
     weekday = (day + THURSDAY) % WEEK_DAYS
@@ -81,8 +81,6 @@ def shared(wishes: Sequence[Wish], budget: Budget, day_micro: float) -> Mapping[
     """Counts within the budget: what saves least for its rent is given up first, never what is
     paid anyway, and a model's minimum last."""
     counts = {wish.model: wish.count for wish in wishes}
-    if budget == UNBOUNDED:
-        return counts
     while over(wishes, counts, budget, day_micro):
         open_ = [w for w in wishes if _top(w, counts[w.model]) is not None]
         if not open_:

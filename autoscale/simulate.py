@@ -97,6 +97,7 @@ class Ours:
         """The controller's wish after a bin. `shares` of its work were served, sent to the API and
         lost."""
         self._at_ms += BIN_MS
+        outages = self._bench.scenario.outages
         (prompt, output), (own, api, lost) = tokens, shares
         served, gone, sent = self._served, self._lost, self._sent
         if own:
@@ -114,7 +115,7 @@ class Ours:
             served_prompt_total=int(served[0]), served_output_total=int(served[1]),
             shed_prompt_total=int(gone[0]), shed_output_total=int(gone[1]),
             burst_prompt_total=int(sent[0]), burst_output_total=int(sent[1]),
-            is_shut=self._bench.scenario.is_away(world.now_s),
+            is_shut=bool(outages) and self._bench.scenario.is_away(world.now_s),
         )  # fmt: skip
         return self.asked(demand, world.ready, world.ordered)
 

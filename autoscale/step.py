@@ -60,13 +60,13 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
     day_micro = _charged(memory, policy, at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
     cases: list[_Case | Decision] = []
-    wishes: list[limits.Wish] = []
     for plan in policy.plans:
-        case = _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
-        cases.append(case)
-        if isinstance(case, _Case):
-            wishes.append(case.wish)
-    counts = limits.shared(wishes, policy.budget, day_micro)
+        news = (seen, windows.flow(plan, seen, marks))
+        cases.append(_case(plan, policy, samples, news, memory))
+    counts: Mapping[str, int] = {}
+    if policy.budget != limits.UNBOUNDED:
+        wishes = [case.wish for case in cases if isinstance(case, _Case)]
+        counts = limits.shared(wishes, policy.budget, day_micro)
     decisions: list[Decision] = []
     models = dict(memory.models)
     for case in cases:
@@ -121,10 +121,12 @@ def _case(
         is_new = bool(model.listed) and model.listed != listed
         price = _price(0.0 if is_new else price, flow, elapsed_s)
         refused = _refused(refused, flow, elapsed_s)
-    view = decide.View(
-        flow.need, forecast.outlook(trend, at_ms, lead_s), None if plan.api is None else price,
-        max(refused, plan.insurance, float(flow.is_away)), elapsed_s, policy.trust,
-    )  # fmt: skip
+    worst = plan.insurance if plan.insurance > refused else refused
+    if flow.is_away:
+        worst = 1.0
+    outlook = forecast.outlook(trend, at_ms, lead_s)
+    api_price = None if plan.api is None else price
+    view = decide.View(flow.need, outlook, api_price, worst, elapsed_s, policy.trust)
     weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
     model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
@@ -140,8 +142,8 @@ def _price(old: float, flow: Flow, elapsed_s: float) -> float:
     if rate <= 0.0 or flow.micro_per_s <= 0.0:
         return old
     now = flow.micro_per_s / rate
-    weight = min(1.0, rate * elapsed_s / PRICE_S) if old else 1.0
-    return old + weight * (now - old)
+    weight = rate * elapsed_s / PRICE_S if old else 1.0
+    return old + (weight if weight < 1.0 else 1.0) * (now - old)
 
 
 def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -201,7 +203,7 @@ def _wished(
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
         "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
         "running": flow.running, "queued": flow.queued,
-        "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
+        "wait_s": wait_s if wait_s < 1e6 else 1e6, "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
         "refused": view.refused, "edge": share, "edge_error": error,
     }  # fmt: skip
@@ -214,7 +216,7 @@ def _settle(
 ) -> tuple[Decision, ModelMemory]:
     """The decision within the budget, and the model's memory."""
     plan, model, wish = case.plan, case.model, case.wish
-    count = counts[plan.model]
+    count = counts.get(plan.model, wish.count)
     wanted = _wanted(plan, model, by_pool(wish.rungs, count), at_ms)
     total, before, ready = sum(wanted.values()), _some(model.wanted), _some(model.ready)
     model = ordered(model, plan, wanted, at_ms)

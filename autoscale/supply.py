@@ -29,9 +29,10 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
     """Ready replicas by pool."""
     if supply.pools is not None:
         return {pool.name: max(0, supply.pools.get(pool.name, 0)) for pool in plan.pools}
+    ready = supply.ready if supply.ready > 0 else 0
     if len(plan.pools) == 1:
-        return {plan.pools[0].name: max(0, supply.ready)}
-    return by_pool(ladder(plan, {}, old.ready_s, old.does), max(0, supply.ready))
+        return {plan.pools[0].name: ready}
+    return by_pool(ladder(plan, NOTHING, old.ready_s, old.does), ready)
 
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:

@@ -103,7 +103,8 @@ def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     running = queued = tokens = 0
     is_shut, model = bool(seen.gateways), plan.model
     grown = NO_TOTALS
-    for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
+    for index, mark in enumerate(seen.marks):
+        gateway = seen.gateways[index]
         now = gateway.models.get(model, NO_DEMAND)
         if now.running > 0:
             running += now.running

@@ -132,11 +132,12 @@ class World:
             spent.most = ordered
         api, over = 0.0, demand - own
         if over:
-            if not scenario.is_away(self.now_s):
-                api = min(over, scenario.api_most)
+            if not (scenario.outages and scenario.is_away(self.now_s)):
+                api = over if over < scenario.api_most else scenario.api_most
             spent.lost_work += over - api
             spent.api_work += api
-            spent.api += api * scenario.ratio_at(self.now_s)
+            ratio = scenario.ratio_at(self.now_s) if scenario.prices else scenario.ratio
+            spent.api += api * ratio
         self.now_s += BIN_S
         if self._dead_s:
             self._dead_s = [until for until in self._dead_s if until > self.now_s]
