@@ -105,10 +105,9 @@ def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
         if not was_on or balance:
             break
         price, capacity = rung.micro_per_s, rung.capacity
-        if rate - rung.below < capacity or not 0.0 < price <= cheap * capacity:
-            # Not a plain case: sunk, only partly used, or dearer than the API for all that it does.
-            if not rung.is_sunk and (price <= 0.0 or _gain(rung, view) < 0.0):
-                break
+        is_plain = rate - rung.below >= capacity and 0.0 < price <= cheap * capacity
+        if not (is_plain or rung.is_sunk) and (price <= 0.0 or _gain(rung, view) < 0.0):
+            break
         count += 1
     return count
 

@@ -4,6 +4,7 @@ whoever shows them (`models/reasons`); in journal and logs they are English. Pur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -36,7 +37,7 @@ def stands(total: int, partial: int, edge: str = "") -> str:
                   note=note)  # fmt: skip
 
 
-def ordered(why: str, wanted: dict[str, int], partial: int, edge: str = "") -> str:
+def ordered(why: str, wanted: Mapping[str, int], partial: int, edge: str = "") -> str:
     """So many of each pool."""
     pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
     note = missing(partial)

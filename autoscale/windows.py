@@ -122,7 +122,9 @@ def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
 
 def _more(now: tuple[int, ...], was: tuple[int, ...]) -> tuple[int, ...]:
     """What came to each total; one that shrank says nothing."""
-    if len(was) < len(now):  # a mark of an older release knows fewer totals, and nothing of the rest
+    if len(was) < len(
+        now
+    ):  # a mark of an older release knows fewer totals, and nothing of the rest
         was += now[len(was) :]
     more = tuple(map(sub, now, was))
     return more if min(more) >= 0 else tuple([max(0, n) for n in more])
