@@ -54,7 +54,7 @@ class View(msgspec.Struct, frozen=True):
 
 def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
-    old_balances, old_is_on, trust = before.balances, before.is_on, view.trust
+    old_balances, old_is_on, trust, rate = before.balances, before.is_on, view.trust, view.rate
     known = len(old_balances)
     depth = before.depth if before.depth > known else known
     full = _full(rungs, view, before)
@@ -64,7 +64,7 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
         rung = rungs[index]
         below, price = rung.below, rung.micro_per_s
         over = upper if below == place else above(below)
-        if index >= known and _is_idle_from(rung, view, over):
+        if index >= known and rate <= below and _is_idle_from(rung, view, over):
             depth = len(rungs)
             break
         if price <= 0.0 or rung.is_sunk:
@@ -87,10 +87,10 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
         is_on.append(on)
     else:
         depth = len(rungs)
-    while is_on and not is_on[-1] and balances[-1] == idle(rungs[len(is_on) - 1], trust):
-        is_on.pop()
-        balances.pop()
-    return Weighed(tuple(balances), tuple(is_on), depth)
+    kept = len(is_on)
+    while kept > full and not is_on[kept - 1] and balances[kept - 1] == idle(rungs[kept - 1], trust):
+        kept -= 1
+    return Weighed(tuple(balances[:kept]), tuple(is_on[:kept]), depth)
 
 
 def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
@@ -133,9 +133,9 @@ def idle(rung: Rung, trust: float) -> float:
 
 
 def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
-    """Whether this rung and all above it end the tick at the bottom, whatever they are: no work,
-    and none in sight. `over` is the expected demand above the rung."""
-    if view.rate > rung.below or rung.least_micro_per_s <= 0.0:
+    """Whether this rung, for which there is no work, and all above it end the tick at the bottom,
+    whatever they are: none is in sight. `over` is the expected demand above the rung."""
+    if rung.least_micro_per_s <= 0.0:
         return False
     worth = UNSERVED_RATIO * rung.most_micro_per_work_s
     if view.micro_per_work_s is not None:

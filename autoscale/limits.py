@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -25,12 +26,9 @@ use what is paid, early enough that the provider's clock does not start the next
 
 def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
     """Least and most replicas now: pools' own, or those of the schedule."""
-    least = most = 0
-    for pool in plan.pools:
-        least += pool.least
-        most += pool.most
+    least, most = _own(plan)
     if not plan.windows:
-        return (least if least < most else most), most
+        return least, most
     minutes = at_ms // MINUTE_MS + plan.utc_offset_minutes
     day, minute = minutes // DAY_MINUTES, minutes % DAY_MINUTES
     weekday = (day + THURSDAY) % WEEK_DAYS
@@ -39,6 +37,13 @@ def bounds(plan: Plan, at_ms: int) -> tuple[int, int]:
             least = max(least, window.least)
             most = most if window.most is None else min(most, window.most)
     return min(least, most), most
+
+
+@lru_cache(256)
+def _own(plan: Plan) -> tuple[int, int]:
+    """Of its pools, whatever the hour."""
+    most = sum(pool.most for pool in plan.pools)
+    return min(most, sum(pool.least for pool in plan.pools)), most
 
 
 def _holds(window: Window, weekday: int, minute: int) -> bool:

@@ -83,7 +83,8 @@ class Ours:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._policies = {bench.scenario.ratio: policy_of(bench, bench.scenario.ratio)}
+        self._policy = policy_of(bench, bench.scenario.ratio)
+        self._policies = {bench.scenario.ratio: self._policy}
         self._memory = Memory()
         self._start_ms = EPOCH_MS + round(bench.trace.start_s * 1e3)
         self._at_ms = self._start_ms
@@ -124,19 +125,17 @@ class Ours:
         at_ms = self._at_ms
         report = Signals("simulated", 1, at_ms, {MODEL: demand})
         samples = Samples(at_ms, (report,), (), {MODEL: Supply(ready)})
-        outcome = step(samples, self._memory, self._policy())
+        policy = self._policy_now() if self._bench.scenario.prices else self._policy
+        outcome = step(samples, self._memory, policy)
         self._memory = outcome.memory
         decision = outcome.decisions[0]
         return decision.replicas if isinstance(decision, Scale) else ordered
 
-    def _policy(self) -> Policy:
+    def _policy_now(self) -> Policy:
         """With the API's price of now, as settings would have it on that day."""
-        scenario = self._bench.scenario
-        ratio = scenario.ratio
-        if scenario.prices:
-            ratio = scenario.ratio_at((self._at_ms - self._start_ms) / 1e3)
-            if ratio not in self._policies:
-                self._policies[ratio] = policy_of(self._bench, ratio)
+        ratio = self._bench.scenario.ratio_at((self._at_ms - self._start_ms) / 1e3)
+        if ratio not in self._policies:
+            self._policies[ratio] = policy_of(self._bench, ratio)
         return self._policies[ratio]
 
     def at(self, now_s: float) -> None:

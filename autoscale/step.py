@@ -127,7 +127,7 @@ def _case(
     outlook = forecast.outlook(trend, at_ms, lead_s)
     api_price = None if plan.api is None else price
     view = decide.View(flow.need, outlook, api_price, worst, elapsed_s, policy.trust)
-    weighed = _weighed(model, rungs, view, old is None, bool(seen.partial))
+    weighed = _weighed(model, rungs, view, old is None, seen.partial)
     model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
         balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
@@ -156,14 +156,14 @@ def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
 
 
 def _weighed(
-    model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, is_partial: bool
+    model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, is_first: bool, partial: int
 ) -> decide.Weighed:
     before = decide.Weighed(model.balances, model.is_on, model.depth)
     if is_first:  # what runs is adopted, and has until its account is used up to be of use
         count = sum(model.wanted.values())
         before = decide.Weighed((0.0,) * count, (True,) * count)
     weighed = decide.weigh(rungs, view, before)
-    if is_partial:  # part of the demand was not seen: it may only speak for more
+    if partial:  # part of the demand was not seen: it may only speak for more
         weighed = decide.higher(rungs, weighed, before, view.trust)
     return weighed
 
@@ -219,7 +219,8 @@ def _settle(
     count = counts.get(plan.model, wish.count)
     wanted = _wanted(plan, model, by_pool(wish.rungs, count), at_ms)
     total, before, ready = sum(wanted.values()), _some(model.wanted), _some(model.ready)
-    model = ordered(model, plan, wanted, at_ms)
+    if model.orders or wanted != model.wanted:
+        model = ordered(model, plan, wanted, at_ms)
     if wanted == ready == before:  # else an order is taken back, and somebody must be told
         return Hold(plan.model, reasons.stands(total, partial, case.edge), case.numbers), model
     why = case.why if count == wish.count else reasons.BUDGET

@@ -74,8 +74,6 @@ def caps(plan: Plan, model: ModelMemory, short: tuple[str, ...] = ()) -> Mapping
 
 def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: int) -> ModelMemory:
     """The memory after deciding: new orders are noted, those no longer wanted forgotten."""
-    if wanted == model.wanted and not model.orders:
-        return model
     orders = list(model.orders)
     rented = dict(model.rented_ms)
     for pool in plan.pools:

@@ -123,7 +123,7 @@ class World:
     def pass_bin(self, demand: float) -> tuple[float, float]:
         """Serve one bin. Returns the work done by own replicas and by the API."""
         scenario, spent, months = self._scenario, self.spent, self._months
-        ordered, ready = self.ordered, float(self.ready)
+        ordered, ready = len(self._ready_s) + len(self._dead_s), float(self.ready)
         own = ready if ready < demand else demand
         by_hour = ordered - months if ordered > months else 0
         spent.rent += months * scenario.month_share + by_hour
