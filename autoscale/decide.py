@@ -88,7 +88,9 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     else:
         depth = len(rungs)
     kept = len(is_on)
-    while kept > full and not is_on[kept - 1] and balances[kept - 1] == idle(rungs[kept - 1], trust):
+    while (
+        kept > full and not is_on[kept - 1] and balances[kept - 1] == idle(rungs[kept - 1], trust)
+    ):
         kept -= 1
     return Weighed(tuple(balances[:kept]), tuple(is_on[:kept]), depth)
 

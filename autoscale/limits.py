@@ -17,7 +17,6 @@ DAY_MINUTES: Final = 1440
 WEEK_DAYS: Final = 7
 THURSDAY: Final = 3
 """1970-01-01."""
-UNBOUNDED: Final = Budget()
 HOUR_MS: Final = 3_600_000
 RELEASE_MS: Final = 180_000
 """A replica billed by started hours is given back in the last three minutes of one: late enough to

@@ -98,6 +98,12 @@ class Budget(msgspec.Struct, frozen=True):
     """From 00:00 UTC."""
     replicas_max: int | None = None
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any of them is set."""
+        bounds = (self.hour_micro_max, self.day_micro_max, self.replicas_max)
+        return bounds != (None, None, None)
+
 
 class Policy(msgspec.Struct, frozen=True):
     """All of it."""

@@ -39,7 +39,13 @@ def stands(total: int, partial: int, edge: str = "") -> str:
 
 def ordered(why: str, wanted: Mapping[str, int], partial: int, edge: str = "") -> str:
     """So many of each pool."""
-    pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
+    return _ordered(why, tuple(wanted.items()), partial, edge)
+
+
+@lru_cache(256)
+def _ordered(why: str, wanted: tuple[tuple[str, int], ...], partial: int, edge: str) -> str:
+    """An order stands for many ticks, until it is there: its sentence is made once."""
+    pools = tuple(f"{n} {pool}" for pool, n in wanted) or Worded("scale.none", "none")
     note = missing(partial)
     return Worded("scale.ordered", "{why}: {pools}{edge}{note}", why=why, pools=pools, edge=edge,
                   note=note)  # fmt: skip

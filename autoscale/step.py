@@ -64,7 +64,7 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
         news = (seen, windows.flow(plan, seen, marks))
         cases.append(_case(plan, policy, samples, news, memory))
     counts: Mapping[str, int] = {}
-    if policy.budget != limits.UNBOUNDED:
+    if policy.budget.is_bounded:
         wishes = [case.wish for case in cases if isinstance(case, _Case)]
         counts = limits.shared(wishes, policy.budget, day_micro)
     decisions: list[Decision] = []
@@ -221,7 +221,7 @@ def _settle(
     total, before, ready = sum(wanted.values()), _some(model.wanted), _some(model.ready)
     if model.orders or wanted != model.wanted:
         model = ordered(model, plan, wanted, at_ms)
-    if wanted == ready == before:  # else an order is taken back, and somebody must be told
+    if wanted == before == ready:  # else an order is taken back, and somebody must be told
         return Hold(plan.model, reasons.stands(total, partial, case.edge), case.numbers), model
     why = case.why if count == wish.count else reasons.BUDGET
     reason = reasons.ordered(why, wanted, partial, case.edge)

@@ -87,7 +87,7 @@ def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: in
         if pool.is_hourly:
             rented[name] = _rented(rented.get(name, ()), more, at_ms)
     return msgspec.structs.replace(
-        model, wanted=dict(wanted), orders=tuple(orders[-ORDERS_MAX:]), rented_ms=rented
+        model, wanted=wanted, orders=tuple(orders[-ORDERS_MAX:]), rented_ms=rented
     )
 
 

@@ -50,26 +50,17 @@ class Flow(msgspec.Struct, frozen=True):
     """Work that had to stay and was begun too late; it is in `served_rate` too."""
     bound: int = 0
     """Of `shed`, the calls that could not have left."""
-    is_shut: bool = False
-    """No third party can be asked now, as every gateway sees it."""
+    is_away: bool = False
+    """The API is absent as a whole: shut, and it took nothing since the tick before."""
     rate: float = 0.0
     """Work that comes in, wherever it went."""
-
-    @property
-    def need(self) -> float:
-        """Replicas that it takes. What was late counts once more: so much was missing when it
-        came."""
-        return self.rate + self.late_rate
+    need: float = 0.0
+    """Replicas that it takes. What was late counts once more: so much was missing when it came."""
 
     @property
     def unmet_rate(self) -> float:
         """Work that neither our engines in time nor any API did."""
         return self.shed_rate + self.late_rate
-
-    @property
-    def is_away(self) -> bool:
-        """The API is absent as a whole: shut, and it took nothing since the tick before."""
-        return self.is_shut and not self.burst_rate
 
     @property
     def unplaced(self) -> int:
@@ -104,10 +95,9 @@ def marked(gateways: Sequence[Signals]) -> tuple[Mark, ...]:
 def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    is_shut, model = bool(seen.gateways), plan.model
+    is_shut, model = len(seen.gateways) > 0, plan.model
     grown = NO_TOTALS
-    for index, mark in enumerate(seen.marks):
-        gateway = seen.gateways[index]
+    for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
         now = gateway.models.get(model, NO_DEMAND)
         if now.running > 0:
             running += now.running
@@ -154,10 +144,11 @@ def _flow(
         micro /= 1e6 * elapsed_s
     # Queued tokens are prompt and output together: the mean price of a token is between the two.
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
+    rate = served_rate + shed_rate + burst_rate
     return Flow(
         running, queued, shed, burst, served_rate, shed_rate, burst_rate,
-        backlog_s or queued * work.call_s, micro, late, late_rate, bound, is_shut,
-        served_rate + shed_rate + burst_rate,
+        backlog_s or queued * work.call_s, micro, late, late_rate, bound,
+        is_shut and not burst_rate, rate, rate + late_rate,
     )  # fmt: skip
 
 

@@ -94,9 +94,7 @@ class World:
 
     def want(self, count: int) -> None:
         """Order or give back; what boots goes first."""
-        ordered = self.ordered
-        if ordered == count:
-            return
+        ordered = len(self._ready_s) + len(self._dead_s)
         while ordered < count:
             self._order()
             ordered += 1
@@ -123,7 +121,8 @@ class World:
     def pass_bin(self, demand: float) -> tuple[float, float]:
         """Serve one bin. Returns the work done by own replicas and by the API."""
         scenario, spent, months = self._scenario, self.spent, self._months
-        ordered, ready = len(self._ready_s) + len(self._dead_s), float(self.ready)
+        ordered = len(self._ready_s) + len(self._dead_s)
+        ready = float(bisect_right(self._ready_s, self.now_s))
         own = ready if ready < demand else demand
         by_hour = ordered - months if ordered > months else 0
         spent.rent += months * scenario.month_share + by_hour
