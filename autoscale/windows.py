@@ -72,10 +72,7 @@ def fresh(samples: Samples, memory: Memory) -> Fresh:
     """Gateways that speak of now, and how long the tick lasted."""
     at_ms, heard = samples.at_ms, samples.gateways
     # A stamp from the future is a clock that jumped: as little news as an old one.
-    good = []
-    for gateway in heard:
-        if -STALE_MS <= at_ms - gateway.at <= STALE_MS:
-            good.append(gateway)
+    good = [gateway for gateway in heard if -STALE_MS <= at_ms - gateway.at <= STALE_MS]
     elapsed_ms = at_ms - memory.at_ms
     is_known = memory.at_ms != 0 and 0 < elapsed_ms <= GAP_MS_MAX
     partial = len(samples.missing) + len(heard) - len(good)
