@@ -19,8 +19,8 @@ NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Rung(msgspec.Struct, frozen=True, gc=False):
-    """One replica's place. Its mapping holds numbers, so no cycle goes through it. With 50,000 rungs
-    for the collector to look at, a tick that makes a ladder anew takes 60 ms; so it takes 8."""
+    """One replica's place. Its mapping holds numbers, so no cycle goes through it. Were 50,000 of
+    them the collector's, a tick that makes a ladder anew would take 60 ms; it takes 8."""
 
     pool: str
     micro_per_s: float
