@@ -54,7 +54,9 @@ class View(msgspec.Struct, frozen=True):
 
 def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
     """Move each rung's account by one tick and switch those that reached a barrier."""
-    known, depth = len(before.balances), max(before.depth, len(before.balances))
+    old_balances, old_is_on, trust, rate = before.balances, before.is_on, view.trust, view.rate
+    known = len(old_balances)
+    depth = before.depth if before.depth > known else known
     full = _full(rungs, view, before)
     balances, is_on = [0.0] * full, [True] * full
     above, upper, place = view.outlook.above, 0.0, -1.0
@@ -62,33 +64,35 @@ def weigh(rungs: tuple[Rung, ...], view: View, before: Weighed) -> Weighed:
         rung = rungs[index]
         below, price = rung.below, rung.micro_per_s
         over = upper if below == place else above(below)
-        if index >= known and _is_idle_from(rung, view, over):
+        if index >= known and rate <= below and _is_idle_from(rung, view, over):
             depth = len(rungs)
             break
-        if rung.is_sunk or price <= 0.0:
+        if price <= 0.0 or rung.is_sunk:
             balances.append(0.0)
             is_on.append(rung.is_sunk)
             upper, place = over, below
             continue
         place = below + rung.capacity
         upper = above(place)
-        start = price * rung.ready_s
         if index < known:
-            old, was_on = before.balances[index], before.is_on[index]
+            balance, on = _move(rung, view, over - upper, old_balances[index], old_is_on[index])
         else:
-            old, was_on = idle(rung, view.trust) if index < depth else -start, False
-        balance, on = _move(rung, view, over - upper, (old, was_on))
-        if not on and index >= depth and balance <= -start * (1 + view.trust):
-            depth = index
-            break  # nothing above this rung has ever had work
+            start = price * rung.ready_s
+            old = idle(rung, trust) if index < depth else -start
+            balance, on = _move(rung, view, over - upper, old, was_on=False)
+            if not on and index >= depth and balance <= -start * (1 + trust):
+                depth = index
+                break  # nothing above this rung has ever had work
         balances.append(balance)
         is_on.append(on)
     else:
         depth = len(rungs)
-    while is_on and not is_on[-1] and balances[-1] == idle(rungs[len(is_on) - 1], view.trust):
-        is_on.pop()
-        balances.pop()
-    return Weighed(tuple(balances), tuple(is_on), depth)
+    kept = len(is_on)
+    while (
+        kept > full and not is_on[kept - 1] and balances[kept - 1] == idle(rungs[kept - 1], trust)
+    ):
+        kept -= 1
+    return Weighed(tuple(balances[:kept]), tuple(is_on[:kept]), depth)
 
 
 def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
@@ -103,7 +107,7 @@ def _full(rungs: tuple[Rung, ...], view: View, before: Weighed) -> int:
         if not was_on or balance:
             break
         price, capacity = rung.micro_per_s, rung.capacity
-        is_plain = 0.0 < price <= cheap * capacity and rate - rung.below >= capacity
+        is_plain = rate - rung.below >= capacity and 0.0 < price <= cheap * capacity
         if not (is_plain or rung.is_sunk) and (price <= 0.0 or _gain(rung, view) < 0.0):
             break
         count += 1
@@ -131,9 +135,9 @@ def idle(rung: Rung, trust: float) -> float:
 
 
 def _is_idle_from(rung: Rung, view: View, over: float) -> bool:
-    """Whether this rung and all above it end the tick at the bottom, whatever they are: no work,
-    and none in sight. `over` is the expected demand above the rung."""
-    if view.rate > rung.below or rung.least_micro_per_s <= 0.0:
+    """Whether this rung, for which there is no work, and all above it end the tick at the bottom,
+    whatever they are: none is in sight. `over` is the expected demand above the rung."""
+    if rung.least_micro_per_s <= 0.0:
         return False
     worth = UNSERVED_RATIO * rung.most_micro_per_work_s
     if view.micro_per_work_s is not None:
@@ -149,22 +153,23 @@ def _gain(rung: Rung, view: View) -> float:
     return (worth_of_work(rung, view) * used - rung.micro_per_s) * view.elapsed_s
 
 
-def _move(rung: Rung, view: View, share: float, before: tuple[float, bool]) -> tuple[float, bool]:
-    """`share` is the demand expected for the rung; `before` its account and whether it was on."""
-    old, was_on = before
-    price, start = rung.micro_per_s, rung.micro_per_s * rung.ready_s
-    gain = _gain(rung, view)
-    promised = worth_of_work(rung, view) * share
-    # As good as what a replica would earn beyond its price over a time to ready, in starts.
-    advice = -view.trust
+def _move(rung: Rung, view: View, share: float, old: float, was_on: bool) -> tuple[float, bool]:
+    """The account after the tick and whether the rung is on; `share` is the demand expected for
+    it, `old` its account before."""
+    price, trust = rung.micro_per_s, view.trust
+    worth, start = worth_of_work(rung, view), price * rung.ready_s
+    gain = -price * view.elapsed_s if view.rate <= rung.below else _gain(rung, view)
+    promised, advice = worth * share, -trust
     if promised > NOTHING * price:
-        advice = max(-1.0, min(promised / price - 1.0, 1.0)) * view.trust
+        # As good as what a replica would earn beyond its price over a time to ready, in starts.
+        good = promised / price - 1.0
+        advice = trust if good > 1.0 else good * trust
     # Good advice lowers both barriers, bad advice raises the lower one.
-    lowest = -start * (1.0 + advice)
-    balance = min(0.0, max(old + gain, lowest))
+    lowest, balance = -start * (1.0 + advice), old + gain
+    balance = lowest if balance < lowest else 0.0 if balance > 0.0 else balance
     if was_on:
         return balance, balance > lowest
-    return balance, balance >= -start * max(0.0, advice) and gain > 0.0
+    return balance, gain > 0.0 and balance >= (-start * advice if advice > 0.0 else 0.0)
 
 
 def worth_of_work(rung: Rung, view: View) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from msgspec.structs import replace
@@ -40,26 +41,26 @@ STEP: Final = 0.02
 
 def watched(
     model: ModelMemory, plan: Plan, flow: Flow, elapsed_s: float, least: float
-) -> ModelMemory:
-    """The memory after one tick in which `model.ready` did what `flow` says. `least` bounds what
-    may be believed; at 1 nothing is learnt."""
+) -> tuple[Watch, Mapping[str, Edge], Mapping[str, float]]:
+    """`watch`, `edges` and `does` after one tick in which `model.ready` did what `flow` says.
+    `least` bounds what may be believed; at 1 nothing is learnt."""
+    old, edges, does = model.watch, model.edges, model.does
     if least >= 1.0:
-        return model
-    pools, old = model.ready, model.watch
+        return old, edges, does
+    pools = model.ready
     if pools != old.pools:
-        return replace(model, watch=Watch(pools, -SETTLE_S))
+        return Watch(pools, -SETTLE_S), edges, does
     seen_s = old.seen_s + elapsed_s
     if seen_s <= 0.0:
-        return replace(model, watch=Watch(pools, seen_s))
+        return Watch(pools, seen_s), edges, does
     # What waits has not overflowed, and stays out as much: on average over the block.
     out = (flow.rate - flow.served_rate + flow.late_rate) * elapsed_s
     out += flow.backlog_s * elapsed_s / BLOCK_S
     watch = Watch(pools, seen_s, old.served_s + flow.served_rate * elapsed_s, old.out_s + out)
     if seen_s < BLOCK_S:
-        return replace(model, watch=watch)
-    edges = _learnt(model.edges, plan, watch, least)
-    does = {name: _stepped(edge, least) for name, edge in edges.items()}
-    return replace(model, watch=Watch(pools), edges=edges, does=does)
+        return watch, edges, does
+    edges = _learnt(edges, plan, watch, least)
+    return Watch(pools), edges, {name: _stepped(edge, least) for name, edge in edges.items()}
 
 
 def _learnt(
@@ -103,6 +104,7 @@ def _after(edge: Edge, seen: tuple[float, float], part: float, least: float) -> 
     return Edge(mean, max(0.0, spread), blocks)
 
 
+@lru_cache(256)
 def share_of(edge: Edge, least: float) -> tuple[float, float]:
     """What is reckoned with, and its standard error: between the model's figure and what was seen,
     by how much was seen, and one error to the better side."""
@@ -114,11 +116,13 @@ def share_of(edge: Edge, least: float) -> tuple[float, float]:
 
 def told(model: ModelMemory, least: float) -> tuple[str, float, float]:
     """The pool that is furthest from its figure, what a replica of it does, and the error."""
-    found = {name: share_of(edge, least) for name, edge in model.edges.items()}
-    if least >= 1.0 or not found:
-        return "", 1.0, 0.0
-    name = min(found, key=lambda one: found[one])
-    return name, *found[name]
+    lowest = ("", 1.0, 0.0)
+    if least < 1.0:
+        for name, edge in model.edges.items():
+            share, error = share_of(edge, least)
+            if not lowest[0] or (share, error) < lowest[1:]:
+                lowest = (name, share, error)
+    return lowest
 
 
 def _stepped(edge: Edge, least: float) -> float:

@@ -8,6 +8,7 @@ Pure.
 from __future__ import annotations
 
 import math
+from math import erf, exp
 
 import msgspec
 
@@ -39,17 +40,17 @@ class Outlook(msgspec.Struct, frozen=True):
 
     def above(self, level: float) -> float:
         """Expected demand above a level."""
-        gap = self.mean - level
-        if self.deviation <= 1e-9:
+        gap, deviation = self.mean - level, self.deviation
+        if deviation <= 1e-9:
             return max(0.0, gap)
-        z = gap / self.deviation
-        density = math.exp(-z * z / 2) / ROOT_2_PI
-        return gap * (1 + math.erf(z / ROOT_2)) / 2 + self.deviation * density
+        z = gap / deviation
+        density = exp(-z * z / 2) / ROOT_2_PI
+        return gap * (1 + erf(z / ROOT_2)) / 2 + deviation * density
 
 
 def learn(trend: Trend, rate: float, at_ms: int, elapsed_s: float, lead_s: float) -> Trend:
     """After a tick of `elapsed_s` with `rate` replicas' demand; `lead_s` is the time to ready."""
-    slot = _slot(at_ms)
+    slot = at_ms // SLOT_MS % SLOTS
     if not trend.is_started:
         return Trend(level=rate, error=max(rate, 0.25), is_started=True, slot=slot,
                      season=(-1.0,) * SLOTS)  # fmt: skip
@@ -63,25 +64,28 @@ def learn(trend: Trend, rate: float, at_ms: int, elapsed_s: float, lead_s: float
     season, slot_sum, slot_s = trend.season, trend.slot_sum, trend.slot_s
     if slot != trend.slot:  # the ten minutes are over and go into the day's shape
         season, slot_sum, slot_s = _season(trend), 0.0, 0.0
-    due_ms = at_ms + round(lead_s * 1e3)
-    if len(kept) < PROMISES and (not kept or due_ms - kept[-1][0] >= lead_s * 2e3 / PROMISES):
-        kept = (*kept, (due_ms, _mean(season, level, slot, due_ms)))
+    if len(kept) < PROMISES:
+        due_ms = at_ms + round(lead_s * 1e3)
+        if not kept or due_ms - kept[-1][0] >= lead_s * 2e3 / PROMISES:
+            kept = (*kept, (due_ms, _mean(season, level, slot, due_ms)))
     slot_sum, slot_s = slot_sum + rate * elapsed_s, slot_s + elapsed_s
     return Trend(level, error, True, season, slot, slot_sum, slot_s, kept)
 
 
 def outlook(trend: Trend, at_ms: int, ahead_s: float) -> Outlook:
     """Demand `ahead_s` from now."""
-    then_ms = at_ms + round(ahead_s * 1e3)
-    mean = _mean(trend.season, trend.level, _slot(at_ms), then_ms)
-    return Outlook(mean, math.sqrt(trend.error))
+    slot, then_ms = at_ms // SLOT_MS % SLOTS, at_ms + round(ahead_s * 1e3)
+    return Outlook(_mean(trend.season, trend.level, slot, then_ms), math.sqrt(trend.error))
 
 
 def _mean(season: tuple[float, ...], level: float, slot: int, then_ms: int) -> float:
     if not season:
         return level
-    here, there = season[slot], season[_slot(then_ms)]
-    return level if here < 0.0 or there < 0.0 else max(0.0, level + there - here)
+    here, there = season[slot], season[then_ms // SLOT_MS % SLOTS]
+    if here < 0.0 or there < 0.0:
+        return level
+    mean = level + there - here
+    return mean if mean > 0.0 else 0.0
 
 
 def _season(trend: Trend) -> tuple[float, ...]:
@@ -92,7 +96,3 @@ def _season(trend: Trend) -> tuple[float, ...]:
     mean, old = trend.slot_sum / trend.slot_s, season[trend.slot]
     season[trend.slot] = mean if old < 0.0 else old + SEASON_WEIGHT * (mean - old)
     return tuple(season)
-
-
-def _slot(at_ms: int) -> int:
-    return at_ms // SLOT_MS % SLOTS

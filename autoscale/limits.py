@@ -11,16 +11,15 @@ import msgspec
 from autoscale import clocks
 from autoscale.decide import View, saved_per_rent
 from autoscale.ladder import Rung, usable
-from autoscale.memory import Memory
+from autoscale.memory import Memory, ModelMemory
 from autoscale.policy import Budget, Plan, Policy, Pool, Window
-from autoscale.swaps import EVERYTHING, Room
+from autoscale.swaps import Room, some
 
 MINUTE_MS: Final = 60_000
 DAY_MINUTES: Final = 1440
 WEEK_DAYS: Final = 7
 THURSDAY: Final = 3
 """1970-01-01."""
-UNBOUNDED: Final = Budget()
 HOUR_MS: Final = 3_600_000
 RELEASE_MS: Final = 180_000
 """A replica billed by started hours is given back in the last three minutes of one: late enough to
@@ -62,6 +61,8 @@ def _holds(window: Window, weekday: int, minute: int) -> bool:
 
 def stepped(plan: Plan, before: int, wanted: int) -> int:
     """The wish, no further from `before` than one tick may go."""
+    if before == wanted:
+        return wanted
     return max(before - plan.down_max, min(wanted, before + plan.up_max))
 
 
@@ -71,6 +72,21 @@ def kept_hours(pool: Pool, rented_ms: tuple[int, ...], fewer: int, at_ms: int) -
         return fewer
     ending = sum(1 for since in rented_ms if HOUR_MS - (at_ms - since) % HOUR_MS <= RELEASE_MS)
     return min(fewer, ending)
+
+
+def kept(
+    plan: Plan, model: ModelMemory, wanted: Mapping[str, int], at_ms: int
+) -> Mapping[str, int]:
+    """`wanted` by pool: a tenant's own stand as agreed, and started hours are used up."""
+    for pool in plan.pools:
+        name = pool.name
+        had, has = model.wanted.get(name, 0), wanted.get(name, 0)
+        if pool.tenant:
+            wanted = {**wanted, name: pool.least}
+        elif had > has:
+            may = kept_hours(pool, model.rented_ms.get(name, ()), had - has, at_ms)
+            wanted = {**wanted, name: had - may}
+    return some(wanted)
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -121,8 +137,6 @@ def room(
     wishes: Sequence[Wish], counts: Mapping[str, int], budget: Budget, day_micro: float
 ) -> Room:
     """What the budget leaves beside the counts; below 0 where they cost more."""
-    if budget == UNBOUNDED:
-        return EVERYTHING
     rented = [rung for w in wishes for rung in w.rungs[: counts[w.model]] if not rung.is_sunk]
     caps = [cap for cap in (budget.hour_micro_max,) if cap is not None]
     if budget.day_micro_max is not None:

@@ -55,7 +55,7 @@ class Woken(msgspec.Struct, frozen=True):
     """After this it is not waited for any longer."""
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, cache_hash=True):
     """What replicas of a pool were seen to do at their edge (`edge`)."""
 
     share: float = 1.0

@@ -43,6 +43,11 @@ class Api(msgspec.Struct, frozen=True):
     prompt_micro_per_mtok: int
     output_micro_per_mtok: int
 
+    def of(self, prompt_tokens: int, output_tokens: int) -> int:
+        """Price of so many tokens, in millionths of a micro-unit."""
+        prompt = prompt_tokens * self.prompt_micro_per_mtok
+        return prompt + output_tokens * self.output_micro_per_mtok
+
 
 class Window(msgspec.Struct, frozen=True):
     """A part of the week with bounds of its own; the last that matches counts."""
@@ -92,6 +97,12 @@ class Budget(msgspec.Struct, frozen=True):
     day_micro_max: int | None = None
     """From 00:00 UTC."""
     replicas_max: int | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any of them is set."""
+        bounds = (self.hour_micro_max, self.day_micro_max, self.replicas_max)
+        return bounds != (None, None, None)
 
 
 class Policy(msgspec.Struct, frozen=True):

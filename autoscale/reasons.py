@@ -4,6 +4,7 @@ whoever shows them (`models/reasons`); in journal and logs they are English. Pur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -43,9 +44,19 @@ def stands(total: int, partial: int, edge: str = "") -> str:
                   note=note)  # fmt: skip
 
 
-def ordered(why: str, wanted: dict[str, int], partial: int, edge: str = "", spare: int = 0) -> str:
+def ordered(
+    why: str, wanted: Mapping[str, int], partial: int, edge: str = "", spare: int = 0
+) -> str:
     """So many of each pool; `spare` of them are more than the number decided."""
-    pools = tuple(f"{n} {pool}" for pool, n in wanted.items()) or Worded("scale.none", "none")
+    return _ordered(why, tuple(wanted.items()), partial, edge, spare)
+
+
+@lru_cache(256)
+def _ordered(
+    why: str, wanted: tuple[tuple[str, int], ...], partial: int, edge: str, spare: int
+) -> str:
+    """An order stands for many ticks, until it is there: its sentence is made once."""
+    pools = tuple(f"{n} {pool}" for pool, n in wanted) or Worded("scale.none", "none")
     note = missing(partial)
     if spare:
         template = "; {count} of them until others are ready or their paid hour ends{note}"

@@ -25,6 +25,7 @@ EPOCH_MS = 1_767_225_600_000
 """2026-01-01, a midnight: a trace's zero is one."""
 MODEL = "m"
 NOTHING = 1e-9
+BIN_MS = round(BIN_S * 1e3)
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -82,11 +83,13 @@ class Ours:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._policies = {bench.scenario.ratio: policy_of(bench, bench.scenario.ratio)}
+        self._policy = policy_of(bench, bench.scenario.ratio)
+        self._policies = {bench.scenario.ratio: self._policy}
         self._memory = Memory()
         self._start_ms = EPOCH_MS + round(bench.trace.start_s * 1e3)
         self._at_ms = self._start_ms
-        self._totals = [0.0] * 6
+        self._served, self._lost, self._sent = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
+        """Tokens so far: prompt and output."""
         self._refused = 0
 
     def wanted(
@@ -94,33 +97,41 @@ class Ours:
     ) -> int:
         """The controller's wish after a bin. `shares` of its work were served, sent to the API and
         lost."""
-        self._at_ms += round(BIN_S * 1e3)
-        totals, (own, api, lost) = self._totals, shares
-        for i, share in ((0, own), (2, lost), (4, api)):
-            if share:
-                totals[i] += tokens[0] * share
-                totals[i + 1] += tokens[1] * share
-        self._refused += lost > 0.0
-        served_in, served_out, shed_in, shed_out, burst_in, burst_out = map(int, totals)
+        self._at_ms += BIN_MS
+        outages = self._bench.scenario.outages
+        (prompt, output), (own, api, lost) = tokens, shares
+        served, gone, sent = self._served, self._lost, self._sent
+        if own:
+            served[0] += prompt * own
+            served[1] += output * own
+        if api:
+            sent[0] += prompt * api
+            sent[1] += output * api
+        if lost:
+            gone[0] += prompt * lost
+            gone[1] += output * lost
+            self._refused += 1
         demand = Demand(
             shed_total=self._refused,
-            served_prompt_total=served_in, served_output_total=served_out,
-            shed_prompt_total=shed_in, shed_output_total=shed_out,
-            burst_prompt_total=burst_in, burst_output_total=burst_out,
-            is_shut=self._bench.scenario.is_away(world.now_s),
+            served_prompt_total=int(served[0]), served_output_total=int(served[1]),
+            shed_prompt_total=int(gone[0]), shed_output_total=int(gone[1]),
+            burst_prompt_total=int(sent[0]), burst_output_total=int(sent[1]),
+            is_shut=bool(outages) and self._bench.scenario.is_away(world.now_s),
         )  # fmt: skip
         return self.asked(demand, world.ready, world.ordered)
 
     def asked(self, demand: Demand, ready: int, ordered: int) -> int:
         """The wish, when a gateway reports this demand; a hold leaves what is ordered."""
-        report = Signals("simulated", 1, self._at_ms, {MODEL: demand})
-        samples = Samples(self._at_ms, (report,), (), {MODEL: Supply(ready)})
-        outcome = step(samples, self._memory, self._policy())
+        at_ms = self._at_ms
+        report = Signals("simulated", 1, at_ms, {MODEL: demand})
+        samples = Samples(at_ms, (report,), (), {MODEL: Supply(ready)})
+        policy = self._policy_now() if self._bench.scenario.prices else self._policy
+        outcome = step(samples, self._memory, policy)
         self._memory = outcome.memory
-        (decision,) = outcome.decisions
+        decision = outcome.decisions[0]
         return decision.replicas if isinstance(decision, Scale) else ordered
 
-    def _policy(self) -> Policy:
+    def _policy_now(self) -> Policy:
         """With the API's price of now, as settings would have it on that day."""
         ratio = self._bench.scenario.ratio_at((self._at_ms - self._start_ms) / 1e3)
         if ratio not in self._policies:

@@ -19,7 +19,7 @@ from autoscale.policy import Plan, Policy
 from autoscale.records import Decision, Hold, Samples, Scale
 from autoscale.spares import spares
 from autoscale.supply import arrived, caps, ordered, ready_of
-from autoscale.swaps import Room, bridged, shared, stayed
+from autoscale.swaps import EVERYTHING, Room, bridged, shared, some, stayed
 from autoscale.windows import Flow, Fresh
 
 AWAY_S = 1800.0
@@ -43,14 +43,13 @@ class _Case(msgspec.Struct, frozen=True):
     """One model half-way."""
 
     plan: Plan
-    flow: Flow
     model: ModelMemory
     wish: limits.Wish
     why: str
     numbers: Mapping[str, float]
     partial: int
     """Sources that say nothing of this model."""
-    edge: str = ""
+    edge: str
     """What replicas of ours do at their edge, in words."""
 
 
@@ -65,26 +64,26 @@ def step(samples: Samples, memory: Memory, policy: Policy) -> Outcome:
         memory = clocks.followed(memory, at_ms)
     day_micro = limits.charged(memory, policy, at_ms, seen.elapsed_s)
     marks = {(mark.instance, mark.started): mark for mark in memory.marks}
-    cases = [
-        _case(plan, policy, samples, (seen, windows.flow(plan, seen, marks)), memory)
-        for plan in policy.plans
-    ]
-    wishes = [case.wish for case in cases if isinstance(case, _Case)]
-    counts = limits.shared(wishes, policy.budget, day_micro)
-    room = limits.room(wishes, counts, policy.budget, day_micro)
+    cases: list[_Case | Decision] = []
+    for plan in policy.plans:
+        news = (seen, windows.flow(plan, seen, marks))
+        cases.append(_case(plan, policy, samples, news, memory))
+    counts: Mapping[str, int] = {}
+    room = EVERYTHING
+    if policy.budget.is_bounded:
+        wishes = [case.wish for case in cases if isinstance(case, _Case)]
+        counts = limits.shared(wishes, policy.budget, day_micro)
+        room = limits.room(wishes, counts, policy.budget, day_micro)
     decisions: list[Decision] = []
     models = dict(memory.models)
     for case in cases:
-        if not isinstance(case, _Case):
+        if isinstance(case, _Case):
+            decision, models[case.plan.model], room = _settle(case, counts, room, at_ms)
+            decisions.append(decision)
+        else:
             decisions.append(case)
-            continue
-        decision, models[case.plan.model], room = _settle(case, counts, room, at_ms)
-        decisions.append(decision)
     day = clocks.day(memory, at_ms, seen.elapsed_s)
-    memory = replace(
-        memory, at_ms=at_ms, marks=seen.marks, models=models, day=day, day_micro=day_micro
-    )
-    return Outcome(tuple(decisions), memory)
+    return Outcome(tuple(decisions), Memory(at_ms, seen.marks, models, day, day_micro))
 
 
 def _case(
@@ -94,10 +93,9 @@ def _case(
     supply = (samples.supply or {}).get(plan.model)
     if supply is None or supply.ready < 0:
         return Hold(plan.model, reasons.NO_SUPPLY)
-    if flow.odd:
-        seen = replace(seen, partial=seen.partial + flow.odd)
+    partial = seen.partial + flow.odd
     if not plan.pools:
-        return owned.decide(plan, flow, seen.partial, supply)
+        return owned.decide(plan, flow, partial, supply)
     at_ms = samples.at_ms
     old = memory.models.get(plan.model)
     model = old or NEW
@@ -105,32 +103,35 @@ def _case(
     if old is None:
         model = replace(model, ready=ready, wanted=ready)
     model = arrived(plan, model, ready, at_ms)
-    if seen.elapsed_s and not seen.partial:
-        model = edge.watched(model, plan, flow, seen.elapsed_s, policy.edge_least)
-    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, model.does)
+    watch, edges, does = model.watch, model.edges, model.does
+    trend, price, listed, refused = model.trend, model.micro_per_work_s, model.listed, model.refused
+    elapsed_s = seen.elapsed_s
+    is_news = elapsed_s > 0.0 and not partial
+    if is_news:
+        watch, edges, does = edge.watched(model, plan, flow, elapsed_s, policy.edge_least)
+    rungs = ladder(plan, caps(plan, model, samples.short), model.ready_s, does)
     lead_s = rungs[0].ready_s_max if rungs else 1.0
-    trend, price, listed = model.trend, model.micro_per_work_s, model.listed
-    need, refused = flow.need, model.refused
-    if seen.elapsed_s and not seen.partial:
-        trend = forecast.learn(trend, need, at_ms, seen.elapsed_s, lead_s)
-        listed = () if plan.api is None else msgspec.structs.astuple(plan.api)
+    if is_news:
+        trend = forecast.learn(trend, flow.need, at_ms, elapsed_s, lead_s)
+        api = plan.api
+        listed = () if api is None else (api.prompt_micro_per_mtok, api.output_micro_per_mtok)
         is_new = bool(model.listed) and model.listed != listed
-        price = _price(0.0 if is_new else price, flow, seen.elapsed_s)
-        refused = _refused(refused, flow, seen.elapsed_s)
+        price = _price(0.0 if is_new else price, flow, elapsed_s)
+        refused = _refused(refused, flow, elapsed_s)
+    worst = plan.insurance if plan.insurance > refused else refused
+    if flow.is_away:
+        worst = 1.0
     outlook = forecast.outlook(trend, at_ms, lead_s)
-    api = price if plan.api is not None else None
-    worst = max(refused, plan.insurance, float(flow.is_away))
-    view = decide.View(need, outlook, api, worst, seen.elapsed_s, policy.trust)
+    api_price = None if plan.api is None else price
+    view = decide.View(flow.need, outlook, api_price, worst, elapsed_s, policy.trust)
     adopted = shared(plan, model.wanted) if old is None else None
-    weighed = _weighed(model, rungs, view, adopted, bool(seen.partial))
+    weighed = _weighed(model, rungs, view, adopted, partial)
     model = replace(
         model, trend=trend, micro_per_work_s=price, listed=listed, refused=refused,
         balances=weighed.balances, is_on=weighed.is_on, depth=weighed.depth,
+        watch=watch, edges=edges, does=does,
     )  # fmt: skip
-    case = _wished(plan, (flow, rungs, view), model, at_ms, seen)
-    pool, share, error = edge.told(model, policy.edge_least)
-    numbers = {**case.numbers, "edge": share, "edge_error": error}
-    return replace(case, numbers=numbers, edge=reasons.at_edge(pool, share, error))
+    return _wished(plan, (flow, rungs, view), model, policy.edge_least, (at_ms, partial))
 
 
 def _price(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -139,8 +140,8 @@ def _price(old: float, flow: Flow, elapsed_s: float) -> float:
     if rate <= 0.0 or flow.micro_per_s <= 0.0:
         return old
     now = flow.micro_per_s / rate
-    weight = min(1.0, rate * elapsed_s / PRICE_S) if old else 1.0
-    return old + weight * (now - old)
+    weight = rate * elapsed_s / PRICE_S if old else 1.0
+    return old + (weight if weight < 1.0 else 1.0) * (now - old)
 
 
 def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
@@ -154,22 +155,22 @@ def _refused(old: float, flow: Flow, elapsed_s: float) -> float:
 
 def _weighed(
     model: ModelMemory, rungs: tuple[Rung, ...], view: decide.View, adopted: int | None,
-    is_partial: bool,
+    partial: int,
 ) -> decide.Weighed:  # fmt: skip
     before = decide.Weighed(model.balances, model.is_on, model.depth)
     if adopted is not None:  # what runs has until its account is used up to be of use
         before = decide.Weighed((0.0,) * adopted, (True,) * adopted)
     weighed = decide.weigh(rungs, view, before)
-    if is_partial:  # part of the demand was not seen: it may only speak for more
+    if partial:  # part of the demand was not seen: it may only speak for more
         weighed = decide.higher(rungs, weighed, before, view.trust)
     return weighed
 
 
 def _wished(
     plan: Plan, weighed: tuple[Flow, tuple[Rung, ...], decide.View], model: ModelMemory,
-    at_ms: int, seen: Fresh,
+    edge_least: float, when: tuple[int, int],
 ) -> _Case:  # fmt: skip
-    flow, rungs, view = weighed
+    (flow, rungs, view), (at_ms, partial) = weighed, when
     ready = shared(plan, model.ready)
     before = shared(plan, model.wanted) - model.spare
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
@@ -196,55 +197,46 @@ def _wished(
     least, most = limits.bounds(plan, at_ms)
     if not least <= count <= most:
         count, why = min(max(count, least), most), reasons.bounds(least, most)
-    if seen.partial and count < before:
+    if partial and count < before:
         count, why = before, reasons.PARTIAL
     count = limits.stepped(plan, before, count)
+    pool, share, error = edge.told(model, edge_least)
     numbers = {
         "rate": flow.rate, "served": flow.served_rate, "shed": flow.shed_rate,
         "burst": flow.burst_rate, "late": flow.late_rate, "bound": flow.bound,
         "running": flow.running, "queued": flow.queued,
-        "wait_s": min(wait_s, 1e6), "ready": ready, "forecast": view.outlook.mean,
+        "wait_s": wait_s if wait_s < 1e6 else 1e6, "ready": ready, "forecast": view.outlook.mean,
         "deviation": view.outlook.deviation, "api_micro_per_s": view.micro_per_work_s or 0.0,
-        "refused": view.refused,
+        "refused": view.refused, "edge": share, "edge_error": error,
     }  # fmt: skip
-    return _Case(plan, flow, model, limits.Wish(plan.model, count, least, rungs, view), why,
-                 numbers, seen.partial)  # fmt: skip
+    wish = limits.Wish(plan.model, count, least, rungs, view)
+    return _Case(plan, model, wish, why, numbers, partial, reasons.at_edge(pool, share, error))
 
 
 def _settle(
     case: _Case, counts: Mapping[str, int], room: Room, at_ms: int
 ) -> tuple[Decision, ModelMemory, Room]:
     """The decision within the budget, the model's memory, and what is left of the budget."""
-    plan, model = case.plan, case.model
-    count = counts[plan.model]
-    why = case.why if count == case.wish.count else reasons.BUDGET
-    wanted = by_pool(case.wish.rungs, count)
+    plan, model, wish, partial = case.plan, case.model, case.wish, case.partial
+    count = counts.get(plan.model, wish.count)
+    why = case.why if count == wish.count else reasons.BUDGET
+    wanted = by_pool(wish.rungs, count)
     counted = sum(wanted.values())
     if len(plan.pools) > 1:
-        if case.partial and why is not reasons.BUDGET:
+        if partial and why is not reasons.BUDGET:
             wanted = stayed(model.wanted, wanted)
         elif wanted != model.wanted:
             wanted, room = bridged(plan, model, wanted, room)
-    for pool in plan.pools:
-        had = model.wanted.get(pool.name, 0)
-        fewer = had - wanted.get(pool.name, 0)
-        if pool.tenant:
-            wanted[pool.name] = pool.least
-        elif fewer > 0:
-            may = limits.kept_hours(pool, model.rented_ms.get(pool.name, ()), fewer, at_ms)
-            wanted[pool.name] = had - may
-    wanted, before = _some(wanted), _some(model.wanted)
-    model = ordered(model, plan, wanted, at_ms)
+    wanted = limits.kept(plan, model, wanted, at_ms)
+    total, before, ready = sum(wanted.values()), some(model.wanted), some(model.ready)
+    if model.orders or wanted != model.wanted:
+        model = ordered(model, plan, wanted, at_ms)
     if len(plan.pools) > 1 or plan.pools[0].is_hourly:  # else nothing can be beyond the number
-        model = replace(model, spare=max(0, shared(plan, wanted) - counted))
-    total, ready = sum(wanted.values()), _some(model.ready)
-    if wanted == ready == before:  # else an order is taken back, and somebody must be told
-        said = reasons.stands(total, case.partial, case.edge)
+        spare = max(0, shared(plan, wanted) - counted)
+        if spare != model.spare:
+            model = replace(model, spare=spare)
+    if wanted == before == ready:  # else an order is taken back, and somebody must be told
+        said = reasons.stands(total, partial, case.edge)
         return Hold(plan.model, said, case.numbers), model, room
-    reason = reasons.ordered(why, wanted, case.partial, case.edge, model.spare)
+    reason = reasons.ordered(why, wanted, partial, case.edge, model.spare)
     return Scale(plan.model, total, reason, wanted, case.numbers), model, room
-
-
-def _some(counts: Mapping[str, int]) -> dict[str, int]:
-    """Without pools that have none."""
-    return {name: count for name, count in counts.items() if count}

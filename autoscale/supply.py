@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from autoscale.ladder import by_pool, ladder
+from autoscale.ladder import NOTHING, by_pool, ladder
 from autoscale.memory import ModelMemory, Order
 from autoscale.policy import Plan
 from autoscale.records import Supply
@@ -30,13 +30,14 @@ def ready_of(plan: Plan, supply: Supply, old: ModelMemory) -> Mapping[str, int]:
     """Ready replicas by pool."""
     if supply.pools is not None:
         return {pool.name: max(0, supply.pools.get(pool.name, 0)) for pool in plan.pools}
+    ready = supply.ready if supply.ready > 0 else 0
     if len(plan.pools) == 1:
-        return {plan.pools[0].name: max(0, supply.ready)}
-    left, found = max(0, supply.ready), {}
+        return {plan.pools[0].name: ready}
+    found: dict[str, int] = {}
     for name, least in pinned(plan).items():  # a tenant's are no rungs
-        found[name] = min(left, least)
-        left -= found[name]
-    return found | by_pool(ladder(plan, {}, old.ready_s, old.does), left)
+        found[name] = min(ready, least)
+        ready -= found[name]
+    return {**found, **by_pool(ladder(plan, NOTHING, old.ready_s, old.does), ready)}
 
 
 def arrived(plan: Plan, old: ModelMemory, ready: Mapping[str, int], at_ms: int) -> ModelMemory:
@@ -71,15 +72,13 @@ def caps(plan: Plan, model: ModelMemory, short: tuple[str, ...] = ()) -> Mapping
     """Pools that give no more than they have, by what came of orders or because their provider
     says so (`short`). A single pool is never capped: there is no other."""
     if not (model.lost_until_ms or short) or len(plan.pools) == 1:
-        return {}
+        return NOTHING
     told = [pool.name for pool in plan.pools if f"{plan.model}/{pool.name}" in short]
     return {name: model.ready.get(name, 0) for name in (*model.lost_until_ms, *told)}
 
 
 def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: int) -> ModelMemory:
     """The memory after deciding: new orders are noted, those no longer wanted forgotten."""
-    if wanted == model.wanted and not model.orders:
-        return model
     orders = list(model.orders)
     rented = dict(model.rented_ms)
     for pool in plan.pools:
@@ -93,7 +92,7 @@ def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: in
         if pool.is_hourly:
             rented[name] = _rented(rented.get(name, ()), more, at_ms)
     return msgspec.structs.replace(
-        model, wanted=dict(wanted), orders=tuple(orders[-ORDERS_MAX:]), rented_ms=rented
+        model, wanted=wanted, orders=tuple(orders[-ORDERS_MAX:]), rented_ms=rented
     )
 
 

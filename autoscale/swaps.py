@@ -40,6 +40,13 @@ def shared(plan: Plan, counts: Mapping[str, int]) -> int:
     return total
 
 
+def some(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Without pools that have none."""
+    if 0 not in counts.values():
+        return counts
+    return {name: count for name, count in counts.items() if count}
+
+
 def stayed(before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
     """`wanted` where part of the data is missing: what is more than `before`, and nothing less."""
     found, more = dict(before), sum(wanted.values()) - sum(before.values())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import add, sub
 
 import msgspec
 
 from autoscale.memory import Mark, Memory
-from autoscale.policy import Plan
+from autoscale.policy import Api, Plan
 from autoscale.records import Demand, Samples, Signals
 
 STALE_MS = 10_000
@@ -15,7 +16,8 @@ STALE_MS = 10_000
 GAP_MS_MAX = 300_000
 """After a longer pause, totals say nothing of the rate now."""
 NO_DEMAND = Demand()
-LATE = 3
+FREE = Api(0, 0)
+"""Where there is no API, nothing is paid to one."""
 
 
 class Fresh(msgspec.Struct, frozen=True):
@@ -48,32 +50,20 @@ class Flow(msgspec.Struct, frozen=True):
     """Work that had to stay and was begun too late; it is in `served_rate` too."""
     bound: int = 0
     """Of `shed`, the calls that could not have left."""
-    is_shut: bool = False
-    """No third party can be asked now, as every gateway sees it."""
+    is_away: bool = False
+    """The API is absent as a whole: shut, and it took nothing since the tick before."""
+    rate: float = 0.0
+    """Work that comes in, wherever it went."""
+    need: float = 0.0
+    """Replicas that it takes. What was late counts once more: so much was missing when it came."""
     odd: int = 0
     """Gateways whose numbers for this model say nothing: it is not in their report, a number is
     below 0, a total shrank, or they began since the tick before. They count as missing."""
 
     @property
-    def rate(self) -> float:
-        """Work that comes in, wherever it went."""
-        return self.served_rate + self.shed_rate + self.burst_rate
-
-    @property
-    def need(self) -> float:
-        """Replicas that it takes. What was late counts once more: so much was missing when it
-        came."""
-        return self.rate + self.late_rate
-
-    @property
     def unmet_rate(self) -> float:
         """Work that neither our engines in time nor any API did."""
         return self.shed_rate + self.late_rate
-
-    @property
-    def is_away(self) -> bool:
-        """The API is absent as a whole: shut, and it took nothing since the tick before."""
-        return self.is_shut and not self.burst_rate
 
     @property
     def unplaced(self) -> int:
@@ -83,51 +73,57 @@ class Flow(msgspec.Struct, frozen=True):
 
 def fresh(samples: Samples, memory: Memory) -> Fresh:
     """Gateways that speak of now, and how long the tick lasted."""
+    at_ms, heard = samples.at_ms, samples.gateways
     # A stamp from the future is a clock that jumped: as little news as an old one.
-    good = tuple([g for g in samples.gateways if abs(samples.at_ms - g.at) <= STALE_MS])
-    if len(good) > 1 and len({g.instance for g in good}) < len(good):
+    good = [gateway for gateway in heard if -STALE_MS <= at_ms - gateway.at <= STALE_MS]
+    if len(good) > 1 and len({gateway.instance for gateway in good}) < len(good):
         # Two addresses of one gateway: its work counts once, and another one was not asked.
-        good = tuple({g.instance: g for g in good}.values())
-    elapsed_ms = samples.at_ms - memory.at_ms
-    is_known = bool(memory.at_ms) and 0 < elapsed_ms <= GAP_MS_MAX
-    partial = len(samples.missing) + len(samples.gateways) - len(good)
-    return Fresh(good, partial, elapsed_ms / 1e3 if is_known else 0.0, marked(good))
+        good = list({gateway.instance: gateway for gateway in good}.values())
+    elapsed_ms = at_ms - memory.at_ms
+    is_known = memory.at_ms != 0 and 0 < elapsed_ms <= GAP_MS_MAX
+    partial = len(samples.missing) + len(heard) - len(good)
+    return Fresh(tuple(good), partial, elapsed_ms / 1e3 if is_known else 0.0, marked(good))
 
 
-def marked(gateways: tuple[Signals, ...]) -> tuple[Mark, ...]:
+def marked(gateways: Sequence[Signals]) -> tuple[Mark, ...]:
     """Their totals, to compare with at the next tick. A gateway that did not answer starts anew:
     growth over a gap of unknown length is no rate."""
-    return tuple([
-        Mark(g.instance, g.started, {name: totals(d) for name, d in g.models.items()})
-        for g in gateways
-    ])  # fmt: skip
+    found = []
+    for gateway in gateways:
+        sums = {name: totals(demand) for name, demand in gateway.models.items()}
+        found.append(Mark(gateway.instance, gateway.started, sums))
+    return tuple(found)
 
 
 def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
     """What gateways that lived through both ticks add up to."""
     running = queued = tokens = 0
-    grown, is_shut, model, odd = NO_TOTALS, bool(seen.gateways), plan.model, 0
+    grown, is_shut, model, odd = NO_TOTALS, len(seen.gateways) > 0, plan.model, 0
     for gateway, mark in zip(seen.gateways, seen.marks, strict=True):
         now = gateway.models.get(model)
         if now is None:
             is_shut, odd = False, odd + 1
             continue
+        if now.running > 0:
+            running += now.running
+        if now.queued > 0:
+            queued += now.queued
+        if now.queued_tokens > 0:
+            tokens += now.queued_tokens
+        is_shut = is_shut and now.is_shut
         is_, old = mark.totals[model], before.get((mark.instance, mark.started))
         was = None if old is None else old.totals.get(model)
-        is_odd = now.running < 0 or now.queued < 0 or now.queued_tokens < 0 or min(is_) < 0
-        running += max(0, now.running)
-        queued += max(0, now.queued)
-        tokens += max(0, now.queued_tokens)
-        is_shut = is_shut and now.is_shut
         if was is None:
-            is_odd = is_odd or seen.elapsed_s > 0.0
+            is_odd = seen.elapsed_s > 0.0 or min(is_) < 0
         else:
-            # A mark of an older release knows fewer totals: of those it says nothing.
-            more = tuple(map(sub, is_, was + is_[len(was) :]))
-            if min(more) < 0:
-                is_odd, more = True, tuple([max(0, n) for n in more])
-            grown = tuple(map(add, grown, more))
-        odd += is_odd
+            if len(was) < len(is_):  # a mark of an older release says nothing of the rest
+                was += is_[len(was) :]
+            more = tuple(map(sub, is_, was))
+            is_odd = min(is_ + more) < 0
+            if is_odd:
+                more = tuple([max(0, n) for n in more])
+            grown = more if grown is NO_TOTALS else tuple(map(add, grown, more))
+        odd += is_odd or now.running < 0 or now.queued < 0 or now.queued_tokens < 0
     found = _flow(plan, seen.elapsed_s, (running, queued, tokens, is_shut), grown)
     return msgspec.structs.replace(found, odd=odd) if odd else found
 
@@ -135,25 +131,29 @@ def flow(plan: Plan, seen: Fresh, before: dict[tuple[str, int], Mark]) -> Flow:
 def _flow(
     plan: Plan, elapsed_s: float, counts: tuple[int, int, int, bool], grown: tuple[int, ...]
 ) -> Flow:
-    work, api, (running, queued, waiting, is_shut) = plan.work, plan.api, counts
-    shed, burst, *tokens, late, late_prompt, late_output, bound = grown
-    rates, micro = [0.0, 0.0, 0.0, 0.0], 0.0
-    parts = (
-        (0, tokens[0], tokens[1]), (shed, tokens[2], tokens[3]), (burst, tokens[4], tokens[5]),
-        (late, late_prompt, late_output),
-    )  # fmt: skip
+    work, api, (running, queued, waiting, is_shut) = plan.work, plan.api or FREE, counts
+    (shed, burst, prompt, output, shed_prompt, shed_output, burst_prompt, burst_output,
+     late, late_prompt, late_output, bound) = grown  # fmt: skip
+    served_rate = shed_rate = burst_rate = late_rate = micro = 0.0
     if elapsed_s:
-        for i, (calls, prompt, output) in enumerate(parts):
-            if prompt or output or calls:
-                rates[i] = (work.of(prompt, output) or calls * work.call_s) / elapsed_s
-                if api is not None and i < LATE:  # what was late is served already
-                    micro += prompt * api.prompt_micro_per_mtok + output * api.output_micro_per_mtok
+        served_rate = work.of(prompt, output) / elapsed_s
+        micro += api.of(prompt, output)
+        if shed or shed_prompt or shed_output:
+            shed_rate = (work.of(shed_prompt, shed_output) or shed * work.call_s) / elapsed_s
+            micro += api.of(shed_prompt, shed_output)
+        if burst or burst_prompt or burst_output:
+            burst_rate = (work.of(burst_prompt, burst_output) or burst * work.call_s) / elapsed_s
+            micro += api.of(burst_prompt, burst_output)
+        if late or late_prompt or late_output:  # served too, so its price is counted there
+            late_rate = (work.of(late_prompt, late_output) or late * work.call_s) / elapsed_s
         micro /= 1e6 * elapsed_s
     # Queued tokens are prompt and output together: the mean price of a token is between the two.
     backlog_s = waiting * (work.prompt_token_s + work.output_token_s) / 2
+    rate = served_rate + shed_rate + burst_rate
     return Flow(
-        running, queued, shed, burst, rates[0], rates[1], rates[2],
-        backlog_s or queued * work.call_s, micro, late, rates[LATE], bound, is_shut,
+        running, queued, shed, burst, served_rate, shed_rate, burst_rate,
+        backlog_s or queued * work.call_s, micro, late, late_rate, bound,
+        is_shut and not burst_rate, rate, rate + late_rate,
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class World:
 
     def want(self, count: int) -> None:
         """Order or give back; what boots goes first."""
-        ordered = self.ordered
+        ordered = len(self._ready_s) + len(self._dead_s)
         while ordered < count:
             self._order()
             ordered += 1
@@ -120,19 +120,23 @@ class World:
 
     def pass_bin(self, demand: float) -> tuple[float, float]:
         """Serve one bin. Returns the work done by own replicas and by the API."""
-        scenario, spent, ordered = self._scenario, self.spent, self.ordered
-        own = min(demand, float(self.ready))
-        months = self._months
-        spent.rent += months * scenario.month_share + max(0, ordered - months)
+        scenario, spent, months = self._scenario, self.spent, self._months
+        ordered = len(self._ready_s) + len(self._dead_s)
+        ready = float(bisect_right(self._ready_s, self.now_s))
+        own = ready if ready < demand else demand
+        by_hour = ordered - months if ordered > months else 0
+        spent.rent += months * scenario.month_share + by_hour
         spent.own_work += own
-        spent.most = max(spent.most, ordered)
+        if ordered > spent.most:
+            spent.most = ordered
         api, over = 0.0, demand - own
         if over:
-            if not scenario.is_away(self.now_s):
-                api = min(over, scenario.api_most)
+            if not (scenario.outages and scenario.is_away(self.now_s)):
+                api = over if over < scenario.api_most else scenario.api_most
             spent.lost_work += over - api
             spent.api_work += api
-            spent.api += api * scenario.ratio_at(self.now_s)
+            ratio = scenario.ratio_at(self.now_s) if scenario.prices else scenario.ratio
+            spent.api += api * ratio
         self.now_s += BIN_S
         if self._dead_s:
             self._dead_s = [until for until in self._dead_s if until > self.now_s]

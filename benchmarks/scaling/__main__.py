@@ -2,77 +2,25 @@
 
 One line a run is appended to OUT; what is there already is not run again, so it may be stopped and
 begun anew at any time. Seeds come last: after the first one of each part there is a whole table.
-A line also holds the CPU seconds its run took; parts may be run by processes of their own, each
-with an OUT of its own.
+A line also holds the CPU seconds its run took. Cases (a trace, a price, a seed) are shared out over
+`--jobs` processes, each of which runs all policies of one; this process alone writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
-from msgspec.structs import replace
-
-from autoscale import baselines, contest, oracle, request_edge, request_runs
-from autoscale.arrivals import asked, load
-from autoscale.calls import Want
-from autoscale.simulate import OURS, Bench
-from autoscale.work import of_profile
-from autoscale.world import Scenario
-from models.capacity import PROFILES
-
-TUNE = (
-    "servegen_mlarge_week1_10s.parquet@0d-1d", "servegen_reasoning_day.parquet@0h-6h",
-    "servegen_mlarge_day.parquet@0h-6h",
-)  # fmt: skip
-WEEKS = ("servegen_mlarge_week1_10s.parquet@48h-168h", "servegen_msmall_week1_10s.parquet*8")
-DAYS = ("servegen_reasoning_day.parquet@6h-24h", "servegen_mlarge_day.parquet@6h-24h")
-WINDOWS = ("servegen_reasoning_day.parquet@12h-18h", "servegen_mlarge_day.parquet@12h-14h")
-HOURS = ("azure_conv_2023.parquet", "mooncake_conversation.parquet")
-RATIOS = (1.5, 3.0, 6.0)
-INSURED = {f"{OURS}, insured {share}": share for share in (0.2, 0.5, 1.0)}
-"""`controller.scaling.insurance`; only where answers are timed."""
-
-
-PROFILE = PROFILES["qwen3-32b-fp8-h100"]
-
-
-class Part(NamedTuple):
-    """Traces in one world."""
-
-    traces: tuple[str, ...]
-    ratios: tuple[float, ...]
-    world: Scenario
-    batch: int = 64
-    is_by_request: bool = False
-
-
-FLUID = Scenario(ready_cv=0.4, fail_rate=0.02)
-ONE_BY_ONE = Scenario(ready_cv=0.4)
-PARTS = {
-    "days": Part(DAYS, RATIOS, FLUID),
-    "weeks": Part(WEEKS, RATIOS, FLUID),
-    "days-away": Part(DAYS, (3.0,), replace(FLUID, outages=((20_000.0, 20_600.0),))),
-    "requests": Part(WINDOWS, (3.0,), ONE_BY_ONE, 32, is_by_request=True),
-    "requests-away": Part(
-        WINDOWS[:1], (3.0,), replace(ONE_BY_ONE, outages=((7_200.0, 7_800.0),)), 32,
-        is_by_request=True,
-    ),
-    "hours": Part(HOURS, (3.0,), ONE_BY_ONE, 32, is_by_request=True),
-    "hours-away": Part(
-        HOURS, (3.0,), replace(ONE_BY_ONE, outages=((1_800.0, 2_400.0),)), 32, is_by_request=True
-    ),
-}  # fmt: skip
-
-
-PLAIN = Part((), (), Scenario())
+from autoscale import baselines, contest
+from autoscale.simulate import OURS
+from benchmarks.scaling.runs import INSURED, PARTS, PLAIN, TUNE, Case, bench_of, lines
 
 
 def main() -> None:
@@ -83,13 +31,29 @@ def main() -> None:
     flags.add_argument("parts", nargs="*", default=list(PARTS))
     flags.add_argument("--seeds", type=int, default=5)
     flags.add_argument("--only", default="", help="Policies, with | between; else all.")
+    flags.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     given = flags.parse_args()
-    done = _done(given.out)
     targets = {OURS: 0.0, **_tuned(given.traces, given.out.with_suffix(".targets.json"))}
     targets |= INSURED
     names = [n for n in targets if not given.only or n in given.only.split("|")]
-    for seed in range(1, given.seeds + 1):
-        for part in given.parts:
+    # Not forked: numpy's threads would not live on in the child.
+    with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+        cases = [
+            pool.submit(lines, given.traces, case, {n: targets[n] for n in todo})
+            for case, todo in _missing(given.out, given.parts, given.seeds, names)
+        ]
+        for case in as_completed(cases):
+            for line in case.result():
+                _append(given.out, line)
+
+
+def _missing(
+    out: Path, parts: Sequence[str], seeds: int, names: Sequence[str]
+) -> Iterator[tuple[Case, list[str]]]:
+    """Each case that is not whole, and the policies that it lacks."""
+    done = _done(out)
+    for seed in range(1, seeds + 1):
+        for part in parts:
             for trace in PARTS[part].traces:
                 for ratio in PARTS[part].ratios:
                     todo = [
@@ -98,10 +62,7 @@ def main() -> None:
                         and (PARTS[part].is_by_request or n not in INSURED)
                     ]  # fmt: skip
                     if todo:
-                        case = (str(given.traces / trace), ratio, PARTS[part])
-                        for line in _runs(case, {n: targets[n] for n in todo}, seed):
-                            line |= {"part": part, "trace": trace, "ratio": ratio}
-                            _append(given.out, line)
+                        yield Case(part, trace, ratio, seed), todo
 
 
 def _done(path: Path) -> set[tuple[Any, ...]]:
@@ -122,51 +83,10 @@ def _tuned(folder: Path, path: Path) -> dict[str, float]:
     """One target for each baseline, the best on the training windows at r = 3."""
     found: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     if found.keys() != baselines.SCALERS.keys():
-        benches = [_bench(str(folder / name), 3.0, PLAIN) for name in TUNE]
+        benches = [bench_of(str(folder / name), 3.0, PLAIN) for name in TUNE]
         found = dict(contest.tuned(benches))
         path.write_text(json.dumps(found))
     return found
-
-
-def _bench(address: str, ratio: float, part: Part) -> Bench:
-    work = of_profile(PROFILE, part.batch)
-    return Bench(load(asked(address)), work, replace(part.world, ratio=ratio))
-
-
-def _runs(
-    case: tuple[str, float, Part], targets: dict[str, float], seed: int
-) -> Iterator[dict[str, Any]]:
-    address, ratio, part = case
-    bench = _bench(address, ratio, part)
-    whole = None
-    if part.is_by_request:
-        whole = request_runs.case_of(bench, asked(address), PROFILE, part.batch)
-    best, _ = request_edge.best(bench, request_edge.Edge() if whole is None else whole.edge)
-    for name, target in targets.items():
-        began_s = time.process_time()
-        if whole is None:
-            run = contest.one(bench, seed, (name, target), best.cost)
-        else:
-            where = request_runs.standing(whole, name, target)
-            run = request_runs.one(where, (name, _law(name, target, bench)), seed, best.cost)
-        yield _line(run, best, bench) | {"cpu_s": round(time.process_time() - began_s, 2)}
-
-
-def _law(name: str, target: float, bench: Bench) -> Callable[[], Want]:
-    if name == OURS or name in INSURED:
-        return partial(request_runs.ours, replace(bench, insurance=INSURED.get(name, 0.0)))
-    return partial(request_runs.law, name, target, bench.work)
-
-
-def _line(run: contest.Run, best: oracle.Best, bench: Bench) -> dict[str, Any]:
-    found = msgspec.to_builtins(run)
-    assert isinstance(found, dict)
-    total = sum(bench.demand)
-    return found | {
-        "optimum_starts": best.starts,
-        "optimum_saved": 1 - best.cost / (total * bench.scenario.ratio),
-        "demand": total / len(bench.demand),
-    }
 
 
 if __name__ == "__main__":
