@@ -231,7 +231,8 @@ def _settle(
     total, before, ready = sum(wanted.values()), some(model.wanted), some(model.ready)
     if model.orders or wanted != model.wanted:
         model = ordered(model, plan, wanted, at_ms)
-    if len(plan.pools) > 1 or plan.pools[0].is_hourly:  # else nothing can be beyond the number
+    # Of one pool that bills seconds nothing is beyond the number, but of other settings before it.
+    if len(plan.pools) > 1 or plan.pools[0].is_hourly or model.spare:
         spare = max(0, shared(plan, wanted) - counted)
         if spare != model.spare:
             model = replace(model, spare=spare)

@@ -311,3 +311,13 @@ def test_gateways_whose_clocks_differ_are_told_apart_from_gateways_that_are_away
     assert isinstance(away, Hold)
     assert "10 s" in off.reason
     assert away.reason == "no data: no gateway answered"
+
+
+def test_spares_of_earlier_settings_are_not_told_of_for_ever() -> None:
+    had = ModelMemory(wanted={"p": 3}, ready={"p": 3}, spare=2)
+    plan = Plan("m", 8, (Pool("p", hour_micro=HOUR_MICRO, most=8),), API)
+    report = Signals("g", 1, 1_010_000, {"m": Demand()})
+    samples = Samples(1_010_000, (report,), ("other",), {"m": Supply(3, pools={"p": 3})})
+    outcome = step(samples, Memory(1_000_000, (), {"m": had}), Policy((plan,)))
+    assert outcome.memory.models["m"].spare == 0
+    assert "of them" not in outcome.decisions[0].reason
