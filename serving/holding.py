@@ -4,6 +4,7 @@ turn it is. Decides nothing: a woken call is placed anew."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from serving import scarce
@@ -92,9 +93,14 @@ class Line:
     def _pick(self, model: str) -> Pick:
         """Who goes first of a tenant's calls: by deadline, unless nobody else could take them."""
         view, now_s = self._fleet.view, self._loop.time()
+        engines = len(view.replicas.get(model, ()))
 
-        def pick(lane: list[Held]) -> Held | None:
-            if len(lane) < 2 or not scarce.is_short(model, lane[0].tenant, view, now_s):
+        def pick(head: Held, standing: Callable[[], list[Held]]) -> Held | None:
+            # What was reckoned while there were engines is no use without any.
+            if not engines or not scarce.is_short(model, head.tenant, view, now_s):
+                return None
+            lane = standing()
+            if len(lane) < 2:
                 return None
             needs = []
             for held in lane:
@@ -103,7 +109,7 @@ class Line:
                 if held.need is None:
                     return None
                 needs.append(held.need)
-            place = scarce.first(needs, len(view.replicas.get(model, ())), now_s)
+            place = scarce.first(needs, engines, now_s)
             return None if place is None else lane[place]
 
         return pick

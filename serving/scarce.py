@@ -83,4 +83,5 @@ def _kept(line: Sequence[Need], among: list[int], engines: int, now_s: float) ->
         while end_s > end_by_s and kept:
             end_s += heapq.heappop(kept)[1] / engines
     left = {place for _, _, place in kept}
-    return next(place for _, place in sorted(ends) if place in left)
+    # None is left only where one alone fits to the last bit of a float.
+    return next((place for _, place in sorted(ends) if place in left), among[0])

@@ -49,8 +49,9 @@ class Held:
         self.is_gone = False
 
 
-Pick: TypeAlias = Callable[[list[Held]], Held | None]
-"""Of one tenant's calls, in order of deadline, who goes next; None: by deadline."""
+Pick: TypeAlias = Callable[[Held, Callable[[], list[Held]]], Held | None]
+"""Of one tenant's calls, in order of deadline, who goes next; None: the first. It is given the
+first, and what tells of the others, for to look through a line at each turn takes its time."""
 
 
 class _Lane:
@@ -68,8 +69,26 @@ class _Lane:
         return self.heap[0][2] if self.heap else None
 
     def standing(self) -> list[Held]:
-        """In order of deadline."""
-        return [held for _, _, held in sorted(self.heap) if not held.is_gone][:PICKED_MAX]
+        """In order of deadline. A heap tells its first few without being sorted."""
+        heap, gone = self.heap, 0
+        found: list[Held] = []
+        edge = [(heap[0], 0)] if heap else []
+        while edge and len(found) < PICKED_MAX:
+            (_, _, held), at = heapq.heappop(edge)
+            if held.is_gone:
+                gone += 1
+            else:
+                found.append(held)
+            for below in range(2 * at + 1, min(2 * at + 3, len(heap))):
+                heapq.heappush(edge, (heap[below], below))
+        if gone > PICKED_MAX:  # who was picked left a gap within, to be passed by at each turn
+            self.tidy()
+        return found
+
+    def tidy(self) -> None:
+        """Drop who has gone."""
+        self.heap = [entry for entry in self.heap if not entry[2].is_gone]
+        heapq.heapify(self.heap)
 
 
 class Queue:
@@ -97,8 +116,7 @@ class Queue:
             lane = lanes[held.tenant] = _Lane()
             self._rings.setdefault(held.model, deque()).append(held.tenant)
         if len(lane.heap) > 2 * self._calls_max:
-            lane.heap = [entry for entry in lane.heap if not entry[2].is_gone]
-            heapq.heapify(lane.heap)
+            lane.tidy()
         self._seq += 1
         heapq.heappush(lane.heap, (deadline_s, self._seq, held))
         self.calls += 1
@@ -162,7 +180,7 @@ class Queue:
                 continue
             if pick is not None:
                 if tenant not in picked:
-                    picked[tenant] = pick(lane.standing()) or head
+                    picked[tenant] = pick(head, lane.standing) or head
                 head = picked[tenant]
             if lane.credit >= head.tokens or len(ring) == 1:
                 lane.credit = max(0, lane.credit - head.tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from models.capacity import PROFILES
 from serving.holding import Line
 from serving.records import LatencyClass, TargetState
 from serving.scarce import Need, first, is_short, need
-from serving.waiting import Held, Queue
+from serving.waiting import PICKED_MAX, Held, Queue
 
 needs = st.builds(
     Need, st.integers(0, 12).map(float), st.integers(1, 6).map(float), st.just(1)
@@ -138,8 +139,62 @@ def test_tenants_keep_their_turns_whoever_of_theirs_goes(make):
     plain = Queue(99, 999)
     for tenant, number in itertools.product("ab", range(4)):
         plain.put(Held("m", tenant, 100, 1, lambda: None), float(number), 0.0)
-    picked = [queue.pop("m", lambda lane: lane[-1]) for _ in range(8)]
+    picked = [queue.pop("m", lambda _, standing: standing()[-1]) for _ in range(8)]
     assert [one.tenant for one in picked] == [plain.pop("m").tenant for _ in range(8)]
     assert [one.deadline_s for one in picked if one.tenant == "a"] == [3.0, 2.0, 1.0, 0.0]
     assert queue.pop("m") is None
     assert queue.calls == queue.bytes == 0
+
+
+def test_a_call_that_fits_to_the_last_bit_of_a_float_is_found_all_the_same():
+    assert first([Need(0.1, 0.1), Need(0.1, 0.1)], 1, 0.1) == 0
+
+
+def test_the_line_is_woken_by_deadline_where_the_last_engine_has_gone(make):
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        fleet = Fleet(make.view([make.replica(profile=PROFILES["cpu-embedded"])]))
+        line = Line(Queue(9, 999_999), loop, fleet)
+        calls = [make.call(prompt_tokens=100, first_token_by_s=loop.time() + 60.0)] * 3
+        until_s = loop.time() + 60.0
+        tasks = [
+            loop.create_task(line.hold(call, until_s, LatencyClass.INTERACTIVE)) for call in calls
+        ]
+        await asyncio.sleep(0)
+        line.wake("m")  # what each of them takes is reckoned
+        fleet.view = make.view([])
+        line.wake("m")
+        line.wake("m")
+        assert await asyncio.gather(*tasks) == [True, True, True]
+
+    asyncio.run(run())
+
+
+def test_a_pick_is_shown_those_whose_time_ends_first():
+    queue, chance, stay = Queue(9 * PICKED_MAX, 9 * PICKED_MAX), random.Random(7), []
+    for _ in range(4 * PICKED_MAX):
+        held = Held("m", "t", 1, 1, lambda: None)
+        queue.put(held, chance.random(), 0.0)
+        stay.append(held)
+    for held in sorted(stay, key=lambda one: one.deadline_s)[1 : 2 * PICKED_MAX]:
+        queue.remove(held)  # a gap within the line, behind its first
+    stay = sorted((one for one in stay if not one.is_gone), key=lambda one: one.deadline_s)
+    for _ in range(3):
+        shown = []
+        assert queue.pop("m", lambda _, standing: shown.extend(standing())) is stay[0]
+        assert shown == stay[:PICKED_MAX]
+        del stay[0]
+
+
+def test_a_line_is_not_looked_through_while_a_third_party_is_up(make):
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        view = make.view([make.replica()], [make.offering()])
+        pick = Line(Queue(9, 999), loop, Fleet(view))._pick("m")
+
+        def standing() -> list[Held]:
+            raise AssertionError("it was looked through")
+
+        assert pick(Held("m", "t", 1, 1, lambda: None), standing) is None
+
+    asyncio.run(run())
