@@ -8,6 +8,7 @@ a row. Decides nothing about calls.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import zlib
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ from serving.watched import watch
 _NO_REPORT = (
     aiohttp.ClientError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
 )  # fmt: skip
+_AWAY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+"""What the kernel says of a host that is cut off; its connections stand all the same."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,8 @@ class Fleet:
         self._bounds = bounds
         self._listings: dict[int, Listing] = {}
         self._seen: dict[Address, Seen] = {}
+        self._left: dict[Address, Seen] = {}
+        """Silent when they left the list: asked on, to tell who has gone from who is busy."""
         self._listed_s = 0.0
         self.away: dict[str, str] = {}
         """Why a source did not answer the last poll, by its name."""
@@ -113,8 +118,14 @@ class Fleet:
             if not self.away:
                 self._listed_s = loop.time()
             addresses = {a for found in self._listings.values() for a in found.addresses}
-            self._seen = {a: self._seen.get(a) or Seen(a) for a in addresses}
-            await asyncio.gather(*(self._ask(a, seen) for a, seen in self._seen.items()))
+            known = self._left | self._seen
+            self._seen = {a: known.get(a) or Seen(a) for a in addresses}
+            self._left = {
+                a: seen for a, seen in known.items()
+                if a not in addresses and 0 < seen.silent < SLOW_POLLS_MAX
+            }  # fmt: skip
+            asked = self._seen | self._left
+            await asyncio.gather(*(self._ask(a, seen) for a, seen in asked.items()))
             self.publish()
             self.first_look.set()
             await asyncio.sleep(max(0.05, self._settings.poll_s - (loop.time() - at_s)))
@@ -155,12 +166,22 @@ class Fleet:
                 self._admission.reported(address.id, load, now_s)
         except TimeoutError:
             seen.missed("it does not answer in time", is_slow=True)
-            if seen.misses == MISSES_MAX:
-                self.on_quiet((address.host, address.port))
-            elif seen.misses == SLOW_POLLS_MAX:
-                self.on_lost((address.host, address.port))
+            self._heed(seen)
         except _NO_REPORT as error:
-            seen.missed(str(error) or type(error).__name__)
+            is_away = isinstance(error, OSError) and error.errno in _AWAY
+            seen.missed(str(error) or type(error).__name__, is_away=is_away)
+            self._heed(seen)
+
+    def _heed(self, seen: Seen) -> None:
+        """Tell of a host that falls silent and of one that is given up, and so on while it stays
+        so, for those that heard something meanwhile. Behind one address there may be engines that
+        answer."""
+        turn, host = seen.silent % SLOW_POLLS_MAX, (seen.address.host, seen.address.port)
+        if not seen.silent or turn not in (0, MISSES_MAX):
+            return
+        beside = (one for a, one in self._seen.items() if (a.host, a.port) == host)
+        if all(one.silent for one in beside):
+            (self.on_lost if turn == 0 else self.on_quiet)(host)
 
     def publish(self) -> None:
         """A new view of what is known now."""

@@ -16,7 +16,7 @@ class Seen:
     """One listed engine: whether it answers, and what was logged about it when it did not."""
 
     __slots__ = ("adapters", "address", "in_a_row", "is_draining", "limit", "misses", "ready",
-                 "reason", "told")  # fmt: skip
+                 "reason", "silent", "told")  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -25,20 +25,24 @@ class Seen:
         self.limit = address.limit
         self.adapters: frozenset[str] = frozenset()
         self.misses = 0
+        self.silent = 0
+        """Polls in a row that it said nothing to, not even that it refuses them."""
         self.reason = self.told = ""
         self.in_a_row = 0
         """Misses with this reason."""
 
     def answered(self) -> None:
         """It told its load."""
-        self.misses, self.reason = 0, ""
+        self.misses, self.silent, self.reason = 0, 0, ""
         if self.told:
             _log.info("replica_reachable", extra={"target": self.address.id})
             self.told = ""
 
-    def missed(self, reason: str, *, is_slow: bool = False) -> None:
-        """It did not. Logged once it is certain, and again only when the reason has changed."""
+    def missed(self, reason: str, *, is_slow: bool = False, is_away: bool = False) -> None:
+        """It did not. Logged once it is certain, and again only when the reason has changed.
+        `is_slow`: in time; `is_away`: nothing leads to its host."""
         self.misses += 1
+        self.silent = self.silent + 1 if is_slow or is_away else 0
         self.in_a_row = self.in_a_row + 1 if reason == self.reason else 1
         self.reason = reason
         is_news = reason != self.told and (not self.told or self.in_a_row >= MISSES_MAX)

@@ -23,6 +23,7 @@ class Lines:
         self._of: dict[Host, WeakSet[Exchange]] = {}
         self._noted: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
         """What had arrived on each when its host became quiet."""
+        self._broken: WeakSet[Exchange] = WeakSet()
 
     @property
     def hosts(self) -> frozenset[Host]:
@@ -45,4 +46,9 @@ class Lines:
         it later has heard nothing at all."""
         for exchange in list(self._of.get(host, ())):
             if exchange.waiter is not None and exchange.arrivals == self._noted.get(exchange, 0):
+                self._broken.add(exchange)
                 exchange.fail("its host answers nobody any more")
+
+    def broke(self, exchange: Exchange) -> bool:
+        """Whether it was broken off here: another connection would fare no better."""
+        return exchange in self._broken

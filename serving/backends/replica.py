@@ -101,7 +101,7 @@ class ReplicaBackend:
                 await exchange.send(data, deadline_s)
             except WireError as error:
                 exchange.settle()
-                if error.is_timeout or exchange.status:
+                if error.is_timeout or exchange.status or self.lines.broke(exchange):
                     raise
             except BaseException:
                 exchange.settle()

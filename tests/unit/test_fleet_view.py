@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from serving.admission import Admission
 from serving.discovery import Address, Listing
 from serving.fleet import Bounds, Fleet
 from serving.secret import Secret
-from serving.seen import MISSES_MAX
+from serving.seen import MISSES_MAX, SLOW_POLLS_MAX, Seen
 from serving.settings import Engine, Model, Pool
 from serving.settings import Fleet as FleetSettings
 
@@ -155,6 +156,81 @@ def test_a_silent_host_is_told_once_when_it_begins_and_once_when_it_is_given_up(
             stuck.set()
             host = ("127.0.0.1", engines.port)
             assert told == [("quiet", host), ("lost", host)]
+
+    asyncio.run(run())
+
+
+def heeding(told, *names):
+    """A fleet that nobody polls for, and what it has seen of engines behind one address."""
+    fleet = Fleet(FleetSettings(), (MODEL,), {}, Admission(), Bounds(3, 20.0))
+    fleet.on_quiet = lambda _: told.append(("quiet", len(told)))
+    fleet.on_lost = lambda _: told.append(("lost", len(told)))
+    for name in names:
+        address = Address("m", "10.0.0.1", 80, f"/{name}", 16)
+        fleet._seen[address] = Seen(address)
+    return fleet, tuple(fleet._seen.values())
+
+
+def test_who_heard_something_from_a_silent_host_is_judged_again():
+    told = []
+    fleet, (seen,) = heeding(told, "a")
+    for _ in range(2 * SLOW_POLLS_MAX):
+        seen.missed("slow", is_slow=True)
+        fleet._heed(seen)
+    assert [what for what, _ in told] == ["quiet", "lost"] * 2
+
+
+def test_a_host_that_says_no_is_not_silent_however_often():
+    told = []
+    fleet, (seen,) = heeding(told, "a")
+    for turn in range(4 * SLOW_POLLS_MAX):
+        seen.missed("slow" if turn % SLOW_POLLS_MAX else "refused", is_slow=turn % 2 == 0)
+        fleet._heed(seen)
+    assert told == []
+
+
+def test_engines_that_answer_keep_the_address_they_share_with_a_silent_one():
+    told = []
+    fleet, (silent, other) = heeding(told, "a", "b")
+    for _ in range(SLOW_POLLS_MAX):
+        other.answered()
+        silent.missed("slow", is_slow=True)
+        fleet._heed(silent)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("number", "silent"), [(errno.EHOSTUNREACH, 1), (errno.ECONNREFUSED, 0)], ids=str
+)
+def test_a_host_to_which_nothing_leads_is_as_silent_as_one_that_stands_still(number, silent):
+    class Session:
+        def get(self, url, headers):
+            raise OSError(number, "no")
+
+    async def run():
+        fleet, (seen,) = heeding([], "a")
+        fleet._session = Session()
+        await fleet._ask(seen.address, seen)
+        assert (seen.misses, seen.silent) == (1, silent)
+
+    asyncio.run(run())
+
+
+def test_a_silent_engine_that_left_the_list_is_asked_until_it_is_known_what_it_is():
+    async def run():
+        source, told = Given(), []
+        async with fleet_of(source, poll_timeout_s=0.02) as (fleet, engines, until):
+            fleet.on_quiet = told.append
+            source.found, engines.answers["a"] = listed(engines, "a"), LOAD
+            await until(lambda v: v.replicas)
+            engines.answers["a"] = stuck = asyncio.Event()
+            await until(lambda v: any(one.silent for one in fleet._seen.values()))
+            source.found = NOTHING
+            await until(lambda v: not v.replicas)
+            await until(lambda v: told)
+            assert not fleet.view.replicas
+            stuck.set()
+            await until(lambda v: not fleet._left)
 
     asyncio.run(run())
 

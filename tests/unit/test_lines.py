@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from serving.backends.lines import HOSTS_MAX, Lines
+from serving.backends.replica import ReplicaBackend
 from serving.wire.client import Exchange, WireError
 
 HOST, OTHER = ("10.0.0.1", 8000), ("10.0.0.2", 8000)
@@ -96,6 +97,31 @@ def test_an_engine_that_leaves_polls_unanswered_but_says_something_keeps_its_cal
         exchange.data_received(CHUNK)
         assert await reading == b"x"
 
+    within(check)
+
+
+def test_a_call_on_a_kept_connection_is_not_sent_to_the_lost_host_once_more(make):
+    class Kept:
+        async def connect(self, address):
+            raise AssertionError("it was sent again")
+
+        def take(self, address):
+            return exchange
+
+    async def check() -> None:
+        nonlocal exchange
+        backend = ReplicaBackend(Kept(), lambda: b"", lambda *_: None)
+        exchange = connected(backend.lines)
+        replica = make.replica(host=HOST[0], port=HOST[1])
+        until_s = asyncio.get_running_loop().time() + 60.0
+        task = asyncio.create_task(backend.connect(replica, b"...", until_s))
+        await asyncio.sleep(0)
+        backend.lines.quiet(HOST)
+        backend.lines.lost(HOST)
+        with pytest.raises(WireError, match="answers nobody any more"):
+            await task
+
+    exchange = None
     within(check)
 
 
