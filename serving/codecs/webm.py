@@ -3,6 +3,7 @@ other codec by its bytes (RFC 8794, RFC 9559). Pure."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from itertools import accumulate
@@ -25,6 +26,7 @@ _OPENED = frozenset({_SEGMENT, _CLUSTER, _GROUP, _TRACKS, _TRACK})
 _NAMED = frozenset({_NUMBER, _CODEC, _PRIVATE, _ENCODINGS})
 _BLOCKS = frozenset({0xA1, 0xA3})
 _LACED, _XIPH, _EVEN, _EBML = 6, 2, 4, 6
+_BELOW_255 = re.compile(b"[^\xff]")
 _UNHEARD = (b"V_", b"S_", b"B_", b"D_")
 """How the codecs of what is no sound begin."""
 
@@ -116,10 +118,11 @@ def _laced(data: bytes, at: int, end: int) -> Iterator[int]:
     kind, count, at, sizes = data[at] & _LACED, data[at + 1] + 1, at + 2, [0]
     for _ in range(count - 1):
         if kind == _XIPH:
-            sizes.append(0)
-            while data[at] == 255:
-                sizes[-1], at = sizes[-1] + 255, at + 1
-            sizes[-1], at = sizes[-1] + data[at], at + 1
+            # Within the block: those that follow could all be made to look through the same bytes.
+            last = _BELOW_255.search(data, at, end)
+            behind = last.start() if last is not None else max(at, end)
+            sizes.append(255 * (behind - at) + (data[behind] if last is not None else 0))
+            at = behind + 1
         elif kind == _EBML:  # the first as it is, the others by how they differ from it
             value, behind = _vint(data, at)
             bias = (1 << (7 * (behind - at) - 1)) - 1 if len(sizes) > 1 else 0

@@ -309,3 +309,18 @@ def test_many_laced_packets_are_not_all_looked_at():
     full = block(b"\xff" + b"\x18" * 256, lacing=4)
     data = recorded(b"A_OPUS", [full] * 2000)
     assert told(data) == pytest.approx(2000 * 256 * 0.06, rel=0.02)
+
+
+def test_sizes_of_laced_packets_are_looked_for_in_their_block_alone():
+    class Read(bytes):
+        count = 0
+
+        def __getitem__(self, at):
+            type(self).count += isinstance(at, int)
+            return super().__getitem__(at)
+
+    start = opus_webm([b"\xa3\x85\x81\0\0\2\xfe"] * 30)
+    data = Read(start + b"\xff" * (64 << 10))
+    played_s = webm.seconds(data, sound.BYTES_PER_S_MIN)
+    assert played_s == pytest.approx(30 * 255 * 0.12, rel=1e-3)
+    assert Read.count < len(data) / 10
