@@ -64,7 +64,7 @@ def _main(given: argparse.Namespace, argv: Sequence[str]) -> int:
     while (rate := search.next_rate()) is not None and not is_stopped:
         seed = given.seed + len(search.tried)
         asked = capacity.shortened(schedule.at_rate(scenario, rate, rows), rate, given.answers)
-        order = Order(asked, seed, target, words, given.processes, texts=flags.texts_of(given))
+        order = Order(asked, seed, target, words, given.processes, rate, flags.texts_of(given))
         shards = uvloop.run(driven(order))
         found = summary(order.scenario, shards)
         is_stopped = found.is_partial

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import resource
 from itertools import pairwise
 
@@ -611,6 +612,8 @@ def test_processes_follow_the_rate_and_share_a_closed_loop_out():
     assert [order.job(k).scenario.arrivals.concurrency for k in range(3)] == [3, 2, 2]
     assert Order(scenario(rate=10.0), 1, target, WORDS).count == 1
     assert Order(scenario(rate=10.0), 1, target, WORDS, 4).count == 4
+    cores = len(os.sched_getaffinity(0))
+    assert Order(scenario("trace"), 1, target, WORDS, rate=1e6).count == cores, "a trace's"
 
 
 @pytest.mark.parametrize("url", ["ftp://h", "h:80", "http://", "http://h:99999"])
