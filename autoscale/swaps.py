@@ -32,12 +32,24 @@ def pinned(plan: Plan) -> Mapping[str, int]:
     return {pool.name: pool.least for pool in plan.pools if pool.tenant}
 
 
+@lru_cache(256)
+def _open(plan: Plan) -> frozenset[str]:
+    """Pools that serve everybody."""
+    return frozenset(pool.name for pool in plan.pools if not pool.tenant)
+
+
+def common(plan: Plan, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Of the plan's pools that serve everybody: neither a tenant's own nor those of settings before
+    count, which hold no place for what is wanted now."""
+    names = _open(plan)
+    if counts.keys() <= names:
+        return counts
+    return {name: count for name, count in counts.items() if name in names}
+
+
 def shared(plan: Plan, counts: Mapping[str, int]) -> int:
-    """Replicas that serve everybody: a tenant's own are left out."""
-    total = sum(counts.values())
-    if own := pinned(plan):
-        total -= sum(counts.get(name, 0) for name in own)
-    return total
+    """Replicas that serve everybody."""
+    return sum(common(plan, counts).values())
 
 
 def some(counts: Mapping[str, int]) -> Mapping[str, int]:

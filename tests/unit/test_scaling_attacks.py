@@ -37,6 +37,7 @@ TOTALS = (
     "shed_prompt_total", "shed_output_total", "burst_prompt_total", "burst_output_total",
     "late_total", "late_prompt_total", "late_output_total", "bound_total",
 )  # fmt: skip
+HOURLY = msgspec.structs.replace(RENTED, is_hourly=True)
 HUGE = (0, 1, -1, 10**6, 10**12, 2**62, -(2**62))
 JUMPS_MS = (*[TICK_MS] * 12, 0, -3_600_000, 86_400_000, -86_400_000, 365 * 86_400_000)
 
@@ -246,6 +247,46 @@ def test_partial_data_move_nothing_between_pools() -> None:
     assert stayed({"a": 3, "b": 1}, {"b": 5}) == {"a": 3, "b": 2}
     assert stayed({"a": 3}, {"b": 3}) == {"a": 3}
     assert stayed({}, {"b": 2, "a": 1}) == {"a": 1, "b": 2}
+
+
+def test_partial_data_add_replicas_beside_those_of_a_tenant() -> None:
+    own = Pool("own", hour_micro=1, least=5, most=6, tenant="acme")
+    fleet = world(msgspec.structs.replace(PLAN, api=None, pools=(RENTED, own)))
+    fleet.run(0.0, 20)
+    for tick in range(5):
+        fleet.tick(3.0, missing=("h",), shed_total=500 * (tick + 1), queued=50)
+    assert fleet.ready["own"] == 5
+    assert fleet.ready["rented"] >= 3
+
+
+def test_partial_data_hold_no_place_for_pools_of_earlier_settings() -> None:
+    fleet = world()
+    fleet.run(2.0, 60)
+    pools = (msgspec.structs.replace(RENTED, name="new"), Pool("dear", hour_micro=10**9))
+    fleet.policy = Policy((msgspec.structs.replace(PLAN, pools=pools),))
+    fleet.ready = {}
+    for _ in range(30):
+        fleet.tick(2.0, missing=("h",))
+    assert fleet.ready == {"new": 2}
+
+
+def test_partial_data_end_no_started_hour() -> None:
+    fleet = world(msgspec.structs.replace(PLAN, pools=(HOURLY,)))
+    fleet.run(1.0, 60)
+    assert fleet.run(0.0, 100) == 1
+    assert fleet.memory.models["m"].spare == 1
+    for _ in range(400):
+        fleet.tick(0.0, missing=("h",))
+    assert fleet.ready == {"rented": 1}
+
+
+def test_replicas_found_by_the_hour_go_and_those_ordered_since_use_theirs_up() -> None:
+    fleet = World(Policy((msgspec.structs.replace(PLAN, pools=(HOURLY,)),)), {"rented": 2})
+    assert fleet.run(4.0, 60) == 4
+    assert len(fleet.memory.models["m"].rented_ms["rented"]) == 2
+    assert fleet.run(0.0, 60) == 2  # the two whose hours nobody knows have gone
+    assert len(fleet.memory.models["m"].rented_ms["rented"]) == 2
+    assert fleet.run(0.0, 360) == 0
 
 
 def _booting(jump_ms: int) -> World:
