@@ -224,8 +224,12 @@ def _settle(
     counted = sum(wanted.values())
     # Of one pool that bills seconds nothing is beyond the number, but of other settings before it.
     is_beyond = len(plan.pools) > 1 or plan.pools[0].is_hourly
+    held = None
     if is_beyond and partial and why is not reasons.BUDGET:
-        wanted = stayed(common(plan, model.wanted), wanted)
+        held = stayed(plan, common(plan, model.wanted), wanted, room)
+        why = reasons.BUDGET if held is None else why
+    if held is not None:
+        wanted, room = held
     elif len(plan.pools) > 1 and wanted != model.wanted:
         wanted, room = bridged(plan, model, wanted, room)
     wanted = limits.kept(plan, model, wanted, at_ms)

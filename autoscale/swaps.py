@@ -59,15 +59,28 @@ def some(counts: Mapping[str, int]) -> Mapping[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def stayed(before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
-    """`wanted` where part of the data is missing: what is more than `before`, and nothing less."""
+def stayed(
+    plan: Plan, before: Mapping[str, int], wanted: Mapping[str, int], room: Room
+) -> tuple[dict[str, int], Room] | None:
+    """`wanted` where part of the data is missing: `before`, and as much more as there is room for;
+    and the room that is left. None: the budget does not even allow `before`."""
     found, more = dict(before), sum(wanted.values()) - sum(before.values())
+    prices = {pool.name: pool.hour_micro for pool in plan.pools if pool.terms != "reserved"}
+    for name, hour_micro in prices.items():
+        fewer = wanted.get(name, 0) - before.get(name, 0)
+        room = Room(room.replicas + fewer, room.hour_micro + fewer * hour_micro)
+    if room.replicas < 0 or room.hour_micro < -1:
+        return None
     for name, count in wanted.items():
-        added = min(more, count - found.get(name, 0))
+        hour_micro = prices.get(name)
+        fits = count if hour_micro is None else _fitting(room, hour_micro)
+        added = min(more, count - found.get(name, 0), fits)
         if added > 0:
             found[name] = found.get(name, 0) + added
             more -= added
-    return found
+            if hour_micro is not None:
+                room = Room(room.replicas - added, room.hour_micro - added * hour_micro)
+    return found, room
 
 
 def bridged(

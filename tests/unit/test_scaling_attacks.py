@@ -244,9 +244,30 @@ def test_what_waits_for_its_successor_stays_within_the_budget(room: Room, rented
 
 
 def test_partial_data_move_nothing_between_pools() -> None:
-    assert stayed({"a": 3, "b": 1}, {"b": 5}) == {"a": 3, "b": 2}
-    assert stayed({"a": 3}, {"b": 3}) == {"a": 3}
-    assert stayed({}, {"b": 2, "a": 1}) == {"a": 1, "b": 2}
+    plan = msgspec.structs.replace(PLAN, pools=(Pool("a", hour_micro=2), Pool("b", hour_micro=1)))
+    for before, wanted, found in (
+        ({"a": 3, "b": 1}, {"b": 5}, {"a": 3, "b": 2}),
+        ({"a": 3}, {"b": 3}, {"a": 3}),
+        ({}, {"b": 2, "a": 1}, {"a": 1, "b": 2}),
+    ):
+        assert stayed(plan, before, wanted, EVERYTHING) == (found, EVERYTHING)
+    # Of ten an hour, what is wanted takes eight; what stays takes as much already.
+    assert stayed(plan, {"a": 3, "b": 2}, {"b": 8}, Room(9.0, 2.0)) == (
+        {"a": 3, "b": 4}, Room(10.0, 0.0))  # fmt: skip
+    assert stayed(plan, {"a": 9}, {"b": 8}, Room(9.0, 2.0)) is None
+
+
+def test_partial_data_spend_no_more_than_the_budget_on_what_stays_and_what_is_added() -> None:
+    cheap = msgspec.structs.replace(RENTED, name="cheap", hour_micro=HOUR_MICRO // 2)
+    plan = msgspec.structs.replace(PLAN, pools=(RENTED, cheap), api=None, windows=(Window(most=8),))
+    had = ModelMemory(wanted={"cheap": 4, "rented": 3}, ready={"rented": 3}, spare=3,
+                      balances=(0.0,) * 4, is_on=(True,) * 4)  # fmt: skip
+    report = Signals("g", 1, 1_010_000, {"m": Demand(queued=500, queued_tokens=9_000_000)})
+    samples = Samples(1_010_000, (report,), ("h",), {"m": Supply(3, pools={"rented": 3})})
+    bounded = Policy((plan,), Budget(hour_micro_max=5 * HOUR_MICRO))
+    (decision,) = step(samples, Memory(1_000_000, (), {"m": had}), bounded).decisions
+    assert isinstance(decision, Scale)
+    assert decision.pools == {"cheap": 4, "rented": 3}
 
 
 def test_partial_data_add_replicas_beside_those_of_a_tenant() -> None:
