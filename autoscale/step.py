@@ -118,6 +118,8 @@ def _case(
         is_new = bool(model.listed) and model.listed != listed
         price = _price(0.0 if is_new else price, flow, elapsed_s)
         refused = _refused(refused, flow, elapsed_s)
+    elif not (price or flow.odd):
+        price = _price(0.0, flow, elapsed_s)  # a part of the calls tells their mix well enough
     worst = plan.insurance if plan.insurance > refused else refused
     if flow.is_away:
         worst = 1.0

@@ -72,14 +72,14 @@ def stayed(
     if room.replicas < 0 or room.hour_micro < -1:
         return None
     for name, count in wanted.items():
-        hour_micro = prices.get(name)
-        fits = count if hour_micro is None else _fitting(room, hour_micro)
+        is_paid = name not in prices
+        fits = count if is_paid else _fitting(room, prices[name])
         added = min(more, count - found.get(name, 0), fits)
         if added > 0:
             found[name] = found.get(name, 0) + added
             more -= added
-            if hour_micro is not None:
-                room = Room(room.replicas - added, room.hour_micro - added * hour_micro)
+            if not is_paid:
+                room = Room(room.replicas - added, room.hour_micro - added * prices[name])
     return found, room
 
 

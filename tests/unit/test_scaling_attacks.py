@@ -270,6 +270,13 @@ def test_partial_data_spend_no_more_than_the_budget_on_what_stays_and_what_is_ad
     assert decision.pools == {"cheap": 4, "rented": 3}
 
 
+def test_replicas_are_rented_beside_a_dearer_api_though_a_gateway_never_answered() -> None:
+    fleet = world()
+    for _ in range(60):
+        fleet.tick(4.0, missing=("h",))
+    assert fleet.ready == {"rented": 4}
+
+
 def test_partial_data_add_replicas_beside_those_of_a_tenant() -> None:
     own = Pool("own", hour_micro=1, least=5, most=6, tenant="acme")
     fleet = world(msgspec.structs.replace(PLAN, api=None, pools=(RENTED, own)))
