@@ -40,9 +40,18 @@ class Gateways:
                 found = await self._resolve(host, port)
         except (OSError, TimeoutError) as error:
             return (), (f"{host}: {type(error).__name__}: {error}",)
+        found = _of_one_kind(found, self._pods)
         urls = tuple(f"http://{_spelled(one)}:{port}" for one in found)
         lacking = f"{host}: {len(urls)} of {self._pods} gateways are known"
         return urls, (lacking,) if len(urls) < self._pods else ()
+
+
+def _of_one_kind(found: list[str], pods: int) -> list[str]:
+    """Where a pod has an address of either kind, those of one: asked twice, a gateway would be
+    taken for two, one of which gave no news of its own, and nothing be given back for ever."""
+    short = [one for one in found if ":" not in one]
+    is_twice = len(short) >= max(1, pods) and len(found) == 2 * len(short)
+    return short if is_twice else found
 
 
 def _is_address(host: str) -> bool:

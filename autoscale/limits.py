@@ -66,12 +66,13 @@ def stepped(plan: Plan, before: int, wanted: int) -> int:
     return max(before - plan.down_max, min(wanted, before + plan.up_max))
 
 
-def kept_hours(pool: Pool, rented_ms: tuple[int, ...], fewer: int, at_ms: int) -> int:
-    """How many of `fewer` replicas to give back may go now."""
+def kept_hours(pool: Pool, rented_ms: tuple[int, ...], had: int, fewer: int, at_ms: int) -> int:
+    """How many of `fewer` replicas to give back may go now. One that was there before us has no
+    hour that we know: it goes at once, else it would be paid for ever."""
     if not pool.is_hourly:
         return fewer
     ending = sum(1 for since in rented_ms if HOUR_MS - (at_ms - since) % HOUR_MS <= RELEASE_MS)
-    return min(fewer, ending)
+    return min(fewer, ending + max(0, had - len(rented_ms)))
 
 
 def kept(
@@ -84,7 +85,7 @@ def kept(
         if pool.tenant:
             wanted = {**wanted, name: pool.least}
         elif had > has:
-            may = kept_hours(pool, model.rented_ms.get(name, ()), had - has, at_ms)
+            may = kept_hours(pool, model.rented_ms.get(name, ()), had, had - has, at_ms)
             wanted = {**wanted, name: had - may}
     return some(wanted)
 

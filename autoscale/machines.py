@@ -67,6 +67,11 @@ def ours(tags: Tags) -> str:
     return f"{tags.deployment}-{tags.pool}-{hashlib.sha256(whole).hexdigest()[:8]}-"
 
 
+def formerly(tags: Tags) -> str:
+    """How tokens began before they held a digest. One is ours only where our book names it."""
+    return f"{tags.deployment}-{tags.pool}-"
+
+
 class Create(msgspec.Struct, frozen=True):
     """An order for one machine. The same token twice is the same machine."""
 

@@ -42,9 +42,15 @@ def _of_schedules(scaling: Scaling) -> Iterator[Worded]:
             )
             yield Worded("settings.schedule_least", template, where=where, least=one.least,
                          model=one.model, most=most)  # fmt: skip
-        if not one.days or one.from_minute == one.until_minute:
-            template = "{where}: it holds at no time: name days, and another end than the beginning"
+        if not one.days:
+            template = "{where}: it holds at no time: name days"
             yield Worded("settings.schedule_never", template, where=where)
+        if one.from_minute == one.until_minute:
+            template = (
+                "{where}: from_minute and until_minute are both {minute}, which reads as no time"
+                " and as a whole day: a day is 0 to 1440"
+            )
+            yield Worded("settings.schedule_both", template, where=where, minute=one.from_minute)
 
 
 def _of_floor(scaling: Scaling) -> Iterator[Worded]:

@@ -19,7 +19,7 @@ from autoscale.policy import Plan, Policy
 from autoscale.records import Decision, Hold, Samples, Scale
 from autoscale.spares import spares
 from autoscale.supply import arrived, caps, ordered, ready_of
-from autoscale.swaps import EVERYTHING, Room, bridged, shared, some, stayed
+from autoscale.swaps import EVERYTHING, Room, bridged, common, shared, some, stayed
 from autoscale.windows import Flow, Fresh
 
 AWAY_S = 1800.0
@@ -118,6 +118,8 @@ def _case(
         is_new = bool(model.listed) and model.listed != listed
         price = _price(0.0 if is_new else price, flow, elapsed_s)
         refused = _refused(refused, flow, elapsed_s)
+    elif not (price or flow.odd):
+        price = _price(0.0, flow, elapsed_s)  # a part of the calls tells their mix well enough
     worst = plan.insurance if plan.insurance > refused else refused
     if flow.is_away:
         worst = 1.0
@@ -172,7 +174,7 @@ def _wished(
 ) -> _Case:  # fmt: skip
     (flow, rungs, view), (at_ms, partial) = weighed, when
     ready = shared(plan, model.ready)
-    before = shared(plan, model.wanted) - model.spare
+    before = max(0, shared(plan, model.wanted) - model.spare)
     wait_s = flow.backlog_s / ready if ready else flow.backlog_s + (flow.queued > 0) * 1e6
     count, why = sum(model.is_on), reasons.ACCOUNT
     # A stray refusal while the API takes the rest is priced by the account, not rented for.
@@ -222,17 +224,21 @@ def _settle(
     why = case.why if count == wish.count else reasons.BUDGET
     wanted = by_pool(wish.rungs, count)
     counted = sum(wanted.values())
-    if len(plan.pools) > 1:
-        if partial and why is not reasons.BUDGET:
-            wanted = stayed(model.wanted, wanted)
-        elif wanted != model.wanted:
-            wanted, room = bridged(plan, model, wanted, room)
+    # Of one pool that bills seconds nothing is beyond the number, but of other settings before it.
+    is_beyond = len(plan.pools) > 1 or plan.pools[0].is_hourly
+    held = None
+    if is_beyond and partial and why is not reasons.BUDGET:
+        held = stayed(plan, common(plan, model.wanted), wanted, room)
+        why = reasons.BUDGET if held is None else why
+    if held is not None:
+        wanted, room = held
+    elif len(plan.pools) > 1 and wanted != model.wanted:
+        wanted, room = bridged(plan, model, wanted, room)
     wanted = limits.kept(plan, model, wanted, at_ms)
     total, before, ready = sum(wanted.values()), some(model.wanted), some(model.ready)
     if model.orders or wanted != model.wanted:
         model = ordered(model, plan, wanted, at_ms)
-    # Of one pool that bills seconds nothing is beyond the number, but of other settings before it.
-    if len(plan.pools) > 1 or plan.pools[0].is_hourly or model.spare:
+    if is_beyond or model.spare:
         spare = max(0, shared(plan, wanted) - counted)
         if spare != model.spare:
             model = replace(model, spare=spare)

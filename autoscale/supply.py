@@ -90,14 +90,17 @@ def ordered(model: ModelMemory, plan: Plan, wanted: Mapping[str, int], at_ms: in
             for order in mine[max(0, len(mine) + more) :]:
                 orders.remove(order)
         if pool.is_hourly:
-            rented[name] = _rented(rented.get(name, ()), more, at_ms)
+            starts = rented.get(name, ())
+            more += max(0, min(-more, model.wanted.get(name, 0) - len(starts)))
+            rented[name] = _rented(starts, more, at_ms)
     return msgspec.structs.replace(
         model, wanted=wanted, orders=tuple(orders[-ORDERS_MAX:]), rented_ms=rented
     )
 
 
 def _rented(since_ms: tuple[int, ...], more: int, at_ms: int) -> tuple[int, ...]:
-    """Starts of the hours. Those nearest to their hour's end go first."""
+    """Starts of the hours. Those nearest to their hour's end go first, after those whose start
+    nobody knows, which are not listed."""
     if more >= 0:
         return (*since_ms, *(at_ms,) * more)
     by_rest = sorted(since_ms, key=lambda since: -((at_ms - since) % 3_600_000))

@@ -32,12 +32,26 @@ def pinned(plan: Plan) -> Mapping[str, int]:
     return {pool.name: pool.least for pool in plan.pools if pool.tenant}
 
 
+@lru_cache(256)
+def _open(plan: Plan) -> frozenset[str]:
+    """Pools that serve everybody."""
+    return frozenset(pool.name for pool in plan.pools if not pool.tenant)
+
+
+def common(plan: Plan, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Of the plan's pools that serve everybody: neither a tenant's own nor those of settings before
+    count, which hold no place for what is wanted now."""
+    names = _open(plan)
+    if counts.keys() <= names:
+        return counts
+    return {name: count for name, count in counts.items() if name in names}
+
+
 def shared(plan: Plan, counts: Mapping[str, int]) -> int:
-    """Replicas that serve everybody: a tenant's own are left out."""
-    total = sum(counts.values())
-    if own := pinned(plan):
-        total -= sum(counts.get(name, 0) for name in own)
-    return total
+    """Replicas that serve everybody."""
+    if not counts.keys() <= _open(plan):  # a call less in most ticks, which ask three times
+        counts = common(plan, counts)
+    return sum(counts.values())
 
 
 def some(counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -47,15 +61,28 @@ def some(counts: Mapping[str, int]) -> Mapping[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def stayed(before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
-    """`wanted` where part of the data is missing: what is more than `before`, and nothing less."""
+def stayed(
+    plan: Plan, before: Mapping[str, int], wanted: Mapping[str, int], room: Room
+) -> tuple[dict[str, int], Room] | None:
+    """`wanted` where part of the data is missing: `before`, and as much more as there is room for;
+    and the room that is left. None: the budget does not even allow `before`."""
     found, more = dict(before), sum(wanted.values()) - sum(before.values())
+    prices = {pool.name: pool.hour_micro for pool in plan.pools if pool.terms != "reserved"}
+    for name, hour_micro in prices.items():
+        fewer = wanted.get(name, 0) - before.get(name, 0)
+        room = Room(room.replicas + fewer, room.hour_micro + fewer * hour_micro)
+    if room.replicas < 0 or room.hour_micro < -1:
+        return None
     for name, count in wanted.items():
-        added = min(more, count - found.get(name, 0))
+        is_paid = name not in prices
+        fits = count if is_paid else _fitting(room, prices[name])
+        added = min(more, count - found.get(name, 0), fits)
         if added > 0:
             found[name] = found.get(name, 0) + added
             more -= added
-    return found
+            if not is_paid:
+                room = Room(room.replicas - added, room.hour_micro - added * prices[name])
+    return found, room
 
 
 def bridged(

@@ -83,7 +83,8 @@ def numbers(path: Path, table: pa.Table, name: str) -> Floats:
     try:
         return np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError):
-        row = next(k for k, value in enumerate(values) if not _is_number(value))
+        # Lists of numbers are numbers to numpy one by one: then it is the first row already.
+        row = next((k for k, value in enumerate(values) if not _is_number(value)), 0)
         template = "{path}: {name} is not numeric: row {row} holds {value}"
         said = Worded("trace.numeric", template, path=path, name=name, row=row,
                       value=repr(values[row]))  # fmt: skip

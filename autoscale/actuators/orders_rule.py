@@ -36,7 +36,11 @@ def own(listed: Sequence[Machine], book: Book, name: str) -> tuple[tuple[Machine
     """(those that are ours by their tokens, how many are not). A list may hold a whole account, and
     one machine twice; what we did not order is not ours to count, keep or end."""
     tokens = {intent.token for intent in book.intents}
-    mine = [m for m in listed if m.client_token.startswith(name) or m.client_token in tokens]
+    mine = [
+        m for m in listed
+        if m.client_token.startswith(name) or m.client_token in tokens
+        or (m.id and m.id in book.failed)
+    ]  # fmt: skip
     by_id = {m.id: m for m in sorted(mine, key=lambda m: m.state not in ("ended", "failed"))}
     found = (*(m for m in mine if not m.id), *(m for m in by_id.values() if m.id))
     return found, len(listed) - len(mine)

@@ -123,6 +123,8 @@ class SkyPilot:
             asked = self._asked()
             rows = self._sdk.get(request)
             waiting = {one.cluster for one in asked if one.name in rule.LAUNCHES}
+            here = {one.cluster for one in asked} | {str(rule.field(r, "name")) for r in rows}
+            self._ends = {name: end for name, end in self._ends.items() if name in here}
             for name in tuple(self._launched):
                 if name not in waiting:
                     self._learn(name)

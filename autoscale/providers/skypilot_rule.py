@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from autoscale.machines import Kind, Machine, Offer, State, Tags, ours
+from autoscale.machines import Kind, Machine, Offer, State, Tags, formerly, ours
 
 MICRO = 1_000_000
 WORDS_MAX = 300
@@ -32,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "ConcurrentWorkerExhaustedError": "busy",
 }
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SERIAL = re.compile(r"\d+-\d+\Z")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]")
 
 
@@ -61,16 +62,17 @@ def named(token: str) -> str:
 
 
 def machines(seen: Seen, tags: Tags) -> tuple[Machine, ...]:
-    """Those that bear these tags: clusters, and launches that have no cluster yet."""
-    prefix = named(ours(tags))
-    pattern = re.compile(re.escape(prefix) + r"\d+-\d+")
+    """Those that bear these tags: clusters, and launches that have no cluster yet. Those of before
+    names held a digest are listed too; whose they are, the books know."""
+    begins = {named(begin): begin for begin in (ours(tags), formerly(tags))}
     rows = {str(field(row, "name")): row for row in seen.rows}
     coming = [one.cluster for one in seen.asked if one.name in LAUNCHES]
     found = []
     for name in dict.fromkeys((*rows, *coming, *seen.failed)):
-        if not pattern.fullmatch(name):
+        serial = _SERIAL.search(name)
+        if serial is None or (begin := begins.get(name[: serial.start()])) is None:
             continue
-        token = ours(tags) + name.removeprefix(prefix)
+        token = begin + serial.group()
         row, why = rows.get(name), seen.failed.get(name, "")
         if row is not None:
             since_ms = int(field(row, "launched_at") or 0) * 1000

@@ -82,7 +82,7 @@ def test_the_api_is_priced_in_the_pools_currency(rows: Path) -> None:
         (scheduled(least=9), r"least \(9\) is more than the pools of q may have \(1\)"),
         ({"pools": [], **scheduled(least=1)}, "q has no pool that serves everybody"),
         (scheduled(days=[]), "holds at no time"),
-        (scheduled(from_minute=60, until_minute=60), "holds at no time"),
+        (scheduled(from_minute=60, until_minute=60), "both 60"),
         ({"pools": [POOL | {"terms": "spot"}], "on_demand_floor": 1}, "on_demand_floor: 1, and"),
         ({"pools": [POOL | {"tenant": "acme"}]}, "pools.0.least: a tenant's pool"),
         ({"pools": [POOL | {"least": 1}], "hour_max": "2"}, "hour_max: 2, and .* take 2.5"),

@@ -144,6 +144,15 @@ def test_each_pod_behind_a_name_is_asked_and_one_that_lacks_is_missed() -> None:
     assert missing == ("ballast-ops: 2 of 3 gateways are known",)
 
 
+def test_a_pod_with_an_address_of_either_kind_is_asked_once() -> None:
+    async def twice(host: str, port: int) -> list[str]:
+        return ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]
+
+    urls, missing = found(Gateways("ballast-ops", 8081, 2, twice))
+    assert urls == ("http://10.0.0.1:8081", "http://10.0.0.2:8081")
+    assert missing == ()
+
+
 def test_a_name_that_cannot_be_resolved_is_a_missing_source() -> None:
     async def none(host: str, port: int) -> list[str]:
         raise OSError("Name or service not known")

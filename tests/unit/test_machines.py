@@ -17,6 +17,7 @@ from autoscale.acts import Act
 from autoscale.actuators.base import Order
 from autoscale.actuators.machines import Desk, MachinesActuator
 from autoscale.actuators.machines_rule import Want, held, plan
+from autoscale.actuators.orders_rule import own
 from autoscale.lease import Fence, Granted
 from autoscale.machine_book import BookFile
 from autoscale.machines import (
@@ -386,6 +387,18 @@ def test_an_offer_below_nothing_is_no_offer(rented: Rented) -> None:
     act = rented.tick(1)
     assert (act.outcome, rented.alive) == ("refused", 0)
     assert "nothing more is offered" in act.reason
+
+
+def test_a_machine_of_a_former_token_that_failed_is_ended_until_it_is_gone() -> None:
+    failed = Machine("i-1", "d-od-3-1", "failed")
+    book = Book((Intent("d-od-3-1", START_MS, id="i-1", seen_ms=START_MS),), wanted=0)
+    for at_ms in (START_MS, START_MS + BOUNDS.retry_ms):
+        mine, others = own((failed, Machine("i-2", "d-od-4-1")), book, ours(TAGS))
+        steps = plan(book, mine, Want(0), BOUNDS, at_ms)
+        assert [one for one, _ in steps.ends] == ["i-1"]
+        assert others == 1
+        book = steps.book
+        assert book.intents == ()
 
 
 def test_an_end_never_goes_out_without_an_id() -> None:

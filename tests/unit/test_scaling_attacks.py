@@ -37,6 +37,7 @@ TOTALS = (
     "shed_prompt_total", "shed_output_total", "burst_prompt_total", "burst_output_total",
     "late_total", "late_prompt_total", "late_output_total", "bound_total",
 )  # fmt: skip
+HOURLY = msgspec.structs.replace(RENTED, is_hourly=True)
 HUGE = (0, 1, -1, 10**6, 10**12, 2**62, -(2**62))
 JUMPS_MS = (*[TICK_MS] * 12, 0, -3_600_000, 86_400_000, -86_400_000, 365 * 86_400_000)
 
@@ -243,9 +244,77 @@ def test_what_waits_for_its_successor_stays_within_the_budget(room: Room, rented
 
 
 def test_partial_data_move_nothing_between_pools() -> None:
-    assert stayed({"a": 3, "b": 1}, {"b": 5}) == {"a": 3, "b": 2}
-    assert stayed({"a": 3}, {"b": 3}) == {"a": 3}
-    assert stayed({}, {"b": 2, "a": 1}) == {"a": 1, "b": 2}
+    plan = msgspec.structs.replace(PLAN, pools=(Pool("a", hour_micro=2), Pool("b", hour_micro=1)))
+    for before, wanted, found in (
+        ({"a": 3, "b": 1}, {"b": 5}, {"a": 3, "b": 2}),
+        ({"a": 3}, {"b": 3}, {"a": 3}),
+        ({}, {"b": 2, "a": 1}, {"a": 1, "b": 2}),
+    ):
+        assert stayed(plan, before, wanted, EVERYTHING) == (found, EVERYTHING)
+    # Of ten an hour, what is wanted takes eight; what stays takes as much already.
+    assert stayed(plan, {"a": 3, "b": 2}, {"b": 8}, Room(9.0, 2.0)) == (
+        {"a": 3, "b": 4}, Room(10.0, 0.0))  # fmt: skip
+    assert stayed(plan, {"a": 9}, {"b": 8}, Room(9.0, 2.0)) is None
+
+
+def test_partial_data_spend_no_more_than_the_budget_on_what_stays_and_what_is_added() -> None:
+    cheap = msgspec.structs.replace(RENTED, name="cheap", hour_micro=HOUR_MICRO // 2)
+    plan = msgspec.structs.replace(PLAN, pools=(RENTED, cheap), api=None, windows=(Window(most=8),))
+    had = ModelMemory(wanted={"cheap": 4, "rented": 3}, ready={"rented": 3}, spare=3,
+                      balances=(0.0,) * 4, is_on=(True,) * 4)  # fmt: skip
+    report = Signals("g", 1, 1_010_000, {"m": Demand(queued=500, queued_tokens=9_000_000)})
+    samples = Samples(1_010_000, (report,), ("h",), {"m": Supply(3, pools={"rented": 3})})
+    bounded = Policy((plan,), Budget(hour_micro_max=5 * HOUR_MICRO))
+    (decision,) = step(samples, Memory(1_000_000, (), {"m": had}), bounded).decisions
+    assert isinstance(decision, Scale)
+    assert decision.pools == {"cheap": 4, "rented": 3}
+
+
+def test_replicas_are_rented_beside_a_dearer_api_though_a_gateway_never_answered() -> None:
+    fleet = world()
+    for _ in range(60):
+        fleet.tick(4.0, missing=("h",))
+    assert fleet.ready == {"rented": 4}
+
+
+def test_partial_data_add_replicas_beside_those_of_a_tenant() -> None:
+    own = Pool("own", hour_micro=1, least=5, most=6, tenant="acme")
+    fleet = world(msgspec.structs.replace(PLAN, api=None, pools=(RENTED, own)))
+    fleet.run(0.0, 20)
+    for tick in range(5):
+        fleet.tick(3.0, missing=("h",), shed_total=500 * (tick + 1), queued=50)
+    assert fleet.ready["own"] == 5
+    assert fleet.ready["rented"] >= 3
+
+
+def test_partial_data_hold_no_place_for_pools_of_earlier_settings() -> None:
+    fleet = world()
+    fleet.run(2.0, 60)
+    pools = (msgspec.structs.replace(RENTED, name="new"), Pool("dear", hour_micro=10**9))
+    fleet.policy = Policy((msgspec.structs.replace(PLAN, pools=pools),))
+    fleet.ready = {}
+    for _ in range(30):
+        fleet.tick(2.0, missing=("h",))
+    assert fleet.ready == {"new": 2}
+
+
+def test_partial_data_end_no_started_hour() -> None:
+    fleet = world(msgspec.structs.replace(PLAN, pools=(HOURLY,)))
+    fleet.run(1.0, 60)
+    assert fleet.run(0.0, 100) == 1
+    assert fleet.memory.models["m"].spare == 1
+    for _ in range(400):
+        fleet.tick(0.0, missing=("h",))
+    assert fleet.ready == {"rented": 1}
+
+
+def test_replicas_found_by_the_hour_go_and_those_ordered_since_use_theirs_up() -> None:
+    fleet = World(Policy((msgspec.structs.replace(PLAN, pools=(HOURLY,)),)), {"rented": 2})
+    assert fleet.run(4.0, 60) == 4
+    assert len(fleet.memory.models["m"].rented_ms["rented"]) == 2
+    assert fleet.run(0.0, 60) == 2  # the two whose hours nobody knows have gone
+    assert len(fleet.memory.models["m"].rented_ms["rented"]) == 2
+    assert fleet.run(0.0, 360) == 0
 
 
 def _booting(jump_ms: int) -> World:

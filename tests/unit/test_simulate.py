@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from autoscale import baselines, contest, oracle, simulate
@@ -173,6 +175,14 @@ def test_a_bad_trace_is_an_error_that_says_where(tmp_path: Path, text: str, word
     path.write_text(text)
     with pytest.raises(TraceError, match=words):
         load(asked(str(path)))
+
+
+def test_a_column_of_lists_is_refused_by_its_name(tmp_path: Path) -> None:
+    table = pa.table({"timestamp_s": [[0.0, 1.0], [2.0]], "input_tokens": [1, 1],
+                      "output_tokens": [1, 1]})  # fmt: skip
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match="timestamp_s is not numeric"):
+        load(asked(str(tmp_path / "t.parquet")))
 
 
 def test_disorder_and_gaps_are_told_and_borne(tmp_path: Path) -> None:

@@ -176,6 +176,25 @@ def test_clusters_of_others_are_not_listed(sky: FakeSky) -> None:
     assert states(pool(sky)) == []
 
 
+def test_clusters_named_before_names_held_a_digest_keep_their_tokens(sky: FakeSky) -> None:
+    tags = Tags("D.x", "m", "od_1")
+    found = {"name": "d-x-od-1-17-4", "status": SimpleNamespace(name="UP"), "launched_at": 1,
+             "cluster_ever_up": True, "handle": None}  # fmt: skip
+    (machine,) = machines(Seen([found], [], {}, frozenset()), tags)
+    assert (machine.client_token, machine.state) == ("D.x-od_1-17-4", "running")
+
+
+def test_ends_of_clusters_that_are_gone_are_forgotten(sky: FakeSky) -> None:
+    provider = pool(sky)
+    create(provider)
+    run(provider.terminate(TOKEN, 17, 5.0))
+    assert TOKEN in provider._ends
+    sky.rows.clear()
+    sky.requests.clear()
+    states(provider)
+    assert provider._ends == {}
+
+
 def test_a_name_begins_with_a_letter_whatever_the_deployment_is_called() -> None:
     assert named("9D.x-od_1-ab12-17-1") == "b9d-x-od-1-ab12-17-1"
 
