@@ -44,7 +44,7 @@ GONE = "ledger, audit and providers agree about what left"
 ALWAYS = (ENDED, TEXT, AGREED, GONE)
 SHOWN = 3
 """Of differences, in a report's line."""
-_SILENT = frozenset((CLOSED, HUNG, UNREACHED))
+_SILENT = frozenset((CLOSED, HUNG, LEFT, UNREACHED))
 _OUTCOMES = {
     WHOLE: {"ok"},
     TOLD_CUT: {"cut", "timeout", "upstream_error", "content_filter"},

@@ -26,6 +26,7 @@ from benchmarks.drills.slope import fitted
 from benchmarks.drills.values import (
     CLOSED,
     HUNG,
+    LEFT,
     REFUSED,
     UNREACHED,
     WHOLE,
@@ -123,6 +124,13 @@ def test_a_closed_connection_is_no_fault_where_its_gateway_was_killed_and_a_row_
             one.is_met for one in books.always(evidence(silent, rows=lost, killed=killed))
         )
     assert all(one.is_met for one in books.always(evidence(told(), told("", end=UNREACHED))))
+
+
+def test_a_client_that_left_before_it_heard_a_head_leaves_a_row_that_nobody_claims() -> None:
+    gone = {"r1": row(outcome="disconnected", status=499)}
+    found = evidence(told("", end=LEFT, status=0), rows=gone)
+    assert all(one.is_met for one in books.always(found))
+    assert not all(one.is_met for one in books.always(evidence(told("r2"), rows=gone)))
 
 
 def test_a_request_sent_again_leaves_the_lost_row_of_its_first_try() -> None:
