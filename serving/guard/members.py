@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -15,7 +16,11 @@ DESCRIBING = frozenset({"tools", "functions"})
 UNREAD = frozenset({"model"})
 IDS = frozenset({"role", "type", "id", "tool_call_id", "object", "detail", "format", "mime_type",
                   "file_id", "cache_control"})  # fmt: skip
-"""Members that are no text of anybody's."""
+"""Members that are no text of anybody's while they hold what an id holds; see `is_id`."""
+Role: TypeAlias = Literal[
+    "system", "developer", "user", "assistant", "tool", "function", "observation"
+]
+ROLES = frozenset(get_args(Role))
 FIXED = frozenset({"name", "url", "data", "filename"})
 """Members that are read but never rewritten."""
 MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "image", "audio", "video",
@@ -24,6 +29,7 @@ SPOKEN = "messages"
 ALL, DESCRIPTIONS, NONE = "all", "descriptions", "none"
 """Which texts of a member may be rewritten."""
 _NO_TEXTS = IDS | MEDIA
+_looks_like_id = re.compile(r"[A-Za-z][\w.:+/-]{0,127}", re.ASCII).fullmatch
 
 
 def mode_of(name: str) -> str:
@@ -33,9 +39,17 @@ def mode_of(name: str) -> str:
 
 def mode_within(name: str, mode: str) -> str:
     """Which may be below a member of a member."""
-    if name in FIXED:
+    if name in FIXED or name in IDS:
         return NONE
     return ALL if mode == DESCRIPTIONS and name == "description" else mode
+
+
+def is_id(name: str, value: Any) -> bool:
+    """Whether a member needs no reading: an id by its name and by what it holds. A template writes
+    out whatever role it is given, and a schema may call a property so."""
+    if name not in IDS or type(value) is not str:
+        return False
+    return value in ROLES if name == "role" else _looks_like_id(value) is not None
 
 
 def may_be_json(key: Any, text: str) -> bool:
@@ -60,7 +74,7 @@ def texts_of(node: Any) -> Iterator[str]:
 class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A message as most are."""
 
-    role: str
+    role: Role
     content: str
 
 

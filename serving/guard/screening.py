@@ -16,10 +16,10 @@ from serving.guard.members import (
     ALL,
     CONTENT,
     FIXED,
-    IDS,
     MEDIA,
     SPOKEN,
     UNREAD,
+    is_id,
     may_be_json,
     mode_of,
     mode_within,
@@ -194,9 +194,11 @@ class _Body:
             for name, value in node.items():
                 if self._is_within:
                     self._reader.read(name, self._where, may_rewrite=False)
-                if name in MEDIA and value:
+                if is_media := name in MEDIA and bool(value):
                     self._opaque()
-                elif name not in IDS:
+                if self._is_within:  # whatever it is called, it is somebody's data
+                    self._walk(node, name, mode, depth + 1)
+                elif not (is_media or is_id(name, value)):
                     self._walk(node, name, mode_within(name, mode), depth + 1)
 
     def _opaque(self) -> None:
